@@ -1,0 +1,211 @@
+"""The command line: arguments to one pipeline call to an exit code. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelsieve.errors import LabelsieveError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Find the wrong labels in image data sets."
+)
+
+DATA_HELP = (
+    "Folder with one sub-folder per class, CSV, TSV, JSONL or Parquet file, save_to_disk folder, or hf://OWNER/NAME."
+)
+Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+ImageColumn = Annotated[str | None, typer.Option(help="Column of image paths or encoded images.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of labels.")]
+TruthColumn = Annotated[str | None, typer.Option(help="Column of true labels, for scoring only; methods never see it.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column of unique ids.")]
+Root = Annotated[str | None, typer.Option(help="Folder that image paths in a table are relative to.")]
+Split = Annotated[str | None, typer.Option(help="Only this split.")]
+ClassNames = Annotated[
+    str | None, typer.Option(help="File that maps labels to names for prompts: JSON, or lines label,name.")
+]
+Template = Annotated[str, typer.Option(help="Plain prompt, with {} for the class name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a summary.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+
+
+@app.command()
+def scan(
+    data: Data,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path("labelsieve-run"),
+    method: Annotated[str, typer.Option(help="See: labelsieve methods.")] = "deft",
+    model: Annotated[str, typer.Option(help="See: labelsieve models.")] = "tiny",
+    preset: Annotated[str, typer.Option(help="Named settings of the method, e.g. default, paper.")] = "default",
+    tuning: Annotated[
+        str | None,
+        typer.Option(help="How the image tower adapts: vpt-deep, vpt-shallow, lora, adapter, ssf, bias, none."),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="'real' for web data: the given label must also be the best class.")
+    ] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="One setting of the method, NAME=VALUE; repeatable.")] = [],  # noqa: B006
+    config: Annotated[str | None, typer.Option(help="File with settings of the method, TOML or JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    truth_column: TruthColumn = None,
+    id_column: IdColumn = None,
+    root: Root = None,
+    split: Split = None,
+    class_names: ClassNames = None,
+    template: Template = "a photo of a {}.",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    preflight: Annotated[bool, typer.Option("--preflight", help="Only look at the data.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace another run in the folder.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find wrong labels: a probability and a suggestion for every image, and a report."""
+    from labelsieve import pipeline, progress, summary
+    from labelsieve.config import parse_sets, read_file
+
+    progress.be_quiet(quiet)
+    spec = pipeline.load(
+        data, image_column=image_column, label_column=label_column, truth_column=truth_column, id_column=id_column, root=root,
+        split=split, class_names=class_names or {}, template=template,
+    )  # fmt: skip
+    if preflight:
+        found = pipeline.look(spec, model=model)
+        _print(found.as_dict(), as_json, summary.preflight)
+        return
+    named = {k: v for k, v in (("tuning", tuning), ("rule", rule)) if v is not None}
+    settings = {**(read_file(config) if config else {}), **named, **parse_sets(set_)}
+    opened = pipeline.scan(
+        spec,
+        output=output,
+        force=force,
+        method=method,
+        model=model,
+        preset=preset,
+        settings=settings,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    _print(opened.record, as_json, summary.scan)
+
+
+@app.command()
+def score(
+    run: Annotated[Path, typer.Argument(help="Run folder whose detector judges.")],
+    data: Data,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table to write, .parquet or .csv.")] = Path(
+        "scores.parquet"
+    ),
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    id_column: IdColumn = None,
+    root: Root = None,
+    split: Split = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Judge the labels of other images with the detector of a run."""
+    from labelsieve import pipeline, progress
+
+    progress.be_quiet(quiet)
+    spec = pipeline.load(
+        data, image_column=image_column, label_column=label_column, id_column=id_column, root=root, split=split
+    )
+    table = pipeline.score(run, spec, output=output, device=device, precision=precision)
+    typer.echo(f"{len(table)} images scored: {output}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for data and run.")] = Path("labelsieve-demo"),
+    data: Annotated[str, typer.Option(help="digits (embedded) or cifar10n (needs a network).")] = "digits",
+    force: Annotated[bool, typer.Option("--force", help="Start anew.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Scan handwritten digits with planted errors, without a network."""
+    from labelsieve import demo as demos
+    from labelsieve import progress, summary
+
+    progress.be_quiet(quiet)
+    opened = demos.run(data, output, force=force)
+    _print(opened.record, as_json, summary.demo)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods: what they are, what they cost and what they need."""
+    from labelsieve import registry, summary
+
+    found = [
+        {"name": n, "summary": registry.summary("methods", n), **registry.constants("methods", n, ("COST", "NEEDS"))}
+        for n in registry.names("methods")
+    ]
+    _print({"methods": found}, as_json, summary.methods)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models that are known to work."""
+    from labelsieve import registry, summary
+
+    rows = registry.constants("models", "__init__", ("RECOMMENDED",))["recommended"]
+    _print(
+        {"models": [dict(zip(("name", "parameters", "use"), row, strict=True)) for row in rows]},
+        as_json,
+        summary.models,
+    )
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all cached pixels and features.")] = False,
+) -> None:
+    """Show or delete the cache of decoded pixels and features."""
+    from labelsieve import pixels
+
+    if clear:
+        typer.echo(f"{pixels.clear() / 1e6:,.0f} MB deleted.")
+    else:
+        typer.echo(f"{pixels.cache_folder()}: {pixels.used() / 1e6:,.0f} MB")
+
+
+def _print(value: dict[str, Any], as_json: bool, show: Any) -> None:
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+    else:
+        show(value)
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose become one line on stderr and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except LabelsieveError as error:
+        _fail(str(error))
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("Interrupted. The same command continues.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os._exit(1)
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+            _fail(error.format_message())
+        raise
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,272 @@
+"""From a source to what a method sees: every row read once, hashed, decoded into the pixel cache, and named.
+
+`read` makes the manifest (and, apart from it, the table of true labels); `LabelledImages` is the view that methods get.
+It has no true labels, so no method can use them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from labelsieve import progress
+from labelsieve.errors import DataError, ImageError, unknown
+from labelsieve.images import Preprocess, content_hash, decode, from_object, read_bytes
+from labelsieve.pixels import PixelCache, cache_folder
+from labelsieve.sources import Row, Source
+from labelsieve.tables import CONFLICT, CORRUPT, MANIFEST, OK, SCORED, TRUTH, UNLABELLED, check_unique, make_sample_id
+
+CHUNK = 128  # rows per task of the reading pool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Every row of a source, and the true labels where the user named a column for them."""
+
+    table: pa.Table  # MANIFEST
+    truth: pa.Table | None  # TRUTH
+    notes: list[str]  # what listing left out
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One row after reading: what goes into the manifest and what is new for the cache."""
+
+    row: Row
+    content_hash: str = ""
+    slot: int = -1
+    pixels: np.ndarray | None = None
+    file: tuple[str, int, int, str] | None = None
+    reason: str = ""
+
+
+def open_cache(preprocess: Preprocess) -> PixelCache:
+    """The pixel cache for this geometry."""
+    return PixelCache(cache_folder() / f"pixels-{preprocess.geometry}", preprocess.height, preprocess.width)
+
+
+def read(source: Source, preprocess: Preprocess, cache: PixelCache, *, want_truth: bool = False) -> Manifest:
+    """Read every image of a source once, in parallel; what the cache knows is not decoded again.
+
+    Raises:
+        DataError: no images at all, none readable, none labelled, or a key that appears twice.
+    """
+    parts, truths = [], []
+    with progress.bar("Reading images", None) as shown:
+        for batch in _read_all(source, preprocess, cache):
+            parts.append(_manifest_batch(batch, cache))
+            if want_truth:
+                truths.append(_truth_batch(batch, parts[-1]))
+            shown.advance(len(batch))
+    table = pa.Table.from_batches(parts, MANIFEST)
+    if not len(table):
+        raise DataError(
+            "There are no images.", "; ".join(source.notes[:3]) + "." if source.notes else "The data set is empty."
+        )
+    check_unique(table)
+    table = _mark_conflicts(table).sort_by([("content_hash", "ascending"), ("sample_id", "ascending")])
+    _check_usable(table)
+    return Manifest(table, pa.Table.from_batches(truths, TRUTH) if want_truth else None, list(source.notes))
+
+
+def _read_all(source: Source, preprocess: Preprocess, cache: PixelCache) -> Iterator[list[_Read]]:
+    """Rows in source order, in chunks; a bounded number of chunks is in work at a time."""
+    workers = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    rows = iter(source.rows())
+    chunks = iter(lambda: list(islice(rows, CHUNK)), [])
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Future[list[_Read]]] = []
+        for chunk in chunks:
+            waiting.append(pool.submit(_read_chunk, chunk, preprocess, cache))
+            if len(waiting) > 2 * workers:
+                yield waiting.pop(0).result()
+        for task in waiting:
+            yield task.result()
+
+
+def _read_chunk(rows: Iterable[Row], preprocess: Preprocess, cache: PixelCache) -> list[_Read]:
+    found = []
+    for row in rows:
+        try:
+            found.append(_read_row(row, preprocess, cache))
+        except ImageError as error:
+            found.append(_Read(row, reason=error.what))
+    return found
+
+
+def _read_row(row: Row, preprocess: Preprocess, cache: PixelCache) -> _Read:
+    item: Any = row.image
+    stamp = None
+    if isinstance(item, Path):
+        stamp = _stamp(item)
+        known = cache.find_file(*stamp)
+        if known is not None:
+            return _Read(row, *known)
+    if isinstance(item, bytes | str | Path) or item is None:
+        item = read_bytes(item)
+    elif isinstance(item, Exception):
+        raise ImageError(f"cannot be opened: {item}")
+    digest = content_hash(item)
+    file = None if stamp is None else (*stamp, digest)
+    slot = cache.find(digest)
+    if slot is not None:
+        return _Read(row, digest, slot, file=file)
+    try:
+        picture = decode(item, preprocess.about) if isinstance(item, bytes) else from_object(item)
+    except ImageError as error:
+        return _Read(row, digest, reason=error.what)
+    return _Read(row, digest, pixels=preprocess(picture), file=file)
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+    absolute = os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
+    return absolute, status.st_size, status.st_mtime_ns
+
+
+def _manifest_batch(batch: list[_Read], cache: PixelCache) -> pa.RecordBatch:
+    new = [(r.content_hash, r.pixels) for r in batch if r.pixels is not None]
+    files = [r.file for r in batch if r.file is not None]
+    slots = cache.add(new, files) if new or files else {}
+    columns: dict[str, list[Any]] = {name: [] for name in MANIFEST.names}
+    for r in batch:
+        status = CORRUPT if r.reason else OK if r.row.label is not None else UNLABELLED
+        reason = r.reason or ("" if r.row.label is not None else "no label")
+        values = (make_sample_id(r.row.key, r.content_hash), r.row.uri, r.row.path, r.row.label, r.row.split, r.content_hash,
+                  slots.get(r.content_hash, r.slot) if not r.reason else -1, status, reason)  # fmt: skip
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    return pa.RecordBatch.from_pydict(columns, MANIFEST)
+
+
+def _truth_batch(batch: list[_Read], manifest: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [manifest["sample_id"], pa.array([r.row.truth for r in batch], pa.string())], schema=TRUTH
+    )
+
+
+def _mark_conflicts(table: pa.Table) -> pa.Table:
+    """Rows whose very same image carries another label elsewhere get the status duplicate-conflict."""
+    usable = table.filter(pc.equal(table["status"], OK)).select(["content_hash", "given_label"])
+    groups = usable.group_by("content_hash").aggregate([("given_label", "count_distinct"), ("given_label", "distinct")])
+    groups = groups.filter(pc.greater(groups["given_label_count_distinct"], 1))
+    if not len(groups):
+        return table
+    others = dict(zip(groups["content_hash"].to_pylist(), groups["given_label_distinct"].to_pylist(), strict=True))
+    status, reason = table["status"].to_pylist(), table["reason"].to_pylist()
+    for i, (digest, label) in enumerate(
+        zip(table["content_hash"].to_pylist(), table["given_label"].to_pylist(), strict=True)
+    ):
+        if status[i] == OK and digest in others:
+            status[i] = CONFLICT
+            reason[i] = "the same image is also labelled " + ", ".join(
+                repr(o) for o in sorted(others[digest]) if o != label
+            )
+    table = table.set_column(table.column_names.index("status"), "status", pa.array(status, pa.string()))
+    return table.set_column(table.column_names.index("reason"), "reason", pa.array(reason, pa.string()))
+
+
+def _check_usable(table: pa.Table) -> None:
+    usable = table.filter(pc.is_in(table["status"], pa.array(SCORED)))
+    if len(usable):
+        return
+    first = table.slice(0, 1).to_pylist()[0]
+    raise DataError(
+        f"None of the {len(table)} images can be used.", f"The first one, '{first['path']}': {first['reason']}."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """The images a method works on, with their given labels; rows are ordered by content, so file order changes nothing.
+
+    Row numbers are for use inside one method; outside, an image is known by its id.
+    """
+
+    ids: pa.Array  # [n] sample ids
+    labels: np.ndarray  # [n] int64, the given labels as class numbers
+    classes: tuple[str, ...]  # labels, as in the data
+    names: tuple[str, ...]  # the same classes as they are written into prompts
+    template: str  # of a plain prompt, e.g. "a photo of a {}."
+    preprocess: Preprocess
+    cache: PixelCache
+    slots: np.ndarray  # [n] int64, rows of the pixel cache
+    fingerprint: str  # of contents and labels
+    content: str  # of contents alone
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self, rows: np.ndarray) -> Tensor:
+        """uint8 [b, 3, height, width] of the given rows."""
+        return torch.from_numpy(self.cache.read(self.slots[rows])).permute(0, 3, 1, 2)
+
+
+def labelled_images(
+    manifest: pa.Table, names: dict[str, str], template: str, preprocess: Preprocess, cache: PixelCache
+) -> LabelledImages:
+    """What a method sees of a manifest: rows that can be scored, with the classes that occur.
+
+    Args:
+        names: label -> how it is written into prompts; labels that are not in it are written by `prompt_name`.
+
+    Raises:
+        DataError: fewer than two classes.
+    """
+    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    classes = sorted(pc.unique(usable["given_label"]).to_pylist())
+    if len(classes) < 2:
+        raise DataError(
+            f"There is only one class, '{classes[0]}'.", "Wrong labels can be found among two or more classes."
+        )
+    return with_classes(
+        manifest, classes, [names.get(c) or prompt_name(c) for c in classes], template, preprocess, cache
+    )
+
+
+def with_classes(
+    manifest: pa.Table,
+    classes: Sequence[str],
+    names: Sequence[str],
+    template: str,
+    preprocess: Preprocess,
+    cache: PixelCache,
+) -> LabelledImages:
+    """As `labelled_images`, with the classes given.
+
+    Raises:
+        DataError: a label that is none of them.
+    """
+    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    numbers = pc.index_in(usable["given_label"], pa.array(classes, pa.string()))
+    if numbers.null_count:
+        stranger = usable.filter(pc.is_null(numbers))["given_label"][0].as_py()
+        raise DataError(unknown("Label", stranger, classes), "The detector knows only the classes it was trained on.")
+    labels = numbers.to_numpy().astype(np.int64)
+    contents = "\n".join(usable["content_hash"].to_pylist()).encode()
+    return LabelledImages(
+        ids=usable["sample_id"].combine_chunks(), labels=labels, classes=tuple(classes), names=tuple(names), template=template,
+        preprocess=preprocess, cache=cache, slots=usable["slot"].to_numpy(),
+        fingerprint=hashlib.sha256(contents + labels.tobytes() + repr(list(classes)).encode()).hexdigest()[:16],
+        content=hashlib.sha256(contents).hexdigest()[:16],
+    )  # fmt: skip
+
+
+def prompt_name(label: str) -> str:
+    """A label as it is written into prompts: underscores become spaces."""
+    return " ".join(label.replace("_", " ").split()) or label

@@ -1,0 +1,233 @@
+"""Image-text models: one family per file.
+
+A file of this room offers:
+
+    FAMILY: str                                        how a person calls it
+    accepts(config) -> bool                            is this transformers configuration ours?
+    load(folder_or_id, config, device, dtype) -> DualEncoder
+
+`DualEncoder` says what a family must give. Towers are frozen; prompts and adapters are learned beside them.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from labelsieve import registry
+from labelsieve.errors import ModelError, OptionError
+from labelsieve.images import Preprocess
+
+# The embedded model, and others that were tried with this layout: name, size and what it is for.
+TINY = Path(__file__).parent.parent / "assets" / "tiny"
+RECOMMENDED = (
+    ("tiny", "4 M", "embedded; 32 x 32 pixels; demo, tests, small pictures without a network"),
+    ("openai/clip-vit-base-patch16", "150 M", "the paper's model; everyday photos"),
+    ("openai/clip-vit-large-patch14", "428 M", "better and about four times slower"),
+    ("laion/CLIP-ViT-B-16-laion2B-s34B-b88K", "150 M", "as the first one, trained on open data"),
+    ("facebook/metaclip-b16-fullcc2.5b", "150 M", "as the first one, curated web data"),
+    ("google/siglip-base-patch16-224", "203 M", "sigmoid loss; often better zero-shot"),
+    ("google/siglip2-base-patch16-224", "375 M", "many languages; class names need not be English"),
+)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOKENS_AT_ONCE = 8192  # class tokens encoded together; more classes are taken in parts and recomputed for the gradient
+
+
+@dataclass(frozen=True)
+class ClassTokens:
+    """The tokens of each class after the context: name, ".", end.
+
+    ids: [k, s] int64, padded after the end token. end: [k] int64, position of the end token.
+    """
+
+    ids: Tensor
+    end: Tensor
+
+    def take(self, columns: Tensor) -> ClassTokens:
+        """The given classes only, [j] int64."""
+        return ClassTokens(self.ids[columns], self.end[columns])
+
+
+class DualEncoder(abc.ABC):
+    """An image tower and a text tower with a common space; all features it gives are float32 and of length one.
+
+    Attributes:
+        name: as the user wrote it.
+        family: e.g. "CLIP".
+        preprocess: how pictures are prepared.
+        logit_scale: what cosines are multiplied by (CLIP: 100), the inverse of the softmax temperature.
+        image_tower: the frozen image tower; adapters are put into it.
+        image_layers: its blocks.
+        image_width, image_tokens: width and number of its tokens without prompts.
+        text_width, max_text: width and longest text of the text tower.
+        patch_size: in pixels.
+        causal: whether the text tower is, so that prefixes can be shared.
+    """
+
+    name: str
+    family: str
+    preprocess: Preprocess
+    logit_scale: float
+    image_tower: nn.Module
+    image_layers: Sequence[nn.Module]
+    image_width: int
+    image_tokens: int
+    text_width: int
+    max_text: int
+    patch_size: int
+    causal: bool
+    device: torch.device
+    dtype: torch.dtype
+    tokenizer: Any
+
+    @abc.abstractmethod
+    def image_pooled(self, pixels: Tensor, prompts: Sequence[Tensor] | None = None) -> Tensor:
+        """[b, 3, height, width] normalised -> [b, image_width], before the projection into the common space.
+
+        Args:
+            prompts: one [p, image_width] per block (deep), or a single one (shallow).
+        """
+
+    @abc.abstractmethod
+    def project_image(self, pooled: Tensor) -> Tensor:
+        """[b, image_width] -> [b, d], not normalised."""
+
+    @abc.abstractmethod
+    def encode_texts(self, embeddings: Tensor, end: Tensor) -> Tensor:
+        """Whole texts, token by token, the plain way: [n, t, text_width] without positions -> [n, d], not normalised."""
+
+    @abc.abstractmethod
+    def encode_after_prefix(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
+        """As `plain_prompts`, with start and context computed once for all classes: [c, m, text_width] -> [c, k, d]."""
+
+    @abc.abstractmethod
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Token ids [..., t] -> [..., t, text_width], without positions."""
+
+    @abc.abstractmethod
+    def prompt_embeddings(self, contexts: Tensor, tokens: ClassTokens) -> tuple[Tensor, Tensor]:
+        """Full prompts: contexts [c, m, text_width] -> embeddings [c * k, t, text_width] and end positions [c * k]."""
+
+    @abc.abstractmethod
+    def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
+        """Tokens of "NAME." for each name. Raises ModelError when one is too long for the tower after the context."""
+
+    @abc.abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Whole texts -> ids [n, t] and end positions [n]."""
+
+    def image_features(self, pixels: Tensor, prompts: Sequence[Tensor] | None = None) -> Tensor:
+        """[b, 3, height, width] normalised pixels -> [b, d] float32 of length one."""
+        return F.normalize(self.project_image(self.image_pooled(pixels, prompts)).float(), dim=-1)
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """[n, d] float32 of length one, without gradient."""
+        parts = []
+        for start in range(0, len(texts), 256):
+            ids, end = self.tokenize(texts[start : start + 256])
+            parts.append(self.encode_texts(self.embed_tokens(ids), end).float())
+        return F.normalize(torch.cat(parts), dim=-1)
+
+    def prompt_features(self, contexts: Tensor, tokens: ClassTokens, *, plain: bool = False) -> Tensor:
+        """Features of learned prompts, with gradient to the contexts.
+
+        Args:
+            contexts: [c, m, text_width] float32.
+            tokens: of k classes.
+            plain: encode every prompt whole even where the prefix could be shared (a reference for tests).
+
+        Returns:
+            [c, k, d] float32 of length one.
+        """
+        encode = self.encode_after_prefix if self.causal and not plain else self.plain_prompts
+        per_class = len(contexts) * (tokens.ids.shape[1] if encode == self.encode_after_prefix else self.max_text)
+        size = max(8, TOKENS_AT_ONCE // per_class)
+        if len(tokens.ids) <= size:
+            return F.normalize(encode(contexts, tokens).float(), dim=-1)
+        parts = [ClassTokens(i, e) for i, e in zip(tokens.ids.split(size), tokens.end.split(size), strict=True)]
+        features = [checkpoint(encode, contexts, part, use_reentrant=False) for part in parts]
+        return F.normalize(torch.cat(features, 1).float(), dim=-1)
+
+    def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
+        """[c, m, text_width] -> [c, k, d] by encoding each of the c * k prompts whole."""
+        embeddings, end = self.prompt_embeddings(contexts, tokens)
+        return self.encode_texts(embeddings, end).unflatten(0, (len(contexts), -1))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants, on its device."""
+        mean = torch.tensor(self.preprocess.mean, device=self.device)[:, None, None] * 255
+        std = torch.tensor(self.preprocess.std, device=self.device)[:, None, None] * 255
+        return ((pixels.to(self.device, torch.float32) - mean) / std).to(self.dtype)
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Raises OptionError when the wanted device is not there."""
+    if wanted == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"--device '{wanted}' is not available here.", "Use cpu, cuda, cuda:0, … or leave it out."
+        ) from error
+    return device
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the processor or card computes with it natively, else float32."""
+    if wanted != "auto":
+        if wanted not in PRECISIONS:
+            raise OptionError(f"--precision '{wanted}' is unknown.", f"Use auto, {', '.join(PRECISIONS)}.")
+        return PRECISIONS[wanted]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load(name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DualEncoder:
+    """Load an image-text model: "tiny", a Hugging Face directory, or a hub id.
+
+    Raises:
+        ModelError: not found, not readable, or of a family that no file of this room accepts.
+    """
+    from transformers import AutoConfig
+
+    where = str(TINY) if name == "tiny" else name
+    try:
+        config = AutoConfig.from_pretrained(where)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"Model '{name}' cannot be loaded: {_reason(error)}.", "Use tiny, a Hugging Face directory or a hub id."
+        ) from error
+    families = [registry.load("models", n) for n in registry.names("models")]
+    for family in families:
+        if family.accepts(config):
+            try:
+                encoder: DualEncoder = family.load(where, config, torch.device(device), dtype)
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ModelError(
+                    f"Model '{name}' cannot be loaded: {_reason(error)}.", "Is the directory complete?"
+                ) from error
+            encoder.name = name
+            return encoder
+    supported = ", ".join(family.FAMILY for family in families)
+    raise ModelError(
+        f"Model '{name}' is of family '{config.model_type}', which is not supported.", f"Supported: {supported}."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -1,0 +1,254 @@
+"""The one training loop: batches drawn from the seed, steps, schedule, progress, checkpoints, resume.
+
+Nothing random is carried from step to step: the order of an epoch comes from (seed, epoch), everything within a step
+from a generator seeded by (seed, epoch, step). So a run that was killed continues to the very same result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from labelsieve import progress
+from labelsieve.errors import LabelsieveError, RunError
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How parameters are optimised.
+
+    The learning rate follows a cosine from `lr` to 0, changed once per epoch ("cosine") or with every step ("smooth").
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["cosine", "smooth", "constant"] = "cosine"
+    accumulate: int = 1  # parts a batch is computed in, to save memory
+    clip: float | None = None  # largest norm of the gradient
+
+    def lr_at(self, epoch: int, step: int, steps: int) -> float:
+        """Learning rate of one step of an epoch that has `steps`."""
+        done = {"cosine": epoch / self.epochs, "smooth": (epoch + step / steps) / self.epochs, "constant": 0.0}[
+            self.schedule
+        ]
+        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step works on: row numbers [b], and randomness of its own."""
+
+    rows: np.ndarray
+    epoch: int
+    step: int
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training keeps its state, and what it belongs to: another fingerprint is another training."""
+
+    path: Path
+    fingerprint: str
+
+
+def step_generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """Randomness of one step, the same whenever it is computed."""
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)
+    )
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The order [count] of one epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def fit(
+    parameters: Mapping[str, nn.Parameter],
+    rows: np.ndarray,
+    load: Callable[[np.ndarray], Any],
+    loss_of: Callable[[Batch, Any], Tensor],
+    recipe: Recipe,
+    *,
+    seed: int,
+    what: str = "Training",
+    memory: MutableMapping[str, Tensor] | None = None,
+    checkpoint: Checkpoint | None = None,
+    after_epoch: Callable[[int], bool] | None = None,
+) -> None:
+    """Optimise `parameters` in place.
+
+    Args:
+        parameters: name -> parameter; names are stable, they are in the checkpoint.
+        rows: [n] row numbers to train on.
+        load: rows [b] -> what `loss_of` needs of them; called ahead, in another thread.
+        loss_of: mean loss of a batch, with gradient. A loss without gradient (nothing was selected) makes no step.
+        memory: tensors the method keeps from step to step; saved and restored with the parameters.
+        checkpoint: where to go on from, and to; None keeps nothing.
+        after_epoch: called with the number of epochs done; True ends the training.
+
+    Raises:
+        LabelsieveError: the device's memory is too small; says what helps.
+        RunError: the checkpoint is damaged.
+    """
+    memory = {} if memory is None else memory
+    optimizer = make_optimizer(recipe, parameters)
+    steps = math.ceil(len(rows) / recipe.batch_size)
+    state = _State(parameters, optimizer, memory, checkpoint)
+    done = state.restore()
+    try:
+        with progress.bar(
+            what, recipe.epochs * len(rows), min(done * recipe.batch_size, recipe.epochs * len(rows))
+        ) as shown:
+            for batch, loaded in _batches(rows, load, recipe, seed, steps, done):
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.lr_at(batch.epoch, batch.step, steps)
+                loss = _step(batch, loaded, loss_of, optimizer, recipe)
+                shown.advance(len(batch.rows), f"epoch {batch.epoch + 1}/{recipe.epochs} loss {loss:.3f}")
+                done += 1
+                ended = batch.step == steps - 1 and after_epoch is not None and after_epoch(batch.epoch + 1)
+                state.keep(done if not ended else recipe.epochs * steps, now=batch.step == steps - 1)
+                if ended:
+                    return
+    except torch.OutOfMemoryError as error:
+        raise LabelsieveError(
+            f"The memory of the device is too small: {str(error).partition('.')[0]}.",
+            "Try --set accumulate=4 (same result), a smaller --set batch_size, --precision bfloat16, or --device cpu.",
+        ) from error
+
+
+def make_optimizer(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over all parameters, in the order given."""
+    values = list(parameters.values())
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(values, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(values, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def _batches(
+    rows: np.ndarray, load: Callable[[np.ndarray], Any], recipe: Recipe, seed: int, steps: int, done: int
+) -> Iterator[tuple[Batch, Any]]:
+    """All steps that are left, each with its data, which is loaded while the step before is computed."""
+
+    def plan() -> Iterator[Batch]:
+        for epoch in range(done // steps, recipe.epochs):
+            order = rows[epoch_order(len(rows), seed, epoch)]
+            for step in range(done % steps if epoch == done // steps else 0, steps):
+                chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+                yield Batch(chosen, epoch, step, step_generator(seed, epoch, step))
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = None
+        for batch in plan():
+            task = (batch, pool.submit(load, batch.rows))
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
+            ahead = task
+        if ahead is not None:
+            yield ahead[0], ahead[1].result()
+
+
+def _step(
+    batch: Batch, loaded: Any, loss_of: Callable[[Batch, Any], Tensor], optimizer: torch.optim.Optimizer, recipe: Recipe
+) -> float:
+    total = 0.0
+    optimizer.zero_grad(set_to_none=True)
+    for part in np.array_split(np.arange(len(batch.rows)), min(recipe.accumulate, len(batch.rows))):
+        share = len(part) / len(batch.rows)
+        whole = len(part) == len(batch.rows)
+        piece = batch if whole else Batch(batch.rows[part], batch.epoch, batch.step, batch.generator)
+        loss = loss_of(piece, loaded if whole else _take(loaded, part))
+        if loss.requires_grad:
+            (loss * share).backward()
+        total += float(loss.detach()) * share
+    if recipe.clip is not None:
+        nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip)
+    optimizer.step()
+    return total
+
+
+def _take(loaded: Any, part: np.ndarray) -> Any:
+    return tuple(x[part] for x in loaded) if isinstance(loaded, tuple) else loaded[part]
+
+
+class _State:
+    """Parameters, optimiser and memory of one training, to disk and back."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        memory: MutableMapping[str, Tensor],
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._parameters, self._optimizer, self._memory, self._checkpoint = parameters, optimizer, memory, checkpoint
+        self._next, self._cost = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS, 0.0
+
+    def keep(self, done: int, now: bool) -> None:
+        """Save when it is time: every twenty seconds (less often when saving is slow) and after each epoch."""
+        if self._checkpoint is None or (not now and time.monotonic() < self._next):
+            return
+        start = time.monotonic()
+        tensors = {f"parameter/{n}": p.detach() for n, p in self._parameters.items()}
+        tensors |= {f"memory/{n}": t for n, t in self._memory.items()}
+        for name, parameter in self._parameters.items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{key}/{name}"] = value
+        note = {"labelsieve": json.dumps({"fingerprint": self._checkpoint.fingerprint, "done": done})}
+        self._checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._checkpoint.path.with_name(f".{self._checkpoint.path.name}.partial")
+        save_file({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, scratch, note)
+        scratch.replace(self._checkpoint.path)
+        self._cost = time.monotonic() - start
+        self._next = time.monotonic() + max(SECONDS_BETWEEN_CHECKPOINTS, 20 * self._cost)
+
+    def restore(self) -> int:
+        """Steps done by an earlier run of the same training; 0 when there was none."""
+        if self._checkpoint is None or not self._checkpoint.path.exists():
+            return 0
+        try:
+            with safe_open(self._checkpoint.path, framework="pt") as file:
+                note = json.loads((file.metadata() or {}).get("labelsieve", "{}"))
+                if note.get("fingerprint") != self._checkpoint.fingerprint:
+                    return 0
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise RunError(
+                f"Checkpoint '{self._checkpoint.path}' is damaged: {error}.", "Delete it; the training starts again."
+            ) from error
+        self._put_back(tensors)
+        return int(note["done"])
+
+    @torch.no_grad()
+    def _put_back(self, tensors: dict[str, Tensor]) -> None:
+        for key, value in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind == "parameter":
+                self._parameters[name].copy_(value)
+            elif kind == "memory":
+                self._memory[name].copy_(value) if name in self._memory else self._memory.__setitem__(name, value)
+            else:
+                field, _, name = name.partition("/")
+                parameter = self._parameters[name]
+                home = value if field == "step" else value.to(parameter.device)
+                self._optimizer.state[parameter][field] = home
