@@ -1,0 +1,81 @@
+"""The scoring pass, pictures from the cache, against the bare image tower on random tensors, in one run.
+
+Images per second of both; the ratio is the share of the tower's speed that is left when pictures are real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from shapes import SHAPES, detector, encoder
+from timing import machine, side_by_side, table
+
+from labelsieve import dataset
+from labelsieve.images import CLIP_MEAN, CLIP_STD, Preprocess
+from labelsieve.models import choose_precision
+from labelsieve.progress import be_quiet
+from labelsieve.sources.arrays import ArraySource
+
+
+def pictures(count: int, size: int) -> dataset.LabelledImages:
+    """Random pictures through the real reading path: source, hashing, pixel cache."""
+    rng = np.random.default_rng(0)
+    preprocess = Preprocess(size, size, size, 3, CLIP_MEAN, CLIP_STD)
+    cache = dataset.open_cache(preprocess)
+    source = ArraySource(
+        [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(count)],
+        [i % 10 for i in range(count)],
+        [],
+    )
+    manifest = dataset.read(source, preprocess, cache)
+    return dataset.labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", nargs="+", default=["ViT-B/16", "tiny"], choices=list(SHAPES))
+    parser.add_argument("--images", type=int, nargs="+", default=[256, 4096], help="per shape")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    be_quiet()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = choose_precision("auto", device)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LABELSIEVE_CACHE"] = str(Path(folder))
+        for shape, count in zip(args.shapes, args.images, strict=False):
+            size = SHAPES[shape]["vision_config"]["image_size"]
+            images = pictures(count, size)
+            found = detector(encoder(shape, str(device), dtype), 10)
+            batch = torch.randn(min(256, count), 3, size, size, device=device, dtype=dtype)
+
+            @torch.no_grad()
+            def bare(found=found, batch=batch, count=count) -> None:  # type: ignore[no-untyped-def]
+                for _ in range(count // len(batch)):
+                    found.encoder.image_features(batch, found.tuned.tokens())
+
+            runs = {"bare": bare, "scoring": lambda f=found, i=images: f.judge(i, np.arange(len(i)))}
+            taken = side_by_side(runs, args.repeats)
+            rows.append(
+                [
+                    shape,
+                    count,
+                    count / taken["bare"],
+                    count / taken["scoring"],
+                    f"{taken['bare'] / taken['scoring']:.2f}",
+                ]
+            )
+    table(
+        f"Scoring pass, {str(dtype)[6:]}. {machine()}",
+        ["shape", "images", "bare tower images/s", "scoring images/s", "ratio"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
