@@ -43,6 +43,9 @@ def scan(
     method: Annotated[str, typer.Option(help="See: labelsieve methods.")] = "deft",
     model: Annotated[str, typer.Option(help="See: labelsieve models.")] = "tiny",
     preset: Annotated[str, typer.Option(help="Named settings of the method, e.g. default, paper.")] = "default",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Train on cached features: much faster, a little worse.")
+    ] = False,
     tuning: Annotated[
         str | None,
         typer.Option(help="How the image tower adapts: vpt-deep, vpt-shallow, lora, adapter, ssf, bias, none."),

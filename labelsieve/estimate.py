@@ -1,13 +1,16 @@
 """How much of a data set is wrongly labelled, and how wrong labels arise: estimates without true labels.
 
-Model: a true class k makes the given label j with probability T[k, j], whatever the picture looks like. With class
-probabilities q_i(k) of the pictures, the likelihood of the given labels, Σ_i log Σ_k q_i(k) T[k, y_i], is concave in T;
-EM finds it. At the same time a temperature for q is chosen by the same likelihood, so that an over-confident model
-does not pass its own errors off as label errors. The posterior of the true class then gives p_clean.
+Model: a true class k makes the given label j with probability T[k, j], whatever the picture looks like. From class
+probabilities q_i(k) that do not depend on the labels (zero-shot), T is found by maximum likelihood of the given labels,
+Σ_i log Σ_k q_i(k) T[k, y_i], with EM (it is concave in T). Two faults of zero-shot answers are mended on the way, both
+without true labels: classes the model prefers are weighted down until every class is as frequent among its answers as
+among the given labels, and a temperature is chosen by the same likelihood, so that an over-confident model does not
+pass its own errors off as label errors.
 
-The interval covers the chance of the sample (a bootstrap over images) for this model, not errors of the model itself:
-where people mislabel just the pictures that the network finds hard, the estimate is off by more. Only an audit gives an
-interval without that assumption (labelsieve review).
+What the estimate assumes: that errors depend on the class and not on the picture, and that they leave class frequencies
+about as they are. People mislabel hard pictures more often, so with many human errors the estimate tends to be low. The
+interval covers the chance of the sample and the doubt about the temperature; it is no guarantee. Only an
+audit gives one.
 """
 
 from __future__ import annotations
@@ -17,23 +20,49 @@ from typing import Any
 
 import numpy as np
 
-TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(8.0), 15))
-SAMPLE = 20_000  # images used for choosing the temperature and for the bootstrap
-RESAMPLES = 200
+TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4.0), 16))
+SAMPLE = 20_000  # images that T and the temperature are found on
+DOUBT = 0.005  # temperatures whose likelihood per image is this close to the best one count for the interval
 
 
 @dataclass(frozen=True)
 class Transition:
-    """T [k, k], rows true class, columns given label, rows sum to one; and the temperature that goes with it."""
+    """How labels arise from classes, and the class probabilities it was found with.
+
+    matrix: T [k, k], rows true class, columns given label, rows sum to one. temperature, weights [k]: what the
+    probabilities were mended with. rates: share of wrong labels under each temperature that is about as likely.
+    """
 
     matrix: np.ndarray
     temperature: float
+    weights: np.ndarray
     log_likelihood: float  # per image
+    rates: tuple[float, ...]
 
-    def posterior(self, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """[n, k] probability of each true class given picture and label."""
-        joint = soften(probs, self.temperature) * self.matrix[:, labels].T
-        return joint / joint.sum(1, keepdims=True).clip(1e-30)
+    def mend(self, probs: np.ndarray) -> np.ndarray:
+        """[n, k] probabilities at the chosen temperature and class weights."""
+        return reweigh(soften(probs, self.temperature), self.weights)
+
+    def posterior(self, mended: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """[n, k] probability of each true class given picture (mended probabilities) and label [n]."""
+        return reweigh(mended, self.matrix[:, labels].T)
+
+
+def reweigh(probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Products probs · weights, rows summing to one again."""
+    joint = probs * weights
+    return joint / joint.sum(1, keepdims=True).clip(1e-30)
+
+
+def balance(probs: np.ndarray, frequencies: np.ndarray, rounds: int = 100) -> np.ndarray:
+    """Class weights [k] under which the mean of `probs` [n, k] has the given class frequencies [k]."""
+    weights = np.ones(probs.shape[1])
+    for _ in range(rounds):
+        mean = reweigh(probs, weights).mean(0)
+        if np.abs(mean - frequencies).max() < 1e-4:
+            break
+        weights *= (frequencies.clip(1e-9) / mean.clip(1e-9)) ** 0.7
+    return weights / weights.max()
 
 
 def soften(probs: np.ndarray, temperature: float) -> np.ndarray:
@@ -44,58 +73,79 @@ def soften(probs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Transition:
-    """Most likely T and temperature.
+    """Most likely T, temperature and class weights.
 
     Args:
-        probs: [n, k] class probabilities from pictures alone (or nearly so).
+        probs: [n, k] class probabilities from pictures alone.
         labels: [n] given labels.
     """
+    k = probs.shape[1]
     chosen = _sample(len(labels), seed)
-    tried = [_em(soften(probs[chosen], t), labels[chosen]) for t in TEMPERATURES]
-    best = int(np.argmax([likelihood for _, likelihood in tried]))
-    temperature = float(TEMPERATURES[best])
-    matrix, likelihood = _em(soften(probs, temperature), labels, start=tried[best][0])
-    return Transition(matrix, temperature, likelihood)
+    given = labels[chosen]
+    frequencies = np.bincount(given, minlength=k) / len(given)
+    tried = []
+    for temperature in TEMPERATURES:
+        soft = soften(probs[chosen], temperature)
+        weights = balance(soft, frequencies)
+        matrix, likelihood = _em(reweigh(soft, weights), given)
+        rate = 1 - reweigh(reweigh(soft, weights), matrix[:, given].T)[np.arange(len(given)), given].mean()
+        tried.append((likelihood, float(temperature), weights, matrix, float(rate)))
+    best = max(tried, key=lambda t: t[0])
+    rates = tuple(t[4] for t in tried if t[0] > best[0] - DOUBT)
+    return Transition(best[3], best[1], best[2], best[0], rates)
 
 
 def _sample(n: int, seed: int) -> np.ndarray:
     return np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).choice(n, SAMPLE, replace=False))
 
 
-def _em(
-    probs: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray | None = None,
-    start: np.ndarray | None = None,
-    rounds: int = 60,
-) -> tuple[np.ndarray, float]:
-    """EM for T with fixed q; a little prior weight on the diagonal keeps rare classes sane."""
+def _em(probs: np.ndarray, labels: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, float]:
+    """EM for T with fixed q; gives T and the log-likelihood per image.
+
+    Each cell gets one pseudo-observation on average, spread as symmetric noise of the current rate would: with few
+    images a class T stays near symmetric noise.
+    """
     n, k = probs.shape
-    weights = np.ones(n) if weights is None else weights
-    matrix = np.full((k, k), 0.2 / max(k - 1, 1)) if start is None else start.copy()
-    if start is None:
-        np.fill_diagonal(matrix, 0.8)
-    prior = 2.0 * np.eye(k) + 0.5 / k
+    matrix = _symmetric(0.2, k)
     given = np.zeros((n, k), dtype=probs.dtype)
     given[np.arange(n), labels] = 1
     before = -np.inf
     for _ in range(rounds):
         joint = probs * matrix[:, labels].T
         total = joint.sum(1).clip(1e-30)
-        matrix = (joint * (weights / total)[:, None]).T @ given + prior
+        counts = (joint / total[:, None]).T @ given
+        rate = 1 - np.trace(counts) / n
+        matrix = counts + k * _symmetric(rate, k)
         matrix /= matrix.sum(1, keepdims=True)
-        likelihood = float((weights * np.log(total)).sum() / weights.sum())
+        likelihood = float(np.log(total).mean())
         if likelihood - before < 1e-7:
             break
         before = likelihood
     return matrix, likelihood
 
 
+def _symmetric(rate: float, k: int) -> np.ndarray:
+    matrix: np.ndarray = np.full((k, k), rate / max(k - 1, 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    return matrix
+
+
+def expected_f1_count(p_wrong: np.ndarray) -> int:
+    """How many of the most suspicious labels to flag so that the expected F1 is largest.
+
+    With the m largest p_wrong flagged, expected F1 is 2 Σ_flagged p / (m + Σ_all p) (Lipton et al., ECML 2014).
+    """
+    ordered = np.sort(p_wrong)[::-1]
+    hits = np.cumsum(ordered)
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1]).clip(1e-12)
+    return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
+
+
 @dataclass(frozen=True)
 class Noise:
     """Estimated label noise of a data set.
 
-    rate, low, high: share of wrong labels with a 95 % interval. per_class: given label -> share wrong.
+    rate, low, high: share of wrong labels with an interval. per_class: given label -> share wrong.
     matrix: [k, k] share of all images with given label (row) and estimated true class (column).
     """
 
@@ -104,50 +154,41 @@ class Noise:
     high: float
     per_class: dict[str, float]
     pairs: list[dict[str, Any]]  # most frequent confusions: given, suggested, images
-    temperature: float
     matrix: np.ndarray
 
     def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
         return {
             "rate": self.rate, "low": self.low, "high": self.high, "per_class": self.per_class, "pairs": self.pairs,
-            "temperature": self.temperature, "matrix": self.matrix.round(6).tolist(),
-            "method": "transition matrix by maximum likelihood on the model's class probabilities; bootstrap over images; no audit",
+            "matrix": self.matrix.round(6).tolist(), "method": "model-based, no audit (see labelsieve.estimate)",
         }  # fmt: skip
 
 
-def estimate_noise(probs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int = 0) -> Noise:
-    """Share of wrong labels, overall, per class and per pair, with a bootstrap interval."""
-    transition = fit_transition(probs, labels, seed)
-    posterior = transition.posterior(probs, labels)
+def summarise(
+    posterior: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], rates: tuple[float, ...], seed: int = 0
+) -> Noise:
+    """Rate, classes and pairs from the posterior of the true class [n, k].
+
+    Args:
+        rates: the rate under other assumptions that are about as likely; they widen the interval.
+    """
     k = len(classes)
+    each = np.arange(len(labels))
     matrix = np.zeros((k, k))
     np.add.at(matrix, labels, posterior)
-    counts = np.bincount(labels, minlength=k)
-    wrong = 1 - posterior[np.arange(len(labels)), labels]
-    per_class = np.bincount(labels, wrong, minlength=k) / counts.clip(1)
-    low, high = _interval(probs, labels, transition, seed)
+    wrong = 1 - posterior[each, labels]
+    per_class = np.bincount(labels, wrong, minlength=k) / np.bincount(labels, minlength=k).clip(1)
     rate = float(wrong.mean())
+    spread = 1.96 * float(wrong.std()) / np.sqrt(len(labels)) + 1.96 * np.sqrt(rate * (1 - rate) / len(labels))
+    low, high = min(rate, *rates) - spread, max(rate, *rates) + spread
     return Noise(
-        rate, min(low, rate), max(high, rate), {c: float(per_class[j]) for j, c in enumerate(classes)}, _pairs(matrix, classes),
-        transition.temperature, matrix / len(labels),
-    )  # fmt: skip
-
-
-def _interval(probs: np.ndarray, labels: np.ndarray, transition: Transition, seed: int) -> tuple[float, float]:
-    chosen = _sample(len(labels), seed)
-    soft, given = soften(probs[chosen], transition.temperature), labels[chosen]
-    rng = np.random.default_rng(seed)
-    rates = []
-    for _ in range(RESAMPLES):
-        weights = rng.multinomial(len(given), np.full(len(given), 1 / len(given))).astype(float)
-        matrix, _ = _em(soft, given, weights, transition.matrix, rounds=8)
-        joint = soft * matrix[:, given].T
-        right = joint[np.arange(len(given)), given] / joint.sum(1).clip(1e-30)
-        rates.append(float(((1 - right) * weights).sum() / weights.sum()))
-    spread = np.quantile(rates, [0.025, 0.975]) - np.mean(rates)
-    shrink = np.sqrt(len(given) / len(labels))
-    centre = float(np.mean(1 - transition.posterior(probs, labels)[np.arange(len(labels)), labels]))
-    return max(0.0, centre + float(spread[0]) * shrink), min(1.0, centre + float(spread[1]) * shrink)
+        rate,
+        max(0.0, low),
+        min(1.0, high),
+        {c: float(per_class[j]) for j, c in enumerate(classes)},
+        _pairs(matrix, classes),
+        matrix / len(labels),
+    )
 
 
 def _pairs(matrix: np.ndarray, classes: tuple[str, ...], shown: int = 20) -> list[dict[str, Any]]:

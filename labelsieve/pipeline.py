@@ -235,7 +235,7 @@ def _write_results(
     options: ScanOptions,
     encoder: Any,
 ) -> None:
-    noise = estimate.estimate_noise(evidence.probs, images.labels, images.classes, options.seed)
+    noise = estimate_noise(evidence, images, options.seed)
     run.write_json(opened.folder / "noise.json", noise.as_dict())
     if evidence.learned is not None:
         folder = opened.folder / "detector"
@@ -251,6 +251,15 @@ def _write_results(
     scores = scores_table(manifest.table, images, evidence)
     tables.write_csv(scores, opened.folder / "scores.csv")
     tables.write_parquet(scores, opened.folder / "scores.parquet")
+
+
+def estimate_noise(evidence: Evidence, images: LabelledImages, seed: int) -> estimate.Noise:
+    """Rate, classes and pairs: from the method's posterior, or from its class probabilities and the given labels."""
+    if evidence.posterior:
+        return estimate.summarise(evidence.probs, images.labels, images.classes, evidence.rates)
+    transition = estimate.fit_transition(evidence.probs, images.labels, seed)
+    posterior = transition.posterior(transition.mend(evidence.probs), images.labels)
+    return estimate.summarise(posterior, images.labels, images.classes, transition.rates)
 
 
 def scores_table(manifest: pa.Table, images: LabelledImages, evidence: Evidence) -> pa.Table:

@@ -93,6 +93,7 @@ def fit(
     what: str = "Training",
     memory: MutableMapping[str, Tensor] | None = None,
     checkpoint: Checkpoint | None = None,
+    rates: Mapping[str, float] | None = None,
     after_epoch: Callable[[int], bool] | None = None,
 ) -> None:
     """Optimise `parameters` in place.
@@ -104,6 +105,7 @@ def fit(
         loss_of: mean loss of a batch, with gradient. A loss without gradient (nothing was selected) makes no step.
         memory: tensors the method keeps from step to step; saved and restored with the parameters.
         checkpoint: where to go on from, and to; None keeps nothing.
+        rates: learning rates of single parameters, by name; the others have the recipe's.
         after_epoch: called with the number of epochs done; True ends the training.
 
     Raises:
@@ -111,7 +113,7 @@ def fit(
         RunError: the checkpoint is damaged.
     """
     memory = {} if memory is None else memory
-    optimizer = make_optimizer(recipe, parameters)
+    optimizer = make_optimizer(recipe, parameters, rates or {})
     steps = math.ceil(len(rows) / recipe.batch_size)
     state = _State(parameters, optimizer, memory, checkpoint)
     done = state.restore()
@@ -121,7 +123,7 @@ def fit(
         ) as shown:
             for batch, loaded in _batches(rows, load, recipe, seed, steps, done):
                 for group in optimizer.param_groups:
-                    group["lr"] = recipe.lr_at(batch.epoch, batch.step, steps)
+                    group["lr"] = group["share"] * recipe.lr_at(batch.epoch, batch.step, steps)
                 loss = _step(batch, loaded, loss_of, optimizer, recipe)
                 shown.advance(len(batch.rows), f"epoch {batch.epoch + 1}/{recipe.epochs} loss {loss:.3f}")
                 done += 1
@@ -136,12 +138,17 @@ def fit(
         ) from error
 
 
-def make_optimizer(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over all parameters, in the order given."""
-    values = list(parameters.values())
+def make_optimizer(
+    recipe: Recipe, parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over all parameters, in the order given; `rates` are learning rates by name."""
+    own = rates or {}
+    groups = [{"params": [p for n, p in parameters.items() if n not in own], "lr": recipe.lr, "share": 1.0}]
+    groups += [{"params": [parameters[n]], "lr": r, "share": r / recipe.lr} for n, r in own.items()]
+    groups = [g for g in groups if g["params"]]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(values, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(values, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def _batches(

@@ -33,6 +33,8 @@ class Evidence:
     suggested: [n] int, the class the method believes in.
     probs: [n, k] float, class probabilities; rows sum to one.
     columns: further columns for the scores, name -> [n].
+    posterior: whether `probs` already take the given label into account (else they come from the picture alone).
+    rates: the share of wrong labels under other assumptions that are about as likely; they widen the interval.
     learned: tensors by name, what `judge` of the same file needs to score other images; None when it cannot.
     """
 
@@ -42,6 +44,8 @@ class Evidence:
     probs: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     learned: dict[str, Tensor] | None = None
+    posterior: bool = False
+    rates: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

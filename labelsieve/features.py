@@ -1,0 +1,191 @@
+"""Features of the frozen towers, computed once and kept: what every method that learns no prompts works on.
+
+Image features are one `.npy` file per (contents, weights, preprocessing, precision) in the cache folder, float32 where
+the tower computes in float32 and float16 elsewhere. The file is filled in place; rows that are there have length one, so
+a computation that was killed goes on where rows are missing. Deleting the folder is always safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelsieve import progress
+from labelsieve.augment import crop_and_mirror
+from labelsieve.dataset import LabelledImages
+from labelsieve.errors import DataError, OptionError
+from labelsieve.models import DualEncoder
+from labelsieve.pixels import cache_folder, cache_limit
+
+BATCH = 256
+BLOCK = 65_536  # rows that are brought to float32 at once
+
+
+def weights_fingerprint(encoder: DualEncoder) -> str:
+    """Sixteen hex digits of every number that the towers compute with, and of their device and precision."""
+    digest = hashlib.sha256(f"{encoder.device.type} {encoder.dtype}".encode())
+    module: nn.Module = getattr(encoder, "model", encoder.image_tower)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class View:
+    """An augmented look at every picture: random crop and mirror, decided by seed and number."""
+
+    seed: int
+    number: int
+
+
+def image_features(images: LabelledImages, encoder: DualEncoder, view: View | None = None) -> np.ndarray:
+    """[n, d] of length one, mapped from the cache; computed first where it is not there.
+
+    Args:
+        view: augmented pictures; None takes them as they are.
+
+    Raises:
+        DataError: the cache is too small for them.
+    """
+    kind = (images.content, weights_fingerprint(encoder), images.preprocess.to_json(), repr(view))
+    path = cache_folder() / "features" / f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _fill(path, images, encoder, view)
+    return np.load(path, mmap_mode="c")
+
+
+def _fill(path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None) -> None:
+    scratch = path.with_name(f".{path.name}.partial")
+    first = _embed(images, encoder, np.zeros(1, dtype=np.int64), view)
+    dtype = np.float32 if encoder.dtype == torch.float32 else np.float16
+    shape = (len(images), first.shape[1])
+    if shape[0] * shape[1] * np.dtype(dtype).itemsize > cache_limit():
+        raise DataError(
+            f"The features of {shape[0]:,} images do not fit into the cache '{cache_folder()}'.",
+            "Set LABELSIEVE_CACHE to a folder on a larger disk, or raise LABELSIEVE_CACHE_GB.",
+        )
+    kept = _open(scratch, dtype, shape)
+    missing = np.unique(np.flatnonzero(~_complete(kept)) // BATCH)  # whole batches: sums depend on what is in them
+    with progress.bar("Computing features", len(images), len(images) - min(len(missing) * BATCH, len(images))) as shown:
+        for batch in missing:
+            rows = np.arange(batch * BATCH, min((batch + 1) * BATCH, len(images)))
+            kept[rows] = _embed(images, encoder, rows, view)
+            shown.advance(len(rows))
+    kept.flush()
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        scratch.replace(path)
+
+
+def _open(scratch: Path, dtype: Any, shape: tuple[int, int]) -> np.memmap[Any, Any]:
+    """What an earlier, interrupted computation left, or a new file of zeros."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = np.lib.format.open_memmap(scratch, mode="r+")
+        if found.shape == shape and found.dtype == dtype:
+            return found
+    return np.lib.format.open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
+
+
+def _complete(kept: np.ndarray) -> np.ndarray:
+    """[n] bool: rows of length one; a row half-written has not."""
+    parts = [np.linalg.norm(part.astype(np.float32), axis=1) for part in _blocks(kept)]
+    return np.abs(np.concatenate(parts) - 1) < 5e-3
+
+
+def _blocks(features: np.ndarray) -> list[np.ndarray]:
+    return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
+
+
+@torch.no_grad()
+def _embed(images: LabelledImages, encoder: DualEncoder, rows: np.ndarray, view: View | None) -> np.ndarray:
+    pixels = encoder.normalise(images.pixels(rows))
+    if view is not None:
+        pixels = torch.cat([_look(p, int(row), view) for p, row in zip(pixels.split(1), rows, strict=True)])
+    return encoder.image_features(pixels).cpu().numpy()
+
+
+def _look(pixels: Tensor, row: int, view: View) -> Tensor:
+    """One picture's own crop, the same however the rows are batched."""
+    seed = int(np.random.SeedSequence([view.seed, view.number, row]).generate_state(1, np.uint64)[0] >> 1)
+    return crop_and_mirror(pixels, torch.Generator().manual_seed(seed))
+
+
+def class_features(encoder: DualEncoder, names: Sequence[str], template: str) -> np.ndarray:
+    """[k, d] float32 of length one: the classes' names in a plain prompt. Kept in the cache."""
+    kind = (tuple(names), template, weights_fingerprint(encoder))
+    path = cache_folder() / "features" / f"text-{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.partial.npy")
+        np.save(scratch, encoder.text_features([template.format(n) for n in names]).cpu().numpy())
+        with contextlib.suppress(FileNotFoundError):
+            scratch.replace(path)
+    return np.load(path)
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """What the model says of every picture without learning.
+
+    cosines: [n, k] float32 between pictures and class prompts.
+    temperature: of the softmax.
+    own: whether the temperature is the model's.
+    """
+
+    cosines: np.ndarray
+    temperature: float
+    own: bool
+
+    def probs(self) -> np.ndarray:
+        """[n, k] float32, rows sum to one."""
+        return softmax(self.cosines / self.temperature)
+
+    def facts(self) -> dict[str, Any]:
+        """What to write down beside every number made from `probs`."""
+        return temperature_facts(self.temperature, self.own)
+
+
+def temperature_facts(temperature: float, own: bool) -> dict[str, Any]:
+    """The temperature behind a probability and where it comes from, for run.json."""
+    return {"temperature": temperature, "temperature_from": "model" if own else "setting"}
+
+
+def temperature_of(encoder: DualEncoder, wanted: float | None) -> float:
+    """The temperature of a softmax over cosines: `wanted`, or the model's own, one over its logit scale.
+
+    Raises:
+        OptionError: not positive.
+    """
+    if wanted is not None and wanted <= 0:
+        raise OptionError(f"temperature={wanted} must be above 0.", "Leave it out for the model's own.")
+    return 1.0 / encoder.logit_scale if wanted is None else wanted
+
+
+def zero_shot(
+    images: LabelledImages, encoder: DualEncoder, temperature: float | None = None, template: str | None = None
+) -> ZeroShot:
+    """Compare every picture with every class in words.
+
+    Args:
+        temperature: None is the model's own.
+        template: None is the data's.
+    """
+    text = class_features(encoder, images.names, template or images.template)
+    pictures = image_features(images, encoder)
+    cosines = np.concatenate([part.astype(np.float32) @ text.T for part in _blocks(pictures)])
+    return ZeroShot(cosines, temperature_of(encoder, temperature), temperature is None)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows to probabilities, [n, k]."""
+    powered = np.exp(logits - logits.max(1, keepdims=True))
+    return powered / powered.sum(1, keepdims=True)
