@@ -11,14 +11,25 @@ What the estimate assumes: that errors depend on the class and not on the pictur
 about as they are. People mislabel hard pictures more often, so with many human errors the estimate tends to be low. The
 interval covers the chance of the sample and the doubt about the temperature; it is no guarantee. Only an
 audit gives one.
+
+Flags. A ranking says which labels are suspicious, not how many are wrong. All methods decide that in `flags`, by the
+first of these that there is:
+1. the known rate: a share of wrong labels that the user gives (setting `noise_rate`);
+2. the method's own rule, for instance another answer than the given label (setting `flags=own`);
+3. the estimated rate (setting `flags=estimated`, and every method without a rule of its own): T as above from class
+   probabilities that do not know the label, then the mean posterior probability that a label is wrong.
+With a rate r, the round(r n) most suspicious of n labels are flagged.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from labelsieve.errors import OptionError
 
 TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4.0), 16))
 SAMPLE = 20_000  # images that T and the temperature are found on
@@ -137,8 +148,90 @@ def expected_f1_count(p_wrong: np.ndarray) -> int:
     """
     ordered = np.sort(p_wrong)[::-1]
     hits = np.cumsum(ordered)
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1]).clip(1e-12)
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + ordered.sum()).clip(1e-12)
     return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
+
+
+def flag_most(suspicion: np.ndarray, rate: float) -> np.ndarray:
+    """[n] bool: the round(rate n) largest; of equal ones the first."""
+    flagged = np.zeros(len(suspicion), dtype=bool)
+    flagged[np.argsort(-suspicion, kind="stable")[: round(rate * len(suspicion))]] = True
+    return flagged
+
+
+def flags(
+    suspicion: np.ndarray, *, known: float | None, own: np.ndarray | None, estimated: float | None
+) -> tuple[np.ndarray, str]:
+    """Which labels are called wrong, and by which rule: see the module's docstring.
+
+    Args:
+        suspicion: [n] higher is more suspicious.
+        known: the share of wrong labels, if the user knows it.
+        own: [n] bool flags of the method's own rule, None where it has none or the user does not want it.
+        estimated: the estimated share; needed where neither of the others is given.
+
+    Raises:
+        OptionError: the known rate is no share.
+    """
+    if known is not None:
+        if not 0 <= known <= 1:
+            raise OptionError(f"Setting noise_rate cannot be {known}.", "It is a share, from 0 to 1.")
+        return flag_most(suspicion, known), "known rate"
+    if own is not None:
+        return own, "own rule"
+    assert estimated is not None
+    return flag_most(suspicion, estimated), "estimated rate"
+
+
+def spread(suspicion: np.ndarray, p_wrong: np.ndarray) -> np.ndarray:
+    """Give a ranking the probabilities of another one: the j-th most suspicious gets the j-th largest of `p_wrong` [n].
+
+    The order is that of `suspicion`, equal ones share the mean, and the expected number of wrong labels stays.
+    """
+    values, group, counts = np.unique(suspicion, return_inverse=True, return_counts=True)
+    mean = np.add.reduceat(np.sort(p_wrong), np.cumsum(counts) - counts) / counts
+    return mean[group] if len(values) else np.empty(0)
+
+
+def suggestions(probs: np.ndarray, labels: np.ndarray, flagged: np.ndarray) -> np.ndarray:
+    """[n] the most probable class of `probs` [n, k]; for a flagged label the most probable other one."""
+    others = probs.copy()
+    others[flagged, labels[flagged]] = -np.inf
+    return others.argmax(1)
+
+
+def upper_cluster(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Posterior [n] of the Gaussian with the larger mean, of two that are fitted to `values` [n].
+
+    As in DivideMix (Li et al., ICLR 2020): values are scaled to [0, 1] by their extremes, variances are at least 5e-4.
+    Differences: the seed is given, EM runs until it converges, and the posterior never falls as the value rises (with
+    unequal variances the far tail of the wide Gaussian would else take over at the other end). Values that are all the
+    same, or fewer than two, belong to the upper cluster.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+    if len(values) < 2 or high - low < 1e-12:
+        return np.ones(len(values))
+    scaled = ((values - low) / (high - low))[:, None]
+    mixture = GaussianMixture(2, max_iter=200, tol=1e-4, reg_covar=5e-4, random_state=seed)
+    with warnings.catch_warnings():  # k-means finds fewer than two points that differ, or EM wants more rounds
+        warnings.simplefilter("ignore")
+        mixture.fit(scaled)
+    posterior = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
+    return _never_falling(values, posterior, mixture.means_[:, 0] * (high - low) + low)
+
+
+def _never_falling(values: np.ndarray, posterior: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """The posterior as a function of the value that rises: it keeps its form between the means, and its best beyond."""
+    order = np.argsort(values, kind="stable")
+    fixed, sorted_values = posterior[order], values[order]
+    above, below = sorted_values >= means.max(), sorted_values <= means.min()
+    fixed[above] = np.maximum.accumulate(fixed[above])
+    fixed[below] = np.minimum.accumulate(fixed[below][::-1])[::-1]
+    rising = np.empty_like(posterior)
+    rising[order] = np.maximum.accumulate(fixed)
+    return rising
 
 
 @dataclass(frozen=True)

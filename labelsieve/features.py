@@ -56,12 +56,17 @@ def image_features(images: LabelledImages, encoder: DualEncoder, view: View | No
     Raises:
         DataError: the cache is too small for them.
     """
+    return np.load(image_features_file(images, encoder, view), mmap_mode="c")
+
+
+def image_features_file(images: LabelledImages, encoder: DualEncoder, view: View | None = None) -> Path:
+    """The file of the cache that holds them, computed first where it is not there."""
     kind = (images.content, weights_fingerprint(encoder), images.preprocess.to_json(), repr(view))
     path = cache_folder() / "features" / f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _fill(path, images, encoder, view)
-    return np.load(path, mmap_mode="c")
+    return path
 
 
 def _fill(path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None) -> None:

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from labelsieve.estimate import Transition
 from labelsieve.train import Checkpoint
 
 
@@ -36,6 +38,8 @@ class Evidence:
     posterior: whether `probs` already take the given label into account (else they come from the picture alone).
     rates: the share of wrong labels under other assumptions that are about as likely; they widen the interval.
     learned: tensors by name, what `judge` of the same file needs to score other images; None when it cannot.
+    transition: how labels arise from classes, where the method has already found it from `probs`.
+    facts: what the numbers depend on, for run.json: temperatures, the rule of the flags, rates.
     """
 
     p_clean: np.ndarray
@@ -46,6 +50,8 @@ class Evidence:
     learned: dict[str, Tensor] | None = None
     posterior: bool = False
     rates: tuple[float, ...] = ()
+    transition: Transition | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

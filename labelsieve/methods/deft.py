@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from labelsieve import estimate, losses, progress, tuning
 from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
-from labelsieve.features import image_features, softmax, zero_shot
+from labelsieve.errors import OptionError, unknown
+from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.prompts import DualPrompts
@@ -51,6 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 HELD_OUT = 0.1  # share of the images whose noisy labels decide when the warm-up ends
 SHARPEN = 0.5  # temperature of class probabilities learned from noisy labels, which blur them
+SHARPEN_DOUBT = (0.35, 0.7)  # it might as well be these: they widen the interval of the estimated rate
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ class Settings:
     rule: Literal["threshold", "real"] = "threshold"  # "real": selected labels must also be the best class; SCE warm-up
     scoring: Literal["final", "last-epoch"] = "final"
     mirror: bool = True  # augmentation mirrors pictures
+
+    def __post_init__(self) -> None:
+        if self.tuning not in (*tuning.KINDS, "features"):
+            raise OptionError(unknown("--tuning", self.tuning, (*tuning.KINDS, "features")))
+        for name, bound in (("image_lr", 0), ("text_lr", 0), ("context_length", 1)):
+            if getattr(self, name) < bound:
+                raise OptionError(f"Setting {name} cannot be {getattr(self, name)}.", f"It is at least {bound}.")
+        _recipe(self)  # refuses numbers that cannot be
 
 
 @dataclass(frozen=True)
@@ -229,7 +239,10 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     evidence = _evidence(positive, negative, images.labels, transition.matrix, settings, learned)
     if settings.scoring == "last-epoch":
         evidence = replace(evidence, p_clean=seen["p_clean"].double().numpy(), flagged=~seen["selected"].numpy())
-    return replace(evidence, rates=transition.rates)
+    if settings.judge == "posterior":
+        doubts = tuple(_rate(positive, images.labels, transition.matrix, s) for s in SHARPEN_DOUBT)
+        evidence = replace(evidence, rates=(*transition.rates, *doubts))
+    return replace(evidence, facts=temperature_facts(temperature_of(encoder, None), own=True))
 
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
@@ -347,12 +360,10 @@ def _evidence(
     flagged = np.zeros(len(labels), dtype=bool)
     flagged[np.argsort(p_clean, kind="stable")[: estimate.expected_f1_count(1 - p_clean)]] = True
     return Evidence(
-        p_clean, flagged, suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
+        p_clean, flagged, estimate.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
     )
 
 
-def suggestions(posterior: np.ndarray, labels: np.ndarray, flagged: np.ndarray) -> np.ndarray:
-    """[n] the most probable class; for a flagged label the most probable other one."""
-    others = posterior.copy()
-    others[flagged, labels[flagged]] = -1
-    return others.argmax(1)
+def _rate(positive: np.ndarray, labels: np.ndarray, transition: np.ndarray, sharpen: float) -> float:
+    posterior = estimate.reweigh(softmax(positive / sharpen), transition[:, labels].T)
+    return float(1 - posterior[np.arange(len(labels)), labels].mean())

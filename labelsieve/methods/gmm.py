@@ -1,0 +1,71 @@
+"""GMM: two Gaussians on the loss tell clean from wrong labels, and a classifier learns from the clean ones.
+
+The division of DivideMix (Li, Socher, Hoi, ICLR 2020, section 3.1) as DeFT's paper uses it for a baseline (Wei et al. 2024,
+tables 3 and 8): after a warm-up, before each epoch, losses of all images without augmentation are scaled to [0, 1], a
+mixture of two Gaussians is fitted, and labels with a posterior w > 0.5 of the one with the smaller mean are learned from.
+p_clean = w after the last epoch. The same tower and tuning as DeFT with a linear layer (`_tuned`).
+
+Differences: one network, no co-refinement and no MixMatch (as in the baseline); the mixture is seeded, runs until it
+converges, and w never rises with the loss (labelsieve.estimate.upper_cluster): with unequal variances the very smallest
+losses would else count as wrong. Losses are float32, not half. Own rule: w ≤ 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from labelsieve import estimate
+from labelsieve.dataset import LabelledImages
+from labelsieve.methods import Evidence, Workplace
+from labelsieve.methods._ranking import judged
+from labelsieve.methods._tuned import PRESETS as PRESETS
+from labelsieve.methods._tuned import Classifier, Training
+from labelsieve.models import DualEncoder
+from labelsieve.probe import out_of_fold
+from labelsieve.train import Batch
+
+COST = "a few passes forward and backward through the frozen image tower, and one forward for each epoch; with --fast one pass forward; five linear probes"
+NEEDS = ("pixels",)
+
+
+@dataclass(frozen=True)
+class Settings(Training):
+    """See the module's docstring."""
+
+    flags: Literal["own", "estimated"] = "own"
+
+
+def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+    """Train, dividing the labels before each epoch."""
+    blind = out_of_fold(images, encoder, run.seed)
+    classifier = Classifier(images, encoder, settings, run.seed)
+    memory = {"kept": torch.ones(len(images), dtype=torch.bool)}
+
+    def keep(batch: Batch, losses: Tensor) -> Tensor:
+        return memory["kept"][batch.rows].to(losses.device)
+
+    def after_epoch(epoch: int) -> bool:
+        if settings.warmup_epochs <= epoch < settings.epochs:
+            better = estimate.upper_cluster(-classifier.judge()[0], run.seed)
+            memory["kept"].copy_(torch.from_numpy(better > 0.5))
+        return False
+
+    classifier.train(run, "gmm", keep, memory, after_epoch)
+    losses, probs = classifier.judge()
+    better = estimate.upper_cluster(-losses, run.seed)
+    own = better <= 0.5 if settings.flags == "own" else None
+    return judged(
+        images,
+        run,
+        blind,
+        losses,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=better,
+        answers=probs,
+        columns={"loss": losses},
+    )

@@ -1,0 +1,119 @@
+"""LEMoN: distance to the label's text, and to neighbours that carry other labels or the same one.
+
+Zhang, Balagopalan, Oufattole, Jeong, Wu, Zhu, Ghassemi, "LEMoN: Label Error Detection using Multimodal Neighbors", ICML
+2025 (arXiv 2407.18941), the published fixed setting; authors' code MLforHealth/LEMoN, commit 56da904. Higher is worse:
+
+    s(x, y) = d(x, y) + β s_n(x, y) + γ s_m(x, y),    d(x, y) = 1 - cos(f(x), g(y))
+    s_n = mean over the m nearest pictures j of [y ≠ y_j] exp(-τ₁ (1 - cos(x, x_j))) exp(-τ₂ d(x_j, y_j))
+    s_m = mean over the other pictures j labelled y of (1 - cos(x, x_j)) exp(-τ₂ d(x_j, y_j))
+
+Differences from the authors' code, which is not reproduced where it errs:
+- Weights use the distance; there, the sign of the cosine is turned, so that far neighbours weigh more.
+- Texts of one class are all the same, so "the nearest texts" are ties: there an index returns the same few pictures for
+  every query. Here all other pictures with the label count, in closed form.
+- A picture is never its own neighbour; there the first hit is dropped, whatever it is.
+- Prompts are the data's template, not "A photo of a".
+Own rule, as there: the local minimum of a kernel density of the scores (median of the minima; else median of the maxima;
+else the mean). Ours: s is scored for every class, and probabilities are softmax(-s / (1 + β + γ) / T) with the model's own
+temperature T: s / (1 + β + γ) is a weighted mean of distances, and without neighbours these are the zero-shot ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from labelsieve.dataset import LabelledImages
+from labelsieve.features import image_features, softmax, zero_shot
+from labelsieve.methods import Evidence, Workplace
+from labelsieve.methods._ranking import judged, need
+from labelsieve.models import DualEncoder
+from labelsieve.neighbours import nearest, votes
+
+COST = "one pass of the image tower (cached); every pair of images is compared: quadratic, at most 300,000 images"
+NEEDS = ("text",)
+PRESETS: dict[str, dict[str, Any]] = {"default": {}}
+SAMPLE = 20_000  # scores that the density is made of
+GRID = 1_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The paper's fixed setting."""
+
+    neighbours: int = 30
+    beta: float = 5.0  # weight of neighbours with other labels
+    gamma: float = 5.0  # weight of pictures with the same label
+    tau_distance: float = 0.1
+    tau_doubt: float = 5.0
+    temperature: float | None = None  # of the probabilities; auto: the model's own
+    flags: Literal["own", "estimated"] = "own"
+    noise_rate: float | None = None  # known share of wrong labels
+
+    def __post_init__(self) -> None:
+        need(self, neighbours=1, beta=0, gamma=0)
+
+
+def scores(features: np.ndarray, cosines: np.ndarray, labels: np.ndarray, settings: Settings) -> np.ndarray:
+    """s(x_i, c) for every picture and class, [n, k].
+
+    Args:
+        features: [n, d] of pictures, of length one.
+        cosines: [n, k] of pictures and class texts.
+        labels: [n] given.
+    """
+    each, k = np.arange(len(labels)), cosines.shape[1]
+    distance = 1 - cosines.astype(np.float64)
+    trust = np.exp(-settings.tau_doubt * distance[each, labels])
+    rows, alike = nearest(features, settings.neighbours)
+    weights = np.exp(-settings.tau_distance * (1 - alike)) * trust[rows]
+    disagree = (weights.sum(1, keepdims=True) - votes(rows, weights, labels, k)) / rows.shape[1]
+    return distance + settings.beta * disagree + settings.gamma * _same_label(features, labels, trust, k)
+
+
+def _same_label(features: np.ndarray, labels: np.ndarray, trust: np.ndarray, k: int) -> np.ndarray:
+    """s_m [n, k]; where no other picture has the label, the picture's mean over the other classes."""
+    n = len(labels)
+    total, centre = np.zeros(k), np.zeros((k, features.shape[1]))
+    np.add.at(total, labels, trust)
+    np.add.at(centre, labels, trust[:, None] * features)
+    counts = np.tile(np.bincount(labels, minlength=k).astype(float), (n, 1))
+    counts[np.arange(n), labels] -= 1
+    distances = (total - features @ centre.T).clip(0)  # a picture's distance to itself adds nothing
+    means = distances / counts.clip(1)
+    alone = counts == 0
+    neutral = (means * ~alone).sum(1) / (~alone).sum(1).clip(1)
+    return np.where(alone, neutral[:, None], means)
+
+
+def valley(values: np.ndarray, seed: int) -> float:
+    """Where the density of `values` [n] has its local minimum: the label-free threshold of the authors' code."""
+    from scipy.signal import argrelmax, argrelmin
+    from scipy.stats import gaussian_kde
+
+    if np.ptp(values) < 1e-12:
+        return float(values.mean())
+    some = values if len(values) <= SAMPLE else np.random.default_rng(seed).choice(values, SAMPLE, replace=False)
+    grid = np.linspace(values.min(), values.max(), GRID)
+    density = gaussian_kde(some)(grid)
+    for find in (argrelmin, argrelmax):
+        (found,) = find(density)
+        if len(found):
+            return float(np.median(grid[found]))
+    return float(values.mean())
+
+
+def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+    """Score each label and every other class, too."""
+    answer = zero_shot(images, encoder, settings.temperature)
+    features = np.asarray(image_features(images, encoder), dtype=np.float32)
+    every = scores(features, answer.cosines, images.labels, settings)
+    given = every[np.arange(len(images)), images.labels]
+    probs = softmax(-every / (1 + settings.beta + settings.gamma) / answer.temperature)
+    own = given > valley(given, run.seed) if settings.flags == "own" else None
+    columns = {"lemon_score": given}
+    return judged(
+        images, run, probs, given, noise_rate=settings.noise_rate, own=own, columns=columns, facts=answer.facts()
+    )

@@ -1,0 +1,195 @@
+"""DeFT as a whole: selection, warm-up, judging, presets. Its arithmetic is compared in test_reference_parity.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from labelsieve import estimate
+from labelsieve.errors import OptionError
+from labelsieve.features import image_features, softmax, zero_shot
+from labelsieve.methods import deft
+from labelsieve.train import Batch
+
+SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 32, "tuning_size": 1, "mirror": False}
+
+
+def made(planted: Any, **settings: Any) -> tuple[deft.Settings, deft.Detector]:
+    chosen = deft.Settings(**{**SMALL, **settings})
+    return chosen, deft.build(planted.images, planted.encoder, chosen, 0)
+
+
+@pytest.mark.parametrize("preset", ["default", "fast"])
+def test_planted_errors_come_first(plant: Callable[..., Any], preset: str) -> None:
+    planted = plant(each=40, rate=0.2)
+    settings = {**deft.PRESETS[preset], "epochs": 4, "mirror": False, "batch_size": 32, "warmup_epochs": 2}
+    found = planted.detect(deft, **settings)
+    assert planted.auroc(found.p_clean) > 0.9
+    assert np.isfinite(found.p_clean).all() and found.p_clean.min() >= 0 and found.p_clean.max() <= 1
+
+
+def test_complementary_labels_are_every_other_class_equally_often() -> None:
+    labels = torch.arange(5).repeat(4000)
+    other = deft.complementary_labels(labels, 5, torch.Generator().manual_seed(0))
+    counts = np.zeros((5, 5))
+    np.add.at(counts, (labels.numpy(), other.numpy()), 1)
+    assert (np.diag(counts) == 0).all()
+    off = counts[~np.eye(5, dtype=bool)]
+    assert np.abs(off - 1000).max() < 5 * np.sqrt(1000 * 0.75)
+    again = deft.complementary_labels(labels, 5, torch.Generator().manual_seed(0))
+    assert torch.equal(other, again)
+
+
+def test_selection_follows_the_learned_threshold_and_the_real_rule_asks_for_argmax_too(
+    plant: Callable[..., Any],
+) -> None:
+    planted = plant()
+    _, detector = made(planted, tuning="none")
+    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(100)))
+    labels = torch.from_numpy(planted.images.labels[:100])
+    other = (labels + 1) % 4
+    with torch.no_grad():
+        detector.prompts.contexts[1] += 0.3 * torch.randn(
+            detector.prompts.contexts[1].shape, generator=torch.Generator().manual_seed(1)
+        )
+        plain = detector.step(pictures, labels, other, selecting=True)
+        real = detector.step(pictures, labels, other, selecting=True, rule="real")
+    gap = plain.positive - plain.negative
+    own = gap.gather(1, labels[:, None])[:, 0]
+    assert torch.equal(plain.selected, own > 0) and 0 < plain.selected.sum() < 100
+    assert (
+        torch.equal(real.selected, (own > 0) & (gap.argmax(1) == labels)) and real.selected.sum() < plain.selected.sum()
+    )
+
+
+def test_selecting_nothing_costs_nothing(plant: Callable[..., Any]) -> None:
+    planted = plant()
+    _, detector = made(planted)
+    with torch.no_grad():
+        detector.prompts.contexts[1] = detector.prompts.contexts[0]  # p = 0.5 everywhere: not selected
+    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(8)))
+    labels = torch.from_numpy(planted.images.labels[:8])
+    step = detector.step(pictures, labels, (labels + 1) % 4, selecting=True)
+    assert not step.selected.any() and step.loss_class.item() == 0 and torch.isfinite(step.loss)
+    step.loss.backward()
+    assert detector.tuned.prompts is not None and detector.tuned.prompts.grad is not None
+    assert (detector.tuned.prompts.grad == 0).all()  # nothing selected teaches the image side nothing
+
+
+def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
+    planted = plant(each=30)
+    found = planted.detect(deft, **SMALL, tuning="none", warmup_epochs=1)
+    assert found.learned is not None
+    matrix, labels = found.learned["transition"].numpy(), planted.images.labels
+    _, detector = made(planted, tuning="none")
+    with torch.no_grad():
+        detector.prompts.contexts.copy_(found.learned["contexts"])
+    positive, negative = detector.judge(planted.images)
+    for i in range(0, len(labels), 7):
+        q = np.exp(positive[i].astype(np.float64) / deft.SHARPEN - (positive[i] / deft.SHARPEN).max())
+        joint = q / q.sum() * matrix[:, labels[i]]
+        assert found.p_clean[i] == pytest.approx(joint[labels[i]] / joint.sum(), rel=1e-3, abs=1e-6)
+    assert found.flagged.sum() == estimate.expected_f1_count(1 - found.p_clean)
+    assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
+    each = np.arange(len(labels))
+    np.testing.assert_allclose(found.columns["positive_logit"], positive[each, labels], rtol=1e-6)
+    np.testing.assert_allclose(found.columns["negative_logit"], negative[each, labels], rtol=1e-6)
+    frozen = zero_shot(planted.images, planted.encoder)
+    np.testing.assert_array_equal(matrix, estimate.fit_transition(frozen.probs(), labels, planted.run.seed).matrix)
+
+
+def test_the_threshold_judges_by_the_negative_prompt(plant: Callable[..., Any]) -> None:
+    planted = plant()
+    found = planted.detect(deft, **SMALL, tuning="none", warmup_epochs=1, judge="threshold")
+    gap = found.columns["positive_logit"] - found.columns["negative_logit"]
+    np.testing.assert_allclose(found.p_clean, 1 / (1 + np.exp(-gap.astype(np.float64))), rtol=1e-5)
+    np.testing.assert_array_equal(found.flagged, gap <= 0)
+    np.testing.assert_allclose(found.probs.sum(1), 1, rtol=1e-5)
+
+
+def test_the_paper_preset_reports_what_the_last_epoch_saw(plant: Callable[..., Any]) -> None:
+    """Every label is judged within training, while the weights move: not what a pass afterwards gives."""
+    planted = plant()
+    settings = {
+        **deft.PRESETS["paper"],
+        "epochs": 2,
+        "batch_size": 32,
+        "mirror": False,
+        "tuning_size": 1,
+        "context_length": 2,
+    }
+    last = planted.detect(deft, **settings)
+    run = replace(planted.run, folder=planted.run.folder / "other")
+    final = deft.detect(planted.images, planted.encoder, deft.Settings(**{**settings, "scoring": "final"}), run)
+    assert (last.p_clean > 0).all() and not np.allclose(last.p_clean, final.p_clean)
+    assert last.learned is not None and final.learned is not None
+    torch.testing.assert_close(last.learned["contexts"], final.learned["contexts"])
+
+
+@pytest.mark.parametrize("tuning", ["vpt-deep", "features"])
+def test_a_detector_judges_other_images_as_it_judged_its_own(plant: Callable[..., Any], tuning: str) -> None:
+    planted = plant()
+    settings = deft.Settings(**{**SMALL, "tuning": tuning, "warmup_epochs": 1})
+    found = deft.detect(planted.images, planted.encoder, settings, planted.run)
+    assert found.learned is not None
+    again = deft.judge(planted.images, planted.encoder, settings, found.learned)
+    np.testing.assert_array_equal(again.p_clean, found.p_clean)
+    np.testing.assert_array_equal(again.flagged, found.flagged)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "rising"),
+    [([0.1], True), ([0.1, 0.5], True), ([0.1, 0.5, 0.6], True), ([0.6, 0.6, 0.6], False), ([0.1, 0.6, 0.55, 0.61], False), ([0.1, 0.5, 0.52, 0.6], True)],
+)  # fmt: skip
+def test_the_warm_up_ends_when_noisy_accuracy_stops_rising(accuracies: list[float], rising: bool) -> None:
+    assert deft.still_rising(np.array(accuracies), 500) is rising
+
+
+def test_held_out_images_are_not_trained_on(plant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = plant(each=30)
+    seen: set[int] = set()
+    real = deft.fit
+
+    def watching(parameters: Any, rows: Any, load: Any, loss_of: Any, *args: Any, **kwargs: Any) -> None:
+        def watched(batch: Batch, loaded: Any) -> Any:
+            seen.update(batch.rows.tolist())
+            return loss_of(batch, loaded)
+
+        real(parameters, rows, load, watched, *args, **kwargs)
+
+    monkeypatch.setattr(deft, "fit", watching)
+    planted.detect(deft, **SMALL, tuning="none")
+    held_out = deft._held_out(len(planted.images), planted.run.seed)
+    assert len(held_out) == 12 and seen == set(range(120)) - set(held_out.tolist())
+
+
+def test_contexts_start_at_the_templates_words(plant: Callable[..., Any]) -> None:
+    planted = plant()
+    _, detector = made(planted)
+    ids, end = planted.encoder.tokenize([planted.images.template.partition("{}")[0].strip()])
+    torch.testing.assert_close(
+        detector.prompts.contexts[0].detach(), planted.encoder.embed_tokens(ids[0, : int(end[0])])
+    )
+    _, random = made(planted, context_start="random", context_length=7)
+    assert random.prompts.length == 7 and random.prompts.contexts.std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_fast_starts_at_the_frozen_features(plant: Callable[..., Any]) -> None:
+    planted = plant()
+    _, detector = made(planted, tuning="features")
+    frozen = image_features(planted.images, planted.encoder)
+    positive, _ = detector.judge(planted.images, frozen)
+    text = detector.prompts.positive(planted.encoder, detector.tokens).detach().numpy()
+    np.testing.assert_allclose(positive, planted.encoder.logit_scale * frozen @ text.T, rtol=1e-4, atol=1e-3)
+    assert softmax(positive).argmax(1).tolist() == (frozen @ text.T).argmax(1).tolist()
+
+
+@pytest.mark.parametrize("wrong", [{"tuning": "vpt"}, {"image_lr": -1.0}, {"context_length": 0}, {"epochs": -1}])
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        deft.Settings(**wrong)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from labelsieve.methods import zero_shot
+
+
+def naive(planted: Any, temperature: float) -> np.ndarray:
+    """[n, k], picture by picture and class by class."""
+    images, words = planted.images, planted.encoder.image_tower.words.numpy()
+    pictures = images.pixels(np.arange(len(images))).numpy().reshape(len(images), -1) / 127.5 - 1
+    probs = np.empty((len(images), len(images.classes)))
+    for i, picture in enumerate(pictures):
+        for j, name in enumerate(images.classes):
+            text = 4 * words[0] + words[planted.encoder.words[name]]  # "a photo of a NAME"
+            cosine = picture @ text / np.linalg.norm(picture) / np.linalg.norm(text)
+            probs[i, j] = np.exp(cosine / temperature)
+    return probs / probs.sum(1, keepdims=True)
+
+
+def test_probabilities_are_a_softmax_at_the_models_own_temperature(plant: Callable[..., Any]) -> None:
+    planted = plant(each=6, noise=60.0)
+    found, wanted = planted.detect(zero_shot), naive(planted, 1 / 50)
+    given = wanted[np.arange(len(wanted)), planted.images.labels]
+    assert np.allclose(found.probs, wanted, atol=1e-4)
+    assert np.allclose(found.p_clean, given, atol=1e-4)
+    assert np.array_equal(found.flagged, wanted.argmax(1) != planted.images.labels)
+    assert found.facts["flags_by"] == "own rule"
+
+
+def test_at_temperature_one_all_classes_are_alike(plant: Callable[..., Any]) -> None:
+    planted = plant(each=6)
+    flat, own = planted.detect(zero_shot, temperature=1.0), planted.detect(zero_shot)
+    assert np.allclose(flat.probs, naive(planted, 1.0), atol=1e-4)
+    assert flat.probs.max() < 0.6 < own.probs.max(1).min()
+    assert np.array_equal(flat.flagged, own.flagged)
