@@ -6,17 +6,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelsieve.adapt import train
+    from labelsieve.classifier import Classifier, evaluate, predict
+    from labelsieve.correcting import apply
+    from labelsieve.corrections import Policy
     from labelsieve.detector import DeFT
     from labelsieve.errors import LabelsieveError
+    from labelsieve.exports import export
     from labelsieve.pipeline import load, look, scan, score
     from labelsieve.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["DeFT", "LabelsieveError", "Run", "__version__", "load", "look", "scan", "score"]
+__all__ = [
+    "Classifier",
+    "DeFT",
+    "LabelsieveError",
+    "Policy",
+    "Run",
+    "__version__",
+    "apply",
+    "evaluate",
+    "export",
+    "load",
+    "look",
+    "predict",
+    "scan",
+    "score",
+    "train",
+]
 
 _HOME = {
+    "Classifier": "classifier", "train": "adapt", "predict": "classifier", "evaluate": "classifier",
     "DeFT": "detector", "LabelsieveError": "errors", "Run": "run",
-    "load": "pipeline", "look": "pipeline", "scan": "pipeline", "score": "pipeline",
+    "apply": "correcting", "export": "exports", "Policy": "corrections", "load": "pipeline", "look": "pipeline", "scan": "pipeline", "score": "pipeline",
 }  # fmt: skip
 
 

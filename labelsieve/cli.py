@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -10,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from labelsieve.errors import LabelsieveError
+from labelsieve import __version__, cli_correct, cli_train
+from labelsieve.errors import LabelsieveError, OptionError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Find the wrong labels in image data sets."
@@ -34,6 +36,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
 
 
 @app.command()
@@ -75,6 +92,8 @@ def scan(
     from labelsieve import pipeline, progress, summary
     from labelsieve.config import parse_sets, read_file
 
+    if fast and preset not in ("default", "fast"):
+        raise OptionError(f"--fast and --preset {preset} exclude each other.", "--fast is --preset fast.")
     progress.be_quiet(quiet)
     spec = pipeline.load(
         data, image_column=image_column, label_column=label_column, truth_column=truth_column, id_column=id_column, root=root,
@@ -92,7 +111,7 @@ def scan(
         force=force,
         method=method,
         model=model,
-        preset=preset,
+        preset="fast" if fast else preset,
         settings=settings,
         seed=seed,
         device=device,
@@ -115,17 +134,53 @@ def score(
     split: Split = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge the labels of other images with the detector of a run."""
-    from labelsieve import pipeline, progress
+    from labelsieve import pipeline, progress, results, summary
 
     progress.be_quiet(quiet)
     spec = pipeline.load(
         data, image_column=image_column, label_column=label_column, id_column=id_column, root=root, split=split
     )
     table = pipeline.score(run, spec, output=output, device=device, precision=precision)
-    typer.echo(f"{len(table)} images scored: {output}")
+    _print(results.count_scores(table, output), as_json, summary.score)
+
+
+@app.command()
+def noise(
+    data: Data,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table to write, .parquet or .csv.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="symmetric, symmetric-biased, asymmetric, pair, class-conditional, instance or recorded."),
+    ] = "symmetric",
+    rate: Annotated[float | None, typer.Option(help="Share of labels that are replaced.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same errors.")] = 0,
+    matrix: Annotated[
+        Path | None, typer.Option(help="For class-conditional: CSV, rows true, columns given; or JSON of mistakes.")
+    ] = None,
+    map_: Annotated[
+        Path | None, typer.Option("--map", help="For asymmetric: lines class,taken-for, or JSON. Default: CIFAR-10's.")
+    ] = None,
+    recorded: Annotated[str | None, typer.Option(help="For recorded: column of labels that somebody gave.")] = None,
+    centre: Annotated[bool, typer.Option("--centre", help="For instance: take the mean picture off first.")] = False,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    id_column: IdColumn = None,
+    root: Root = None,
+    split: Split = None,
+    as_json: Json = False,
+) -> None:
+    """Plant label errors: write a table with wrong labels and the truth beside them."""
+    from labelsieve import pipeline, planting, summary
+
+    spec = pipeline.load(
+        data, image_column=image_column, label_column=label_column, id_column=id_column, root=root, split=split
+    )
+    plan = planting.Plan(kind, rate, seed, matrix, map_, recorded, centre)
+    _print(planting.plant(spec, plan, output), as_json, summary.noise)
 
 
 @app.command()
@@ -173,14 +228,18 @@ def models(as_json: Json = False) -> None:
 @app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete all cached pixels and features.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show or delete the cache of decoded pixels and features."""
-    from labelsieve import pixels
+    from labelsieve import pixels, summary
 
-    if clear:
-        typer.echo(f"{pixels.clear() / 1e6:,.0f} MB deleted.")
-    else:
-        typer.echo(f"{pixels.cache_folder()}: {pixels.used() / 1e6:,.0f} MB")
+    deleted = pixels.clear() if clear else 0
+    found = {"folder": str(pixels.cache_folder()), "bytes": pixels.used(), "deleted": deleted}
+    _print(found, as_json, summary.cache)
+
+
+app.add_typer(cli_correct.app)
+app.add_typer(cli_train.app)
 
 
 def _print(value: dict[str, Any], as_json: bool, show: Any) -> None:
@@ -193,20 +252,29 @@ def _print(value: dict[str, Any], as_json: bool, show: Any) -> None:
 def main() -> None:
     """Run the command line; errors raised on purpose become one line on stderr and exit code 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns Ctrl-C into exit code 130 and gives it back
     except LabelsieveError as error:
         _fail(str(error))
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("Interrupted. The same command continues.", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         os._exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written: the machine's fault, not ours
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        _fail(f"'{error.filename or 'disk'}': {error.strerror}.")
     except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
-            _fail(error.format_message())
-        raise
+        if not (type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message")):
+            raise
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+            sys.exit(2)
+        _fail(error.format_message() + (f" Try '{context.command_path} --help'." if context else ""))
+    if code == 130:
+        print("Interrupted. The same command continues.", file=sys.stderr)
+    if code:
+        sys.exit(code)
 
 
 def _fail(message: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -35,25 +37,50 @@ def resolve(kind: type[S], *layers: Mapping[str, Any]) -> S:
 
 def _as_type(name: str, value: Any, wanted: Any) -> Any:
     """`value`, which may be text from the command line, as the field's type."""
-    options = [t for t in typing.get_args(wanted)] if isinstance(wanted, types.UnionType) else [wanted]
-    if typing.get_origin(wanted) is typing.Literal:
-        if value in typing.get_args(wanted):
-            return value
-        raise OptionError(unknown(f"{name}: value", str(value), map(str, typing.get_args(wanted))))
+    union = typing.get_origin(wanted) in (types.UnionType, typing.Union)
+    options = list(typing.get_args(wanted)) if union else [wanted]
     if type(None) in options and value in (None, "none", "auto"):
         return None
     for option in options:
-        if option is bool and str(value).lower() in ("true", "false", "yes", "no", "1", "0"):
-            return str(value).lower() in ("true", "yes", "1")
-        if option in (int, float) and not isinstance(value, bool):
-            try:
-                return option(value) if option is float or float(value).is_integer() is False else int(float(value))
-            except (TypeError, ValueError):
-                continue
-        if option is str and isinstance(value, str):
-            return value
-    words = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    raise OptionError(f"Setting {name} cannot be '{value}'.", f"It takes {words.replace('NoneType', 'auto')}.")
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            return _READ.get(option, _read_choice)(value, option)
+    choices = [str(c) for option in options for c in typing.get_args(option)]
+    if choices:
+        raise OptionError(unknown(f"Setting {name}: value", str(value), choices))
+    words = " or ".join(_WORDS.get(option, str(option)) for option in options)
+    raise OptionError(f"Setting {name} cannot be '{value}'.", f"It takes {words}.")
+
+
+def _read_int(value: Any, _: Any) -> int:
+    number = value if isinstance(value, int) else float(value)  # "1e3" is a whole number, too
+    if isinstance(value, bool) or number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _read_float(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
+def _read_bool(value: Any, _: Any) -> bool:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
+
+
+def _read_str(value: Any, _: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _read_choice(value: Any, option: Any) -> Any:
+    """One of a Literal's values, whose text the command line gives."""
+    return {str(choice): choice for choice in typing.get_args(option)}[str(value)]
+
+
+_READ: dict[Any, Any] = {int: _read_int, float: _read_float, bool: _read_bool, str: _read_str}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "auto"}
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -71,7 +98,9 @@ def read_file(path: str | Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise OptionError(f"--config '{path}' cannot be read: {error}.", "Give a TOML or JSON file.") from error
-    return dict(found)
+    if not isinstance(found, dict):
+        raise OptionError(f"--config '{path}' holds no settings.", "Give a TOML or JSON file of NAME = VALUE.")
+    return found
 
 
 def parse_sets(pairs: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +24,24 @@ from torch import Tensor
 
 from labelsieve import progress
 from labelsieve.errors import DataError, ImageError, unknown
-from labelsieve.images import Preprocess, content_hash, decode, from_object, read_bytes
+from labelsieve.images import DECODING, Preprocess, content_hash, decode, from_object, read_bytes
 from labelsieve.pixels import PixelCache, cache_folder
 from labelsieve.sources import Row, Source
-from labelsieve.tables import CONFLICT, CORRUPT, MANIFEST, OK, SCORED, TRUTH, UNLABELLED, check_unique, make_sample_id
+from labelsieve.tables import (
+    CONFLICT,
+    CORRUPT,
+    MANIFEST,
+    OK,
+    SCORED,
+    TRUTH,
+    UNLABELLED,
+    check_unique,
+    make_sample_id,
+    path_to_uri,
+)
 
 CHUNK = 128  # rows per task of the reading pool
+SHOWN = 5  # other labels of the same image that a reason names
 
 
 @dataclass(frozen=True)
@@ -54,14 +67,21 @@ class _Read:
 
 def open_cache(preprocess: Preprocess) -> PixelCache:
     """The pixel cache for this geometry."""
-    return PixelCache(cache_folder() / f"pixels-{preprocess.geometry}", preprocess.height, preprocess.width)
+    folder = cache_folder() / f"pixels{DECODING}-{preprocess.geometry}"
+    return PixelCache(folder, preprocess.height, preprocess.width)
 
 
-def read(source: Source, preprocess: Preprocess, cache: PixelCache, *, want_truth: bool = False) -> Manifest:
+def read(
+    source: Source, preprocess: Preprocess, cache: PixelCache, *, want_truth: bool = False, need_labels: bool = True
+) -> Manifest:
     """Read every image of a source once, in parallel; what the cache knows is not decoded again.
 
+    Args:
+        want_truth: make the table of true labels, too.
+        need_labels: an image without a label is of no use; False for pictures to classify.
+
     Raises:
-        DataError: no images at all, none readable, none labelled, or a key that appears twice.
+        DataError: no images at all, none readable, none labelled, or an id of the user's that appears twice.
     """
     parts, truths = [], []
     with progress.bar("Reading images", None) as shown:
@@ -76,8 +96,10 @@ def read(source: Source, preprocess: Preprocess, cache: PixelCache, *, want_trut
             "There are no images.", "; ".join(source.notes[:3]) + "." if source.notes else "The data set is empty."
         )
     check_unique(table)
-    table = _mark_conflicts(table).sort_by([("content_hash", "ascending"), ("sample_id", "ascending")])
-    _check_usable(table)
+    # what a method sees must not depend on the order of rows, even where one image occurs twice
+    order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
+    table = _mark_conflicts(table).sort_by(order)
+    _check_usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
     return Manifest(table, pa.Table.from_batches(truths, TRUTH) if want_truth else None, list(source.notes))
 
 
@@ -109,22 +131,21 @@ def _read_chunk(rows: Iterable[Row], preprocess: Preprocess, cache: PixelCache) 
 def _read_row(row: Row, preprocess: Preprocess, cache: PixelCache) -> _Read:
     item: Any = row.image
     stamp = None
-    if isinstance(item, Path):
+    if isinstance(item, str | Path):
+        item = Path(item)
         stamp = _stamp(item)
         known = cache.find_file(*stamp)
         if known is not None:
             return _Read(row, *known)
-    if isinstance(item, bytes | str | Path) or item is None:
-        item = read_bytes(item)
-    elif isinstance(item, Exception):
-        raise ImageError(f"cannot be opened: {item}")
+    encoded = item is None or isinstance(item, bytes | bytearray | memoryview | Path)
+    item = read_bytes(item) if encoded else from_object(item)
     digest = content_hash(item)
     file = None if stamp is None else (*stamp, digest)
     slot = cache.find(digest)
     if slot is not None:
         return _Read(row, digest, slot, file=file)
     try:
-        picture = decode(item, preprocess.about) if isinstance(item, bytes) else from_object(item)
+        picture = decode(item, preprocess.about) if encoded else item
     except ImageError as error:
         return _Read(row, digest, reason=error.what)
     return _Read(row, digest, pixels=preprocess(picture), file=file)
@@ -133,10 +154,11 @@ def _read_row(row: Row, preprocess: Preprocess, cache: PixelCache) -> _Read:
 def _stamp(path: Path) -> tuple[str, int, int]:
     try:
         status = path.stat()
-    except OSError as error:
-        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
-    absolute = os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
-    return absolute, status.st_size, status.st_mtime_ns
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise ImageError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
+        raise ImageError("cannot be opened: not a file")
+    return path_to_uri(os.path.abspath(path)), status.st_size, status.st_mtime_ns
 
 
 def _manifest_batch(batch: list[_Read], cache: PixelCache) -> pa.RecordBatch:
@@ -174,15 +196,15 @@ def _mark_conflicts(table: pa.Table) -> pa.Table:
     ):
         if status[i] == OK and digest in others:
             status[i] = CONFLICT
-            reason[i] = "the same image is also labelled " + ", ".join(
-                repr(o) for o in sorted(others[digest]) if o != label
-            )
+            rivals = [repr(o) for o in sorted(others[digest]) if o != label]
+            more = f" and {len(rivals) - SHOWN} more" if len(rivals) > SHOWN else ""
+            reason[i] = "the same image is also labelled " + ", ".join(rivals[:SHOWN]) + more
     table = table.set_column(table.column_names.index("status"), "status", pa.array(status, pa.string()))
     return table.set_column(table.column_names.index("reason"), "reason", pa.array(reason, pa.string()))
 
 
-def _check_usable(table: pa.Table) -> None:
-    usable = table.filter(pc.is_in(table["status"], pa.array(SCORED)))
+def _check_usable(table: pa.Table, states: Sequence[str]) -> None:
+    usable = table.filter(pc.is_in(table["status"], pa.array(states)))
     if len(usable):
         return
     first = table.slice(0, 1).to_pylist()[0]
@@ -258,7 +280,7 @@ def with_classes(
         stranger = usable.filter(pc.is_null(numbers))["given_label"][0].as_py()
         raise DataError(unknown("Label", stranger, classes), "The detector knows only the classes it was trained on.")
     labels = numbers.to_numpy().astype(np.int64)
-    contents = "\n".join(usable["content_hash"].to_pylist()).encode()
+    contents = "\n".join([f"decoding {DECODING}", *usable["content_hash"].to_pylist()]).encode()
     return LabelledImages(
         ids=usable["sample_id"].combine_chunks(), labels=labels, classes=tuple(classes), names=tuple(names), template=template,
         preprocess=preprocess, cache=cache, slots=usable["slot"].to_numpy(),

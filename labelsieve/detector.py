@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,6 @@ class DeFT:
     ) -> None:  # fmt: skip
         self.model, self.preset, self.seed, self.device, self.precision = model, preset, seed, device, precision
         self.class_names, self.template, self.settings = class_names, template, settings
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._run: Run | None = None
 
     def fit(self, images: Sequence[Any], labels: Sequence[Any]) -> DeFT:
@@ -56,10 +57,11 @@ class DeFT:
         Raises:
             LabelsieveError: what is wrong with the data and what to do.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="labelsieve-")
+        folder = Path(tempfile.mkdtemp(prefix="labelsieve-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         spec = pipeline.load((images, labels), class_names=self.class_names or {}, template=self.template)
         self._run = pipeline.scan(
-            spec, output=Path(self._folder.name) / "run", method="deft", model=self.model, preset=self.preset, settings=self.settings,
+            spec, output=folder / "run", method="deft", model=self.model, preset=self.preset, settings=self.settings,
             seed=self.seed, device=self.device, precision=self.precision,
         )  # fmt: skip
         self.classes_ = np.array(sorted(self._run.noise["per_class"]))
@@ -81,7 +83,6 @@ class DeFT:
         table = pipeline.score(
             self._run,
             (images, labels),
-            output=self._run.folder / "judged.parquet",
             device=self.device,
             precision=self.precision,
         )

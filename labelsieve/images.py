@@ -16,6 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from labelsieve.errors import ImageError
 
 MAX_PIXELS = 178_956_970  # a 512 MB picture; larger ones are taken for decompression bombs
+DECODING = 2  # to be raised whenever the same bytes give other pixels than before: caches of old pixels are then left
+FULL_SIZE = "full size"  # key in the info of a picture that was decoded at a fraction of its size
+EXTREME = 16  # a picture that would be resized to more than this many times what is kept is cut first
 
 
 def read_bytes(item: Any) -> bytes:
@@ -39,7 +42,8 @@ def decode(data: bytes, about: int | None = None) -> Image.Image:
 
     Args:
         data: encoded image.
-        about: side in pixels that is enough; a large JPEG is then decoded at a fraction of its size.
+        about: side in pixels that is enough; a large JPEG is then decoded at a fraction of its size, and `info` of the
+            picture holds its full size, so that `Preprocess` cuts where it would have cut the full picture.
 
     Raises:
         ImageError: with the reason; truncated files, unknown formats, decompression bombs.
@@ -50,10 +54,15 @@ def decode(data: bytes, about: int | None = None) -> Image.Image:
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"decompression bomb: {image.width} x {image.height} pixels")
+            full = image.size
             if about is not None:
                 image.draft("RGB", (about, about))
             image.load()
-            return to_rgb(_upright(image))
+            upright = _upright(image)
+            picture = to_rgb(upright)
+            if full != image.size:
+                picture.info[FULL_SIZE] = full if upright.size == image.size else full[::-1]
+            return picture
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a known format") from error
     except Image.DecompressionBombError as error:
@@ -73,7 +82,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode -> RGB: 16-bit scaled to 8, transparency on white."""
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_uint8(np.asarray(image))).convert("RGB")
@@ -85,12 +94,22 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """Grey values of any width -> uint8: floats in [0, 1] times 255, more than 8 bits divided by 257."""
-    if values.dtype.kind == "f" and np.nanmax(values, initial=0) <= 1:
-        values = values * 255
-    elif values.max(initial=0) > 255:
-        values = values / 257
-    return np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8)
+    """Values of any width -> uint8.
+
+    16-bit types are divided by 257 however dark the picture is; of wider ones the range decides: floats up to about 1
+    are taken times 255, what goes far beyond 255 is divided by 257. A little overshoot of resizing is clipped.
+
+    Raises:
+        ImageError: values far below zero: this was normalised for a model and is no picture any more.
+    """
+    values = np.nan_to_num(values, posinf=0, neginf=0) if values.dtype.kind == "f" else values
+    low, high = float(values.min()), float(values.max())
+    if low < -0.1 * max(1, high):
+        raise ImageError(f"values from {low:.3g} to {high:.3g}: give pictures before normalisation")
+    sixteen = values.dtype.kind == "u" and values.dtype.itemsize == 2
+    unit = values.dtype.kind == "b" or (values.dtype.kind == "f" and high <= 2)
+    scale = 255.0 if unit else 1 / 257 if sixteen or high > 510 else 1.0
+    return np.clip(values * scale, 0, 255).round().astype(np.uint8)
 
 
 def from_object(item: Any) -> Image.Image:
@@ -100,29 +119,35 @@ def from_object(item: Any) -> Image.Image:
         ImageError: not an image.
     """
     if isinstance(item, Exception):
-        raise ImageError(f"cannot be opened: {item}")
-    if isinstance(item, Image.Image):
+        raise ImageError(f"cannot be opened: {str(item).strip() or type(item).__name__}")
+    try:
+        if not isinstance(item, Image.Image):
+            return _from_array(np.asarray(item))
+        item.load()  # a file that is cut must fail here, before anything has half of it
         return to_rgb(_upright(item))
-    array = np.asarray(item)
+    except ImageError:
+        raise
+    except Exception as error:  # a lazily opened picture may be broken; an array may be on another device
+        raise ImageError(f"broken image: {str(error).strip() or type(error).__name__}") from error
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
         array = array.transpose(1, 2, 0)
     if array.ndim not in (2, 3) or array.dtype.kind not in "uifb" or not array.size:
         raise ImageError(f"not an image: an array of shape {array.shape} and type {array.dtype}")
     if array.dtype != np.uint8:
-        array = _to_uint8(array.astype(np.float32))
+        array = _to_uint8(array)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     return to_rgb(Image.fromarray(np.ascontiguousarray(array)))
 
 
-def content_hash(item: Any) -> str:
-    """SHA-256 of the encoded bytes, or of the pixels where there are no bytes; 64 hex digits."""
+def content_hash(item: bytes | Image.Image) -> str:
+    """SHA-256 of the encoded bytes, or of an RGB picture's pixels where there are no bytes; 64 hex digits."""
     if isinstance(item, bytes):
         return hashlib.sha256(item).hexdigest()
-    if isinstance(item, Image.Image):
-        return hashlib.sha256(f"{item.mode}{item.size}".encode() + item.tobytes()).hexdigest()
-    array = np.ascontiguousarray(np.asarray(item))
-    return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.tobytes()).hexdigest()
+    return hashlib.sha256(f"{item.mode}{item.size}".encode() + item.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -144,10 +169,22 @@ class Preprocess:
         way = Image.Resampling(self.resample)
         if self.shortest_edge is None:
             return np.asarray(image.resize((self.width, self.height), way))
-        short, long = sorted(image.size)
+        short, long = sorted(image.info.get(FULL_SIZE, image.size))
         scaled = max(1, int(self.shortest_edge * long / short))
+        if scaled > EXTREME * max(self.height, self.width):
+            return self._middle_of_strip(image, scaled, way)
         size = (self.shortest_edge, scaled) if image.width <= image.height else (scaled, self.shortest_edge)
         return self._middle(np.asarray(image.resize(size, way)))
+
+    def _middle_of_strip(self, image: Image.Image, scaled: int, way: Image.Resampling) -> np.ndarray:
+        """As resizing the long side to `scaled` and cropping, without the parts that the crop throws away."""
+        edge = self.shortest_edge or 0
+        upright = image.height > image.width
+        keep = self.height if upright else self.width
+        first, long = (scaled - keep) // 2, max(image.size)
+        start, end = first * long / scaled, (first + keep) * long / scaled
+        box = (0, start, image.width, end) if upright else (start, 0, end, image.height)
+        return self._middle(np.asarray(image.resize((edge, keep) if upright else (keep, edge), way, box=box)))
 
     def _middle(self, pixels: np.ndarray) -> np.ndarray:
         """The middle `height` x `width`; what is missing is black."""
@@ -170,6 +207,11 @@ class Preprocess:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Preprocess:
+        """From what `dataclasses.asdict` gave and JSON kept."""
+        return cls(**{**stored, "mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
 
     @classmethod
     def from_processor(cls, processor: Any, image_size: int) -> Preprocess:

@@ -25,6 +25,33 @@ def symmetric_cross_entropy(
     return alpha * cross_entropy(logits, labels) + beta * -log_zero * (1 - given)
 
 
+def generalized_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
+    """(1 - p_y^q) / q (Zhang & Sabuncu, NeurIPS 2018, eq. 6): cross-entropy as q goes to 0, mean absolute error at q = 1."""
+    return (1 - torch.exp(-q * cross_entropy(logits, labels))) / q
+
+
+def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Σ_k |p_k - y_k| = 2 (1 - p_y) (Ghosh, Kumar, Sastry, AAAI 2017): bounded, so that wrong labels weigh little."""
+    return 2 * (1 - logits.softmax(-1).gather(1, labels[:, None])[:, 0])
+
+
+def early_learning(logits: Tensor, labels: Tensor, targets: Tensor, strength: float = 5.0) -> Tensor:
+    """CE + λ log(1 - <t, p>), p clamped to [1e-4, 1 - 1e-4] (Liu et al., NeurIPS 2020, eq. 6).
+
+    Args:
+        targets: t [b, k], what the model said earlier (`early_targets`), without gradient.
+        strength: λ; the default is that of DeFT's code for every data set.
+    """
+    p = logits.softmax(-1).clamp(1e-4, 1 - 1e-4)
+    return cross_entropy(logits, labels) + strength * torch.log(1 - (targets * p).sum(-1))
+
+
+def early_targets(targets: Tensor, logits: Tensor, momentum: float = 0.3) -> Tensor:
+    """Targets of this step from those before, [b, k]: t ← β t + (1 - β) p / Σ p, without gradient; β as in DeFT's code."""
+    p = logits.detach().softmax(-1).clamp(1e-4, 1 - 1e-4)
+    return momentum * targets + (1 - momentum) * p / p.sum(-1, keepdim=True)
+
+
 def clean_probability(positive: Tensor, negative: Tensor) -> Tensor:
     """Softmax over [positive, negative] of each class, the first part: σ(positive - negative) (Wei et al. 2024, eq. 2)."""
     return torch.sigmoid(positive - negative)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from safetensors.torch import load_file, save_file
 
-from labelsieve import config, dataset, estimate, metrics, models, preflight, registry, report, run, tables
+from labelsieve import config, dataset, models, pictures, preflight, registry, report, results, run, tables
 from labelsieve.dataset import LabelledImages, Manifest
-from labelsieve.errors import DataError, OptionError, RunError, unknown
+from labelsieve.errors import DataError, LabelsieveError, OptionError, RunError, unknown
+from labelsieve.features import image_features_file
+from labelsieve.images import Preprocess
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.run import Run
 from labelsieve.sources import DataSpec, Source, open_source
+from labelsieve.tables import TRUTH
 
 
 def load(data: Any, **options: Any) -> DataSpec:
@@ -36,21 +38,25 @@ def load(data: Any, **options: Any) -> DataSpec:
         OptionError: an unknown option.
         DataError: the class-name file cannot be read.
     """
-    if isinstance(data, DataSpec):
-        return replace(data, **options)
     allowed = [f for f in DataSpec.__dataclass_fields__ if f != "data"]
     for name in options:
         if name not in allowed:
             raise OptionError(unknown("Option", name, allowed))
-    names = options.get("class_names")
-    if isinstance(names, str | Path):
-        options["class_names"] = read_class_names(Path(names))
-    if "{}" not in options.get("template", "{}"):
+    given = {k: v for k, v in options.items() if v is not None}
+    if isinstance(given.get("class_names"), str | Path):
+        given["class_names"] = read_class_names(Path(given["class_names"]))
+    if "{}" not in given.get("template", "{}"):
         raise OptionError(
-            f"--template '{options['template']}' has no {{}} for the class name.",
+            f"--template '{given['template']}' has no {{}} for the class name.",
             "For example --template 'a photo of a {}.'",
         )
-    return DataSpec(data, **{k: v for k, v in options.items() if v is not None})
+    try:
+        given.get("template", "{}").format("")
+    except (LookupError, ValueError) as error:
+        raise OptionError(
+            f"--template '{given['template']}' has other braces than one {{}}.", "Write each other brace twice."
+        ) from error
+    return replace(data, **given) if isinstance(data, DataSpec) else DataSpec(data, **given)
 
 
 def read_class_names(path: Path) -> dict[str, str]:
@@ -70,12 +76,12 @@ def read_class_names(path: Path) -> dict[str, str]:
             f"--class-names '{path}' cannot be read: {error}.", 'Give JSON {"label": "name"} or lines label,name.'
         ) from error
     names = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        label, separator, name = line.partition("\t" if "\t" in line else ",")
-        if line.strip() and not separator:
-            raise DataError(f"--class-names '{path}', line {number}: '{line[:40]}' is not label,name.")
-        if line.strip():
-            names[label.strip()] = name.strip()
+    delimiter = "\t" if path.suffix == ".tsv" or "\t" in text else ","
+    for number, fields in enumerate(csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True), 1):
+        if len(fields) == 1:
+            raise DataError(f"--class-names '{path}', line {number}: '{fields[0][:40]}' is not label,name.")
+        if fields:
+            names[fields[0].strip()] = ", ".join(fields[1:]).strip()  # "n01440764,tench, Tinca tinca" needs no quotes
     return names
 
 
@@ -91,6 +97,10 @@ class ScanOptions:
     device: str = "auto"
     precision: str = "auto"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise OptionError(f"--seed {self.seed} cannot be used.", "It is a whole number from 0 on.")
+
 
 def scan(
     data: Any,
@@ -102,7 +112,8 @@ def scan(
 ) -> Run:
     """Find wrong labels: read the data, run a method, estimate the noise, write scores and report.
 
-    Interrupted at any time, the same call continues and ends with the same scores.
+    Interrupted at any time, the same call continues and ends with the same scores. Nothing is written before options,
+    model and data were found usable, so a mistake leaves the folder as it was.
 
     Args:
         data: what `load` takes, or gives.
@@ -112,58 +123,77 @@ def scan(
 
     Raises:
         LabelsieveError: what is wrong with data, model or options, and what to do.
+        RunError: the folder holds a run of another command, or of the same command on data that have changed since.
     """
-    options = replace(options or ScanOptions(), **choices)
+    options = _options(options, choices)
     spec = load(data)
     source = open_source(spec)
     method = registry.load("methods", options.method)
     settings = _settings(method, options)
     command = _command(spec, options, settings)
-    opened, finished = run.open_run(Path(output), command, force=force)
-    if finished:
-        return opened
+    earlier = run.find(Path(output), command, force=force)
+    if earlier is not None and earlier.finished:
+        _check_same_data(earlier, spec, source)
+        return earlier
     clock = _Clock()
     device = models.choose_device(options.device)
     encoder = models.load(options.model, device=device, dtype=models.choose_precision(options.precision, device))
     clock.lap("load model")
     cache = dataset.open_cache(encoder.preprocess)
-    manifest = _read_data(spec, source, encoder.preprocess, cache, opened.folder)
+    manifest = dataset.read(source, encoder.preprocess, cache, want_truth=spec.truth_column is not None)
     images = dataset.labelled_images(manifest.table, dict(spec.class_names), spec.template, encoder.preprocess, cache)
     clock.lap("read images")
+    opened = run.begin(Path(output), command, force=force)
+    _write_data(opened.folder, manifest, spec)
     place = Workplace(opened.folder, options.seed, run.fingerprint([command, images.fingerprint]))
-    evidence: Evidence = method.detect(images, encoder, settings, place)
+    try:
+        evidence: Evidence = method.detect(images, encoder, settings, place)
+    except LabelsieveError:
+        run.abandon(opened)
+        raise
     clock.lap("detect")
+    features = image_features_file(images, encoder)  # what the report and the review compare pictures with
     _write_results(opened, manifest, images, evidence, settings, options, encoder)
     clock.lap("estimate and write")
-    results = summarise(opened, {"device": str(device), "precision": str(encoder.dtype).removeprefix("torch."), "seconds": clock.laps,
-                                 "data_fingerprint": images.fingerprint})  # fmt: skip
-    run.finish(opened, results)
-    report.write(opened, Images(spec, opened.manifest))
+    found = results.summarise(opened, {"device": str(device), "precision": str(encoder.dtype).removeprefix("torch."), "preprocess": asdict(encoder.preprocess),
+                                 "data_fingerprint": images.fingerprint, "features": str(features), "method_facts": evidence.facts})  # fmt: skip
+    run.note(opened, {**found, "seconds": clock.laps})
+    report.write(opened, pictures.Images(spec, opened.manifest))
     _clean_up(opened.folder)
+    clock.lap("report")
+    run.finish(opened, {"seconds": clock.laps})
     return opened
 
 
 def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
-    """The preflight alone: what is wrong with the data. Images are decoded (and cached), nothing is written elsewhere."""
+    """The preflight alone: what is wrong with the data. No model is loaded, only its preprocessing is looked up.
+
+    Images are decoded (and cached), nothing is written elsewhere.
+    """
     spec = load(data)
-    encoder = models.load(model)
-    cache = dataset.open_cache(encoder.preprocess)
     source = open_source(spec)
-    manifest = dataset.read(source, encoder.preprocess, cache)
+    preprocess = models.preprocess_of(model)
+    manifest = dataset.read(source, preprocess, dataset.open_cache(preprocess))
     return preflight.check(manifest.table, dict(spec.class_names), manifest.notes)
 
 
 def score(
-    detector: str | Path | Run, data: Any, *, output: str | Path, device: str = "auto", precision: str = "auto"
+    detector: str | Path | Run,
+    data: Any,
+    *,
+    output: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> pa.Table:
     """Judge the labels of other images with the detector of a run.
 
     Args:
         detector: a run or its folder.
         data: with the same classes, or some of them.
-        output: a .parquet or .csv file.
+        output: a .parquet or .csv file to write; None only gives the table.
 
     Raises:
+        OptionError: `output` has another suffix.
         RunError: the run's method learned nothing that can be applied, or a class was unknown to it.
     """
     opened = detector if isinstance(detector, Run) else Run(detector)
@@ -172,9 +202,7 @@ def score(
         raise RunError(
             f"'{opened.folder}' has no detector that can be applied to other images.", "Scan with --method deft."
         )
-    target = Path(output)
-    if target.suffix not in (".parquet", ".csv"):
-        raise OptionError(f"-o '{output}' must end in .parquet or .csv.")
+    target = None if output is None else _target(Path(output))
     learned = run.read_json(folder / "config.json")
     method = registry.load("methods", learned["method"])
     where = models.choose_device(device)
@@ -191,9 +219,28 @@ def score(
         config.resolve(method.Settings, learned["settings"]),
         load_file(folder / "detector.safetensors"),
     )
-    table = scores_table(manifest.table, images, evidence)
-    (tables.write_parquet if target.suffix == ".parquet" else tables.write_csv)(table, target)
+    table = results.scores_table(manifest.table, images, evidence)
+    if target is not None:
+        (tables.write_parquet if target.suffix == ".parquet" else tables.write_csv)(table, target)
     return table
+
+
+def _target(path: Path) -> Path:
+    """A table to write later; whatever can be wrong with it is found before the work begins."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise OptionError(f"-o '{path}' must end in .parquet or .csv.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _options(options: ScanOptions | None, choices: Mapping[str, Any]) -> ScanOptions:
+    for name in choices:
+        if name not in ScanOptions.__dataclass_fields__:
+            raise OptionError(
+                unknown("Option", name, ScanOptions.__dataclass_fields__),
+                "Settings of the method go into settings={...}.",
+            )
+    return replace(options or ScanOptions(), **choices)
 
 
 def _settings(method: ModuleType, options: ScanOptions) -> Any:
@@ -216,14 +263,32 @@ def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, A
     }  # fmt: skip
 
 
-def _read_data(spec: DataSpec, source: Source, preprocess: Any, cache: Any, folder: Path) -> Manifest:
-    manifest = dataset.read(source, preprocess, cache, want_truth=spec.truth_column is not None)
+def _check_same_data(earlier: Run, spec: DataSpec, source: Source) -> None:
+    """A finished run answers for the data it read; files that did not change are not opened for this."""
+    preprocess = Preprocess.from_dict(earlier.record["preprocess"])
+    now = dataset.read(source, preprocess, dataset.open_cache(preprocess), want_truth=spec.truth_column is not None)
+    before, after = _labels(earlier.manifest, earlier.truth()), _labels(now.table, now.truth)
+    if before != after:
+        common = before.keys() & after.keys()
+        raise RunError(
+            f"The data have changed since '{earlier.folder}' was made: {len(after.keys() - common)} images are new, "
+            f"{len(before.keys() - common)} are gone, {sum(before[i] != after[i] for i in common)} have another label.",
+            "Choose another folder with -o, or replace the run with --force.",
+        )
+
+
+def _labels(manifest: pa.Table, truth: pa.Table | None) -> dict[str, tuple[str | None, str | None]]:
+    true = {} if truth is None else dict(zip(*(truth[c].to_pylist() for c in TRUTH.names), strict=True))
+    pairs = zip(manifest["sample_id"].to_pylist(), manifest["given_label"].to_pylist(), strict=True)
+    return {sample_id: (label, true.get(sample_id)) for sample_id, label in pairs}
+
+
+def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
     tables.write_parquet(manifest.table, folder / "manifest.parquet")
     if manifest.truth is not None:
         tables.write_parquet(manifest.truth, folder / "truth.parquet")
     found = preflight.check(manifest.table, dict(spec.class_names), manifest.notes)
     run.write_json(folder / "preflight.json", found.as_dict())
-    return manifest
 
 
 def _write_results(
@@ -235,7 +300,7 @@ def _write_results(
     options: ScanOptions,
     encoder: Any,
 ) -> None:
-    noise = estimate_noise(evidence, images, options.seed)
+    noise = results.estimate_noise(evidence, images, options.seed)
     run.write_json(opened.folder / "noise.json", noise.as_dict())
     if evidence.learned is not None:
         folder = opened.folder / "detector"
@@ -248,87 +313,10 @@ def _write_results(
             "method": options.method, "model": options.model, "settings": config.as_dict(settings), "classes": list(images.classes),
             "names": list(images.names), "template": images.template,
         })  # fmt: skip
-    scores = scores_table(manifest.table, images, evidence)
+    tables.write_parquet(results.probs_table(images, evidence), opened.folder / "probs.parquet")
+    scores = results.scores_table(manifest.table, images, evidence)
     tables.write_csv(scores, opened.folder / "scores.csv")
     tables.write_parquet(scores, opened.folder / "scores.parquet")
-
-
-def estimate_noise(evidence: Evidence, images: LabelledImages, seed: int) -> estimate.Noise:
-    """Rate, classes and pairs: from the method's posterior, or from its class probabilities and the given labels."""
-    if evidence.posterior:
-        return estimate.summarise(evidence.probs, images.labels, images.classes, evidence.rates)
-    transition = estimate.fit_transition(evidence.probs, images.labels, seed)
-    posterior = transition.posterior(transition.mend(evidence.probs), images.labels)
-    return estimate.summarise(posterior, images.labels, images.classes, transition.rates)
-
-
-def scores_table(manifest: pa.Table, images: LabelledImages, evidence: Evidence) -> pa.Table:
-    """Evidence joined with every row of the manifest by id; most suspicious first, what was not scored last."""
-    n = np.arange(len(images))
-    others = evidence.probs.copy()
-    others[n, images.labels] = -np.inf
-    margin = evidence.probs[n, images.labels] - others.max(1)
-    order = np.lexsort((images.ids.to_numpy(zero_copy_only=False), margin, evidence.p_clean))
-    rank = np.empty(len(n), dtype=np.int64)
-    rank[order] = n + 1
-    found = pa.table({
-        "sample_id": images.ids, "p_clean": pa.array(evidence.p_clean, pa.float64()), "is_label_issue": pa.array(evidence.flagged),
-        "suggested_label": pa.array(np.array(images.classes, dtype=object)[evidence.suggested], pa.string()),
-        "suggested_prob": pa.array(evidence.probs[n, evidence.suggested], pa.float64()), "margin": pa.array(margin, pa.float64()),
-        "rank": rank, **evidence.columns,
-    })  # fmt: skip
-    joined = manifest.select(["sample_id", "path", "given_label", "status", "reason"]).join(
-        found, "sample_id", join_type="left outer"
-    )
-    tables.check_same_ids(joined, manifest)
-    extra = [c for c in evidence.columns if c not in tables.SCORES.names]
-    return joined.select([*tables.SCORES.names, *extra]).sort_by([("rank", "ascending"), ("sample_id", "ascending")])
-
-
-def summarise(opened: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the terminal shows and --json prints: the estimate, flags, pairs, and quality where the truth is known."""
-    scores, noise = opened.scores, opened.noise
-    flagged = scores.filter(pc.fill_null(scores["is_label_issue"], False))
-    quality = evaluate_detection(scores, opened.truth())
-    files = {
-        name: str(opened.folder / name)
-        for name in ("scores.parquet", "scores.csv", "report.html", "run.json", "detector")
-    }
-    return {
-        **facts, "images": len(scores), "scored": len(scores) - scores["p_clean"].null_count, "flagged": len(flagged),
-        "noise_rate": {k: noise[k] for k in ("rate", "low", "high")}, "noise_per_class": noise["per_class"], "confused_pairs": noise["pairs"],
-        "unreadable": opened.preflight["unreadable"], "warnings": preflight.Preflight(**opened.preflight).warnings(),
-        "quality": quality, "files": files,
-    }  # fmt: skip
-
-
-def evaluate_detection(scores: pa.Table, truth: pa.Table | None) -> dict[str, Any] | None:
-    """Detection quality against true labels, with label matching (suggested ≠ given) beside it; None without truth."""
-    if truth is None:
-        return None
-    joined = scores.join(truth, "sample_id").filter(pc.field("p_clean").is_valid() & pc.field("true_label").is_valid())
-    if not len(joined):
-        return None
-    wrong = pc.not_equal(joined["given_label"], joined["true_label"]).to_numpy()
-    matched = pc.equal(joined["suggested_label"], joined["true_label"]).to_numpy()
-    found = metrics.detection(joined["p_clean"].to_numpy(), joined["is_label_issue"].to_numpy(), wrong)
-    return {
-        **found,
-        "suggestion_accuracy": float(matched.mean()),
-        "suggestion_accuracy_on_wrong": float(matched[wrong].mean()) if wrong.any() else None,
-    }
-
-
-class Images:
-    """The pictures of a run by sample id, for people to look at."""
-
-    def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
-        self._source = open_source(spec)
-        self._uris = dict(zip(manifest["sample_id"].to_pylist(), manifest["uri"].to_pylist(), strict=True))
-
-    def read(self, sample_id: str) -> Any:
-        """Bytes, path or picture as the source has it. Raises KeyError for an id that is not in the run."""
-        return self._source.read(self._uris[sample_id])
 
 
 class _Clock:

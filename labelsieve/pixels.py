@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError
 
 
 def cache_folder() -> Path:
@@ -24,12 +24,38 @@ def cache_folder() -> Path:
     return Path(os.environ.get("LABELSIEVE_CACHE") or platformdirs.user_cache_path("labelsieve"))
 
 
-def cache_limit() -> int:
-    """Bytes that one cache may take: LABELSIEVE_CACHE_GB (default 50), at most nine tenths of what is free."""
+def cache_limit(taken: int = 0) -> int:
+    """Bytes that one cache may take: LABELSIEVE_CACHE_GB (default 50), at most nine tenths of what is free.
+
+    Args:
+        taken: bytes that it takes already.
+
+    Raises:
+        OptionError: LABELSIEVE_CACHE_GB is not a number.
+        DataError: the folder cannot be made.
+    """
+    text = os.environ.get("LABELSIEVE_CACHE_GB") or "50"
+    try:
+        wanted = float(text) * 1e9
+    except ValueError as error:
+        raise OptionError(
+            f"LABELSIEVE_CACHE_GB is '{text}', not a number.", "Give gigabytes, for example 50."
+        ) from error
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = float(os.environ.get("LABELSIEVE_CACHE_GB", 50)) * 1e9
-    return int(min(wanted, 0.9 * shutil.disk_usage(folder).free))
+    _make(folder)
+    return int(min(wanted, taken + 0.9 * shutil.disk_usage(folder).free))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"The cache folder '{folder}' cannot be made: {error.strerror}.", "Set LABELSIEVE_CACHE to another folder."
+        ) from error
+
+
+OTHER_PLACE = "Set LABELSIEVE_CACHE to a folder that can be written, on a disk with room."
 
 
 class PixelCache:
@@ -38,15 +64,32 @@ class PixelCache:
     Args:
         folder: made when missing.
         height, width: of every picture.
+
+    Raises:
+        DataError: the folder cannot be made or written, or the cache is damaged.
     """
 
     def __init__(self, folder: Path, height: int, width: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
+        self.folder = folder
         self.shape = (height, width, 3)
         self._size = height * width * 3
-        self._file = os.open(folder / "pixels.u8", os.O_RDWR | os.O_CREAT, 0o644)
-        self._room = cache_limit()
         self._lock = threading.Lock()
+        try:
+            self._file = os.open(folder / "pixels.u8", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DataError(f"The pixel cache '{folder}' cannot be opened: {error.strerror}.", OTHER_PLACE) from error
+        try:
+            self._room = cache_limit(os.fstat(self._file).st_size)
+            self._open_index()
+        except BaseException as error:
+            os.close(self._file)
+            if isinstance(error, sqlite3.Error):
+                raise self._damaged(str(error)) from error
+            raise
+
+    def _open_index(self) -> None:
+        folder = self.folder
         self._index = sqlite3.connect(
             folder / "index.sqlite", timeout=60, check_same_thread=False, isolation_level=None
         )
@@ -58,6 +101,14 @@ class PixelCache:
         self._index.execute(
             "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, hash TEXT) WITHOUT ROWID"
         )
+        # a file of pixels that was cut or deleted: what is not there is read anew. Locked first: another process may be writing
+        self._index.execute("BEGIN IMMEDIATE")
+        whole = os.fstat(self._file).st_size // self._size
+        self._index.execute("DELETE FROM pixels WHERE slot >= ?", (whole,))
+        self._index.execute("COMMIT")
+
+    def _damaged(self, why: str) -> DataError:
+        return DataError(f"The pixel cache '{self.folder}' is damaged ({why}).", "Delete the folder: it is made again.")
 
     def close(self) -> None:
         self._index.close()
@@ -107,17 +158,23 @@ class PixelCache:
     def _write(self, slot: int, pixels: np.ndarray) -> None:
         if (slot + 1) * self._size > self._room:
             raise DataError(
-                f"The pixel cache is full ({self._room / 1e9:.0f} GB).",
+                f"The pixel cache '{self.folder}' is full ({self._room / 1e9:.3g} GB).",
                 "Set LABELSIEVE_CACHE to a folder on a larger disk, raise LABELSIEVE_CACHE_GB, or run labelsieve cache --clear.",
             )
-        os.pwrite(self._file, np.ascontiguousarray(pixels).tobytes(), slot * self._size)
+        try:
+            written = os.pwrite(self._file, np.ascontiguousarray(pixels).tobytes(), slot * self._size)
+        except OSError as error:
+            raise DataError(f"The pixel cache cannot be written: {error.strerror}.", OTHER_PLACE) from error
+        if written < self._size:
+            raise DataError("The pixel cache cannot be written: the disk is full.", OTHER_PLACE)
 
     def read(self, slots: np.ndarray) -> np.ndarray:
-        """uint8 [b, height, width, 3] of the pictures at `slots` [b]."""
+        """uint8 [b, height, width, 3] of the pictures at `slots` [b]. Raises DataError when they are not there any more."""
         out = np.empty((len(slots), *self.shape), dtype=np.uint8)
         flat = out.reshape(len(slots), -1)
         for row, slot in enumerate(slots):
-            os.preadv(self._file, [flat[row]], int(slot) * self._size)
+            if os.preadv(self._file, [flat[row]], int(slot) * self._size) < self._size:
+                raise self._damaged(f"picture {slot} is not there")
         return out
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from labelsieve.tables import CONFLICT, CORRUPT, OK, UNLABELLED, counts
 
 SHOWN = 20  # examples kept of each finding
 ID_LIKE = re.compile(
-    r"^(?:n\d{5,}|(?:class|cls|label|category|cat|c|id)[ _-]?\d+|[\d\W_]+|[0-9a-f]{8,}(?:-[0-9a-f]+)*|[a-z]\d{2,})$",
+    r"^(?:n\d{5,}|(?:class|cls|label|category|cat|c|id)[ _-]?\d+|[\d\W_]+|(?=.*\d)[0-9a-f]{8,}(?:-[0-9a-f]+)*|[a-z]\d{2,})$",
     re.IGNORECASE,
 )
 
@@ -38,6 +39,7 @@ class Preflight:
     conflict_examples: list[dict[str, str]]
     repeated: int  # images that occur again with the same label
     notes: list[str]
+    unused_names: list[str] = field(default_factory=list)  # labels that the user named and that do not occur
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +68,10 @@ class Preflight:
             )
         if self.repeated:
             found.append(f"{self.repeated} images are repeated with the same label.")
+        if self.unused_names:
+            found.append(
+                f"--class-names has {len(self.unused_names)} labels that do not occur: {_some(self.unused_names)}."
+            )
         return found + [note[0].upper() + note[1:] + "." for note in self.notes[:SHOWN]]
 
 
@@ -90,6 +96,7 @@ def check(manifest: pa.Table, names: dict[str, str], notes: list[str]) -> Prefli
         conflicts=status.get(CONFLICT, 0),
         conflict_examples=_examples(manifest, CONFLICT),
         repeated=len(usable) - len(pc.unique(usable["content_hash"])),
+        unused_names=[c for c in names if c not in classes],
         notes=notes,
     )
 
@@ -102,7 +109,7 @@ def _examples(manifest: pa.Table, status: str) -> list[dict[str, str]]:
 def _twins(classes: list[str]) -> list[list[str]]:
     groups = defaultdict(list)
     for name in classes:
-        groups[re.sub(r"[\s_-]+", "", name).casefold()].append(name)
+        groups[re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name)).casefold()].append(name)
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 

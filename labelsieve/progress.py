@@ -23,6 +23,11 @@ def be_quiet(quiet: bool = True) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Whether progress is off."""
+    return _quiet
+
+
 class Bar(Protocol):
     """One piece of work under way."""
 

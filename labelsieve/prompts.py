@@ -29,9 +29,7 @@ class DualPrompts(nn.Module):
         cls, encoder: DualEncoder, words: str, negative_noise: float, generator: torch.Generator
     ) -> DualPrompts:
         """Both contexts start as the token vectors of `words`; the negative one is moved by a little noise."""
-        ids, end = encoder.tokenize([words])
-        start = 1 if encoder.causal else 0
-        vectors = encoder.embed_tokens(ids[0, start : int(end[0])]).float()
+        vectors = encoder.embed_tokens(encoder.word_ids(words)).float()
         noise = negative_noise * vectors.std() * torch.randn(vectors.shape, generator=generator).to(vectors.device)
         return cls(torch.stack([vectors, vectors + noise]))
 

@@ -19,8 +19,12 @@ EXTRAS = {
     "datasets": "hub",
     "cleanlab": "cleanlab",
     "fastapi": "review",
+    "multipart": "review",
+    "python_multipart": "review",
     "uvicorn": "review",
     "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
 }
 
 

@@ -1,73 +1,191 @@
-"""The report: one HTML file that needs no network."""
+"""The report: one HTML file that needs no network.
+
+Charts are drawn in the browser by Observable Plot (SVG), which is embedded: it follows the page's colours in the dark
+and on paper, stays sharp, and costs half a megabyte. Every chart has its numbers in a table beside it.
+"""
 
 from __future__ import annotations
 
-import base64
-import io
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jinja2
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+from markupsafe import Markup
 
-from labelsieve.errors import ImageError
-from labelsieve.images import decode, from_object, read_bytes
+from labelsieve import audit, explain
+from labelsieve.decisions import WRONG, open_decisions
+from labelsieve.pictures import Pictures, open_pictures, thumbnail
 from labelsieve.run import Run
 
-CARDS = 120
-THUMBNAIL = 160
+ASSETS = Path(__file__).parent / "assets"
+CARDS = 60
+SMALL = 72  # side of the pictures beside a card, in pixels
+PAIRS, EXAMPLES = 8, 4
+BARS, CELLS, ROWS = 30, 24, 500  # classes in the bar chart, in the matrix, in the table
+BINS = 40
 
 
-class Pictures(Protocol):
-    """Where pictures come from, by sample id."""
-
-    def read(self, sample_id: str) -> Any: ...
+def make(folder: str | Path | Run) -> Path:
+    """Write `report.html` of a run again, with what people decided since. Raises RunError: no run, not finished, data gone."""
+    opened = folder if isinstance(folder, Run) else Run(folder)
+    return write(opened, open_pictures(opened))
 
 
 def write(opened: Run, pictures: Pictures) -> Path:
     """Write `report.html` of a finished run."""
-    template = _environment().get_template("report.html.j2")
-    html = template.render(
-        record=opened.record,
-        noise=opened.noise,
-        preflight=opened.preflight,
-        cards=_cards(opened, pictures),
-        histogram=_histogram(opened),
+    decisions = open_decisions(opened)
+    found = audit.of_run(opened, decisions)
+    flagged = opened.scores.filter(pc.fill_null(opened.scores["is_label_issue"], False))
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            record=opened.record,
+            verdict=_verdict(opened, found),
+            audit=found,
+            reviewed=_reviewed(decisions.table()) if decisions else None,
+            preflight=opened.preflight,
+            cards=_cards(flagged, opened, pictures),
+            flagged=len(flagged),
+            pairs=_pairs(flagged, opened.noise["pairs"], pictures),
+            classes=_classes(opened),
+            charts=_charts(opened),
+            style=_asset("style.css") + _asset("report.css"),
+            scripts=[*(_library(n) for n in ("d3", "plot")), _asset("report.js")],
+        )
     )
+    if decisions:
+        decisions.close()
     scratch = opened.report.with_name(".report.html.partial")
-    scratch.write_text(html, encoding="utf-8")
+    scratch.write_text(html, encoding="utf-8", errors="backslashreplace")
     scratch.replace(opened.report)
     return opened.report
 
 
-def _environment() -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "assets")
-    return jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Templates of the assets folder; everything that is put into them is escaped."""
+    loader = jinja2.FileSystemLoader(ASSETS)
+    made = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    made.filters.update(percent=_percent, count=lambda n: f"{round(n):,}", label=lambda v: "(none)" if v is None else v)
+    return made
 
 
-def _cards(opened: Run, pictures: Pictures) -> list[dict[str, Any]]:
-    scores = opened.scores
-    worst = scores.filter(pc.fill_null(scores["is_label_issue"], False)).slice(0, CARDS)
-    return [{**row, "thumbnail": thumbnail(pictures, row["sample_id"])} for row in worst.to_pylist()]
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
 
 
-def thumbnail(pictures: Pictures, sample_id: str, side: int = THUMBNAIL) -> str:
-    """A small picture as a data URL; empty when the image can no longer be read."""
-    try:
-        item = pictures.read(sample_id)
-        image = decode(read_bytes(item), side) if isinstance(item, bytes | str | Path) else from_object(item)
-    except ImageError:
-        return ""
-    if max(image.size) > side:
-        image.thumbnail((side, side))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _asset(name: str) -> Markup:
+    """A file of ours, put into the page as it is."""
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
-def _histogram(opened: Run, bins: int = 40) -> list[int]:
-    values = opened.scores["p_clean"].drop_null().to_numpy()
-    return [int(v) for v in np.histogram(values, bins=bins, range=(0, 1))[0]]
+def _library(name: str) -> Markup:
+    """A library's code with its licence, which must go with every copy."""
+    licence, code = _asset(f"vendor/{name}.LICENSE"), next((ASSETS / "vendor").glob(f"{name}*.min.js"))
+    return Markup("/*\n") + licence + Markup("*/\n") + Markup(code.read_text(encoding="utf-8"))
+
+
+def _verdict(opened: Run, found: audit.Audit | None) -> dict[str, Any]:
+    """The sentence at the top: the audited rate where there is one, else the model's estimate."""
+    rate, low, high = (found.rate, found.low, found.high) if found else opened.noise_rate
+    return {
+        "rate": rate,
+        "low": low,
+        "high": high,
+        "wrong": rate * opened.record["scored"],
+        "audited": found is not None,
+    }
+
+
+def _reviewed(decided: pa.Table) -> dict[str, int]:
+    wrong = pc.sum(pc.is_in(decided["verdict"], pa.array(WRONG))).as_py() or 0
+    return {"images": len(decided), "wrong": wrong}
+
+
+def _cards(flagged: pa.Table, opened: Run, pictures: Pictures) -> list[dict[str, Any]]:
+    alike = explain.neighbours(opened)
+    return [card(row, alike, pictures) for row in flagged.slice(0, CARDS).to_pylist()]
+
+
+def card(row: Mapping[str, Any], alike: explain.Neighbours | None, pictures: Pictures) -> dict[str, Any]:
+    """One suspicious image with the reasons: prompt similarities and its nearest trusted images of both classes."""
+    near = []
+    for label in dict.fromkeys([row["given_label"], row["suggested_label"]]) if alike else []:
+        shown = [thumbnail(pictures, i, SMALL) for i in alike.nearest(row["sample_id"], label)] if alike else []
+        near.append({"label": label, "pictures": [s for s in shown if s]})
+    return {**row, "thumbnail": thumbnail(pictures, row["sample_id"]), "near": near, **reasons(row)}
+
+
+def reasons(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Similarities to the given class's positive and negative prompt, where the method has them."""
+    positive, negative = row.get("positive_logit"), row.get("negative_logit")
+    return {"positive": positive, "negative": negative if positive is not None else None}
+
+
+def _pairs(flagged: pa.Table, pairs: list[dict[str, Any]], pictures: Pictures) -> list[dict[str, Any]]:
+    """The most frequent confusions with examples."""
+    examples: dict[tuple[str, str], list[str]] = defaultdict(list)
+    columns = (flagged[c].to_pylist() for c in ("sample_id", "given_label", "suggested_label"))
+    for sample_id, given, suggested in zip(*columns, strict=True):
+        examples[given, suggested].append(sample_id)
+    found = []
+    for pair in pairs[:PAIRS]:
+        ids = examples.get((pair["given"], pair["suggested"]), [])
+        shown = [thumbnail(pictures, i, SMALL) for i in ids[:EXAMPLES]]
+        found.append({**pair, "flagged": len(ids), "pictures": [s for s in shown if s]})
+    return found
+
+
+def _classes(opened: Run) -> list[dict[str, Any]]:
+    """Classes with their number of images and estimated share of wrong labels, noisiest first."""
+    counts = opened.preflight["classes"]
+    rates = sorted(opened.noise["per_class"].items(), key=lambda p: -p[1])
+    return [{"name": n, "images": counts.get(n, 0), "rate": r, "wrong": r * counts.get(n, 0)} for n, r in rates[:ROWS]]
+
+
+def _charts(opened: Run) -> dict[str, Any]:
+    return {
+        "classes": [{k: c[k] for k in ("name", "rate", "images")} for c in _classes(opened)[:BARS]],
+        "all_classes": len(opened.classes),
+        "matrix": _matrix(opened.noise, opened.classes),
+        "histogram": histogram(opened.scores),
+    }
+
+
+def _matrix(noise: Mapping[str, Any], classes: list[str]) -> dict[str, Any]:
+    """Given → estimated true class, row shares, of the classes that take most part in confusions."""
+    matrix = np.asarray(noise["matrix"])
+    off = matrix - np.diag(np.diag(matrix))
+    shown = np.sort(np.argsort(-(off.sum(0) + off.sum(1)), kind="stable")[:CELLS])
+    rows = matrix / matrix.sum(1, keepdims=True).clip(1e-12)
+    cells = [
+        {"given": classes[i], "suggested": classes[j], "share": round(float(rows[i, j]), 4)}
+        for i in shown
+        for j in shown
+    ]
+    return {
+        "classes": [classes[i] for i in shown],
+        "cells": cells,
+        "rows": rows[np.ix_(shown, shown)].round(3).tolist(),
+    }
+
+
+def histogram(scores: pa.Table) -> dict[str, Any]:
+    """Counts of p_clean in equal bins, flagged and not, and the threshold where one value separates them."""
+    scored = scores.filter(scores["p_clean"].is_valid())
+    values, issue = scored["p_clean"].to_numpy(), scored["is_label_issue"].to_numpy(zero_copy_only=False).astype(bool)
+    flagged, edges = np.histogram(values[issue], bins=BINS, range=(0, 1))
+    kept, _ = np.histogram(values[~issue], bins=BINS, range=(0, 1))
+    apart = issue.any() and (~issue).any() and values[issue].max() <= values[~issue].min()
+    bins = [
+        {"x1": float(a), "x2": float(b), "flagged": int(f), "kept": int(k)}
+        for a, b, f, k in zip(edges[:-1], edges[1:], flagged, kept, strict=True)
+    ]
+    return {"bins": bins, "threshold": float((values[issue].max() + values[~issue].min()) / 2) if apart else None}

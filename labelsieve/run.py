@@ -4,6 +4,8 @@ run.json            the command, resolved: data, model, method, settings, seed, 
 manifest.parquet    every image      truth.parquet   true labels, where the user named a column (only scoring reads it)
 preflight.json      findings         noise.json      estimated noise
 scores.parquet, scores.csv           report.html
+probs.parquet       class probabilities, one row per scored image
+decisions.sqlite    what people decided               corrections.parquet   what was changed in the data: a patch
 detector/           what the method learned, safetensors and config.json
 checkpoints/        of work under way; removed when it is done
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -71,6 +74,15 @@ class Run:
         path = self.folder / "truth.parquet"
         return read_parquet(path, TRUTH) if path.exists() else None
 
+    def probs(self) -> pa.Table:
+        """Class probabilities of every scored image: sample_id, and probs, a list of k in the order of `classes`."""
+        return read_parquet(self.folder / "probs.parquet")
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels that occur, sorted: columns of `probs`, rows of the noise matrix."""
+        return list(self.noise["per_class"])
+
     @property
     def noise(self) -> dict[str, Any]:
         """Estimated share of wrong labels, overall and per class, and the given -> true matrix."""
@@ -98,38 +110,76 @@ class Run:
         return self.folder / "report.html"
 
 
-def open_run(folder: Path, command: Mapping[str, Any], *, force: bool = False) -> tuple[Run, bool]:
-    """The run folder of a command: a new one, or the one where the same command stopped.
+def find(folder: Path, command: Mapping[str, Any], *, force: bool = False) -> Run | None:
+    """The run that the same command began in this folder, finished or not; None where a new one can begin.
 
     Args:
         command: everything that decides the result.
-        force: take the folder over from another command.
-
-    Returns:
-        The run, and whether it is finished already.
+        force: a finished run, or one of another command, may be replaced.
 
     Raises:
         RunError: the folder holds something else.
     """
-    identity = fingerprint(command)
     path = folder / "run.json"
-    if path.exists() and not force:
-        record = read_json(path)
-        if record.get("identity") == identity:
-            run = Run(folder)
-            return run, run.finished
-        changed = [k for k, v in command.items() if record.get("command", {}).get(k) != json.loads(json.dumps(v))]
-        raise RunError(
-            f"'{folder}' holds another run ({', '.join(changed) or 'other options'} differ).",
-            "Choose another folder with -o, or replace it with --force.",
-        )
-    if folder.exists() and not path.exists() and any(folder.iterdir()):
-        raise RunError(f"'{folder}' is not empty and is no run folder.", "Choose another folder with -o.")
-    if path.exists():
-        _forget(folder)
+    if not path.exists():
+        for place in (folder, *folder.parents):
+            if place.exists() and not place.is_dir():
+                raise RunError(f"'{place}' is a file.", "Choose another folder with -o.")
+        if folder.exists() and any(not f.name.endswith(".partial") for f in folder.iterdir()):
+            raise RunError(f"'{folder}' is not empty and is no run folder.", "Choose another folder with -o.")
+        return None
+    record = {} if force and not _readable(path) else read_json(path)
+    if record.get("identity") == fingerprint(command) and not (force and record.get("state") == "finished"):
+        return Run(folder)
+    if force:
+        return None
+    changed = _differences(json.loads(json.dumps(command, default=str)), record.get("command", {}))
+    raise RunError(
+        f"'{folder}' holds another run ({', '.join(changed) or 'other options'} differ).",
+        "Choose another folder with -o, or replace it with --force.",
+    )
+
+
+def begin(folder: Path, command: Mapping[str, Any], *, force: bool = False) -> Run:
+    """As `find`, and where there is none a new run, in place of one that `force` replaces."""
+    earlier = find(folder, command, force=force)
+    if earlier is not None:
+        return earlier
+    _forget(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"state": "running", "identity": identity, "command": dict(command), "environment": environment()})
-    return Run(folder), False
+    write_json(folder / "run.json", {
+        "state": "running", "identity": fingerprint(command), "command": dict(command), "environment": environment(),
+        "working_folder": str(Path.cwd()),
+    })  # fmt: skip
+    return Run(folder)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return bool(read_json(path))
+    except RunError:
+        return False
+
+
+def _differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Names of what differs; of nested settings the names of the settings."""
+    found = []
+    for name in now:
+        old, new = before.get(name), now[name]
+        if isinstance(old, dict) and isinstance(new, dict) and name == "settings":
+            found += sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        elif old != new:
+            found.append(name)
+    return found
+
+
+def abandon(run: Run) -> None:
+    """Take back a run that failed before it got anywhere; one with a checkpoint is kept, for the same command."""
+    if any((run.folder / "checkpoints").glob("*")):
+        return
+    _forget(run.folder)
+    if not any(run.folder.iterdir()):
+        run.folder.rmdir()
 
 
 def _forget(folder: Path) -> None:
@@ -137,6 +187,7 @@ def _forget(folder: Path) -> None:
     for name in (
         "scores.parquet",
         "scores.csv",
+        "probs.parquet",
         "noise.json",
         "report.html",
         "preflight.json",
@@ -146,15 +197,19 @@ def _forget(folder: Path) -> None:
     ):
         (folder / name).unlink(missing_ok=True)
     for inner in ("checkpoints", "detector"):
-        for file in (folder / inner).glob("*"):
-            file.unlink()
+        shutil.rmtree(folder / inner, ignore_errors=True)
+
+
+def note(run: Run, results: Mapping[str, Any]) -> None:
+    """Add results to run.json."""
+    run.__dict__.pop("record", None)
+    write_json(run.folder / "run.json", {**run.record, **results})
+    run.__dict__.pop("record", None)
 
 
 def finish(run: Run, results: Mapping[str, Any]) -> None:
-    """Mark a run as done, with its results."""
-    run.__dict__.pop("record", None)
-    write_json(run.folder / "run.json", {**run.record, "state": "finished", **results})
-    run.__dict__.pop("record", None)
+    """Mark a run as done, with its last results: nothing is written after this."""
+    note(run, {**results, "state": "finished"})
 
 
 def fingerprint(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def _console() -> Console:
@@ -37,7 +37,7 @@ def _percent(share: float) -> str:
 
 
 def _classes(out: Console, rates: dict[str, float], shown: int = 10) -> None:
-    table = Table("class", "probably wrong", box=None, pad_edge=False)
+    table = Table(Column("class", no_wrap=True), "probably wrong", box=None, pad_edge=False)
     for name, rate in sorted(rates.items(), key=lambda p: -p[1])[:shown]:
         table.add_row(escape(name), _percent(rate))
     out.print(table)
@@ -90,17 +90,91 @@ def preflight(found: dict[str, Any]) -> None:
         out.print(f"[yellow]![/] {escape(warning)}")
 
 
+def score(found: dict[str, Any]) -> None:
+    """One line."""
+    out = _console()
+    out.print(
+        f"{found['scored']:,} of {found['images']:,} images scored, {found['flagged']:,} flagged: {escape(found['file'])}"
+    )
+
+
+def noise(found: dict[str, Any]) -> None:
+    """One line."""
+    nominal = "" if found["nominal_rate"] is None else f" (nominal {_percent(found['nominal_rate'])})"
+    _console().print(
+        f"{found['wrong']:,} of {found['labelled']:,} labels are wrong now, {_percent(found['realised_rate'])}{nominal}: {escape(found['table'])}"
+    )
+
+
+def cache(found: dict[str, Any]) -> None:
+    """One line."""
+    freed = f", {found['deleted'] / 1e6:,.0f} MB deleted" if found["deleted"] else ""
+    _console().print(f"{escape(found['folder'])}: {found['bytes'] / 1e6:,.0f} MB{freed}")
+
+
 def methods(found: dict[str, Any]) -> None:
-    """One line per method."""
-    table = Table("method", "what it is", "cost", "needs", box=None, pad_edge=False)
+    """What each method is, and below it what it costs and needs."""
+    out = _console()
     for m in found["methods"]:
-        table.add_row(m["name"], escape(m["summary"]), escape(m.get("cost", "")), ", ".join(m.get("needs", ())))
-    _console().print(table)
+        needs = f" Needs {' and '.join(m['needs'])}." if m.get("needs") else ""
+        out.print(
+            f"[bold]{m['name']}[/]  {escape(m['summary'])}\n    [dim]{escape(m.get('cost', '').capitalize())}.{needs}[/]"
+        )
 
 
 def models(found: dict[str, Any]) -> None:
     """One line per model."""
-    table = Table("model", "parameters", "use", box=None, pad_edge=False)
+    table = Table(Column("model", no_wrap=True), "parameters", "use", box=None, pad_edge=False)
     for m in found["models"]:
         table.add_row(m["name"], m["parameters"], m["use"])
     _console().print(table)
+
+
+def train(record: dict[str, Any]) -> None:
+    """What was trained on, validation figures of the chosen and the last epoch, and where the model is."""
+    out = _console()
+    used, figures = record["samples"], record["figures"]
+    origins = ", ".join(f"{number:,} {name}" for name, number in used["origins"].items())
+    out.print(f"Trained on {used['train']:,} labels ({origins}); {used['left_out']:,} left out.")
+    if figures["last"]:
+        table = Table(
+            f"on {figures['validation']['images']:,} validation images", "epoch", "accuracy", box=None, pad_edge=False
+        )
+        for name in ("chosen", "last"):
+            if figures[name]:
+                saved = " (saved)" if figures["kept"] == name else ""
+                table.add_row(f"{name} epoch{saved}", str(figures[name]["epoch"]), f"{figures[name]['accuracy']:.4f}")
+        out.print(table)
+    out.print(f"Model  {escape(record['folder'])}")
+
+
+def predict(found: dict[str, Any]) -> None:
+    """One line."""
+    lost = f", {found['unreadable']:,} cannot be read" if found["unreadable"] else ""
+    _console().print(f"{found['classified']:,} pictures classified{lost}: {escape(found['file'])}")
+
+
+def evaluate(found: dict[str, Any], shown: int = 20) -> None:
+    """Accuracy and calibration, per class, and the confusion matrix where it fits on a screen."""
+    out = _console()
+    lost = f", {found['unreadable']:,} cannot be read" if found["unreadable"] else ""
+    out.print(
+        f"[bold]Accuracy {found['accuracy']:.4f}[/] on {found['images']:,} images{lost}; calibration error {found['calibration_error']:.4f}."
+    )
+    classes, confusion = found["classes"], found["confusion"]
+    wide = len(classes) <= shown
+    heads = [Column(str(k), justify="right") for k in range(len(classes))] if wide else []
+    table = Table(
+        Column("true class", no_wrap=True), Column("accuracy", justify="right"), *heads, box=None, pad_edge=False
+    )
+    for k, (name, right) in enumerate(zip(classes, found["per_class"], strict=True)):
+        row = [f"{k} {escape(name)}", "–" if right is None else f"{right:.3f}"]
+        table.add_row(*row, *([str(count) for count in confusion[k]] if wide else []))
+    out.print(table)
+    if wide:
+        out.print("Columns: how often each class was predicted.", style="dim")
+
+
+def export_model(found: dict[str, Any]) -> None:
+    """One line."""
+    _console().print(f"{escape(found['file'])} (differs by {found['difference']:.1e} from the original)")

@@ -54,21 +54,58 @@ SCORES = pa.schema(
     ]
 )
 
+DECISIONS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("verdict", pa.string()),  # of labelsieve.decisions.VERDICTS
+        ("label", pa.string()),  # the right label, where it is known
+        ("by", pa.string()),
+        ("at", pa.string()),  # ISO 8601, UTC
+    ]
+)
+CORRECTIONS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("uri", pa.string()),  # where the image was before
+        ("path", pa.string()),
+        ("action", pa.string()),  # relabel or drop
+        ("old_label", pa.string()),
+        ("new_label", pa.string()),  # null where dropped
+        ("reason", pa.string()),
+        ("new_uri", pa.string()),  # where it is afterwards, for folders; null until applied
+    ]
+)
+
+SAMPLES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("given_label", pa.string()),
+        ("label", pa.string()),  # what is trained on
+        ("weight", pa.float64()),  # how much it counts in training
+        ("origin", pa.string()),  # of labelsieve.samples.ORIGINS
+        ("part", pa.string()),  # train, validation, or none
+    ]
+)
+
 
 def make_sample_id(key: str, content_hash: str) -> SampleId:
-    """`key` (relative path or row key) and the first twelve hex digits of the content's hash."""
+    """`key` (the user's id, relative path or content) and the first twelve hex digits of the content's hash."""
     return f"{key}#{content_hash[:12]}"
 
 
 def path_to_uri(path: str | os.PathLike[str]) -> str:
     """A path as text that is always valid UTF-8: bytes that are not, and '%', become %XX."""
     text = os.fspath(path).replace("%", "%25")
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
+    return (
+        text
+        if text.isascii()
+        else "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
+    )
 
 
 def uri_to_path(uri: str) -> str:
     """The inverse of `path_to_uri`."""
-    return os.fsdecode(unquote_to_bytes(uri))
+    return os.fsdecode(unquote_to_bytes(os.fsencode(uri)))
 
 
 def readable(path: str | os.PathLike[str]) -> str:
@@ -90,11 +127,8 @@ def check_unique(table: pa.Table) -> None:
 
 def check_same_ids(table: pa.Table, manifest: pa.Table) -> None:
     """Every id of the manifest exactly once in `table`, and no other: anything else is a bug of ours."""
-    same = len(table) == len(manifest) and pc.all(
-        pc.equal(pc.take(table["sample_id"], pc.sort_indices(table["sample_id"])),
-                 pc.take(manifest["sample_id"], pc.sort_indices(manifest["sample_id"])))
-    ).as_py()  # fmt: skip
-    if not same and len(manifest):
+    ours, theirs = (pc.take(t["sample_id"], pc.sort_indices(t["sample_id"])) for t in (table, manifest))
+    if ours.to_pylist() != theirs.to_pylist():
         raise AssertionError("scores and manifest do not hold the same sample ids")
 
 

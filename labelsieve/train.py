@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from labelsieve import progress
-from labelsieve.errors import LabelsieveError, RunError
+from labelsieve.errors import LabelsieveError, OptionError, RunError
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 
@@ -32,6 +32,9 @@ class Recipe:
     """How parameters are optimised.
 
     The learning rate follows a cosine from `lr` to 0, changed once per epoch ("cosine") or with every step ("smooth").
+
+    Raises:
+        OptionError: a number that cannot be.
     """
 
     epochs: int
@@ -44,12 +47,22 @@ class Recipe:
     accumulate: int = 1  # parts a batch is computed in, to save memory
     clip: float | None = None  # largest norm of the gradient
 
+    def __post_init__(self) -> None:
+        least = {"epochs": 0, "batch_size": 1, "accumulate": 1, "lr": 0, "momentum": 0, "weight_decay": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise OptionError(f"Setting {name} cannot be {getattr(self, name)}.", f"It is at least {bound}.")
+
     def lr_at(self, epoch: int, step: int, steps: int) -> float:
         """Learning rate of one step of an epoch that has `steps`."""
+        return self.lr * self.share_at(epoch, step, steps)
+
+    def share_at(self, epoch: int, step: int, steps: int) -> float:
+        """What the schedule leaves of a learning rate, from 1 down to 0."""
         done = {"cosine": epoch / self.epochs, "smooth": (epoch + step / steps) / self.epochs, "constant": 0.0}[
             self.schedule
         ]
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,7 @@ def fit(
         ) as shown:
             for batch, loaded in _batches(rows, load, recipe, seed, steps, done):
                 for group in optimizer.param_groups:
-                    group["lr"] = group["share"] * recipe.lr_at(batch.epoch, batch.step, steps)
+                    group["lr"] = group["highest"] * recipe.share_at(batch.epoch, batch.step, steps)
                 loss = _step(batch, loaded, loss_of, optimizer, recipe)
                 shown.advance(len(batch.rows), f"epoch {batch.epoch + 1}/{recipe.epochs} loss {loss:.3f}")
                 done += 1
@@ -143,8 +156,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser of a recipe over all parameters, in the order given; `rates` are learning rates by name."""
     own = rates or {}
-    groups = [{"params": [p for n, p in parameters.items() if n not in own], "lr": recipe.lr, "share": 1.0}]
-    groups += [{"params": [parameters[n]], "lr": r, "share": r / recipe.lr} for n, r in own.items()]
+    groups = [{"params": [p for n, p in parameters.items() if n not in own], "lr": recipe.lr, "highest": recipe.lr}]
+    groups += [{"params": [parameters[n]], "lr": r, "highest": r} for n, r in own.items()]
     groups = [g for g in groups if g["params"]]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)

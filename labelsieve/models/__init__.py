@@ -12,17 +12,20 @@ A file of this room offers:
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from labelsieve import registry
+from labelsieve import progress, registry
 from labelsieve.errors import ModelError, OptionError
 from labelsieve.images import Preprocess
 
@@ -121,6 +124,10 @@ class DualEncoder(abc.ABC):
         """Tokens of "NAME." for each name. Raises ModelError when one is too long for the tower after the context."""
 
     @abc.abstractmethod
+    def word_ids(self, text: str) -> Tensor:
+        """Ids [t] of a text alone, without start, end and padding."""
+
+    @abc.abstractmethod
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Whole texts -> ids [n, t] and end positions [n]."""
 
@@ -164,9 +171,14 @@ class DualEncoder(abc.ABC):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants, on its device."""
-        mean = torch.tensor(self.preprocess.mean, device=self.device)[:, None, None] * 255
-        std = torch.tensor(self.preprocess.std, device=self.device)[:, None, None] * 255
-        return ((pixels.to(self.device, torch.float32) - mean) / std).to(self.dtype)
+        return normalise(pixels, self.preprocess, self.device).to(self.dtype)
+
+
+def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:
+    """uint8 or float in 0..255, [b, 3, height, width] -> float32 as a model with this preprocessing wants it."""
+    mean = torch.tensor(preprocess.mean, device=device)[:, None, None] * 255
+    std = torch.tensor(preprocess.std, device=device)[:, None, None] * 255
+    return (pixels.to(device, torch.float32) - mean) / std
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -203,6 +215,57 @@ def load(name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = 
     Raises:
         ModelError: not found, not readable, or of a family that no file of this room accepts.
     """
+    where, config, family = _find(name)
+    try:
+        with without_bar():
+            encoder: DualEncoder = family.load(where, config, torch.device(device), dtype)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"Model '{name}' cannot be loaded: {_reason(error)}.", "Is the directory complete?") from error
+    encoder.name = name
+    return encoder
+
+
+def preprocess_of(name: str) -> Preprocess:
+    """How a model wants its pictures, without loading its weights. Raises ModelError as `load` does."""
+    where, config, _ = _find(name)
+    return Preprocess.from_processor(image_processor(where), config.vision_config.image_size)
+
+
+def image_processor(where: str) -> Any:
+    """The image processor of a checkpoint, None where it has none."""
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(where)
+    except (OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def without_bar() -> Iterator[None]:
+    """No bar of transformers' own over weights; the hub's over downloads stays, unless progress is off."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    shown, hub_shown = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    logging.disable_progress_bar()  # switches the hub's off, too
+    if hub_shown and not progress.is_quiet():
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+        (enable_progress_bars if hub_shown else disable_progress_bars)()
+
+
+def accepts(config: Any) -> bool:
+    """Is this transformers configuration of a family of this room?"""
+    return any(registry.load("models", n).accepts(config) for n in registry.names("models"))
+
+
+def _find(name: str) -> tuple[str, Any, ModuleType]:
+    """Where a model is, its configuration, and the file of this room that knows its family."""
     from transformers import AutoConfig
 
     where = str(TINY) if name == "tiny" else name
@@ -215,14 +278,7 @@ def load(name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = 
     families = [registry.load("models", n) for n in registry.names("models")]
     for family in families:
         if family.accepts(config):
-            try:
-                encoder: DualEncoder = family.load(where, config, torch.device(device), dtype)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise ModelError(
-                    f"Model '{name}' cannot be loaded: {_reason(error)}.", "Is the directory complete?"
-                ) from error
-            encoder.name = name
-            return encoder
+            return where, config, family
     supported = ", ".join(family.FAMILY for family in families)
     raise ModelError(
         f"Model '{name}' is of family '{config.model_type}', which is not supported.", f"Supported: {supported}."

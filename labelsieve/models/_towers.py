@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelsieve.errors import ModelError
 from labelsieve.images import Preprocess
-from labelsieve.models import DualEncoder
+from labelsieve.models import DualEncoder, image_processor
 
 
 class TransformersEncoder(DualEncoder):
@@ -28,11 +28,14 @@ class TransformersEncoder(DualEncoder):
         self.patch_size = vision.patch_size
         self.image_tokens = self.image_tower.embeddings.position_embedding.num_embeddings
         self.max_text = text.max_position_embeddings
-        self.preprocess = Preprocess.from_processor(_image_processor(where), vision.image_size)
+        self.preprocess = Preprocess.from_processor(image_processor(where), vision.image_size)
         self.tokenizer = _tokenizer(where)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         return self.text_tower.embeddings.token_embedding(ids.to(self.device))
+
+    def word_ids(self, text: str) -> Tensor:
+        return torch.tensor(self._need_tokenizer()(text, add_special_tokens=False).input_ids, device=self.device)
 
     def _positions(self, start: int, stop: int) -> Tensor:
         return self.text_tower.embeddings.position_embedding.weight[start:stop]
@@ -53,19 +56,12 @@ class TransformersEncoder(DualEncoder):
         return self.tokenizer
 
 
-def _image_processor(where: str) -> Any:
-    from transformers import AutoImageProcessor
-
-    try:
-        return AutoImageProcessor.from_pretrained(where)
-    except (OSError, ValueError):
-        return None
-
-
 def _tokenizer(where: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(where)
+        found = AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError):
         return None
+    # Where the files are missing transformers may make up one that knows no words.
+    return None if set(found.get_vocab()) <= set(found.all_special_tokens) else found

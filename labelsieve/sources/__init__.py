@@ -11,13 +11,19 @@ named a column for it, goes to a table of its own that only scoring reads; no me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from labelsieve import registry
 from labelsieve.errors import DataError
+
+STATE = ".labelsieve"  # folder beside data that were corrected in place: their history; never listed as data
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class DataSpec:
     split: str | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)  # label -> how it is written into prompts
     template: str = "a photo of a {}."  # of plain prompts
+    labelled: bool = True  # False: pictures to classify; labels may be missing, and folders need no classes
 
     def path(self) -> Path | None:
         """`data` as a path, None when it is an object."""
@@ -43,7 +50,7 @@ class DataSpec:
 class Row:
     """One image as its source knows it, before it is read."""
 
-    key: str  # relative path or row key, unique within the source
+    key: str  # the user's id, relative path or content, unique within the source
     uri: str  # what `Source.read` takes
     path: str  # what a person reads
     label: str | None
@@ -76,12 +83,71 @@ def open_source(spec: DataSpec) -> Source:
         if room.accepts(spec):
             source: Source = room.open_source(spec)
             return source
-    if path is not None and not path.exists() and ("/" in str(path) or path.suffix):
+    if path is not None and not path.exists():
         raise DataError(
             f"'{path}' does not exist.",
             "Give a folder of class folders, a CSV, TSV, JSONL or Parquet file, or hf://OWNER/NAME.",
         )
+    what = f"'{spec.data}'" if path is not None else f"An object of type {type(spec.data).__name__}"
     raise DataError(
-        f"'{spec.data}' is nothing labelsieve can read.",
+        f"{what} is nothing labelsieve can read.",
         "Give a folder of class folders, a CSV, TSV, JSONL or Parquet file, a save_to_disk folder, or hf://OWNER/NAME.",
     )
+
+
+def label_text(value: Any, names: Sequence[str] | None = None) -> str | None:
+    """A label, id or split as text; None where there is none: null, NaN, blank, or a negative class number.
+
+    Args:
+        value: a cell of a table or an element of an array; whole floats lose their ".0".
+        names: of the classes, where a whole number counts them.
+    """
+    if value is None or type(value).__name__ == "NAType" or value != value:
+        return None
+    if names and isinstance(value, int) and value < len(names):
+        return str(names[value]) if value >= 0 else None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return text if text.strip() else None
+
+
+def check_one_value(kind: pa.DataType, flag: str, column: str) -> None:
+    """Raises DataError when a column holds lists or structs, so that a row has no single label."""
+    if pa.types.is_nested(kind):
+        raise DataError(f"{flag} '{column}' holds {kind}.", "A column with one value per image is needed.")
+
+
+class RowKeys:
+    """Keys of rows, as they pass: the user's id, else the path or the content; never the number of a row.
+
+    So rows may be put into another order. Only rows of the very same path or content are told apart by it: "@2", "@3".
+    """
+
+    def __init__(self, id_column: str | None) -> None:
+        self._column = id_column
+        self._ids: dict[str, str] = {}
+        self._met: Counter[str] = Counter()
+
+    def take(self, own: str | None, image: str | bytes, place: str) -> str:
+        """Key of the next row.
+
+        Args:
+            own: the user's id, where there is one.
+            image: a path as uri, or encoded bytes.
+            place: which row this is, for the message.
+
+        Raises:
+            DataError: another row has the same id.
+        """
+        if own is not None and own in self._ids:
+            raise DataError(
+                f"--id-column '{self._column}': '{own}' stands in {self._ids[own]} and in {place}.",
+                "Name a column of unique ids, or leave it out.",
+            )
+        if own is not None:
+            self._ids[own] = place
+            return own
+        key = hashlib.sha256(image).hexdigest()[:12] if isinstance(image, bytes) else image
+        self._met[key] += 1
+        return key if self._met[key] == 1 else f"{key}@{self._met[key]}"

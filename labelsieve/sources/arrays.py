@@ -1,18 +1,17 @@
 """Data that is already in Python: (images, labels), or any torch Dataset that gives (image, label).
 
 Images are PIL pictures, uint8 arrays [h, w], [h, w, 3] or [3, h, w], float arrays in [0, 1], encoded bytes or paths.
+What a Dataset gives must be a picture before normalisation. Rows are known by their position: "row17".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from labelsieve.errors import DataError
-from labelsieve.sources import DataSpec, Row
+from labelsieve.sources import DataSpec, Row, label_text
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -27,11 +26,19 @@ def open_source(spec: DataSpec) -> ArraySource:
     for option in ("image_column", "label_column", "truth_column", "id_column", "root", "split"):
         if getattr(spec, option):
             raise DataError(f"{option} does not apply to data given as Python objects.")
+    if not spec.labelled and not isinstance(spec.data, tuple):
+        return ArraySource(getattr(spec.data, "iloc", spec.data), [None] * len(spec.data), [], len(spec.data))
     if not isinstance(spec.data, tuple):
-        return ArraySource(spec.data, None, list(getattr(spec.data, "classes", []) or []))
-    if len(spec.data) != 2 or len(spec.data[0]) != len(spec.data[1]):
-        raise DataError("A tuple of data must be (images, labels) of the same length.", f"Got {len(spec.data)} parts.")
-    return ArraySource(spec.data[0], spec.data[1], [])
+        classes = getattr(spec.data, "classes", None)
+        return ArraySource(spec.data, None, [] if classes is None else [str(c) for c in classes])
+    if len(spec.data) != 2 or not all(hasattr(part, "__len__") for part in spec.data):
+        raise DataError("A tuple of data must be (images, labels).", f"It has {len(spec.data)} parts.")
+    images, labels = spec.data
+    if len(images) != len(labels):
+        raise DataError(f"There are {len(images)} images and {len(labels)} labels.", "Give one label per image.")
+    # pandas indexes by name, not by position: iloc and tolist cannot shift a row
+    labels = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    return ArraySource(getattr(images, "iloc", images), labels, [], len(labels))
 
 
 @dataclass
@@ -39,26 +46,40 @@ class ArraySource:
     """Rows of Python objects; `labels` None means that `items[i]` is (image, label)."""
 
     items: Any
-    labels: Sequence[Any] | None
+    labels: list[Any] | None
     class_names: list[str]
+    length: int | None = None
     notes: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
-        for number in range(len(self.items)):
-            try:
-                image, label = self.items[number] if self.labels is None else (self.items[number], self.labels[number])
-            except OSError as error:  # a Dataset that opens files itself
-                image, label = error, None
-            yield Row(key=f"row{number}", uri=str(number), path=f"row {number}", label=self._name(label), image=image)
+        for number in range(len(self.items) if self.length is None else self.length):
+            image, label = self._item(number)
+            yield Row(
+                key=f"row{number}", uri=str(number), path=f"row {number}", label=self._name(label, number), image=image
+            )
 
     def read(self, uri: str) -> Any:
         item = self.items[int(uri)]
         return item[0] if self.labels is None else item
 
-    def _name(self, label: Any) -> str | None:
-        if label is None or (isinstance(label, float) and np.isnan(label)):
-            return None
-        value = label.item() if hasattr(label, "item") else label
-        if isinstance(value, int) and 0 <= value < len(self.class_names):
-            return str(self.class_names[value])
-        return str(value)
+    def _item(self, number: int) -> tuple[Any, Any]:
+        """(image, label); the error in place of an image that a Dataset cannot open."""
+        label = None if self.labels is None else self.labels[number]
+        try:
+            item = self.items[number]
+        except Exception as error:  # a Dataset that opens files itself: the row stays, with this as its reason
+            return error, label
+        if self.labels is not None:
+            return item, label
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise DataError(f"Item {number} of the data set is {type(item).__name__}, not (image, label).")
+        return item[0], item[1]
+
+    def _name(self, label: Any, number: int) -> str | None:
+        try:
+            value = label.item() if hasattr(label, "item") else label
+            if isinstance(value, list | tuple | dict | set):
+                raise ValueError
+        except (ValueError, RuntimeError) as error:  # several numbers: one-hot or multi-label
+            raise DataError(f"The label of row {number} is {type(label).__name__}, not one value.") from error
+        return label_text(value, self.class_names)

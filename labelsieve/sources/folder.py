@@ -1,18 +1,20 @@
 """A folder with one sub-folder per class, also below train/, val/ … folders.
 
-`photos/cat/1.jpg` has the label "cat". Where every sub-folder of the root holds only folders (`train/cat/1.jpg`), the
-first level is the split. Hidden folders and files are left out and named in the notes.
+`photos/cat/1.jpg` has the label "cat". Where every sub-folder of the root has the name of a split and one of them holds
+class folders (`train/cat/1.jpg`), the first level is the split. Hidden folders and files are left out and named in the notes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from labelsieve.errors import DataError, unknown
-from labelsieve.sources import DataSpec, Row
+from labelsieve.images import content_hash
+from labelsieve.sources import STATE, DataSpec, Row
 from labelsieve.tables import path_to_uri, readable, uri_to_path
 
 IMAGE_SUFFIXES = frozenset(
@@ -69,7 +71,7 @@ def open_source(spec: DataSpec) -> FolderSource:
             "--truth-column does not apply to a folder.",
             "Put the true labels into a table (CSV or Parquet) and scan that.",
         )
-    return FolderSource(Path(spec.data), spec.split)
+    return FolderSource(Path(spec.data), spec.split, spec.labelled)
 
 
 @dataclass
@@ -78,11 +80,15 @@ class FolderSource:
 
     root: Path
     split: str | None = None
+    labelled: bool = True
     notes: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of their relative paths."""
         self.notes.clear()
+        if not self.labelled and self.split is None:
+            yield from self._rows(self.root, None, None)
+            return
         top = self._folders(self.root)
         if not top:
             raise DataError(
@@ -97,6 +103,7 @@ class FolderSource:
             return
         for split, classes in sorted(nested.items()):
             if self.split in (None, split):
+                self._note_loose(self.root / split)
                 yield from self._class_rows(self.root / split, classes, split)
 
     def read(self, uri: str) -> Path:
@@ -104,26 +111,37 @@ class FolderSource:
 
     def _nested(self, top: list[str]) -> dict[str, list[str]] | None:
         """Splits with their class folders, when the first level is made of splits."""
-        if not all(name.lower() in SPLITS for name in top):
+        splits = [name for name in top if name.lower() in SPLITS]
+        found = {name: self._folders(self.root / name) for name in splits}
+        if not any(found.values()):
             return None
-        found = {name: self._folders(self.root / name) for name in top}
-        return found if all(found.values()) else None
+        if len(splits) < len(top):
+            other = next(name for name in top if name not in splits)
+            self.notes.append(f"'{readable(splits[0])}' is taken for a class, as '{readable(other)}' is no split")
+            return None
+        return found
 
     def _class_rows(self, base: Path, classes: list[str], split: str | None) -> Iterator[Row]:
         for name in sorted(classes):
-            before = len(self.notes)
-            files = sorted(self._files(base / name))
-            if not files and len(self.notes) == before:
+            empty = True
+            for row in self._rows(base / name, readable(name), split):
+                empty = False
+                yield row
+            if empty:
                 self.notes.append(f"class folder '{readable(name)}' holds no images")
-            for file in files:
-                relative = os.path.relpath(file, self.root).replace(os.sep, "/")
-                uri = path_to_uri(relative)
-                yield Row(key=uri, uri=uri, path=readable(relative), label=readable(name), split=split, image=file)
+
+    def _rows(self, folder: Path, label: str | None, split: str | None) -> Iterator[Row]:
+        """Every image below one folder."""
+        above = _above(self.root if folder != self.root else self.root.resolve().parent)
+        for file in sorted(self._files(folder, above)):
+            relative = os.path.relpath(file, self.root).replace(os.sep, "/")
+            uri = path_to_uri(relative)
+            yield Row(key=uri, uri=uri, path=readable(relative), label=label, split=split, image=file)
 
     def _folders(self, folder: Path) -> list[str]:
         names = []
         for entry in self._scan(folder):
-            if not entry.is_dir():
+            if not _is_folder(entry) or entry.name == STATE:
                 continue
             if entry.name.startswith((".", "__MACOSX")):
                 self.notes.append(f"hidden folder '{readable(os.path.relpath(entry.path, self.root))}' was left out")
@@ -131,7 +149,7 @@ class FolderSource:
                 names.append(entry.name)
         return names
 
-    def _files(self, folder: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    def _files(self, folder: Path, seen: frozenset[tuple[int, int]]) -> Iterator[str]:
         """Image files below a class folder; a symbolic link that leads back up is not followed again."""
         try:
             status = os.stat(folder)
@@ -142,16 +160,20 @@ class FolderSource:
         if identity in seen:
             self.notes.append(f"link loop at '{readable(os.path.relpath(folder, self.root))}' was not followed")
             return
-        skipped = 0
+        hidden, skipped = [], 0
         for entry in self._scan(folder):
             if entry.name.startswith("."):
-                self.notes.append(f"hidden '{readable(os.path.relpath(entry.path, self.root))}' was left out")
-            elif entry.is_dir():
+                hidden.append(entry.name)
+            elif _is_folder(entry):
                 yield from self._files(Path(entry.path), seen | {identity})
             elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
                 yield entry.path
             else:
                 skipped += 1
+        if hidden:
+            first = readable(os.path.relpath(os.path.join(folder, min(hidden)), self.root))
+            more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
+            self.notes.append(f"hidden '{first}'{more} left out")
         if skipped:
             self.notes.append(
                 f"{skipped} files in '{readable(os.path.relpath(folder, self.root))}' are not images by their suffix and were left out"
@@ -167,9 +189,92 @@ class FolderSource:
 
     def _note_loose(self, folder: Path) -> None:
         loose = [
-            e.name for e in self._scan(folder) if e.is_file() and os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES
+            e.name
+            for e in self._scan(folder)
+            if not _is_folder(e) and os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES
         ]
         if loose:
             self.notes.append(
                 f"{len(loose)} images lie outside any class folder (first: '{readable(loose[0])}') and were left out"
             )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _above(root: Path) -> frozenset[tuple[int, int]]:
+    """The root and the folders above it: a link to one of them leads round in a circle."""
+    found = [os.stat(folder) for folder in (root.resolve(), *root.resolve().parents)]
+    return frozenset((status.st_dev, status.st_ino) for status in found)
+
+
+@dataclass(frozen=True)
+class Move:
+    """One file that changes its class, as uris below the root; `new` None: it is left out."""
+
+    sample_id: str
+    old: str
+    new: str | None
+
+
+def moves(source: FolderSource, corrections: Iterable[Mapping[str, Any]], *, check: bool = True) -> list[Move]:
+    """Where each corrected file belongs. A name that is taken there gets a number.
+
+    Args:
+        corrections: rows of `labelsieve.tables.CORRECTIONS`.
+        check: look whether each file is still what was scanned.
+
+    Raises:
+        DataError: a file is gone or changed since the scan, or a label cannot be the name of a folder.
+    """
+    top = source._folders(source.root)
+    nested = source._nested(top)
+    names = {readable(n): n for n in (top if nested is None else [c for cs in nested.values() for c in cs])}
+    taken: set[str] = set()
+    found = []
+    for row in corrections:
+        old = str(row["uri"])
+        if check:
+            _check_unchanged(source.root / uri_to_path(old), row)
+        if row["new_label"] is None:
+            found.append(Move(row["sample_id"], old, None))
+            continue
+        parts = old.split("/")
+        parts[0 if nested is None else 1] = path_to_uri(names.get(row["new_label"]) or _folder_name(row["new_label"]))
+        new = _free("/".join(parts), source.root, taken)
+        taken.add(new)
+        found.append(Move(row["sample_id"], old, new))
+    return found
+
+
+def _check_unchanged(path: Path, row: Mapping[str, Any]) -> None:
+    try:
+        digest = content_hash(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"'{readable(path)}' cannot be opened: {error.strerror}.", "Was the folder changed since the scan?"
+        ) from error
+    if digest[:12] != row["sample_id"].rpartition("#")[2][:12]:
+        raise DataError(f"'{readable(path)}' is not the file that was scanned.", "Scan again, or restore the file.")
+
+
+def _folder_name(label: str) -> str:
+    """A label as the name of a new folder. Raises DataError when it would lead elsewhere or be hidden."""
+    if not label or label.startswith((".", "__MACOSX")) or "/" in label or os.sep in label or "\0" in label:
+        raise DataError(f"'{label}' cannot be the name of a class folder.", "Choose another label.")
+    return label
+
+
+def _free(uri: str, root: Path, taken: set[str]) -> str:
+    """`uri`, or with a number before its suffix, so that no file there is replaced."""
+    stem, dot, suffix = uri.rpartition(".")
+    number = 2
+    free = uri
+    while free in taken or os.path.lexists(root / uri_to_path(free)):
+        free = f"{stem}-{number}{dot}{suffix}"
+        number += 1
+    return free

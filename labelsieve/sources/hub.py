@@ -1,4 +1,7 @@
-"""A Hugging Face data set: a `save_to_disk` folder, `hf://OWNER/NAME` from the hub, or a `datasets.Dataset` object."""
+"""A Hugging Face data set: a `save_to_disk` folder, `hf://OWNER/NAME` from the hub, or a `datasets.Dataset` object.
+
+Image paths in a plain text column are relative to --root.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from labelsieve import registry
 from labelsieve.errors import DataError, unknown
-from labelsieve.sources import DataSpec, Row
+from labelsieve.sources import DataSpec, Row, RowKeys, check_one_value, label_text
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -27,38 +30,60 @@ def open_source(spec: DataSpec) -> HubSource:
 
     data = spec.data
     if isinstance(data, str | Path):
-        data = _from_hub(str(data)) if str(data).startswith("hf://") else datasets.load_from_disk(str(data))
-    parts = dict(data) if isinstance(data, datasets.DatasetDict) else {None: data}
+        data = _from_hub(str(data)) if str(data).startswith("hf://") else _from_disk(str(data))
+    parts = dict(data) if isinstance(data, dict) else {None: data}
     if spec.split is not None:
         if spec.split not in parts:
-            raise DataError(unknown("Split", spec.split, [str(p) for p in parts if p]))
+            raise DataError(unknown("Split", spec.split, [str(p) for p in parts if p] or ["(none)"]))
         parts = {spec.split: parts[spec.split]}
+    if not parts or not all(isinstance(part, datasets.Dataset) for part in parts.values()):
+        raise DataError("The data set is streamed or has no splits.", "Load it whole, without streaming=True.")
     features = next(iter(parts.values())).features
     image = spec.image_column or _only(features, datasets.Image, "--image-column", "image")
-    label = spec.label_column or _only(features, datasets.ClassLabel, "--label-column", "label")
-    for flag, name in (
-        ("--image-column", image),
-        ("--label-column", label),
-        ("--truth-column", spec.truth_column),
-        ("--id-column", spec.id_column),
-    ):
+    label = spec.label_column
+    if label is None and spec.labelled:
+        label = _only(features, datasets.ClassLabel, "--label-column", "label")
+    _check_columns(spec, image, label, features)
+    wanted = list(dict.fromkeys(c for c in (image, label, spec.truth_column, spec.id_column) if c))
+    raw = {name: _undecoded(part.with_format(None).select_columns(wanted), image) for name, part in parts.items()}
+    return HubSource(raw, image, label, spec.truth_column, spec.id_column, Path(spec.root or ""))
+
+
+def _check_columns(spec: DataSpec, image: str, label: str | None, features: Any) -> None:
+    named = (("--label-column", label), ("--truth-column", spec.truth_column), ("--id-column", spec.id_column))
+    for flag, name in (("--image-column", image), *named):
         if name is not None and name not in features:
             raise DataError(f"{flag}: {unknown('Column', name, features)}")
-    raw = {name: _undecoded(part, image, datasets.Image) for name, part in parts.items()}
-    return HubSource(raw, image, label, spec.truth_column, spec.id_column)
+    for flag, name in named:
+        if name is not None:
+            check_one_value(features.arrow_schema.field(name).type, flag, name)
 
 
 def _from_hub(name: str) -> Any:
     datasets = registry.need("datasets")
 
     try:
-        return datasets.load_dataset(name.removeprefix("hf://"))
+        return datasets.load_dataset(name.removeprefix("hf://").removeprefix("datasets/"))
     except Exception as error:  # the library raises many kinds: no network, no such data set, gated, offline mode
-        reason = str(error).partition("\n")[0]
         raise DataError(
-            f"'{name}' could not be fetched from the hub: {reason}",
+            f"'{name}' could not be fetched from the hub: {_first_line(error)}",
             "Check the name and the network, or save it to disk first.",
         ) from error
+
+
+def _from_disk(folder: str) -> Any:
+    datasets = registry.need("datasets")
+
+    try:
+        return datasets.load_from_disk(folder)
+    except Exception as error:  # a missing or cut file: OSError, ValueError, KeyError, ArrowInvalid
+        raise DataError(
+            f"'{folder}' cannot be opened as a saved data set: {_first_line(error)}", "Save it again with save_to_disk."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _only(features: Any, kind: type, flag: str, usual: str) -> str:
@@ -73,9 +98,10 @@ def _only(features: Any, kind: type, flag: str, usual: str) -> str:
     )
 
 
-def _undecoded(part: Any, column: str, image_kind: type) -> Any:
+def _undecoded(part: Any, column: str) -> Any:
     """The same data set with images left as bytes or paths: decoding errors are ours to name."""
-    return part.cast_column(column, image_kind(decode=False)) if isinstance(part.features[column], image_kind) else part
+    kind = registry.need("datasets").Image
+    return part.cast_column(column, kind(decode=False)) if isinstance(part.features[column], kind) else part
 
 
 @dataclass
@@ -84,48 +110,43 @@ class HubSource:
 
     parts: dict[str | None, Any]
     image_column: str
-    label_column: str
+    label_column: str | None
     truth_column: str | None
     id_column: str | None
+    root: Path
     notes: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
+        keys = RowKeys(self.id_column)
         for split, part in self.parts.items():
             for number, record in enumerate(part):
-                yield self._row(split, number, record, part.features)
+                yield self._row(split, number, record, part.features, keys)
 
     def read(self, uri: str) -> Any:
         split, _, number = uri.rpartition(":")
-        return _image(self.parts[split or None][int(number)][self.image_column])
+        return self._image(self.parts[split or None][int(number)][self.image_column])
 
-    def _row(self, split: str | None, number: int, record: dict[str, Any], features: Any) -> Row:
-        uri = f"{split or ''}:{number}"
-        path = record[self.image_column].get("path") if isinstance(record[self.image_column], dict) else None
-        shown = path or (f"{split} row {number}" if split else f"row {number}")
-        key = _cell(record, self.id_column, features) or uri.lstrip(":")
+    def _row(self, split: str | None, number: int, record: dict[str, Any], features: Any, keys: RowKeys) -> Row:
+        cell = record[self.image_column]
+        path = cell.get("path") if isinstance(cell, dict) else cell if isinstance(cell, str) else None
+        place = f"{split} row {number}" if split else f"row {number}"
+        image = self._image(cell)
+        known_by = image if isinstance(image, bytes) else path or repr(cell).encode()
         return Row(
-            key=key,
-            uri=uri,
-            path=shown,
+            key=keys.take(_cell(record, self.id_column, features), known_by, place),
+            uri=f"{split or ''}:{number}",
+            path=path or place,
             label=_cell(record, self.label_column, features),
             truth=_cell(record, self.truth_column, features),
             split=split,
-            image=_image(record[self.image_column]),
+            image=image,
         )
+
+    def _image(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            value = value.get("path") if value.get("bytes") is None else value["bytes"]
+        return b"" if value is None else self.root / value if isinstance(value, str) else value
 
 
 def _cell(record: dict[str, Any], column: str | None, features: Any) -> str | None:
-    return None if column is None else _text(record[column], features[column])
-
-
-def _image(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value["bytes"] if value.get("bytes") is not None else (Path(value["path"]) if value.get("path") else b"")
-    return b"" if value is None else value
-
-
-def _text(value: Any, feature: Any) -> str | None:
-    names = getattr(feature, "names", None)
-    if names and isinstance(value, int):
-        return str(names[value]) if 0 <= value < len(names) else None
-    return None if value is None or value == "" else str(value)
+    return None if column is None else label_text(record[column], getattr(features[column], "names", None))

@@ -7,7 +7,6 @@ Paths are relative to --root, or to the table's folder. Parquet written by Huggi
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from labelsieve.errors import DataError, unknown
-from labelsieve.sources import DataSpec, Row
+from labelsieve.sources import DataSpec, Row, RowKeys, check_one_value, label_text
 from labelsieve.tables import path_to_uri, readable, uri_to_path
 
 SUFFIXES = {
@@ -31,6 +30,7 @@ SUFFIXES = {
     ".pq": "parquet",
 }
 IMAGE_NAMES = ("image", "img", "image_path", "path", "file", "file_name", "filename", "filepath", "file_path", "images")
+AT_ONCE = 128  # rows of a Parquet file in memory at a time: each may hold a large photo
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "given_label")
 
 
@@ -43,24 +43,45 @@ def accepts(spec: DataSpec) -> bool:
 def open_source(spec: DataSpec) -> TableSource:
     """Open it; raises DataError with what to do."""
     path = Path(spec.data)
-    columns = _columns(path)
+    schema = _schema(path)
+    columns = schema.names
     image = _pick(spec.image_column, "--image-column", IMAGE_NAMES, columns, path)
-    label = _pick(spec.label_column, "--label-column", LABEL_NAMES, columns, path)
+    label = None
+    if spec.labelled or spec.label_column:
+        label = _pick(spec.label_column, "--label-column", LABEL_NAMES, columns, path)
     for flag, name in (("--truth-column", spec.truth_column), ("--id-column", spec.id_column)):
         if name is not None and name not in columns:
             raise DataError(f"{flag}: {unknown('Column', name, columns)}", f"Table: '{path}'.")
+    split = "split" if "split" in columns else None
+    if spec.split is not None and split is None:
+        raise DataError(f"--split needs a column 'split'; '{path}' has none.", f"There are: {', '.join(columns)}.")
     root = Path(spec.root) if spec.root else path.parent
     if not root.is_dir():
         raise DataError(f"--root '{root}' is not a folder.", "Name the folder that the image paths are relative to.")
-    return TableSource(
-        path, root, image, label, spec.truth_column, spec.id_column, spec.split, "split" if "split" in columns else None
-    )
+    _check_types(path, schema, image, {"--label-column": label, "--truth-column": spec.truth_column, "--id-column": spec.id_column})  # fmt: skip
+    return TableSource(path, root, image, label, spec.truth_column, spec.id_column, spec.split, split)
 
 
-def _columns(path: Path) -> list[str]:
+def _check_types(path: Path, schema: pa.Schema, image: str, single: dict[str, str | None]) -> None:
+    for flag, name in {"--image-column": image, **single}.items():
+        if name is not None and schema.names.count(name) > 1:
+            raise DataError(f"'{path}' has {schema.names.count(name)} columns named '{name}'.", "Rename all but one.")
+        if name is not None and name != image:
+            check_one_value(schema.field(name).type, flag, name)
+    kind = schema.field(image).type
+    useless = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if pa.types.is_list(kind) or (useless and SUFFIXES[path.suffix.lower()] in ("parquet", "jsonl")):
+        raise DataError(
+            f"--image-column '{image}' of '{path}' holds {kind}.", "Paths or encoded images (bytes) are needed."
+        )
+
+
+def _schema(path: Path) -> pa.Schema:
     try:
-        return list(_open(path).schema.names)
-    except (pa.ArrowException, OSError) as error:
+        schema = _open(path).schema
+        _ = schema.names  # fails here where a name is no text
+        return schema
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"'{path}' cannot be read as {SUFFIXES[path.suffix.lower()].upper()}: {_first_line(error)}.",
             "Check the file.",
@@ -90,18 +111,30 @@ def _open(path: Path, columns: list[str] | None = None, as_text: tuple[str, ...]
     kind = SUFFIXES[path.suffix.lower()]
     if kind == "parquet":
         file = pq.ParquetFile(path)
-        return _Batches(file.schema_arrow, file.iter_batches(batch_size=1024, columns=columns))
+        return _Batches(file.schema_arrow, file.iter_batches(batch_size=AT_ONCE, columns=columns))
     if kind == "jsonl":
-        table = pajson.read_json(path)
+        table = _read_jsonl(path, as_text)
         return _Batches(table.schema, iter(table.to_batches(max_chunksize=4096)))
     reader = pacsv.open_csv(
         path,
         parse_options=pacsv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
-            column_types=dict.fromkeys(as_text, pa.string()), include_columns=columns or [], strings_can_be_null=True
+            column_types=dict.fromkeys(as_text, pa.string()), include_columns=columns or [],
+            strings_can_be_null=True, null_values=[""],  # a class may be called "null" or "NA"
         ),
-    )
+    )  # fmt: skip
     return _Batches(reader.schema, iter(reader))
+
+
+def _read_jsonl(path: Path, as_text: tuple[str, ...]) -> pa.Table:
+    """All rows; `as_text` columns are not guessed to be dates (labels like 2020-01-01)."""
+    options = pajson.ReadOptions(block_size=1 << 24)  # no row may be longer
+    table = pajson.read_json(path, options)
+    dates = [f.name for f in table.schema if f.name in as_text and pa.types.is_temporal(f.type)]
+    if not dates:
+        return table
+    schema = pa.schema([(name, pa.string()) for name in dates])
+    return pajson.read_json(path, options, pajson.ParseOptions(explicit_schema=schema))
 
 
 @dataclass
@@ -111,27 +144,26 @@ class TableSource:
     path: Path
     root: Path
     image_column: str
-    label_column: str
+    label_column: str | None
     truth_column: str | None
     id_column: str | None
     split: str | None
     split_column: str | None
     notes: list[str] = field(default_factory=list)
-    _met: Counter[int] = field(default_factory=Counter)  # how often each path was listed
+    _group: tuple[int, Any] = (-1, None)  # the row group that was read last
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the file."""
         wanted = [self.image_column, self.label_column, self.truth_column, self.id_column, self.split_column]
         columns = list(dict.fromkeys(c for c in wanted if c))
         text = tuple(c for c in columns if c != self.image_column or SUFFIXES[self.path.suffix.lower()] != "parquet")
-        number, seen = 0, 0
-        self._met.clear()
+        number, seen, keys = 0, 0, RowKeys(self.id_column)
         try:
             stream = _open(self.path, columns, text)
             names = {c: _class_names(stream.schema, c) for c in columns}
             for batch in stream.batches:
                 for record in batch.select(columns).to_pylist():
-                    row = self._row(number, record, names)
+                    row = self._row(number, record, names, keys)
                     number += 1
                     if self.split is None or row.split == self.split:
                         seen += 1
@@ -151,24 +183,23 @@ class TableSource:
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if number < size:
-                return _image(
-                    file.read_row_group(group, columns=[self.image_column])[self.image_column][number].as_py()
-                )[0]
+                if self._group[0] != group:  # neighbours in the file are often asked for together
+                    self._group = (group, file.read_row_group(group, columns=[self.image_column])[self.image_column])
+                return _image(self._group[1][number].as_py())[0]
             number -= size
         raise DataError(f"'{self.path}' has no row {uri[4:]}.", "Was the table changed after the scan?")
 
-    def _row(self, number: int, record: dict[str, Any], names: dict[str, list[str] | None]) -> Row:
+    def _row(self, number: int, record: dict[str, Any], names: dict[str, list[str] | None], keys: RowKeys) -> Row:
         value, path = _image(record[self.image_column])
-        identity = _cell(record, self.id_column, names)
         if isinstance(value, bytes):
             uri, shown = f"row:{number}", path or f"row {number}"
         else:
             uri, shown = (path_to_uri(path), readable(path)) if path else ("", f"row {number}")
             value = self.root / path if path else b""
-        if identity is None:
-            identity = self._once_more(uri) if uri and not uri.startswith("row:") else f"row{number}"
         return Row(
-            key=identity,
+            key=keys.take(
+                _cell(record, self.id_column, names), value if isinstance(value, bytes) else uri, f"row {number}"
+            ),
             uri=uri,
             path=shown,
             label=_cell(record, self.label_column, names),
@@ -177,15 +208,9 @@ class TableSource:
             image=value,
         )
 
-    def _once_more(self, uri: str) -> str:
-        """The path as key; its second row gets "@2", the third "@3"."""
-        self._met[hash(uri)] += 1
-        count = self._met[hash(uri)]
-        return uri if count == 1 else f"{uri}@{count}"
-
 
 def _cell(record: dict[str, Any], column: str | None, names: dict[str, list[str] | None]) -> str | None:
-    return None if column is None else _text(record[column], names[column])
+    return None if column is None else label_text(record[column], names[column])
 
 
 def _image(value: Any) -> tuple[Any, str | None]:
@@ -195,14 +220,6 @@ def _image(value: Any) -> tuple[Any, str | None]:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), None
     return None, None if value is None else str(value)
-
-
-def _text(value: Any, names: list[str] | None) -> str | None:
-    if names is not None and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
-    if value is None or value == "":
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str] | None:

@@ -1,0 +1,72 @@
+// Draws the three charts with Observable Plot. Colours come from the page, so that dark mode and print follow it.
+(() => {
+  const data = JSON.parse(document.getElementById("charts").textContent);
+  const short = (name) => (name.length > 22 ? name.slice(0, 21) + "…" : name);
+  const widest = (names) => Math.min(170, 16 + 7.2 * Math.max(...names.map((n) => short(n).length)));
+  const percent = (share) => (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";
+  const style = { fontSize: "13px", fontFamily: "inherit", background: "none", color: "var(--ink)" };
+  const tip = { fill: "var(--paper)", stroke: "var(--line)" };
+
+  function classes(width) {
+    const names = data.classes.map((c) => c.name);
+    return Plot.plot({
+      width, style, marginLeft: widest(names), marginRight: 56, height: 40 + 24 * names.length,
+      x: { label: "share wrong", tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => c.rate)) ], ticks: width < 500 ? 3 : 6, grid: true },
+      y: { label: null, domain: names, tickFormat: short },
+      marks: [
+        Plot.barX(data.classes, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),
+        Plot.text(data.classes, { x: "rate", y: "name", text: (c) => percent(c.rate), textAnchor: "start", dx: 4, fill: "var(--ink)" }),
+        Plot.tip(data.classes, Plot.pointerY({ x: "rate", y: "name", title: (c) => `${c.name}\n${percent(c.rate)} of ${c.images.toLocaleString("en")} images`, ...tip })),
+        Plot.ruleX([0], { stroke: "var(--quiet)" }),
+      ],
+    });
+  }
+
+  function matrix(width) {
+    const { classes: names, cells } = data.matrix;
+    const left = widest(names), side = Math.max(24, Math.min(44, (Math.min(width, 900) - left - 20) / names.length));
+    const rotate = names.some((n) => short(n).length * 7.2 > side) ? -45 : 0;
+    return Plot.plot({
+      width: left + 60 + side * names.length, height: (rotate ? left : 40) + 30 + side * names.length, style,
+      marginLeft: left, marginRight: 60, marginTop: (rotate ? left : 40), marginBottom: 20, padding: 0.04,
+      x: { axis: "top", label: null, domain: names, tickFormat: short, tickRotate: rotate },
+      y: { label: null, domain: names, tickFormat: short },
+      opacity: { domain: [0, 1], range: [0, 1], type: "sqrt" },
+      marks: [
+        Plot.cell(cells, { x: "suggested", y: "given", fill: "var(--raised)", stroke: "var(--line)" }),
+        Plot.cell(cells, { x: "suggested", y: "given", fill: (c) => (c.given === c.suggested ? "var(--right)" : "var(--wrong)"), fillOpacity: "share" }),
+        Plot.text(cells.filter((c) => c.share >= 0.005 && side >= 34), { x: "suggested", y: "given", text: (c) => (100 * c.share).toFixed(0), fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 3, strokeOpacity: 0.8 }),
+        Plot.tip(cells, Plot.pointer({ x: "suggested", y: "given", title: (c) => `labelled ${c.given}\nprobably ${c.suggested}\n${percent(c.share)}`, ...tip })),
+      ],
+    });
+  }
+
+  function scores(width) {
+    const { bins, threshold } = data.histogram;
+    const bars = bins.flatMap((b) => [{ ...b, n: b.flagged, kind: "flagged" }, { ...b, n: b.kept, kind: "not flagged" }]).filter((b) => b.n);
+    return Plot.plot({
+      width, style, height: 260, marginLeft: 60, marginBottom: 44,
+      color: { domain: ["flagged", "not flagged"], range: ["var(--wrong)", "var(--right)"], legend: true },
+      x: { label: "probability that the label is right", domain: [0, 1] },
+      y: { label: "images", type: "sqrt", grid: true, ticks: 5 },
+      marks: [
+        Plot.rectY(bars, Plot.stackY({ x1: "x1", x2: "x2", y: "n", fill: "kind", insetLeft: 0.5, insetRight: 0.5, title: (b) => `${b.x1.toFixed(3)} to ${b.x2.toFixed(3)}\n${b.n.toLocaleString("en")} ${b.kind}`, tip })),
+        Plot.ruleY([0], { stroke: "var(--quiet)" }),
+        threshold === null ? null : Plot.ruleX([threshold], { stroke: "var(--ink)", strokeDasharray: "4 3" }),
+        threshold === null ? null : Plot.text([threshold], { x: (t) => t, frameAnchor: "top", text: () => "threshold", textAnchor: threshold > 0.8 ? "end" : "start", dx: threshold > 0.8 ? -5 : 5, fill: "var(--ink)" }),
+      ],
+    });
+  }
+
+  function draw() {
+    for (const [id, make] of [["chart-classes", classes], ["chart-matrix", matrix], ["chart-scores", scores]]) {
+      const place = document.getElementById(id);
+      place.replaceChildren(make(Math.min(900, place.clientWidth)));
+    }
+  }
+  let drawn = 0;
+  const again = () => { if (Math.abs(window.innerWidth - drawn) > 20) { drawn = window.innerWidth; draw(); } };
+  window.addEventListener("resize", () => requestAnimationFrame(again));
+  again();
+  document.documentElement.dataset.charts = "drawn";
+})();

@@ -1,0 +1,37 @@
+"""cleanlab: labels.npy, pred_probs.npy, and the issue table with the columns of its Datalab.
+
+Rows of the arrays and of issues.parquet are in the same order, and the latter names them. The class probabilities come
+from the run's method; where that learned from all labels, they are not out of sample, which cleanlab assumes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve.exports import Rows
+from labelsieve.tables import write_parquet
+
+TARGET = "folder"
+
+
+def write(rows: Rows, target: Path) -> list[Path]:
+    """Write the arrays of all scored images: given labels int64 [n], class probabilities float32 [n, k]."""
+    target.mkdir(parents=True, exist_ok=True)
+    table = rows.table.filter(pc.is_valid(rows.table["p_clean"]))
+    number = {name: k for k, name in enumerate(rows.classes)}
+    labels = np.array([number[name] for name in table["given_label"].to_pylist()], dtype=np.int64)
+    probs = np.array([rows.probs[i] for i in table["sample_id"].to_pylist()], dtype=np.float32)
+    np.save(target / "labels.npy", labels)
+    np.save(target / "pred_probs.npy", probs.reshape(len(labels), len(rows.classes)))
+    (target / "classes.json").write_text(json.dumps(rows.classes, ensure_ascii=False) + "\n", encoding="utf-8")
+    issues = pa.table({
+        "sample_id": table["sample_id"], "path": table["path"], "is_label_issue": table["is_label_issue"], "label_score": table["p_clean"],
+        "given_label": table["given_label"], "predicted_label": table["suggested_label"],
+    })  # fmt: skip
+    write_parquet(issues, target / "issues.parquet")
+    return [target / name for name in ("labels.npy", "pred_probs.npy", "classes.json", "issues.parquet")]

@@ -1,0 +1,312 @@
+"""What is fine-tuned: an image tower with a linear head, or an image classifier of transformers; and the paper's recipes.
+
+A tower's head works on the pooled output after the last norm, before the projection (CLIP: the class token), as in the
+paper. `CLIPForImageClassification` of transformers averages the patch tokens without that norm instead, and no other
+class of transformers computes ours, so a tower is saved in a small format of its own: the directory is a
+`CLIPVisionModel` (or `SiglipVisionModel`) to transformers, with two more tensors, `classifier.weight` and
+`classifier.bias`. Its `model_type` is that of the tower alone, so `AutoModelForImageClassification` refuses it instead of
+giving other answers. Every other student is a plain directory of transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from labelsieve import models
+from labelsieve.errors import ModelError, OptionError
+from labelsieve.images import Preprocess
+from labelsieve.models import DualEncoder
+
+# Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum 0.9 and cosine for all.
+RECIPES: dict[str, dict[str, Any]] = {
+    "clip": {"optimizer": "sgd", "lr": 5e-4, "weight_decay": 5e-4},
+    "vit": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 1e-5},
+    "resnet": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5},
+    "convnext": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-4},
+    "mae": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-3},
+}
+# model_type -> recipe; families that the paper did not train take `convnext`, the gentlest.
+OF_FAMILY = {"vit": "vit", "deit": "vit", "resnet": "resnet", "vit_mae": "mae"}
+TOWER = "TowerClassifier"  # in `architectures` of a saved tower
+# Image classifiers of transformers that share their model_type with an image-text model.
+IMAGE_CLASSIFIERS = ("CLIPForImageClassification", "SiglipForImageClassification")
+
+
+class TowerClassifier(nn.Module):
+    """A linear layer on the pooled output of an image tower of transformers: pixels [b, 3, h, w] -> logits [b, k]."""
+
+    def __init__(self, vision_model: Any, classes: int) -> None:
+        super().__init__()
+        self.vision_model = vision_model
+        self.classifier = nn.Linear(vision_model.config.hidden_size, classes, device=vision_model.device)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """[b, 3, height, width] normalised -> [b, k]."""
+        return self.classifier(self.vision_model(pixel_values).pooler_output)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to train, and what belongs to it.
+
+    Attributes:
+        model: `TowerClassifier`, or an image classifier of transformers; float32.
+        preprocess: how it wants its pictures.
+        processor: its image processor of transformers, None where the checkpoint had none.
+        encoder: the image-text model that a tower was taken from; None for a classifier of transformers.
+    """
+
+    model: Any
+    preprocess: Preprocess
+    processor: Any
+    encoder: DualEncoder | None = None
+
+
+def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of student."""
+    found = model(pixels)
+    return found if isinstance(found, Tensor) else found.logits
+
+
+def recipe_name(student: str, wanted: str = "auto") -> str:
+    """The name of the recipe for a checkpoint. Raises ModelError when there is no such checkpoint."""
+    if wanted != "auto":
+        return wanted
+    config = read_config(student)
+    return "clip" if _is_tower(config) else OF_FAMILY.get(config.model_type, "convnext")
+
+
+def build(student: str, classes: Sequence[str], *, seed: int, device: torch.device) -> Student:
+    """A student with a new head, drawn from the seed.
+
+    Args:
+        student: a checkpoint: "tiny", a directory or a hub id. Of an image-text model the image tower is taken.
+
+    Raises:
+        ModelError: not found, or no image model that transformers can classify with.
+    """
+    config = read_config(student)
+    if _is_tower(config):
+        encoder = models.load(student, device=device)
+        with _seeded(seed):
+            model: Any = TowerClassifier(getattr(encoder, "model", None).vision_model, len(classes))  # type: ignore[union-attr]
+        where = str(models.TINY) if student == "tiny" else student
+        return Student(model, encoder.preprocess, models.image_processor(where), encoder)
+    with _seeded(seed), _one_line(student), models.without_bar(), _hushed():
+        model = _classifier(student, config, classes)
+    processor = models.image_processor(student)
+    return Student(model.to(device), _preprocess(processor, model.config), processor)
+
+
+def _classifier(student: str, config: Any, classes: Sequence[str]) -> Any:
+    from transformers import AutoModelForImageClassification, ViTConfig, ViTForImageClassification
+
+    kind: Any = AutoModelForImageClassification
+    if config.model_type == "vit_mae":  # its encoder is a ViT; transformers has no classifier under its own name
+        known = ViTConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version"}
+        config = ViTConfig(**{k: v for k, v in config.to_dict().items() if k in known})
+        kind = ViTForImageClassification
+    name_classes(config, classes)
+    model = kind.from_pretrained(student, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+    inner = set(model.base_model.modules())
+    for module in model.modules():
+        if module not in inner and isinstance(module, nn.Linear):
+            module.reset_parameters()  # a head of as many classes would else stay, with other classes in mind
+    return model
+
+
+def name_classes(config: Any, classes: Sequence[str]) -> None:
+    """Write the classes into a configuration."""
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: number for number, name in enumerate(classes)}
+
+
+def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
+    """The parameters that are to train, by name.
+
+    Args:
+        tune: "blocks" (a tower's transformer blocks, and the head: the paper's full fine-tuning of CLIP), "all", "head";
+            None is "blocks" for a tower and "all" for others.
+
+    Raises:
+        OptionError: "blocks" of a model that is no tower.
+    """
+    tower = isinstance(model, TowerClassifier)
+    tune = tune or ("blocks" if tower else "all")
+    if tune == "blocks" and not tower:
+        raise OptionError("tune=blocks is for image towers (--student clip).", "Use tune=all or tune=head.")
+    body = model.vision_model if tower else model.base_model
+    inner = {id(p) for p in (body.encoder.layers if tune == "blocks" else body).parameters()}
+    every = {id(p) for p in body.parameters()}
+    wanted = {"blocks": lambda p: p in inner or p not in every, "all": lambda p: True, "head": lambda p: p not in every}
+    return {n: p for n, p in model.named_parameters() if wanted[tune](id(p))}
+
+
+def trainable(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
+    """As `parameters_of`; these get gradients, all others are frozen."""
+    chosen = parameters_of(model, tune)
+    model.requires_grad_(False)
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def save_memory(model: Any) -> None:
+    """Keep no activations of the blocks; they are computed again for the gradient.
+
+    Raises:
+        OptionError: the model cannot do that.
+    """
+    body = model.vision_model if isinstance(model, TowerClassifier) else model
+    try:
+        body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise OptionError(
+            f"checkpointing is not supported by {type(body).__name__}.", "Use --set accumulate=4 instead."
+        ) from error
+
+
+@torch.no_grad()
+def head_from_texts(student: Student, texts: Sequence[str], pixels: Tensor) -> None:
+    """Let the head of a tower begin as the zero-shot classifier of its texts.
+
+    Logits s · t · Px / |Px| of a pooled output x, projection P and text t of length one become linear in x when |Px| is
+    replaced by its mean over some pictures.
+
+    Args:
+        texts: one prompt per class.
+        pixels: normalised [b, 3, h, w], pictures of the training set.
+
+    Raises:
+        OptionError: the student has no text tower.
+    """
+    encoder = student.encoder
+    if encoder is None:
+        raise OptionError("head_start=text needs an image-text model.", "Use --student clip or head_start=random.")
+    length = encoder.project_image(encoder.image_pooled(pixels)).norm(dim=1).mean()
+    projection = encoder.project_image(torch.eye(encoder.image_width, device=encoder.device))  # [width, d]
+    head = student.model.classifier
+    head.weight.copy_(encoder.logit_scale / length * encoder.text_features(texts) @ projection.T)
+    head.bias.zero_()
+
+
+def save(student: Student, classes: Sequence[str], folder: Path) -> None:
+    """Write weights, configuration and preprocessing as Hugging Face does; safetensors only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = student.model
+    tower = isinstance(model, TowerClassifier)
+    config = model.vision_model.config if tower else model.config
+    name_classes(config, classes)
+    if tower:
+        config.architectures = [TOWER]
+        config.save_pretrained(folder)
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    else:
+        with models.without_bar():
+            model.save_pretrained(folder)
+    with _hushed():
+        (student.processor or _processor(student.preprocess)).save_pretrained(folder)
+
+
+def open_saved(where: str, *, device: torch.device) -> tuple[Student, list[str]]:
+    """A student that `save` wrote, or any image classifier of transformers, and its classes.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    config = read_config(where)
+    classes = [str(config.id2label[number]) for number in sorted(config.id2label)]
+    with _seeded(0), _one_line(where), models.without_bar(), _hushed():
+        if (config.architectures or [""])[0] == TOWER:
+            model: Any = _open_tower(where, config, len(classes))
+        else:
+            from transformers import AutoModelForImageClassification
+
+            model = AutoModelForImageClassification.from_pretrained(where, dtype=torch.float32)
+    processor = models.image_processor(where)
+    return Student(model.to(device).eval(), _preprocess(processor, config), processor), classes
+
+
+def _open_tower(where: str, config: Any, classes: int) -> TowerClassifier:
+    from transformers import AutoModel
+    from transformers.utils import cached_file
+
+    model = TowerClassifier(AutoModel.from_config(config), classes)
+    model.load_state_dict(load_file(cached_file(where, "model.safetensors")))
+    return model
+
+
+def read_config(where: str) -> Any:
+    """The configuration of a checkpoint. Raises ModelError when it is not there or of an unknown kind."""
+    from transformers import AutoConfig
+
+    with _one_line(where):
+        return AutoConfig.from_pretrained(str(models.TINY) if where == "tiny" else where)
+
+
+def _is_tower(config: Any) -> bool:
+    return models.accepts(config) and (config.architectures or [""])[0] not in IMAGE_CLASSIFIERS
+
+
+def _preprocess(processor: Any, config: Any) -> Preprocess:
+    size = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", 224)
+    found = Preprocess.from_processor(processor, max(size) if isinstance(size, list | tuple) else int(size))
+    share = getattr(processor, "crop_pct", None)  # ConvNeXt's processor, which ResNets have, too
+    if share is None or found.shortest_edge is None:
+        return found
+    return replace(found, shortest_edge=int(found.shortest_edge / share) if found.shortest_edge < 384 else None)
+
+
+def _processor(preprocess: Preprocess) -> Any:
+    """An image processor of transformers that does the same."""
+    from transformers import CLIPImageProcessor
+
+    sides = {"height": preprocess.height, "width": preprocess.width}
+    return CLIPImageProcessor(
+        size=sides if preprocess.shortest_edge is None else {"shortest_edge": preprocess.shortest_edge}, crop_size=sides,
+        do_center_crop=preprocess.shortest_edge is not None, resample=preprocess.resample,
+        image_mean=list(preprocess.mean), image_std=list(preprocess.std),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Modules draw their first weights from torch's global generator: set for them, and put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """No report of transformers about a head that is new: it is meant to be."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """What loading raises, as one line of ours."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise ModelError(
+            f"Model '{name}' cannot be loaded: {reason[:300]}.", "Give a directory or hub id of an image classifier."
+        ) from error
