@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from labelsieve.decisions import Decisions
+
+
+@pytest.fixture
+def decided(planted: Any) -> Any:
+    """The planted run with three decisions: `decided.after` is the label of every image after them."""
+    decisions = Decisions(planted.folder)
+    a, b, c, *_ = planted.wrong
+    decisions.add(a, "accept", planted.truth[a])
+    decisions.add(b, "none")
+    decisions.add(c, "keep")
+    decisions.close()
+    planted.after = {**planted.given, a: planted.truth[a], b: None}
+    return planted

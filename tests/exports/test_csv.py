@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv as pacsv
+
+from labelsieve.exports import export
+
+
+def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
+    (file,) = export(decided.run, "csv", tmp_path / "out.csv")
+    rows = {
+        r["sample_id"]: r
+        for r in pacsv.read_csv(
+            file,
+            convert_options=pacsv.ConvertOptions(strings_can_be_null=True),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        ).to_pylist()
+    }
+    assert {i: r["label"] for i, r in rows.items()} == decided.after
+    for about in decided.run.scores.to_pylist():
+        row = rows[about["sample_id"]]
+        assert row["path"] == about["path"] and row["p_clean"] == about["p_clean"] and row["rank"] == about["rank"]
+        assert row["suggested_label"] == about["suggested_label"] and row["is_label_issue"] == about["is_label_issue"]
+    assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out.csv"]

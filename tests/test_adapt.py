@@ -1,0 +1,281 @@
+"""From a run to a classifier: what trains, what is written, and that the same call ends the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import labelsieve
+from labelsieve import adapt, fitting, train
+from labelsieve.decisions import Decisions
+from labelsieve.errors import LabelsieveError, RunError
+
+QUICK = {"epochs": 2, "batch_size": 16, "lr": 0.02}
+CPU = {"device": "cpu", "precision": "float32"}
+
+
+class Killed(BaseException):
+    """As when the process is stopped in the middle of a step."""
+
+
+@pytest.fixture
+def fit(planted: Any, random_clip: Callable[..., Path]) -> Callable[..., Any]:
+    def call(**choices: Any) -> Any:
+        settings = {**QUICK, **choices.pop("settings", {})}
+        return adapt.train(planted.folder, **{"student": str(random_clip()), "settings": settings, **CPU, **choices})
+
+    return call
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    return {r["sample_id"]: r for r in pq.read_table(folder / "samples.parquet").to_pylist()}
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "training.json").read_text())
+
+
+def test_what_is_written(planted: Any, fit: Callable[..., Any], digits: Any) -> None:
+    made = fit()
+    folder = planted.folder / "classifier"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json", "samples.parquet", "training.json",
+    ]  # fmt: skip
+    opened = labelsieve.Classifier.from_pretrained(folder, **CPU)
+    probs = opened.predict_proba(digits[0][:8])
+    assert np.array_equal(probs, made.predict_proba(digits[0][:8])) and opened.classes == planted.run.classes
+    found, told = rows(folder), record(folder)
+    assert found.keys() == planted.given.keys()
+    for sample_id, row in found.items():
+        wrong = sample_id in planted.wrong
+        assert row["given_label"] == row["label"] == planted.given[sample_id]
+        assert (row["part"] == "none") is wrong and row["origin"] == ("flagged" if wrong else "clean")
+    held = [i for i, row in found.items() if row["part"] == "validation"]
+    assert told["samples"] == {
+        "train": 48 - 12 - len(held),
+        "validation": len(held),
+        "left_out": 12,
+        "origins": {"clean": 36 - len(held)},
+    }
+    assert 0 < len(held) < 8 and told["state"] == "finished" and told["command"]["use"] == "clean"
+    figures = told["figures"]
+    assert figures["last"]["epoch"] == 2 and figures["chosen"]["epoch"] in (1, 2) and len(figures["history"]) == 2
+
+
+def test_the_figures_can_be_had_again(planted: Any, fit: Callable[..., Any]) -> None:
+    """Accuracy on the held-out images, from the saved model and their files."""
+    made = fit(settings={"val_share": 0.3})
+    folder = planted.folder / "classifier"
+    held = [i for i, row in rows(folder).items() if row["part"] == "validation"]
+    paths = dict(
+        zip(planted.run.manifest["sample_id"].to_pylist(), planted.run.manifest["uri"].to_pylist(), strict=True)
+    )
+    from labelsieve.tables import uri_to_path
+
+    answers = made.predict([planted.data / uri_to_path(paths[i]) for i in held])
+    right = np.mean([a == planted.given[i] for a, i in zip(answers, held, strict=True)])
+    assert record(folder)["figures"]["chosen"]["accuracy"] == pytest.approx(right)
+
+
+def test_the_card_tells_what_was_done(planted: Any, fit: Callable[..., Any]) -> None:
+    from huggingface_hub import ModelCard
+
+    made = fit()
+    card, told = ModelCard(made.card), record(planted.folder / "classifier")
+    assert card.data.pipeline_tag == "image-classification" and card.data.library_name == "labelsieve"
+    for words in (
+        "`data` was scanned", "method `deft` on `tiny`", f"| together | {told['samples']['train']} |", "12 images were left out",
+        "| epochs | 2 |", f"| last epoch{' (saved)' if told['figures']['kept'] == 'last' else ''} | 2 |", "Loss `ce`, seed 0",
+        f"{100 * planted.run.noise['rate']:.1f} %",
+    ):  # fmt: skip
+        assert words in made.card, words
+    assert str(planted.data.parent) not in made.card
+    assert str(planted.folder) not in made.card
+
+
+def test_the_same_call_is_not_done_again(planted: Any, fit: Callable[..., Any]) -> None:
+    fit()
+    weights = planted.folder / "classifier" / "model.safetensors"
+    before = (weights.stat().st_mtime_ns, weights.read_bytes())
+    fit()
+    assert weights.stat().st_mtime_ns == before[0]
+    with pytest.raises(RunError, match=r"holds another model \(settings differ\)"):
+        fit(settings={"epochs": 1})
+    fit(force=True)
+    assert weights.stat().st_mtime_ns > before[0] and weights.read_bytes() == before[1], "same seed, same bits"
+    fit(force=True, seed=1)
+    assert weights.read_bytes() != before[1]
+
+
+def test_decisions_made_since_are_another_training(planted: Any, fit: Callable[..., Any]) -> None:
+    fit()
+    decisions = Decisions(planted.folder)
+    wrong, other, right = planted.wrong[0], planted.wrong[1], next(i for i in planted.given if i not in planted.wrong)
+    decisions.add(wrong, "accept", planted.truth[wrong])
+    decisions.add(other, "keep")
+    decisions.add(right, "wrong")
+    decisions.close()
+    with pytest.raises(RunError, match=r"another model \(samples differ\)"):
+        fit()
+    fit(output=planted.folder / "reviewed")
+    found = rows(planted.folder / "reviewed")
+    assert (found[wrong]["label"], found[wrong]["origin"]) == (planted.truth[wrong], "reviewed")
+    assert found[other]["label"] == planted.given[other] and found[other]["part"] != "none"
+    assert found[right]["part"] == "none"
+    fit(labels="scan")  # as before the decisions: the very model that is there
+
+
+def test_relabelled_and_all(planted: Any, fit: Callable[..., Any]) -> None:
+    fit(use="clean+relabelled", output=planted.folder / "relabelled", min_confidence=0.94)
+    found = rows(planted.folder / "relabelled")
+    assert all(found[i]["label"] == planted.truth[i] and found[i]["part"] == "train" for i in planted.wrong)
+    fit(use="all", output=planted.folder / "all", loss="sce")
+    found = rows(planted.folder / "all")
+    assert all(found[i]["label"] == planted.given[i] for i in found)
+    assert all(found[i]["part"] == "train" for i in planted.wrong), "only clean images validate"
+
+
+def test_the_runs_own_tower_is_the_default(planted: Any, tmp_path: Path) -> None:
+    adapt.train(planted.folder, output=tmp_path, settings={"epochs": 0, "head_start": "text"}, **CPU)
+    told = record(tmp_path)
+    assert told["command"]["student"] == "tiny" and told["command"]["settings"]["lr"] == 5e-4
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["TowerClassifier"]
+
+
+def test_a_classifier_of_transformers(planted: Any, random_classifier: Callable[..., Path], tmp_path: Path) -> None:
+    from transformers import AutoModelForImageClassification
+
+    adapt.train(planted.folder, student=str(random_classifier()), output=tmp_path, settings={"epochs": 1}, **CPU)
+    settings = record(tmp_path)["command"]["settings"]
+    assert (settings["optimizer"], settings["lr"], settings["weight_decay"]) == ("sgd", 1e-2, 1e-5)
+    theirs = AutoModelForImageClassification.from_pretrained(tmp_path)
+    assert list(theirs.config.id2label.values()) == planted.run.classes
+
+
+def test_killed_and_continued_is_uninterrupted(
+    planted: Any, fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit()
+    whole = (planted.folder / "classifier" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    real, left = fitting.Fitting.loss_of, [2]
+
+    def loss_of(self: Any, batch: Any, loaded: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return real(self, batch, loaded)
+
+    monkeypatch.setattr(fitting.Fitting, "loss_of", loss_of)
+    target = planted.folder / "killed"
+    for _ in range(2):
+        left[0] = 2
+        with pytest.raises(Killed):
+            fit(output=target)
+        assert record(target)["state"] == "running" and not (target / "model.safetensors").exists()
+    monkeypatch.setattr(fitting.Fitting, "loss_of", real)
+    fit(output=target)
+    assert (target / "model.safetensors").read_bytes() == whole
+    assert not (target / "checkpoints").exists()
+
+
+def test_a_training_that_fails_at_once_leaves_nothing(
+    planted: Any, fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, batch: Any, loaded: Any) -> Any:
+        raise LabelsieveError("no memory")
+
+    monkeypatch.setattr(fitting.Fitting, "loss_of", fail)
+    with pytest.raises(LabelsieveError, match="no memory"):
+        fit()
+    assert not (planted.folder / "classifier").exists()
+
+
+def test_validation_data_of_ones_own(
+    planted: Any, fit: Callable[..., Any], tmp_path: Path, digits: Any, encode: Any
+) -> None:
+    for k, name in enumerate(planted.run.classes[1:]):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "val" / name / "x.png").write_bytes(encode(digits[0][k]))
+    fit(val=tmp_path / "val")
+    told = record(planted.folder / "classifier")
+    assert told["figures"]["validation"] == {"images": 3, "source": "given"}
+    assert told["samples"]["validation"] == 0 and told["samples"]["train"] == 36
+
+
+def test_data_that_moved(planted: Any, fit: Callable[..., Any]) -> None:
+    moved = planted.data.rename(planted.data.with_name("elsewhere"))
+    with pytest.raises(LabelsieveError, match="does not exist"):
+        fit()
+    fit(data=moved)
+    next(moved.glob("zero/*.png")).unlink()
+    with pytest.raises(RunError, match=r"1 of the 48 images that .* are gone or have changed"):
+        fit(data=moved, output=planted.folder / "other")
+
+
+def test_the_command_line(planted: Any, random_clip: Callable[..., Path], call: Any, tmp_path: Path) -> None:
+    words = [
+        "--student",
+        random_clip(),
+        "--set",
+        "epochs=1",
+        "--set",
+        "lr=0.02",
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+        "-q",
+    ]
+    done = call("train", planted.folder, *words, "-o", tmp_path / "model", "--json")
+    assert done.code == 0, done.err
+    assert done.json()["figures"] == record(tmp_path / "model")["figures"]
+    shown = call("train", planted.folder, *words, "-o", tmp_path / "model").out
+    assert f"Model  {tmp_path / 'model'}" in shown and "12 left out" in shown
+    assert call("evaluate", tmp_path / "model", planted.data, "-q").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--use", "cleen"], "--use 'cleen' is unknown; there are: all, clean"),
+        (["--loss", "hinge"], "--loss 'hinge' is unknown"),
+        (["--recipe", "swin"], "--recipe 'swin' is unknown"),
+        (["--labels", "mine"], "--labels 'mine' is unknown"),
+        (["--student", "nobody/nothing"], "Model 'nobody/nothing' cannot be loaded"),
+        (["--set", "speed=3"], "Setting 'speed' is unknown"),
+        (["--set", "val_share=0.9"], "Setting val_share cannot be 0.9"),
+        (["--min-confidence", "2"], "--min-confidence 2.0 must lie between 0 and 1"),
+        (["--precision", "float16"], "--precision float16 is too coarse"),
+        (["--seed", "-1"], "--seed -1 cannot be used"),
+        (["--val", "nowhere"], "'nowhere' does not exist"),
+        (["--data", "nowhere"], "'nowhere' does not exist"),
+        (["-o", "{data}"], "is not empty and is no model of ours"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str, planted: Any, random_clip: Any, call: Any) -> None:
+    words = [w.format(data=planted.data) for w in words]
+    student = [] if "--student" in words else ["--student", random_clip()]
+    found = call("train", planted.folder, *student, *words)
+    assert found.code == 2 and message in found.err and found.err.count("\n") == 1, found.err
+    assert not (planted.folder / "classifier").exists()
+
+
+def test_a_run_that_is_none_or_not_finished(planted: Any, fit: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run folder"):
+        adapt.train(tmp_path)
+    told = json.loads((planted.folder / "run.json").read_text())
+    (planted.folder / "run.json").write_text(json.dumps({**told, "state": "running"}))
+    with pytest.raises(RunError, match="is not finished"):
+        fit()
+
+
+def test_public_names() -> None:
+    assert labelsieve.train is adapt.train and len(labelsieve.__all__) <= 15
+    assert all(getattr(labelsieve, name) is not None for name in labelsieve.__all__)

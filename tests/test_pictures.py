@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from labelsieve import pictures
+from labelsieve.errors import ImageError, RunError
+from labelsieve.sources import DataSpec
+
+
+class Fake:
+    """Pictures from a dictionary: no source needed."""
+
+    def __init__(self, **items: Any) -> None:
+        self.items = items
+
+    def read(self, sample_id: str) -> Any:
+        return self.items[sample_id]
+
+
+def test_a_run_opens_its_own_pictures(planted: Any) -> None:
+    opened = pictures.open_pictures(planted.run)
+    for sample_id, path in zip(
+        planted.run.scores["sample_id"].to_pylist(), planted.run.scores["path"].to_pylist(), strict=True
+    ):
+        data, suffix = pictures.original(opened, sample_id)
+        assert suffix == ".png" and (planted.data / path).read_bytes() == data and sample_id in opened
+    assert "../../etc/passwd" not in opened
+    with pytest.raises(KeyError):
+        opened.read("../../etc/passwd")
+
+
+def test_relative_data_are_found_from_another_folder(
+    planted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = planted.run.record
+    record["command"]["data"], record["working_folder"] = "data", str(planted.data.parent)
+    monkeypatch.chdir(tmp_path)
+    assert pictures.spec_of(planted.run).data == str(planted.data)
+
+
+def test_data_that_are_gone_are_named(planted: Any) -> None:
+    planted.run.record["command"]["data"] = "/no/such/folder"
+    with pytest.raises(RunError, match=r"cannot be opened again.*'/no/such/folder' does not exist"):
+        pictures.open_pictures(planted.run)
+
+
+def test_webp_is_small_and_shows_the_same(digits: Any, encode: Any) -> None:
+    big = np.kron(digits[0][0], np.ones((50, 50), dtype=np.uint8))
+    found = pictures.webp(Fake(a=encode(big)), "a", 100)
+    assert found is not None
+    image = Image.open(io.BytesIO(found))
+    assert image.format == "WEBP" and image.size == (100, 100)
+    shown = np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BOX), dtype=float)
+    assert np.abs(shown - digits[0][0]).mean() < 12
+    tiny = Image.open(io.BytesIO(pictures.webp(Fake(a=encode(digits[0][0])), "a", 100) or b""))
+    assert np.array_equal(np.asarray(tiny.convert("L")), digits[0][0])  # small ones lose nothing
+
+
+def test_thumbnails_are_data_urls_and_unreadable_ones_empty(encode: Any, digits: Any) -> None:
+    url = pictures.thumbnail(Fake(a=encode(digits[0][0])), "a")
+    head, _, data = url.partition(",")
+    assert head == "data:image/webp;base64" and Image.open(io.BytesIO(base64.b64decode(data))).size == (8, 8)
+    assert pictures.thumbnail(Fake(a=b"no picture"), "a") == "" == pictures.thumbnail(Fake(a=Path("/gone.png")), "a")
+
+
+def test_original_bytes_and_suffixes(encode: Any, digits: Any, tmp_path: Path) -> None:
+    jpeg = io.BytesIO()
+    Image.fromarray(digits[0][0]).save(jpeg, "JPEG")
+    assert pictures.original(Fake(a=jpeg.getvalue()), "a") == (jpeg.getvalue(), ".jpg")
+    data, suffix = pictures.original(Fake(a=digits[0][0]), "a")
+    assert suffix == ".png" and np.array_equal(np.asarray(Image.open(io.BytesIO(data)).convert("L")), digits[0][0])
+    with pytest.raises(ImageError, match="broken"):
+        pictures.original(Fake(a=b"no picture"), "a")
+
+
+def test_row_groups_are_read_once(tmp_path: Path, encode: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    from labelsieve.sources import open_source
+
+    rows = [encode(d) for d in digits[0][:6]]
+    pq.write_table(pa.table({"image": rows, "label": ["a", "b"] * 3}), tmp_path / "t.parquet", row_group_size=3)
+    source = open_source(DataSpec(tmp_path / "t.parquet"))
+    asked = []
+    real = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda self, g, **k: asked.append(g) or real(self, g, **k))
+    assert [source.read(f"row:{k}") for k in (0, 1, 2, 5, 4, 0)] == [rows[k] for k in (0, 1, 2, 5, 4, 0)]
+    assert asked == [0, 1, 0]
+
+
+def test_cached_features_belong_to_their_ids(planted: Any) -> None:
+    from labelsieve import models
+
+    found = pictures.cached_features(planted.run)
+    assert found is not None
+    ids, features = found
+    encoder = models.load("tiny")
+    opened = pictures.open_pictures(planted.run)
+    for row in (0, 17, 40):
+        pixels = encoder.preprocess(Image.open(opened.read(str(ids[row]))).convert("RGB"))
+        import torch
+
+        batch = encoder.normalise(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None])
+        again = encoder.image_features(batch).detach().numpy()[0]
+        assert np.allclose(features[row], again, atol=1e-4)
+    planted.run.record["features"] = None
+    assert pictures.cached_features(planted.run) is None

@@ -1,0 +1,87 @@
+"""Progress on stderr: lines for logs, a bar for terminals, nothing when quiet; standard output stays clean."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from labelsieve import progress
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    progress.be_quiet(False)
+    yield clock
+    progress.be_quiet(True)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_tell_count_rate_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.bar("Scoring", 4000, done=1000) as shown:
+        clock.now += 14
+        shown.advance(500)
+        assert capsys.readouterr().err == ""  # too early
+        clock.now += 6
+        shown.advance(500, "epoch 1")
+        # 1,000 pictures in 20 s; 2,000 are left at 50 a second
+        assert capsys.readouterr().err == "Scoring: 2,000 of 4,000 images, 50/s, 40 s left epoch 1\n"
+        clock.now += 20
+        shown.advance(2000)
+        assert capsys.readouterr().err == "Scoring: 4,000 of 4,000 images, 75/s, 40 s epoch 1\n"
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Scoring: 4,000 of 4,000 images") and captured.out == ""
+
+
+def test_lines_without_a_total_and_in_other_units(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.bar("Reading", None, unit="rows") as shown:
+        clock.now += 2
+        shown.advance(10)
+    assert capsys.readouterr().err == "Reading: 10 rows, 5/s, 2 s\n"
+
+
+def test_quiet_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    progress.be_quiet(True)
+    assert progress.is_quiet()
+    with progress.bar("Scoring", 10) as shown:
+        clock.now += 100
+        shown.advance(10)
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
+
+
+def test_a_terminal_gets_a_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress.bar("Scoring", 40) as shown:
+        shown.advance(40, "loss 0.5")
+    for words in ("Scoring", "40/40", "loss 0.5"):
+        assert words in screen.getvalue()
+
+
+def test_an_error_passes_and_the_terminal_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with pytest.raises(KeyboardInterrupt), progress.bar("Scoring", 40):
+        raise KeyboardInterrupt
+    hidden, visible = screen.getvalue().rfind("\x1b[?25l"), screen.getvalue().rfind("\x1b[?25h")
+    assert visible > hidden >= 0  # the cursor is there again

@@ -1,0 +1,81 @@
+"""Plug-ins are files: names, first lines and constants without an import, and loading with a "did you mean"."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from labelsieve import registry
+from labelsieve.errors import MissingExtra, OptionError
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("methods", "models", "sources", "noise", "exports")
+PLUGINS = [(room, name) for room in ROOMS for name in registry.names(room)]
+
+
+def test_names_are_files_with_dashes() -> None:
+    for room in ROOMS:
+        files = {p.stem for p in (ROOT / "labelsieve" / room).glob("[!_]*.py")}
+        assert {n.replace("-", "_") for n in registry.names(room)} == files
+        assert registry.names(room) == sorted(registry.names(room))
+        assert not any("_" in n for n in registry.names(room))
+    assert ("methods", "deft") in PLUGINS and ("noise", "symmetric") in PLUGINS
+
+
+@pytest.mark.parametrize(("room", "name"), PLUGINS)
+def test_what_is_read_without_import_is_what_the_import_has(room: str, name: str) -> None:
+    module = registry.load(room, name)
+    assert (module.__doc__ or "").splitlines()[0] == registry.summary(room, name) != ""
+    wanted = ("COST", "NEEDS", "FAMILY")
+    assert registry.constants(room, name, wanted) == {
+        n.lower(): getattr(module, n) for n in wanted if hasattr(module, n)
+    }
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from labelsieve import registry\n"
+        f"for room in {ROOMS!r}:\n"
+        "    for name in registry.names(room):\n"
+        "        registry.summary(room, name), registry.constants(room, name, ('COST', 'NEEDS', 'FAMILY'))\n"
+        "assert not {'torch', 'numpy', 'transformers'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(("room", "near", "right"), [("methods", "defft", "deft"), ("noise", "symetric", "symmetric")])
+def test_an_unknown_name_is_told_the_nearest(room: str, near: str, right: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        registry.load(room, near)
+    for name in registry.names(room):
+        assert name in str(caught.value)
+    assert str(caught.value).endswith(f"Did you mean '{right}'?")
+
+
+def test_names_of_files_that_are_no_plugins_are_unknown() -> None:
+    for name in ("__init__", "-towers", "../cli", ""):
+        with pytest.raises(OptionError, match="is unknown"):
+            registry.load("models", name)
+
+
+def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)  # what Python does for a library that is not installed
+    with pytest.raises(MissingExtra, match=r"pip install 'labelsieve\[lora\]'"):
+        registry.need("peft")
+
+
+def test_a_missing_module_of_ours_stays_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        registry.need("labelsieve.nowhere")
+
+
+def test_every_extra_can_be_installed() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for library, extra in registry.EXTRAS.items():
+        assert any(library.replace("_", "-") in line for line in extras.get(extra, [])), (
+            f"[{extra}] does not bring {library}"
+        )
