@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN = $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test lint types docs bench clean
+.PHONY: demo test lint types docs clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -26,6 +26,10 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -W docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) labelsieve-demo labelsieve-run .pytest_cache .mypy_cache .ruff_cache

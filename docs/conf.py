@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from labelsieve import __version__, registry
+from labelsieve.cli import app
 
 project = "labelsieve"
 author = "the labelsieve authors"
@@ -23,8 +24,7 @@ HERE = Path(__file__).parent
 
 
 def _help(*words: str) -> str:
-    command = [sys.executable, "-m", "labelsieve", *words, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return CliRunner().invoke(app, [*words, "--help"], prog_name="labelsieve").output
 
 
 def _write(path: Path, text: str) -> None:
