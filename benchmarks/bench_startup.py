@@ -17,14 +17,14 @@ from timing import machine, table
 FIRST_STEP = """
 import sys, time
 start = float(sys.argv[1])
-from labelsieve import train
+from labelsieve import training
 from labelsieve.errors import LabelsieveError
-real = train._step
+real = training._step
 def first(*args):
     real(*args)
     print("FIRST", time.time() - start, flush=True)
     raise SystemExit
-train._step = first
+training._step = first
 from labelsieve import pipeline, progress
 progress.be_quiet()
 pipeline.scan(sys.argv[2], output=sys.argv[3], force=True)

@@ -34,14 +34,21 @@ def _write(path: Path, text: str) -> None:
 
 def _command_line() -> None:
     top = _help()
-    verbs = [line.split()[0] for line in top.partition("Commands:")[2].splitlines() if line.strip() and not line.startswith("   ")]
+    verbs = [
+        line.split()[0]
+        for line in top.partition("Commands:")[2].splitlines()
+        if line.strip() and not line.startswith("   ")
+    ]
     parts = ["# Command line\n", f"```text\n{top.rstrip()}\n```\n"]
     parts += [f"## {verb}\n\n```text\n{_help(verb).rstrip()}\n```\n" for verb in verbs]
     _write(HERE / "reference" / "cli.md", "\n".join(parts))
 
 
 def _rooms() -> None:
-    parts = ["# Methods, models, storages and formats\n", "Each is one file; its name is its name on the command line.\n"]
+    parts = [
+        "# Methods, models, storages and formats\n",
+        "Each is one file; its name is its name on the command line.\n",
+    ]
     for room in ("methods", "models", "sources", "noise", "exports"):
         parts.append(f"## {room.capitalize()}\n")
         parts += [f"- **{name}**: {registry.summary(room, name)}" for name in registry.names(room)]

@@ -21,7 +21,7 @@ from labelsieve.dataset import LabelledImages
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.samples import TRAIN, VALIDATION
 from labelsieve.students import Student
-from labelsieve.train import Batch, Checkpoint, Recipe, fit
+from labelsieve.training import Batch, Checkpoint, Recipe, fit
 
 BATCH = 256
 LOOK_AT = 512  # pictures whose features scale a head that begins with texts

@@ -17,7 +17,7 @@ from labelsieve.errors import ImageError
 
 MAX_PIXELS = 178_956_970  # a 512 MB picture; larger ones are taken for decompression bombs
 DECODING = 2  # to be raised whenever the same bytes give other pixels than before: caches of old pixels are then left
-FULL_SIZE = "full size"  # key in the info of a picture that was decoded at a fraction of its size
+FULL_SIZE = "full size"  # info of a picture decoded at a fraction of its size: its sides in the file, not yet turned
 EXTREME = 16  # a picture that would be resized to more than this many times what is kept is cut first
 
 
@@ -58,10 +58,9 @@ def decode(data: bytes, about: int | None = None) -> Image.Image:
             if about is not None:
                 image.draft("RGB", (about, about))
             image.load()
-            upright = _upright(image)
-            picture = to_rgb(upright)
+            picture = to_rgb(_upright(image))
             if full != image.size:
-                picture.info[FULL_SIZE] = full if upright.size == image.size else full[::-1]
+                picture.info[FULL_SIZE] = full
             return picture
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a known format") from error

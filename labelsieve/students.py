@@ -147,8 +147,8 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     body = model.vision_model if tower else model.base_model
     inner = {id(p) for p in (body.encoder.layers if tune == "blocks" else body).parameters()}
     every = {id(p) for p in body.parameters()}
-    wanted = {"blocks": lambda p: p in inner or p not in every, "all": lambda p: True, "head": lambda p: p not in every}
-    return {n: p for n, p in model.named_parameters() if wanted[tune](id(p))}
+    frozen = {"blocks": every - inner, "all": set(), "head": every}[tune]
+    return {n: p for n, p in model.named_parameters() if id(p) not in frozen}
 
 
 def trainable(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
@@ -259,7 +259,9 @@ def _is_tower(config: Any) -> bool:
 
 
 def _preprocess(processor: Any, config: Any) -> Preprocess:
-    size = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", 224)
+    size: Any = getattr(config, "image_size", None) or getattr(
+        getattr(config, "vision_config", None), "image_size", 224
+    )
     found = Preprocess.from_processor(processor, max(size) if isinstance(size, list | tuple) else int(size))
     share = getattr(processor, "crop_pct", None)  # ConvNeXt's processor, which ResNets have, too
     if share is None or found.shortest_edge is None:

@@ -160,10 +160,8 @@ def test_the_order_of_rows_changes_nothing_that_a_method_sees(kind: str, digit_f
     files = sorted(digit_folder.rglob("*.png"))
     records = [{"image": str(f.relative_to(digit_folder)) if kind == "paths" else f.read_bytes(), "label": f.parent.name} for f in files]  # fmt: skip
     seen = []
-    for seed in (None, 1, 2):
-        if seed is not None:
-            random.Random(seed).shuffle(records)
-        pq.write_table(pa.Table.from_pylist(records), digit_folder / "t.parquet")
+    for order in (records, records[::-1], random.Random(1).sample(records, len(records))):
+        pq.write_table(pa.Table.from_pylist(order), digit_folder / "t.parquet")
         seen.append(view(digit_folder / "t.parquet", cache))
     for other in seen[1:]:
         # embedded rows of the very same image are told apart by their order, and by nothing else

@@ -160,6 +160,10 @@ class TestFingerprint:
         assert first == features.weights_fingerprint(fresh()) and len(first) == 16
         seen = {first, features.weights_fingerprint(fresh(torch.bfloat16))}
         encoder = fresh()
+        encoder.device = torch.device("cuda")  # another device rounds differently; only its name is read here
+        seen.add(features.weights_fingerprint(encoder))
+        assert len(seen) == 3
+        encoder.device = torch.device("cpu")
         for name, parameter in encoder.model.named_parameters():
             with torch.no_grad():
                 parameter.view(-1)[-1] += 1

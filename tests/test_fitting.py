@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from labelsieve import estimate, losses, students, train
+from labelsieve import estimate, losses, students, training
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.fitting import LOSSES, Fitting, Settings
 from labelsieve.tables import SAMPLES
-from labelsieve.train import Batch, step_generator
+from labelsieve.training import Batch, step_generator
 
 PLAIN = {"crop": 1.0, "mirror": False}
 N = 24
@@ -213,7 +213,7 @@ def test_killed_and_continued_is_uninterrupted(
     make: Callable[..., Fitting], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
     """Bit by bit, with running means, targets of ELR, weights of the mixture and the best epoch; killed twice."""
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole = make(**how)
     figures = whole.run(tmp_path / "whole", "x")
     for kill in (4, 2, None):

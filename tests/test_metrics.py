@@ -82,6 +82,7 @@ def test_classification() -> None:
     assert found["calibration_error"] == pytest.approx(error)
 
 
-def test_certainty_falls_into_the_last_bin() -> None:
-    found = metrics.classification(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
-    assert found["calibration_error"] == pytest.approx(0.5)
+def test_certainty_falls_into_the_last_bin_and_no_two_bins_are_one() -> None:
+    """Certain and wrong, nearly certain and right: in one bin the two errors would cancel."""
+    found = metrics.classification(np.array([[1.0, 0.0], [0.9, 0.1]]), np.array([1, 0]))
+    assert found["calibration_error"] == pytest.approx(0.5 * 1.0 + 0.5 * 0.1)

@@ -24,7 +24,7 @@ from labelsieve.features import zero_shot
 from labelsieve.images import CLIP_MEAN, CLIP_STD
 from labelsieve.methods import Workplace, deft
 from labelsieve.prompts import DualPrompts
-from labelsieve.train import Recipe, epoch_order, fit, make_optimizer, step_generator
+from labelsieve.training import Recipe, epoch_order, fit, make_optimizer, step_generator
 
 FOLDER = Path(os.environ.get("LABELSIEVE_PARITY_DIR") or Path(__file__).parents[2] / "shared" / "parity")
 CLOSE = 1e-4  # relative, float32

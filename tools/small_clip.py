@@ -186,6 +186,8 @@ def save(
     """A plain Hugging Face directory, weights in half precision, with figures.json and a model card of what was measured."""
     scale = model.logit_scale.exp().item()
     model.half().save_pretrained(out)
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
     tokenizer.save_pretrained(out)
     CLIPImageProcessorPil(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_mean=list(MEAN), image_std=list(STD)

@@ -23,7 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from labelsieve.estimate import Transition
-from labelsieve.train import Checkpoint
+from labelsieve.training import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from labelsieve.features import image_features
 from labelsieve.methods import Workplace
 from labelsieve.methods._ranking import need
 from labelsieve.models import DualEncoder
-from labelsieve.train import Batch, Recipe, fit
+from labelsieve.training import Batch, Recipe, fit
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -127,7 +127,7 @@ class Classifier:
         Args:
             name: of the checkpoint.
             keep: batch and its losses [b] (detached) -> [b] bool, which of them count.
-            memory, after_epoch: as in `labelsieve.train.fit`.
+            memory, after_epoch: as in `labelsieve.training.fit`.
         """
         labels = torch.from_numpy(self.images.labels)
 

@@ -27,7 +27,7 @@ from labelsieve.methods import Evidence, Workplace
 from labelsieve.methods._ranking import judged, need
 from labelsieve.models import DualEncoder
 from labelsieve.probe import out_of_fold, standardise
-from labelsieve.train import Batch, Recipe, fit
+from labelsieve.training import Batch, Recipe, fit
 
 COST = "one pass of the image tower (cached), two trainings of a linear layer, five linear probes"
 NEEDS = ()

@@ -38,7 +38,7 @@ from labelsieve.features import image_features, softmax, temperature_facts, temp
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.prompts import DualPrompts
-from labelsieve.train import Batch, Recipe, fit
+from labelsieve.training import Batch, Recipe, fit
 
 COST = "a few passes forward and backward through the frozen image tower; with --fast one pass forward"
 NEEDS = ("text", "pixels")

@@ -32,7 +32,7 @@ from labelsieve.methods._ranking import judged, need
 from labelsieve.models import DualEncoder
 from labelsieve.probe import split
 from labelsieve.prompts import DualPrompts
-from labelsieve.train import Batch, Recipe, fit
+from labelsieve.training import Batch, Recipe, fit
 
 COST = "one pass of the image tower (cached); every step runs the text tower over all class names, in each fold"
 NEEDS = ("text",)

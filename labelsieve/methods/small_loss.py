@@ -28,7 +28,7 @@ from labelsieve.methods._tuned import PRESETS as PRESETS
 from labelsieve.methods._tuned import Classifier, Training
 from labelsieve.models import DualEncoder
 from labelsieve.probe import out_of_fold
-from labelsieve.train import Batch
+from labelsieve.training import Batch
 
 COST = (
     "a few passes forward and backward through the frozen image tower; with --fast one pass forward; five linear probes"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from labelsieve.methods import Workplace, aum
-from labelsieve.train import epoch_order
+from labelsieve.training import epoch_order
 
 
 def test_margin_is_over_the_best_other_class() -> None:

@@ -14,7 +14,7 @@ from labelsieve import estimate
 from labelsieve.errors import OptionError
 from labelsieve.features import image_features, softmax, zero_shot
 from labelsieve.methods import deft
-from labelsieve.train import Batch
+from labelsieve.training import Batch
 
 SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 32, "tuning_size": 1, "mirror": False}
 

@@ -10,7 +10,7 @@ import torch
 from labelsieve.features import image_features, zero_shot
 from labelsieve.methods import robust_prompt
 from labelsieve.probe import split
-from labelsieve.train import epoch_order
+from labelsieve.training import epoch_order
 
 
 def test_only_the_context_is_learned_and_by_gradient_descent(plant: Callable[..., Any]) -> None:

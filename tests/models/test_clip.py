@@ -54,7 +54,7 @@ def test_the_embedded_model_is_read_as_the_library_reads_it(tiny: Any, distance:
         Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in ((32, 32), (32, 40), (50, 32))
     ]
     texts = ["a photo of a cat.", "a red flower", "ship"]
-    batch = processor(text=texts, images=shots, padding=True, return_tensors="pt")
+    batch = processor(text=texts, images=shots, padding="max_length", truncation=True, return_tensors="pt")
     with torch.no_grad():
         wanted = model(**batch).logits_per_image
     ready = torch.from_numpy(np.stack([tiny.preprocess(shot) for shot in shots])).permute(0, 3, 1, 2)

@@ -27,20 +27,19 @@
       event.preventDefault();
       const exact = options.find((o) => o.dataset.label.toLowerCase() === event.target.value.trim().toLowerCase());
       if (exact) pick(exact.dataset.label);
-      else if (listed !== event.target.value) enter = true; // the list is still on its way: take its first
+      else if ($("#options").dataset.q !== event.target.value) enter = true; // the list is still on its way: take its first
       else if (options[at]) pick(options[at].dataset.label);
     }
   }
 
-  let listed = null; // what the list belongs to
   let enter = false;
   document.addEventListener("input", (event) => { if (event.target.id === "other") enter = false; });
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.target.id !== "options") return;
+    if (event.target.id !== "options") { enter = false; return; }
     const field = $("#other"), first = $("#options [role=option]");
-    listed = event.detail.requestConfig.parameters.q;
+    event.target.dataset.q = event.detail.requestConfig.parameters.q; // what was typed for this list, on this card
     field.setAttribute("aria-expanded", "true");
-    if (enter && listed === field.value && first) { enter = false; pick(first.dataset.label); }
+    if (enter && event.target.dataset.q === field.value && first) { enter = false; pick(first.dataset.label); }
   });
   document.addEventListener("click", (event) => {
     const option = event.target.closest?.("#options [role=option]");

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from labelsieve import train
+from labelsieve import training
 from labelsieve.errors import LabelsieveError, RunError
-from labelsieve.train import Batch, Checkpoint, Recipe, epoch_order, fit, make_optimizer, step_generator
+from labelsieve.training import Batch, Checkpoint, Recipe, epoch_order, fit, make_optimizer, step_generator
 
 ROWS, WIDTH = 22, 5
 
@@ -236,8 +236,8 @@ class TestResume:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, moment: int
     ) -> None:
         """Bit by bit, wherever it is killed: between epochs, within one, and twice."""
-        monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-        monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: 0.0))  # so that every step is kept
+        monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: 0.0))  # so that every step is kept
         rates = {"bias": 0.02}
         whole = Regression().run(recipe, rates=rates)
         checkpoint = Checkpoint(tmp_path / "deep" / "state.safetensors", "ours")
