@@ -85,7 +85,7 @@ class PixelCache:
         except BaseException as error:
             os.close(self._file)
             if isinstance(error, sqlite3.Error):
-                raise self._damaged(str(error)) from error
+                raise DataError(*self._damage(str(error))) from error
             raise
 
     def _open_index(self) -> None:
@@ -107,8 +107,8 @@ class PixelCache:
         self._index.execute("DELETE FROM pixels WHERE slot >= ?", (whole,))
         self._index.execute("COMMIT")
 
-    def _damaged(self, why: str) -> DataError:
-        return DataError(f"The pixel cache '{self.folder}' is damaged ({why}).", "Delete the folder: it is made again.")
+    def _damage(self, why: str) -> tuple[str, str]:
+        return f"The pixel cache '{self.folder}' is damaged ({why}).", "Delete the folder: it is made again."
 
     def close(self) -> None:
         self._index.close()
@@ -174,7 +174,7 @@ class PixelCache:
         flat = out.reshape(len(slots), -1)
         for row, slot in enumerate(slots):
             if os.preadv(self._file, [flat[row]], int(slot) * self._size) < self._size:
-                raise self._damaged(f"picture {slot} is not there")
+                raise DataError(*self._damage(f"picture {slot} is not there"))
         return out
 
 
