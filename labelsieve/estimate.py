@@ -219,15 +219,14 @@ def upper_cluster(values: np.ndarray, seed: int = 0) -> np.ndarray:
         warnings.simplefilter("ignore")
         mixture.fit(scaled)
     posterior = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
-    return _never_falling(values, posterior, mixture.means_[:, 0] * (high - low) + low)
+    return _never_falling(scaled[:, 0], posterior, mixture.means_.min())
 
 
-def _never_falling(values: np.ndarray, posterior: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """The posterior as a function of the value that rises: it keeps its form between the means, and its best beyond."""
+def _never_falling(values: np.ndarray, posterior: np.ndarray, lower_mean: float) -> np.ndarray:
+    """The posterior as a function of the value that rises: below the lower mean its least so far, above its largest."""
     order = np.argsort(values, kind="stable")
-    fixed, sorted_values = posterior[order], values[order]
-    above, below = sorted_values >= means.max(), sorted_values <= means.min()
-    fixed[above] = np.maximum.accumulate(fixed[above])
+    fixed = posterior[order]
+    below = values[order] <= lower_mean
     fixed[below] = np.minimum.accumulate(fixed[below][::-1])[::-1]
     rising = np.empty_like(posterior)
     rising[order] = np.maximum.accumulate(fixed)

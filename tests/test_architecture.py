@@ -31,7 +31,8 @@ def name_of(path: Path) -> str:
 
 def mirror(path: Path) -> Path:
     inner = path.relative_to(PACKAGE)
-    return ROOT / "tests" / inner.parent / f"test_{inner.stem.strip('_')}.py"
+    name = inner.parent.name if inner.stem == "__init__" else inner.stem.strip("_")
+    return ROOT / "tests" / inner.parent / f"test_{name}.py"
 
 
 def is_mirrored(path: Path) -> bool:

@@ -49,6 +49,7 @@ def server(planted: Any) -> Iterator[Server]:
 
 def test_a_keyboard_session_in_a_browser(planted: Any, chromium: Any, server: Server) -> None:
     context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(90_000)
     page = context.new_page()
     troubles: list[str] = []
     page.on("console", lambda m: troubles.append(m.text))
@@ -106,6 +107,7 @@ def test_a_keyboard_session_in_a_browser(planted: Any, chromium: Any, server: Se
 
 def test_bulk_and_audit_in_a_browser(planted: Any, chromium: Any, server: Server) -> None:
     context = chromium.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    context.set_default_timeout(90_000)
     page = context.new_page()
     page.goto(server.address)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -97,7 +97,7 @@ def test_the_preflight(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     summary.methods({"methods": [{"name": "deft", "summary": "Two prompts [x].", "cost": "much", "needs": ("text",)}]})
-    assert capsys.readouterr().out.splitlines()[1].split() == ["deft", "Two", "prompts", "[x].", "much", "text"]
+    assert capsys.readouterr().out == "deft  Two prompts [x].\n    Much. Needs text.\n"
     summary.models({"models": [{"name": "tiny", "parameters": "4 M", "use": "demo"}]})
     assert capsys.readouterr().out.splitlines()[1].split() == ["tiny", "4", "M", "demo"]
     assert registry.names("methods")

@@ -12,6 +12,7 @@ def test_the_true_class_is_redrawn_as_often_as_any_other() -> None:
     wrong = noisy != labels
     assert stats.binomtest(int(wrong.sum()), len(labels), 0.6 * 3 / 4).pvalue > 1e-4
     assert stats.chisquare(np.bincount((noisy - labels)[wrong] % 4, minlength=4)[1:]).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(noisy[wrong], minlength=4)).pvalue > 1e-4
 
 
 def test_nought_changes_nothing_and_the_seed_decides() -> None:
