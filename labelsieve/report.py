@@ -78,7 +78,9 @@ def environment() -> jinja2.Environment:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"
+    """A share in words; what is nearly sure is not called certain."""
+    least = 0.5 * 10 ** -(digits + 2)
+    return f"over {100 - 10**-digits:.{digits}f} %" if 1 - least <= share < 1 else f"{100 * share:.{digits}f} %"
 
 
 def _asset(name: str) -> Markup:

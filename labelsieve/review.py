@@ -27,7 +27,7 @@ from labelsieve.run import Run
 from labelsieve.suspects import Filters, Suspects
 
 SMALL = 160
-SHOWN = 24  # pictures of a bulk decision
+SHOWN = 200  # pictures of a bulk decision
 FILES = {
     "htmx.js": ("vendor/htmx.min.js", "text/javascript"),
     "review.js": ("review/review.js", "text/javascript"),

@@ -117,8 +117,9 @@ def methods(found: dict[str, Any]) -> None:
     out = _console()
     for m in found["methods"]:
         needs = f" Needs {' and '.join(m['needs'])}." if m.get("needs") else ""
+        cost = m.get("cost", "")
         out.print(
-            f"[bold]{m['name']}[/]  {escape(m['summary'])}\n    [dim]{escape(m.get('cost', '').capitalize())}.{needs}[/]"
+            f"[bold]{m['name']}[/]  {escape(m['summary'])}\n    [dim]{escape(cost[:1].upper() + cost[1:])}.{needs}[/]"
         )
 
 

@@ -10,7 +10,7 @@
   function classes(width) {
     const names = data.classes.map((c) => c.name);
     return Plot.plot({
-      width, style, marginLeft: widest(names), marginRight: 56, height: 40 + 24 * names.length,
+      width, style, marginLeft: widest(names), marginRight: 56, marginBottom: 44, height: 60 + 24 * names.length,
       x: { label: "share wrong", tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => c.rate)) ], ticks: width < 500 ? 3 : 6, grid: true },
       y: { label: null, domain: names, tickFormat: short },
       marks: [
