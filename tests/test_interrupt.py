@@ -43,7 +43,7 @@ class Place:
 
     def __init__(self, folder: Path, pictures: Path) -> None:
         self.run, self.cache, self.log = folder / "run", folder / "cache", folder / "stderr.txt"
-        settings = ["--set", "epochs=3", "--set", "batch_size=16"]
+        settings = ["--set", "epochs=2", "--set", "batch_size=16"]
         self.words = ["labelsieve", "scan", str(pictures), "-o", str(self.run), "--json", *settings]
         folder.mkdir()
 
@@ -106,7 +106,7 @@ def wait_for(process: Any, reached: Callable[[], bool]) -> bool:
     while time.monotonic() < end and process.is_alive():
         if reached():
             return True
-        time.sleep(0.002)
+        time.sleep(0.005)
     return False
 
 
@@ -131,19 +131,15 @@ def at_second_epoch(place: Place) -> bool:
     return steps_done(place.run) >= 4
 
 
-def at_third_epoch(place: Place) -> bool:
-    return steps_done(place.run) >= 8
-
-
 def at_scoring(place: Place) -> bool:
-    return steps_done(place.run) >= 12
+    return steps_done(place.run) >= 8
 
 
 def at_writing(place: Place) -> bool:
     return (place.run / "noise.json").exists()
 
 
-STAGES = [at_reading, at_features, at_second_epoch, at_third_epoch, at_scoring, at_writing]
+STAGES = [at_reading, at_features, at_second_epoch, at_scoring, at_writing]
 
 
 def test_killed_at_every_stage_it_ends_in_the_same_bits(
@@ -154,17 +150,19 @@ def test_killed_at_every_stage_it_ends_in_the_same_bits(
     hit, kept = [], 0
     for stage in STAGES:
         process = place.start(monkeypatch)
-        if wait_for(process, lambda stage=stage: stage(place)):  # type: ignore[misc]
+        if wait_for(process, lambda stage=stage, place=place: stage(place)):  # type: ignore[misc]
             time.sleep(draw.random() * 0.05)
-            if process.is_alive():
-                process.kill()
-                hit.append(stage.__name__)
+            process.kill()
         process.join(PATIENCE)
         assert process.exitcode in (0, -signal.SIGKILL), place.log.read_text()
-        done = steps_done(place.run)
-        assert done >= kept or process.exitcode == 0, "what was done is never lost"
-        kept = done
-    assert len(hit) >= 2, f"only killed {hit}"  # on a busy machine a short stage is over before the signal comes
+        if process.exitcode == 0:  # on a busy machine a short stage is over before the signal comes
+            assert place.results() == undisturbed
+            place, kept = Place(tmp_path / stage.__name__, pictures), 0
+            continue
+        hit.append(stage.__name__)
+        assert steps_done(place.run) >= kept, "what was done is never lost"
+        kept = steps_done(place.run)
+    assert len(hit) >= 2, f"only killed {hit}"
     process = place.start(monkeypatch)
     process.join(PATIENCE)
     assert process.exitcode == 0, place.log.read_text()

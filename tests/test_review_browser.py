@@ -116,6 +116,7 @@ def test_bulk_and_audit_in_a_browser(planted: Any, chromium: Any, server: Server
     page.click("button:text('Look at them')")
     page.click("#confirm")
     page.wait_for_selector("#stage")
+    page.wait_for_load_state("load")  # keys mean something once the script has run
     accepted = {i for i, (v, _) in on_disk(planted).items() if v == "accept"}
     assert accepted == {i for i in planted.wrong if (planted.given[i], planted.truth[i]) == pair}
     page.keyboard.press("u")
