@@ -117,6 +117,7 @@ def _open(path: Path, columns: list[str] | None = None, as_text: tuple[str, ...]
         return _Batches(table.schema, iter(table.to_batches(max_chunksize=4096)))
     reader = pacsv.open_csv(
         path,
+        read_options=pacsv.ReadOptions(use_threads=False),  # only then do errors name the row
         parse_options=pacsv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(as_text, pa.string()), include_columns=columns or [],
