@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from labelsieve import __version__, cli_correct, cli_train
+from labelsieve.cli_options import (
+    Device,
+    IdColumn,
+    ImageColumn,
+    Json,
+    LabelColumn,
+    Precision,
+    Quiet,
+    Root,
+    Split,
+    answer,
+)
 from labelsieve.errors import LabelsieveError, OptionError
 
 app = typer.Typer(
@@ -22,20 +33,11 @@ DATA_HELP = (
     "Folder with one sub-folder per class, CSV, TSV, JSONL or Parquet file, save_to_disk folder, or hf://OWNER/NAME."
 )
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
-ImageColumn = Annotated[str | None, typer.Option(help="Column of image paths or encoded images.")]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of labels.")]
 TruthColumn = Annotated[str | None, typer.Option(help="Column of true labels, for scoring only; methods never see it.")]
-IdColumn = Annotated[str | None, typer.Option(help="Column of unique ids.")]
-Root = Annotated[str | None, typer.Option(help="Folder that image paths in a table are relative to.")]
-Split = Annotated[str | None, typer.Option(help="Only this split.")]
 ClassNames = Annotated[
     str | None, typer.Option(help="File that maps labels to names for prompts: JSON, or lines label,name.")
 ]
 Template = Annotated[str, typer.Option(help="Plain prompt, with {} for the class name.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a summary.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,7 +103,7 @@ def scan(
     )  # fmt: skip
     if preflight:
         found = pipeline.look(spec, model=model)
-        _print(found.as_dict(), as_json, summary.preflight)
+        answer(found.as_dict(), as_json, summary.preflight)
         return
     named = {k: v for k, v in (("tuning", tuning), ("rule", rule)) if v is not None}
     settings = {**(read_file(config) if config else {}), **named, **parse_sets(set_)}
@@ -117,7 +119,7 @@ def scan(
         device=device,
         precision=precision,
     )
-    _print(opened.record, as_json, summary.scan)
+    answer(opened.record, as_json, summary.scan)
 
 
 @app.command()
@@ -145,7 +147,7 @@ def score(
         data, image_column=image_column, label_column=label_column, id_column=id_column, root=root, split=split
     )
     table = pipeline.score(run, spec, output=output, device=device, precision=precision)
-    _print(results.count_scores(table, output), as_json, summary.score)
+    answer(results.count_scores(table, output), as_json, summary.score)
 
 
 @app.command()
@@ -180,7 +182,7 @@ def noise(
         data, image_column=image_column, label_column=label_column, id_column=id_column, root=root, split=split
     )
     plan = planting.Plan(kind, rate, seed, matrix, map_, recorded, centre)
-    _print(planting.plant(spec, plan, output), as_json, summary.noise)
+    answer(planting.plant(spec, plan, output), as_json, summary.noise)
 
 
 @app.command()
@@ -197,7 +199,7 @@ def demo(
 
     progress.be_quiet(quiet)
     opened = demos.run(data, output, force=force)
-    _print(opened.record, as_json, summary.demo)
+    answer(opened.record, as_json, summary.demo)
 
 
 @app.command()
@@ -209,7 +211,7 @@ def methods(as_json: Json = False) -> None:
         {"name": n, "summary": registry.summary("methods", n), **registry.constants("methods", n, ("COST", "NEEDS"))}
         for n in registry.names("methods")
     ]
-    _print({"methods": found}, as_json, summary.methods)
+    answer({"methods": found}, as_json, summary.methods)
 
 
 @app.command()
@@ -218,7 +220,7 @@ def models(as_json: Json = False) -> None:
     from labelsieve import registry, summary
 
     rows = registry.constants("models", "__init__", ("RECOMMENDED",))["recommended"]
-    _print(
+    answer(
         {"models": [dict(zip(("name", "parameters", "use"), row, strict=True)) for row in rows]},
         as_json,
         summary.models,
@@ -235,18 +237,11 @@ def cache(
 
     deleted = pixels.clear() if clear else 0
     found = {"folder": str(pixels.cache_folder()), "bytes": pixels.used(), "deleted": deleted}
-    _print(found, as_json, summary.cache)
+    answer(found, as_json, summary.cache)
 
 
 app.add_typer(cli_correct.app)
 app.add_typer(cli_train.app)
-
-
-def _print(value: dict[str, Any], as_json: bool, show: Any) -> None:
-    if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
-    else:
-        show(value)
 
 
 def main() -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from labelsieve.cli_options import Folder, Json, answer
 from labelsieve.errors import OptionError
 
 app = typer.Typer(rich_markup_mode=None)
-Folder = Annotated[Path, typer.Argument(help="Run folder that labelsieve scan wrote.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a summary.")]
 
 
 @app.command()
@@ -22,7 +19,7 @@ def report(run: Folder, as_json: Json = False) -> None:
     from labelsieve import report as reports
 
     path = reports.make(run)
-    _say({"report": str(path)}, as_json, lambda: typer.echo(f"Report  {path}"))
+    answer({"report": str(path)}, as_json, lambda _: typer.echo(f"Report  {path}"))
 
 
 @app.command()
@@ -93,7 +90,7 @@ def apply(
     result = correcting.carry_out(
         work, output=output, in_place=in_place, yes=yes, reverse=reverse, links=not copy_files
     )
-    _say(result, as_json, lambda: typer.echo(correcting.in_words(result)))
+    answer(result, as_json, lambda _: typer.echo(correcting.in_words(result)))
 
 
 @app.command()
@@ -108,11 +105,4 @@ def export(
     from labelsieve import exports
 
     written = [str(p) for p in exports.export(run, to, output, only=only)]
-    _say({"files": written}, as_json, lambda: typer.echo("\n".join(written)))
-
-
-def _say(value: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
-    if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
-    else:
-        show()
+    answer({"files": written}, as_json, lambda _: typer.echo("\n".join(written)))

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from labelsieve.cli_options import Device, Folder, IdColumn, ImageColumn, Json, Precision, Quiet, Root, Split, answer
+
 app = typer.Typer(rich_markup_mode=None)
-Folder = Annotated[Path, typer.Argument(help="Run folder that labelsieve scan wrote.")]
 Model = Annotated[str, typer.Argument(help="Folder that labelsieve train wrote, or a transformers image classifier.")]
 Data = Annotated[str, typer.Argument(help="What labelsieve scan takes, or a folder of pictures.")]
-ImageColumn = Annotated[str | None, typer.Option(help="Column of image paths or encoded images.")]
-IdColumn = Annotated[str | None, typer.Option(help="Column of unique ids.")]
-Root = Annotated[str | None, typer.Option(help="Folder that image paths in a table are relative to.")]
-Split = Annotated[str | None, typer.Option(help="Only this split.")]
 BatchSize = Annotated[int, typer.Option(help="Pictures computed together.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a summary.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16.")]
 
 
 @app.command()
@@ -83,7 +74,7 @@ def train(
         device=device,
         precision=precision,
     )
-    _say(read_json((output or Run(run).folder / "classifier") / adapt.RECORD), as_json, summary.train)
+    answer(read_json((output or Run(run).folder / "classifier") / adapt.RECORD), as_json, summary.train)
 
 
 @app.command()
@@ -114,7 +105,7 @@ def predict(
     )
     unreadable = table["label"].null_count
     found = {"images": len(table), "classified": len(table) - unreadable, "unreadable": unreadable, "file": str(output)}
-    _say(found, as_json, summary.predict)
+    answer(found, as_json, summary.predict)
 
 
 @app.command()
@@ -142,7 +133,7 @@ def evaluate(
     found = classifier.evaluate(
         model, spec, truth_column=truth_column, batch_size=batch_size, device=device, precision=precision
     )
-    _say(found, as_json, summary.evaluate)
+    answer(found, as_json, summary.evaluate)
 
 
 @app.command()
@@ -157,11 +148,4 @@ def export_model(
     """Write a model for another runtime, and check that it gives the same answers there."""
     from labelsieve import model_export, summary
 
-    _say(model_export.export_model(model, to, output), as_json, summary.export_model)
-
-
-def _say(value: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
-    if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
-    else:
-        show(value)
+    answer(model_export.export_model(model, to, output), as_json, summary.export_model)

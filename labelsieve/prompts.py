@@ -33,6 +33,22 @@ class DualPrompts(nn.Module):
         noise = negative_noise * vectors.std() * torch.randn(vectors.shape, generator=generator).to(vectors.device)
         return cls(torch.stack([vectors, vectors + noise]))
 
+    @classmethod
+    def start(
+        cls, encoder: DualEncoder, template: str | None, length: int, negative_noise: float, generator: torch.Generator
+    ) -> DualPrompts:
+        """Contexts before training: the words of `template` before the class name, or where it has none `length` random vectors.
+
+        Args:
+            template: a plain prompt with {} for the class name; None starts at random.
+        """
+        words = (template or "").partition("{}")[0].strip()
+        return (
+            cls.from_words(encoder, words, negative_noise, generator)
+            if words
+            else cls.random(encoder, length, generator)
+        )
+
     @property
     def length(self) -> int:
         return self.contexts.shape[1]

@@ -52,6 +52,14 @@ def build(kind: str, encoder: DualEncoder, size: int, generator: torch.Generator
     return KINDS[kind](encoder, size, generator)
 
 
+def fitting_size(encoder: DualEncoder) -> int:
+    """A size that follows the tower: a quarter of its image tokens, at least 1 and at most the paper's 20.
+
+    Twenty prompts beside a small tower's 65 tokens drown the picture.
+    """
+    return max(1, min(20, encoder.image_tokens // 4))
+
+
 def _vpt(blocks: Callable[[DualEncoder], int]) -> Callable[[DualEncoder, int, torch.Generator], Tuning]:
     def prepare(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
         """Uniform start in ±sqrt(6 / (3 patch² + width)), as in VPT's code."""

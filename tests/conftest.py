@@ -493,3 +493,19 @@ def random_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """Recordings of the authors' own code: beside the repository, or where LABELSIEVE_PARITY_DIR says."""
+    folder = Path(os.environ.get("LABELSIEVE_PARITY_DIR") or Path(__file__).parents[2] / "shared" / "parity")
+    if not (folder / "deft.npz").exists():
+        pytest.skip(f"no recordings at '{folder}'; set LABELSIEVE_PARITY_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recording(parity_folder: Path) -> dict[str, np.ndarray]:
+    """Every array of the recording, by key."""
+    with np.load(parity_folder / "deft.npz") as file:
+        return {key: file[key] for key in file.files}

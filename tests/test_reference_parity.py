@@ -7,7 +7,6 @@ a loop over images, torch's SGD.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +25,6 @@ from labelsieve.methods import Workplace, deft
 from labelsieve.prompts import DualPrompts
 from labelsieve.training import Recipe, epoch_order, fit, make_optimizer, step_generator
 
-FOLDER = Path(os.environ.get("LABELSIEVE_PARITY_DIR") or Path(__file__).parents[2] / "shared" / "parity")
 CLOSE = 1e-4  # relative, float32
 
 
@@ -54,16 +52,8 @@ class RecordedTokenizer:
 
 
 @pytest.fixture(scope="module")
-def recording() -> dict[str, np.ndarray]:
-    if not (FOLDER / "deft.npz").exists():
-        pytest.skip(f"no recordings at '{FOLDER}'; set LABELSIEVE_PARITY_DIR")
-    with np.load(FOLDER / "deft.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
-@pytest.fixture(scope="module")
-def recorded_encoder(recording: dict[str, np.ndarray]) -> Any:
-    encoder = models.load(str(FOLDER / "clip"))
+def recorded_encoder(recording: dict[str, np.ndarray], parity_folder: Path) -> Any:
+    encoder = models.load(str(parity_folder / "clip"))
     encoder.tokenizer = RecordedTokenizer(recording)
     return encoder
 

@@ -5,33 +5,22 @@ The recordings lie beside the repository (`../shared/parity`) or in LABELSIEVE_P
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from labelsieve import fitting, losses, students
 from labelsieve.students import TowerClassifier
 
-FOLDER = Path(os.environ.get("LABELSIEVE_PARITY_DIR") or Path(__file__).parents[2] / "shared" / "parity")
 CLOSE = 1e-4  # relative, float32
 
 
-@pytest.fixture(scope="module")
-def recording() -> dict[str, np.ndarray]:
-    if not (FOLDER / "deft.npz").exists():
-        pytest.skip(f"no recordings at '{FOLDER}'; set LABELSIEVE_PARITY_DIR")
-    with np.load(FOLDER / "deft.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
-def test_logits_and_losses_of_every_step(recording: dict[str, np.ndarray], distance: Any) -> None:
+def test_logits_and_losses_of_every_step(recording: dict[str, np.ndarray], distance: Any, parity_folder: Path) -> None:
     """Through the student that `train` builds, the parameters it chooses, and the optimiser of its settings."""
     classes = [str(name) for name in recording["class_names"]]
-    student = students.build(str(FOLDER / "clip"), classes, seed=0, device=torch.device("cpu"))
+    student = students.build(str(parity_folder / "clip"), classes, seed=0, device=torch.device("cpu"))
     assert isinstance(student.model, TowerClassifier)
     with torch.no_grad():
         student.model.classifier.weight.copy_(torch.tensor(recording["phase2_head_weight"]))

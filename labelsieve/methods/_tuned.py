@@ -75,7 +75,7 @@ class Classifier:
         self.bias = nn.Parameter(torch.zeros(k, device=encoder.device))
         self.tuned = tuning.Tuning()
         if settings.tuning != "features":
-            size = settings.tuning_size or max(1, min(20, encoder.image_tokens // 4))
+            size = settings.tuning_size or tuning.fitting_size(encoder)
             self.tuned = tuning.build(settings.tuning, encoder, size, torch.Generator().manual_seed(seed))
 
     def parameters(self) -> dict[str, nn.Parameter]:

@@ -210,18 +210,15 @@ def complementary_labels(labels: Tensor, classes: int, generator: torch.Generato
 def build(images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int) -> Detector:
     """A detector before training."""
     generator = torch.Generator().manual_seed(seed)
-    words = images.template.partition("{}")[0].strip()
-    if settings.context_start == "template" and words:
-        prompts = DualPrompts.from_words(encoder, words, 0.1, generator)
-    else:
-        prompts = DualPrompts.random(encoder, settings.context_length, generator)
+    template = images.template if settings.context_start == "template" else None
+    prompts = DualPrompts.start(encoder, template, settings.context_length, 0.1, generator)
     tokens = encoder.class_tokens(images.names, prompts.length)
     if settings.tuning == "features":
-        width = encoder.text_features([words or "a"]).shape[1]
+        width = encoder.text_features(["a"]).shape[1]
         return Detector(
             encoder, tokens, prompts, tuning.Tuning(), nn.Parameter(torch.zeros(width, width, device=encoder.device))
         )
-    size = settings.tuning_size or max(1, min(20, encoder.image_tokens // 4))
+    size = settings.tuning_size or tuning.fitting_size(encoder)
     return Detector(encoder, tokens, prompts, tuning.build(settings.tuning, encoder, size, generator))
 
 

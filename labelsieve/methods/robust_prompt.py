@@ -69,11 +69,8 @@ class Settings:
 def opening(images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int) -> nn.Parameter:
     """The context [1, m, text_width] before training."""
     generator = torch.Generator().manual_seed(seed)
-    words = images.template.partition("{}")[0].strip()
-    if settings.context_start == "template" and words:
-        start = DualPrompts.from_words(encoder, words, 0.0, generator)
-    else:
-        start = DualPrompts.random(encoder, settings.context_length, generator)
+    template = images.template if settings.context_start == "template" else None
+    start = DualPrompts.start(encoder, template, settings.context_length, 0.0, generator)
     return nn.Parameter(start.contexts.detach()[:1].clone())
 
 
