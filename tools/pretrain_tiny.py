@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
 import shutil
 import time
@@ -268,6 +269,8 @@ def train(args: argparse.Namespace) -> None:
             (out / "checkpoint.tmp").replace(checkpoint)
     final = {name: zero_shot(model, tokenizer, *exam) for name, exam in tests.items()}
     recipe = {k: v for k, v in vars(args).items() if isinstance(v, int | float) or k in ("leave_out", "shares")}
+    if args.start is not None:
+        recipe["went on from"] = json.loads((args.start / "figures.json").read_text())["recipe"]
     save(model, tokenizer, out / "model", final, recipe)
 
 

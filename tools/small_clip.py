@@ -197,10 +197,15 @@ def save(
     count = sum(p.numel() for p in model.parameters()) / 1e6
     card = (Path(__file__).parent / "tiny_card.md").read_text()
     tables = "\n\n".join(_table(name, mark) for name, mark in marks.items())
-    settings = ", ".join(f"{k} {v}" for k, v in recipe.items())
-    (out / "README.md").write_text(
-        card.format(parameters=f"{count:.1f}", scale=f"{scale:.0f}", tables=tables, settings=settings)
-    )
+    fields = {"parameters": f"{count:.1f}", "scale": f"{scale:.0f}", "tables": tables, "settings": _settings(recipe)}
+    (out / "README.md").write_text(card.format(glyphs=recipe["glyphs"], **fields))
+
+
+def _settings(recipe: dict[str, object]) -> str:
+    """In words; weights that were gone on from come first."""
+    before = recipe.get("went on from")
+    text = ", ".join(f"{k} {v}" for k, v in recipe.items() if k != "went on from")
+    return f"{_settings(before)}; then, from these weights: {text}" if isinstance(before, dict) else text
 
 
 def _table(name: str, mark: dict[str, float]) -> str:
