@@ -49,7 +49,7 @@ def _rooms() -> None:
         "# Methods, models, storages and formats\n",
         "Each is one file; its name is its name on the command line.\n",
     ]
-    for room in ("methods", "models", "sources", "noise", "exports"):
+    for room in ("methods", "models", "sources", "noise", "archives", "exports"):
         parts.append(f"## {room.capitalize()}\n")
         parts += [f"- **{name}**: {registry.summary(room, name)}" for name in registry.names(room)]
         parts.append("")

@@ -21,7 +21,7 @@ from labelsieve.features import image_features_file
 from labelsieve.images import Preprocess
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.run import Run
-from labelsieve.sources import DataSpec, Source, open_source
+from labelsieve.sources import DataSpec, Source, archive, open_source
 from labelsieve.tables import TRUTH
 
 
@@ -30,7 +30,8 @@ def load(data: Any, **options: Any) -> DataSpec:
 
     Args:
         data: a folder with one sub-folder per class, a CSV, TSV, JSONL or Parquet file, a `save_to_disk` folder, "hf://OWNER/NAME",
-            a `datasets.Dataset`, a torch Dataset of (image, label), or a tuple (images, labels).
+            "archive:NAME:FOLDER" (a benchmark's official archive), a `datasets.Dataset`, a torch Dataset of (image, label), or a
+            tuple (images, labels).
         options: fields of `labelsieve.sources.DataSpec`: image_column, label_column, truth_column, id_column, root, split,
             class_names (label -> name in prompts, or a file), template.
 
@@ -56,6 +57,8 @@ def load(data: Any, **options: Any) -> DataSpec:
         raise OptionError(
             f"--template '{given['template']}' has other braces than one {{}}.", "Write each other brace twice."
         ) from error
+    if isinstance(data, str) and data.startswith(archive.PREFIX):
+        data = archive.named(data, given.get("split"))  # knows its label sets and class names
     return replace(data, **given) if isinstance(data, DataSpec) else DataSpec(data, **given)
 
 

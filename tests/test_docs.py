@@ -183,7 +183,7 @@ def test_pages_that_are_generated_hold_every_command_and_plugin(
     for option in (o for verb in VERBS.values() for p in verb.params for o in p.opts if o.startswith("--")):
         assert option in commands
     rooms = (tmp_path / "reference" / "rooms.md").read_text(encoding="utf-8")
-    for room in ("methods", "models", "sources", "noise"):
+    for room in ("methods", "models", "sources", "noise", "archives"):
         for name in registry.names(room):
             assert f"- **{name}**: {registry.summary(room, name)}" in rooms
     assert sys.executable

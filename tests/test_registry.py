@@ -13,7 +13,7 @@ from labelsieve import registry
 from labelsieve.errors import MissingExtra, OptionError
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("methods", "models", "sources", "noise", "exports")
+ROOMS = ("methods", "models", "sources", "noise", "exports", "archives")
 PLUGINS = [(room, name) for room in ROOMS for name in registry.names(room)]
 
 
