@@ -30,6 +30,7 @@ from labelsieve.sources import DataSpec, open_source
 from labelsieve.students import RECIPES, Student
 
 RECORD = "training.json"
+LAST = "last"  # folder below the model's: the last epoch, with keep=both
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def train(
     chosen = _samples(opened, options, 0.0 if val is not None else settings.val_share)
     command = _command(opened, options, settings, student_name, chosen, data, val)
     if _finished(folder, command, force=force):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # where it was stopped after the last word
         return Classifier.from_pretrained(folder, device=options.device, precision=options.precision)
     device = models.choose_device(options.device)
     student = students.build(student_name, opened.classes, seed=options.seed, device=device)
@@ -241,8 +243,9 @@ def _finished(folder: Path, command: Mapping[str, Any], *, force: bool) -> bool:
 def _begin(folder: Path, command: Mapping[str, Any], *, force: bool) -> None:
     record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     if record.get("identity") != fingerprint(command) or (force and record.get("state") == "finished"):
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for name in ("config.json", "model.safetensors", "README.md"):
+        for name in ("checkpoints", LAST):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("config.json", "model.safetensors", "README.md", "samples.parquet", "model.onnx"):
             (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, {"state": "running", "identity": fingerprint(command), "command": dict(command)})
@@ -266,9 +269,21 @@ def _finish(
         "classes": opened.classes, "figures": figures, "device": str(place.device), "folder": str(folder),
         "precision": str(place.dtype).removeprefix("torch."),
     }  # fmt: skip
+    if place.last is not None:
+        _save_last(folder / LAST, opened, record, place)
     made = Classifier(place.student, opened.classes, card.write(opened, record), dtype=place.dtype)
     made.save_pretrained(folder)
     tables.write_parquet(chosen, folder / "samples.parquet")
     write_json(folder / RECORD, {**record, "state": "finished"})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return made
+
+
+def _save_last(folder: Path, opened: Run, record: Mapping[str, Any], place: Fitting) -> None:
+    """A model of its own from the last epoch's weights; the student has its own back afterwards."""
+    model = place.student.model
+    kept = {name: t.clone() for name, t in model.state_dict().items()}
+    model.load_state_dict(place.last)
+    about = {**record, "figures": {**record["figures"], "kept": "last"}}
+    Classifier(place.student, opened.classes, card.write(opened, about)).save_pretrained(folder)
+    model.load_state_dict(kept)

@@ -47,7 +47,7 @@ class Settings:
     mirror: bool | None = None  # auto: as the scan did
     crop: float = 0.7  # least share of a picture that a random crop keeps; 1 does not crop
     val_share: float = 0.1  # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
-    keep: Literal["chosen", "last"] = "chosen"  # which epoch is saved
+    keep: Literal["chosen", "last", "both"] = "chosen"  # which epoch is saved; both: the last one in a folder below
     patience: int | None = None  # stop after so many epochs without a better one; auto: never
     warmup_epochs: int = 1  # use=gmm: epochs that trust every label
     sce_alpha: float = 1.0  # loss=sce; the defaults of these five are those of DeFT's code
@@ -133,6 +133,7 @@ class Fitting:
         if loss == "elr":
             self.memory["elr"] = torch.zeros(len(images), len(images.classes))
         self.loss = LOSSES[loss](settings, self.memory)
+        self.last: dict[str, Tensor] | None = None  # weights of the last epoch, where others are left in the student
         self.parameters = students.trainable(student.model, settings.tune)
         if settings.checkpointing:
             students.save_memory(student.model)
@@ -144,7 +145,7 @@ class Fitting:
         self.memory |= {f"buffer/{name}": buffers[name] for name in sorted(kept)}
 
     def run(self, folder: Path, fingerprint: str, val: LabelledImages | None = None) -> dict[str, Any]:
-        """Train, and leave the student with the weights that are kept.
+        """Train, and leave the student with the weights that are kept; with keep=both `last` holds the others.
 
         Args:
             folder: for checkpoints.
@@ -256,7 +257,8 @@ class Fitting:
         facts["chosen"] = self._figures(chosen, images, rows, labels)
         if self.settings.keep == "last":
             self.student.model.load_state_dict(last)
-        return {**facts, "kept": self.settings.keep}
+        self.last = last if self.settings.keep == "both" else None
+        return {**facts, "kept": "last" if self.settings.keep == "last" else "chosen"}
 
     def _figures(self, epoch: int, images: LabelledImages, rows: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         """Of the student as it is now."""

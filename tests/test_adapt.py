@@ -97,6 +97,33 @@ def test_the_same_call_is_not_done_again(planted: Any, fit: Callable[..., Any]) 
     assert weights.read_bytes() != before[1]
 
 
+def test_both_epochs_can_be_kept(planted: Any, fit: Callable[..., Any], tmp_path: Path) -> None:
+    """Each in the bits that it has when it is kept alone, each with a card that says which it is."""
+    how = {"epochs": 4, "lr": 0.5, "schedule": "constant"}
+    folder, name = planted.folder / "classifier", "model.safetensors"
+    made = fit(settings={**how, "keep": "both"})
+    figures = record(folder)["figures"]
+    assert figures["chosen"]["epoch"] < figures["last"]["epoch"] == 4, (
+        "the last one is the best: this test sees nothing"
+    )
+    for keep, where in (("chosen", folder), ("last", folder / adapt.LAST)):
+        fit(settings={**how, "keep": keep}, output=tmp_path / keep)
+        assert (where / name).read_bytes() == (tmp_path / keep / name).read_bytes()
+        opened = labelsieve.Classifier.from_pretrained(where, **CPU)
+        assert f"| {keep} epoch (saved) |" in opened.card and opened.classes == made.classes
+    assert "| last epoch (saved) |" not in made.card
+
+
+def test_a_model_that_is_replaced_leaves_nothing_behind(planted: Any, fit: Callable[..., Any]) -> None:
+    """Not its last epoch, not its export to another runtime."""
+    fit(settings={"keep": "both"})
+    folder = planted.folder / "classifier"
+    (folder / "model.onnx").write_bytes(b"of the old model")
+    assert (folder / adapt.LAST / "model.safetensors").exists()
+    fit(seed=1, force=True)
+    assert not (folder / adapt.LAST).exists() and not (folder / "model.onnx").exists()
+
+
 def test_decisions_made_since_are_another_training(planted: Any, fit: Callable[..., Any]) -> None:
     fit()
     decisions = Decisions(planted.folder)
