@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from labelsieve import __version__, cli_correct, cli_train
+from labelsieve import __version__, cli_bench, cli_correct, cli_train
 from labelsieve.cli_options import (
     Device,
     IdColumn,
@@ -242,6 +242,7 @@ def cache(
 
 app.add_typer(cli_correct.app)
 app.add_typer(cli_train.app)
+app.add_typer(cli_bench.app)
 
 
 def main() -> None:

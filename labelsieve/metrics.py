@@ -1,4 +1,4 @@
-"""How good a detector or classifier is when the truth is known. Only the pipeline's scoring step calls this."""
+"""How good a detector or classifier is when the truth is known. Only the pipeline's scoring step and the bench call this."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+
+FIGURES = ("precision", "recall", "f1", "auroc", "ap")  # of finding wrong labels
+REPLICATES = 1_000
+CHUNK = 4_000_000  # counts in memory at a time
 
 
 def detection(p_clean: np.ndarray, flagged: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
@@ -36,6 +40,53 @@ def _side(score: np.ndarray, chosen: np.ndarray, target: np.ndarray) -> dict[str
         "auroc": float(roc_auc_score(target, score)) if both else None,
         "ap": float(average_precision_score(target, score)) if both else None,
     }  # fmt: skip
+
+
+def intervals(
+    p_clean: np.ndarray, flagged: np.ndarray, wrong: np.ndarray, seed: int = 0, replicates: int = REPLICATES
+) -> dict[str, tuple[float, float] | None]:
+    """95 % intervals of `FIGURES` over the chance of the images: percentiles of the bootstrap (Efron, 1979).
+
+    Args:
+        p_clean, flagged, wrong: [n], as in `detection`.
+        replicates: data sets drawn from the images, with replacement.
+
+    Returns:
+        (low, high) of each figure; None when all labels are right or all wrong.
+    """
+    n = len(wrong)
+    if not 0 < wrong.sum() < n:
+        return dict.fromkeys(FIGURES)
+    rng = np.random.default_rng([seed, n])
+    order = np.argsort(p_clean, kind="stable")
+    flagged, wrong = flagged[order], wrong[order]
+    ties = np.flatnonzero(np.diff(p_clean[order], prepend=-np.inf))  # where each distinct p_clean begins
+    parts, size = [], max(1, CHUNK // n)
+    for start in range(0, replicates, size):
+        drawn = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(min(size, replicates - start))]
+        parts.append(_figures(np.stack(drawn).astype(np.float64), flagged, wrong, ties))
+    ends = np.nanquantile(np.concatenate(parts), (0.025, 0.975), axis=0)
+    return {name: (float(low), float(high)) for name, low, high in zip(FIGURES, *ends, strict=True)}
+
+
+def _figures(counts: np.ndarray, flagged: np.ndarray, wrong: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """`FIGURES` [b, 5] of b data sets.
+
+    Args:
+        counts: [b, n], how often each image is in each data set, by rising p_clean.
+        ties: first image of each distinct p_clean.
+    """
+    hits, called, errors = counts @ (flagged & wrong), counts @ flagged, counts @ wrong
+    inside, outside = (np.add.reduceat(counts * part, ties, axis=1) for part in (wrong, ~wrong))
+    found, passed = inside.cumsum(1), outside.cumsum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = (inside * (passed[:, -1:] - passed + outside / 2)).sum(1)
+        precision_at = np.nan_to_num(found / (found + passed))
+        return np.stack([
+            np.where(called > 0, hits / called, 0.0), np.where(errors > 0, hits / errors, 0.0),
+            np.where(called + errors > 0, 2 * hits / (called + errors), 0.0),
+            pairs / (errors * passed[:, -1]), (inside * precision_at).sum(1) / errors,
+        ], axis=1)  # fmt: skip
 
 
 def classification(probs: np.ndarray, truth: np.ndarray, bins: int = 15) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class Plan:
 
     matrix: file for class-conditional noise: CSV of numbers, rows true and columns given classes in sorted order, or JSON
         {"true": {"given": share}} of what is mistaken. map: file for asymmetric noise: JSON {"class": "taken for"}, or lines
-        class,taken-for. recorded: column for recorded noise. centre: instance noise without the mean picture.
+        class,taken-for. recorded: column for recorded noise. centre: instance noise without the mean picture. limit: only so
+        many images, the same ones whatever the noise and its seed; a smaller limit takes a part of them.
     """
 
     kind: str
@@ -50,6 +51,29 @@ class Plan:
     map: Path | None = None
     recorded: str | None = None
     centre: bool = False
+    limit: int | None = None
+
+
+@dataclass
+class _Part:
+    """Some rows of a source."""
+
+    source: Source
+    chosen: frozenset[int]
+    notes: list[str]
+
+    def rows(self) -> Iterator[Row]:
+        return (row for i, row in enumerate(self.source.rows()) if i in self.chosen)
+
+    def read(self, uri: str) -> Any:
+        return self.source.read(uri)
+
+
+def _draw(source: Source, limit: int | None) -> Source:
+    if limit is None:
+        return source
+    order = np.random.default_rng(0).permutation(sum(1 for _ in source.rows()))
+    return _Part(source, frozenset(order[:limit].tolist()), source.notes)
 
 
 def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
@@ -69,7 +93,7 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
     model = registry.load("noise", plan.kind)
     if plan.rate is None and plan.kind in RATED:
         raise OptionError(f"Noise '{plan.kind}' needs --rate.", "For example --rate 0.2.")
-    source = open_source(_spec(pipeline.load(data), plan))
+    source = _draw(open_source(_spec(pipeline.load(data), plan)), plan.limit)
     rows = [replace(row, image=None) for row in source.rows()]
     truth = [row.truth if plan.kind == "recorded" else row.label for row in rows]
     known = np.array([i for i, label in enumerate(truth) if label is not None and rows[i].label is not None], dtype=int)

@@ -1,6 +1,6 @@
 """Plug-ins are files: the name of a file in a room is the name on the command line.
 
-The rooms are the folders `methods/`, `models/`, `sources/`, `noise/` and `exports/`. Nothing is registered anywhere.
+The rooms are the folders `methods/`, `models/`, `sources/`, `noise/`, `archives/` and `exports/`. Nothing is registered anywhere.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
+    "matplotlib": "bench",
 }
 
 

@@ -23,6 +23,9 @@ def scan(record: dict[str, Any]) -> None:
         f"[bold]About {_percent(noise['rate'])} of {record['scored']:,} labels are probably wrong[/] "
         f"({_percent(noise['low'])} to {_percent(noise['high'])}); {record['flagged']:,} are flagged."
     )
+    for words in (record.get("method_facts", {}).get("why"), record.get("agreement", {}).get("sentence")):
+        if words:
+            out.print(escape(words))
     _classes(out, record["noise_per_class"])
     _pairs(out, record["confused_pairs"])
     if record["quality"]:
@@ -179,3 +182,27 @@ def evaluate(found: dict[str, Any], shown: int = 20) -> None:
 def export_model(found: dict[str, Any]) -> None:
     """One line."""
     _console().print(f"{escape(found['file'])} (differs by {found['difference']:.1e} from the original)")
+
+
+def bench(found: dict[str, Any], shown: int = 10) -> None:
+    """How many cells are done, who leads where, what did not run, and files."""
+    out = _console()
+    out.print(f"[bold]{found['done']:,} of {found['cells']:,} cells are done.[/]")
+    heads = ("zero-shot", "probe", "best F1", "best AUROC", "DeFT leads by")
+    table = Table(Column("data", no_wrap=True), "tower", *heads, box=None, pad_edge=False)
+    for row in found["headroom"]:
+        knows = ("–" if row[k] is None else f"{row[k]:.3f}" for k in ("zero_shot", "probe"))
+        best = (escape(row[k] or "–") for k in ("best_f1", "best_auroc"))
+        lead = "–" if row["lead"] is None else f"{row['lead']:+.3f}"
+        table.add_row(escape(f"{row['data']}, {row['noise']}"), escape(row["tower"]), *knows, *best, lead)
+    out.print(table)
+    for cell in found["not_run"][:shown]:
+        where = " / ".join(cell[k] for k in ("tower", "data", "noise", "method", "seed"))
+        out.print(f"[yellow]![/] {escape(where)}: {cell['state']}: {escape(cell['message'] or '')}")
+    if len(found["not_run"]) > shown:
+        out.print(f"and {len(found['not_run']) - shown} more in the table", style="dim")
+    for warning in found["warnings"]:
+        out.print(f"[yellow]![/] {escape(warning)}")
+    out.print(
+        f"Tables  {escape(found['files']['table.md'])} and .tex\nFigures {escape(found['files']['results.parquet'])}"
+    )

@@ -1,0 +1,44 @@
+"""The command that compares methods: bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelsieve.cli_options import Device, Json, Precision, Quiet, answer
+
+app = typer.Typer(rich_markup_mode=None)
+READY = ", ".join(sorted(p.stem for p in (Path(__file__).parent / "assets" / "bench").glob("*.toml")))
+Config = Annotated[str, typer.Argument(help=f"{READY}, or a TOML file of your own.")]
+
+
+@app.command()
+def bench(
+    config: Config,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of cells and results.")] = Path(
+        "labelsieve-bench"
+    ),
+    data_root: Annotated[Path, typer.Option(help="Folder that the configuration's data lie in.")] = Path(),
+    tower: Annotated[
+        list[str], typer.Option(help="One more image-text model, NAME=DIR or NAME=HUB-ID; repeatable.")
+    ] = [],  # noqa: B006
+    only: Annotated[
+        list[str],
+        typer.Option(help="Only some cells: KEY=NAME,… of tower, data, noise, method, seed; * stands for anything."),
+    ] = [],  # noqa: B006
+    jobs: Annotated[str, typer.Option(help="Cells at once; auto: as many as cores and memory allow.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods on data with known errors: one table of quality, time and memory."""
+    from labelsieve import progress, summary
+    from labelsieve.bench import command
+    from labelsieve.bench.steps import Place
+
+    progress.be_quiet(quiet)
+    found = command.run(config, Place(output, data_root, device, precision), towers=tower, only=only, jobs=jobs)
+    answer(found, as_json, summary.bench)
