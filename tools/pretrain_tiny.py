@@ -269,7 +269,8 @@ def train(args: argparse.Namespace) -> None:
             (out / "checkpoint.tmp").replace(checkpoint)
     final = {name: zero_shot(model, tokenizer, *exam) for name, exam in tests.items()}
     recipe = {k: v for k, v in vars(args).items() if isinstance(v, int | float) or k in ("leave_out", "shares")}
-    if args.start is not None:
+    if args.start is not None:  # whose towers have the sizes of then
+        recipe = {k: v for k, v in recipe.items() if k not in ("width", "blocks", "text_width", "text_blocks", "scale")}
         recipe["went on from"] = json.loads((args.start / "figures.json").read_text())["recipe"]
     save(model, tokenizer, out / "model", final, recipe)
 

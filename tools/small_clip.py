@@ -188,6 +188,8 @@ def save(
     model.half().save_pretrained(out)
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
+    for name in ("is_local", "local_files_only"):  # how it was opened here is nobody's business
+        tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(out)
     CLIPImageProcessorPil(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_mean=list(MEAN), image_std=list(STD)
