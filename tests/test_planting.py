@@ -10,7 +10,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from labelsieve import planting
+from labelsieve import pipeline, planting
 from labelsieve.errors import DataError, LabelsieveError, OptionError
 from labelsieve.planting import Plan, plant
 from labelsieve.sources import DataSpec, open_source
@@ -155,3 +155,18 @@ def test_mistakes_leave_nothing_behind(table: Path, tmp_path: Path, plan: Plan, 
     with pytest.raises(LabelsieveError, match=said):
         plant(spec(table), plan, tmp_path / "out.parquet")
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_limit_takes_the_same_images_for_every_noise_and_part_of_a_larger_one(table: Path, tmp_path: Path) -> None:
+    keys = {}
+    for name, plan in {
+        "few": Plan("symmetric", 0.3, limit=10), "seed": Plan("symmetric", 0.3, seed=9, limit=10), "other": Plan("pair", 0.5, limit=10),
+        "recorded": Plan("recorded", recorded="person", limit=10), "more": Plan("symmetric", 0.3, limit=25), "all": Plan("symmetric", 0.3, limit=99),
+    }.items():  # fmt: skip
+        record = plant(pipeline.load(spec(table), label_column="label"), plan, tmp_path / f"{name}.parquet")
+        rows = rows_of(tmp_path / f"{name}.parquet")
+        keys[name] = [r.key for r in rows]
+        assert record["images"] == len(rows) and all(r.image for r in rows)
+    assert keys["few"] == keys["seed"] == keys["other"] == keys["recorded"] and len(keys["few"]) == 10
+    assert set(keys["few"]) < set(keys["more"]) < set(keys["all"]) and len(keys["all"]) == 40
+    assert keys["few"] != keys["all"][:10], "drawn, not the first ones"

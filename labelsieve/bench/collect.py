@@ -17,7 +17,7 @@ INTERVALS = tuple(f"{name}_{end}" for name in FIGURES for end in ("low", "high")
 CLEAN = ("clean_precision", "clean_recall", "clean_f1")
 NUMBERS = (
     "nominal_rate", "realised_rate", *FIGURES, *INTERVALS, *CLEAN, "estimated_rate", "estimated_low", "estimated_high",
-    "seconds", "features_seconds", "peak_mib",
+    "seconds", "features_seconds", "cpu_seconds", "peak_mib",
 )  # fmt: skip
 COUNTS = ("images", "classes", "flagged", "attempts", "threads", "cores")
 GROUP = ("tower", "data", "noise")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve import registry, tables
-from labelsieve.bench import collect, markup, plan, schedule, steps
+from labelsieve.bench import collect, markup, plan, published, schedule, steps
 from labelsieve.bench.steps import Place, Step
 from labelsieve.errors import MissingExtra, RunError
 
@@ -42,10 +42,11 @@ def run(
     planned = plan.read(wanted, towers)
     cells = list(planned.cells())
     chosen = {id(c) for c in plan.narrow(cells, only)}
+    limits = schedule.limits(jobs)
     place.output.mkdir(parents=True, exist_ok=True)
     every = steps.of(cells, place)
     with schedule.alone(place.output):
-        outcomes = schedule.run(_needed(every, chosen), jobs)
+        outcomes = schedule.run(_needed(every, chosen), *limits)
         outcomes = {s: outcomes.get(s) or s.result() or {} for s in every}
         return _write(planned.name, outcomes, place.output)
 
@@ -63,7 +64,7 @@ def _write(name: str, outcomes: Mapping[Step, Mapping[str, Any]], output: Path) 
     tables.write_parquet(results, output / "results.parquet")
     tables.write_parquet(headroom, output / "headroom.parquet")
     done = collect.finished(results)
-    made = markup.sheets(results, headroom)
+    made = [*markup.sheets(results, headroom), *published.sheets(results)]
     for file, render in markup.FORMATS.items():
         (output / file).write_text(render(f"labelsieve bench {name}", made), encoding="utf-8")
     lacking = [r for r in results.to_pylist() if r["state"] != "done"]

@@ -24,27 +24,29 @@ PATIENCE = 10.0  # seconds that a process has to end by itself
 UNKNOWN_MIB = 2048.0  # taken for a step of a tower of which nothing has been measured
 TRAINING = 3.0  # a scan may need so many times what reading features took, until one has been measured
 HEADROOM = 1.2  # over what was measured
+GROUP = Path("/sys/fs/cgroup")  # of this process, in a container
 SHARE = 0.9  # of the memory that is free at the start
 
 
-def run(steps: Sequence[Step], jobs: str) -> dict[Step, dict[str, Any]]:
+def run(steps: Sequence[Step], jobs: int, memory: float = float("inf")) -> dict[Step, dict[str, Any]]:
     """Run what is not done yet.
 
     Args:
         steps: what a step needs comes before it.
-        jobs: how many at once, or "auto".
+        jobs, memory: what `limits` gives.
 
     Returns:
         Of every step its result: state "done", "failed" with a message, or "skipped" with the message of what it needs.
+    """
+    return _Schedule(steps, jobs, memory).run()
+
+
+def limits(jobs: str) -> tuple[int, float]:
+    """Processes at once, and the MiB that all of them may take: as many as asked for, or "auto".
 
     Raises:
         OptionError: jobs is no such number.
     """
-    return _Schedule(steps, *_limits(jobs)).run()
-
-
-def _limits(jobs: str) -> tuple[int, float]:
-    """Processes at once, and the MiB that all of them may take."""
     if jobs == "auto":
         return cores(), SHARE * free_mib()
     if not (jobs.isdecimal() and int(jobs) > 0):
@@ -64,9 +66,8 @@ def free_mib() -> float:
     if machine.exists():
         lines = dict(line.split(":", 1) for line in machine.read_text().splitlines() if ":" in line)
         found.append(int(lines["MemAvailable"].split()[0]) / 1024)
-    group = Path("/sys/fs/cgroup")
-    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
-        found.append((int(limit) - int((group / "memory.current").read_text())) / 2**20)
+    if (GROUP / "memory.max").exists() and (limit := (GROUP / "memory.max").read_text().strip()) != "max":
+        found.append((int(limit) - int((GROUP / "memory.current").read_text())) / 2**20)
     return min(found)
 
 

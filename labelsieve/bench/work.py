@@ -215,11 +215,12 @@ def cell(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, Any]:
     own = folder / "cache"
     _share_cache(own, tower)
     opened = _scan(job["scan"], DataSpec(**source["spec"]), folder / "run")
-    peak, attempts, before = watch.peak(), watch.attempts, watch.earlier["seconds"]
+    peak, attempts, before, busy = watch.peak(), watch.attempts, watch.earlier["seconds"], time.process_time()
     shutil.rmtree(own, ignore_errors=True)
     found = figures.of(opened, job["scan"]["seed"])
     found["row"] |= {
         "seconds": opened.record["seconds"]["detect"] + before, "features_seconds": tower["features_seconds"], "peak_mib": peak,
+        "cpu_seconds": busy,
         "attempts": attempts, "threads": torch.get_num_threads(),
     }  # fmt: skip
     return found
