@@ -20,6 +20,7 @@ from labelsieve.images import decode, from_object, read_bytes
 from labelsieve.sources import DataSpec, open_source
 from labelsieve.students import Student
 from labelsieve.tables import CORRUPT, OK
+from labelsieve.training import is_memory_error, reason_of
 
 BATCH = 256
 CARD = "README.md"
@@ -142,9 +143,10 @@ def too_much(help: str) -> Iterator[None]:
     """A device that ran out of memory, as one line that says what helps."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        reason = str(error).partition(".")[0]
-        raise LabelsieveError(f"The memory of the device is too small: {reason}.", help) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_error(error):
+            raise
+        raise LabelsieveError(f"The memory of the device is too small: {reason_of(error)}.", help) from error
 
 
 def _open(model: str | Path | Classifier, device: str, precision: str) -> Classifier:

@@ -143,9 +143,14 @@ def export_model(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write. Default: model.onnx in the model's folder.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Pictures to check it with, as predict takes them. Default: noise.")
+    ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a model for another runtime, and check that it gives the same answers there."""
-    from labelsieve import model_export, summary
+    from labelsieve import model_export, progress, summary
 
-    answer(model_export.export_model(model, to, output), as_json, summary.export_model)
+    progress.be_quiet(quiet)
+    answer(model_export.export_model(model, to, output, data=data), as_json, summary.export_model)

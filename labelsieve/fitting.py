@@ -21,7 +21,7 @@ from labelsieve.dataset import LabelledImages
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.samples import TRAIN, VALIDATION
 from labelsieve.students import Student
-from labelsieve.training import Batch, Checkpoint, Recipe, fit
+from labelsieve.training import Batch, Checkpoint, Recipe, fit, is_memory_error
 
 BATCH = 256
 LOOK_AT = 512  # pictures whose features scale a head that begins with texts
@@ -179,7 +179,7 @@ class Fitting:
                 after_epoch=after_epoch,
             )  # fmt: skip
         except LabelsieveError as error:
-            if isinstance(error.__cause__, torch.OutOfMemoryError):
+            if is_memory_error(error.__cause__):
                 raise LabelsieveError(error.what, f"{error.do} Or --set checkpointing=true (slower).") from error
             raise
         return self._result(best, *looks)

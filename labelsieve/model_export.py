@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import models, registry, students
+from labelsieve import dataset, models, pipeline, registry, students
 from labelsieve.classifier import Classifier
 from labelsieve.errors import LabelsieveError, OptionError, unknown
+from labelsieve.sources import open_source
+from labelsieve.tables import CORRUPT
 
 FORMATS = ("onnx",)
 CLOSE = 1e-4  # largest difference of a logit, relative to the largest logit
+CHECKED = 64  # pictures of --data that both runtimes are asked about
 
 
 class _Logits(nn.Module):
@@ -31,20 +35,24 @@ class _Logits(nn.Module):
         return students.logits_of(self.model, pixel_values)
 
 
-def export_model(model: str | Path | Classifier, to: str = "onnx", output: str | Path | None = None) -> dict[str, Any]:
+def export_model(
+    model: str | Path | Classifier, to: str = "onnx", output: str | Path | None = None, *, data: Any = None
+) -> dict[str, Any]:
     """Write a model as ONNX: `pixel_values` [batch, 3, height, width] float32, normalised, -> `logits` [batch, classes].
 
-    The file is run with onnxruntime before it is kept.
+    The file is run with onnxruntime before it is kept, on pictures.
 
     Args:
         model: a `Classifier`, its directory or a hub id.
         output: the file; None is `model.onnx` in the model's directory.
+        data: pictures for that, as `labelsieve.load` takes them or a folder of pictures; None takes noise.
 
     Returns:
-        file, difference (largest relative difference of a logit), classes.
+        file, difference (largest relative difference of a logit), checked (number of pictures), classes.
 
     Raises:
         OptionError: an unknown format, or no directory to write to.
+        DataError: no picture of `data` can be read.
         MissingExtra: the libraries of the extra `onnx` are not installed.
         LabelsieveError: the runtime gives other answers.
     """
@@ -60,11 +68,12 @@ def export_model(model: str | Path | Classifier, to: str = "onnx", output: str |
     )
     if opened.device.type != "cpu":
         raise OptionError("The model lies on a card.", "Open it with device='cpu' to export it.")
+    pixels = _noise(opened) if data is None else _pictures(opened, data)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.partial.onnx")
     try:
         _write(opened, scratch)
-        difference = compare(opened, scratch)
+        difference = compare(opened, scratch, pixels)
         if not difference < CLOSE:
             raise LabelsieveError(
                 f"The exported model differs from the original by {difference:.1e}.",
@@ -73,7 +82,22 @@ def export_model(model: str | Path | Classifier, to: str = "onnx", output: str |
         scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
-    return {"file": str(target), "difference": difference, "classes": opened.classes}
+    return {"file": str(target), "difference": difference, "checked": len(pixels), "classes": opened.classes}
+
+
+def _noise(opened: Classifier) -> np.ndarray:
+    shape = (3, 3, opened.preprocess.height, opened.preprocess.width)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _pictures(opened: Classifier, data: Any) -> np.ndarray:
+    """uint8 [n, 3, height, width], drawn from a data set; its labels are not looked at."""
+    cache = dataset.open_cache(opened.preprocess)
+    source = open_source(replace(pipeline.load(data), labelled=False))
+    manifest = dataset.read(source, opened.preprocess, cache, need_labels=False).table
+    usable = manifest["slot"].to_numpy()[manifest["status"].to_numpy(zero_copy_only=False) != CORRUPT]
+    chosen = np.random.default_rng(0).permutation(len(usable))[:CHECKED]
+    return np.ascontiguousarray(cache.read(usable[chosen]).transpose(0, 3, 1, 2))
 
 
 def _write(opened: Classifier, path: Path) -> None:
@@ -87,16 +111,13 @@ def _write(opened: Classifier, path: Path) -> None:
         )  # fmt: skip
 
 
-def compare(opened: Classifier, path: Path, pixels: np.ndarray | None = None) -> float:
+def compare(opened: Classifier, path: Path, pixels: np.ndarray) -> float:
     """Largest difference between onnxruntime's logits and torch's, relative to the largest logit.
 
     Args:
-        pixels: uint8 [n, 3, height, width]; None takes noise.
+        pixels: uint8 [n, 3, height, width].
     """
     runtime = registry.need("onnxruntime")
-    if pixels is None:
-        shape = (3, 3, opened.preprocess.height, opened.preprocess.width)
-        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     inputs = models.normalise(torch.from_numpy(pixels), opened.preprocess, opened.device)
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     theirs = session.run(["logits"], {"pixel_values": inputs.numpy()})[0]

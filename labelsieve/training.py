@@ -144,11 +144,26 @@ def fit(
                 state.keep(done if not ended else recipe.epochs * steps, now=batch.step == steps - 1)
                 if ended:
                     return
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_error(error):
+            raise
         raise LabelsieveError(
-            f"The memory of the device is too small: {str(error).partition('.')[0]}.",
+            f"The memory of the device is too small: {reason_of(error)}.",
             "Try --set accumulate=4 (same result), a smaller --set batch_size, --precision bfloat16, or --device cpu.",
         ) from error
+
+
+def is_memory_error(error: BaseException | None) -> bool:
+    """Whether memory ran out; torch has a type of its own for that only on CUDA, elsewhere it is in the words."""
+    words = ("out of memory", "allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """The first sentence of what torch says of memory."""
+    return str(error).partition("DefaultCPUAllocator: ")[2].partition(".")[0] or str(error).partition(".")[0]
 
 
 def make_optimizer(

@@ -191,6 +191,12 @@ def test_too_little_memory_says_what_helps(opened: Classifier, monkeypatch: pyte
         opened.predict_proba([np.zeros((8, 8), dtype=np.uint8)])
 
 
+def test_too_little_memory_of_the_machine_says_so_too(opened: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened.student.model, "forward", lambda pixels: torch.empty(2**55))
+    with pytest.raises(LabelsieveError, match=r"memory of the device is too small: .*smaller --batch-size"):
+        opened.predict_proba([np.zeros((8, 8), dtype=np.uint8)])
+
+
 def test_only_the_model_is_pushed(opened: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's two calls are taken down; everything before them is real."""
     import huggingface_hub

@@ -1,4 +1,4 @@
-"""A scan that is killed at any time ends, with the same command, in the very bits of one that was left alone."""
+"""A command that is killed at any time ends, when it is given again, in the very bits of one that was left alone."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from labelsieve import cli
+from labelsieve import cli, pipeline, training
 
 # Processes are forked from one that has imported everything, so that a kill hits the work and not the imports.
 FORKED = multiprocessing.get_context("forkserver")
 PATIENCE = 300.0  # seconds
+Results = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forkserver() -> Iterator[None]:
     FORKED.set_forkserver_preload(
-        ["labelsieve.cli", "labelsieve.pipeline", "labelsieve.methods.deft", "transformers.models.clip"]
+        ["labelsieve.cli", "labelsieve.adapt", "labelsieve.methods.deft", "transformers.models.clip"]
     )
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads cannot be forked safely
@@ -39,41 +40,106 @@ def forkserver() -> Iterator[None]:
 
 
 class Place:
-    """Where one scan of the same sixty pictures works: a run folder and a cache of its own."""
+    """Where one command works: an output folder and a cache of its own."""
 
-    def __init__(self, folder: Path, pictures: Path) -> None:
-        self.run, self.cache, self.log = folder / "run", folder / "cache", folder / "stderr.txt"
-        settings = ["--set", "epochs=2", "--set", "batch_size=16"]
-        self.words = ["labelsieve", "scan", str(pictures), "-o", str(self.run), "--json", *settings]
+    files: tuple[str, ...]  # what it writes
+    checkpoint: str
+    seconds = training.SECONDS_BETWEEN_CHECKPOINTS
+
+    def __init__(self, folder: Path, command: str, data: Path, settings: list[str]) -> None:
+        self.output, self.cache, self.log = folder / "output", folder / "cache", folder / "stderr.txt"
+        sets = [word for setting in settings for word in ("--set", setting)]
+        self.words = ["labelsieve", command, str(data), "-o", str(self.output), "--json", *sets]
         folder.mkdir()
 
     def start(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         """The command as a process of its own."""
         monkeypatch.setattr(sys, "argv", self.words)
-        process = FORKED.Process(target=_command_line, args=(str(self.cache), str(self.log)))
+        process = FORKED.Process(target=_command_line, args=(str(self.cache), str(self.log), self.seconds))
         process.start()
         return process
 
-    def results(self) -> dict[str, bytes | dict[str, Any]]:
-        """All that a scan gives, without times, places and versions."""
-        names = (
-            "scores.csv",
-            "scores.parquet",
-            "probs.parquet",
-            "manifest.parquet",
-            "noise.json",
-            "detector/detector.safetensors",
-        )
-        record = json.loads((self.run / "run.json").read_text())
-        told = {
-            k: record[k] for k in ("state", "data_fingerprint", "noise_rate", "flagged", "scored", "confused_pairs")
+    def to_the_end(self, monkeypatch: pytest.MonkeyPatch) -> Results:
+        """What it gives when nothing stops it."""
+        process = self.start(monkeypatch)
+        process.join(PATIENCE)
+        assert process.exitcode == 0, self.log.read_text()
+        assert not (self.output / "checkpoints").exists() and not list(self.output.rglob("*.partial"))
+        return self.results()
+
+    def results(self) -> Results:
+        """All that it gives, without times, places and versions."""
+        return {**{name: (self.output / name).read_bytes() for name in self.files}, "told": self.told()}
+
+    def told(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def steps_done(self) -> int:
+        """Training steps in the checkpoint."""
+        path = self.output / "checkpoints" / self.checkpoint
+        if not path.exists():
+            return 0
+        with safe_open(path, framework="np") as file:
+            return int(json.loads(file.metadata()["labelsieve"])["done"])
+
+    def is_reading(self) -> bool:
+        return any(self.cache.glob("pixels*/index.sqlite"))
+
+
+class Scan(Place):
+    files = (
+        "scores.csv", "scores.parquet", "probs.parquet", "manifest.parquet", "noise.json", "detector/detector.safetensors",
+    )  # fmt: skip
+    checkpoint = "deft.safetensors"
+
+    def __init__(self, folder: Path, pictures: Path) -> None:
+        super().__init__(folder, "scan", pictures, ["epochs=2", "batch_size=16"])
+
+    def told(self) -> dict[str, Any]:
+        record = json.loads((self.output / "run.json").read_text())
+        names = ("state", "data_fingerprint", "noise_rate", "flagged", "scored", "confused_pairs")
+        return {name: record[name] for name in names}
+
+    def stages(self) -> dict[str, Callable[[], bool]]:
+        return {
+            "reading": self.is_reading,
+            "features": lambda: any(self.cache.glob("features/*.npy")) or any(self.cache.glob("features/.*")),
+            "second-epoch": lambda: self.steps_done() >= 4,
+            "scoring": lambda: self.steps_done() >= 8,
+            "writing": lambda: (self.output / "noise.json").exists(),
         }
-        return {**{name: (self.run / name).read_bytes() for name in names}, "told": told}
 
 
-def _command_line(cache: str, log: str) -> None:
+class Train(Place):
+    """Every step is kept that takes long enough, not only each epoch."""
+
+    files = ("model.safetensors", "last/model.safetensors", "samples.parquet", "config.json", "README.md")
+    checkpoint = "training.safetensors"
+    seconds = 0.0
+
+    def __init__(self, folder: Path, run: Path) -> None:
+        settings = ["epochs=4", "batch_size=4", "lr=0.01", "val_share=0.2", "keep=both"]
+        super().__init__(folder, "train", run, settings)
+        self.words += ["--use", "all"]
+
+    def told(self) -> dict[str, Any]:
+        record = json.loads((self.output / "training.json").read_text())
+        return {name: record[name] for name in ("state", "identity", "samples", "figures")}
+
+    def stages(self) -> dict[str, Callable[[], bool]]:
+        return {
+            "reading": self.is_reading,
+            "first-steps": lambda: self.steps_done() >= 1,
+            "choosing": lambda: (self.output / "checkpoints" / "chosen.safetensors").exists(),
+            "third-epoch": lambda: self.steps_done() >= 26,
+            "saving": lambda: (self.output / "last" / "model.safetensors").exists(),
+        }
+
+
+def _command_line(cache: str, log: str, seconds: float) -> None:
     """In the forked process."""
     os.environ["LABELSIEVE_CACHE"] = cache
+    training.SECONDS_BETWEEN_CHECKPOINTS = seconds
     with open(log, "w") as err, open(os.devnull, "w") as nowhere:
         sys.stdout, sys.stderr = nowhere, err
         cli.main()
@@ -81,6 +147,7 @@ def _command_line(cache: str, log: str) -> None:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Callable[..., bytes]) -> Path:
+    """Sixty digits of three classes."""
     folder = tmp_path_factory.mktemp("pictures")
     images, truth = digits
     for name, k in (("zero", 0), ("one", 1), ("two", 2)):
@@ -90,14 +157,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Call
     return folder
 
 
+@pytest.fixture(scope="module", params=["scan", "train"])
+def make(request: Any, tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callable[[Path], Place]:
+    """Folder -> a place for the command, scan or train."""
+    if request.param == "scan":
+        return lambda folder: Scan(folder, pictures)
+    run = tmp_path_factory.mktemp("scanned") / "run"
+    pipeline.scan(pictures, output=run, preset="fast", settings={"epochs": 1})
+    return lambda folder: Train(folder, run)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, Any]:
-    place = Place(tmp_path_factory.mktemp("left-alone") / "a", pictures)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Place]) -> Results:
+    place = make(tmp_path_factory.mktemp("left-alone") / "a")
     with pytest.MonkeyPatch.context() as patch:
-        process = place.start(patch)
-        process.join(PATIENCE)
-    assert process.exitcode == 0, place.log.read_text()
-    return place.results()
+        return place.to_the_end(patch)
 
 
 def wait_for(process: Any, reached: Callable[[], bool]) -> bool:
@@ -110,97 +184,56 @@ def wait_for(process: Any, reached: Callable[[], bool]) -> bool:
     return False
 
 
-def steps_done(run: Path) -> int:
-    """Training steps in the checkpoint."""
-    path = run / "checkpoints" / "deft.safetensors"
-    if not path.exists():
-        return 0
-    with safe_open(path, framework="np") as file:
-        return int(json.loads(file.metadata()["labelsieve"])["done"])
-
-
-def at_reading(place: Place) -> bool:
-    return any(place.cache.glob("pixels*/index.sqlite"))
-
-
-def at_features(place: Place) -> bool:
-    return any(place.cache.glob("features/*.npy")) or any(place.cache.glob("features/.*"))
-
-
-def at_second_epoch(place: Place) -> bool:
-    return steps_done(place.run) >= 4
-
-
-def at_scoring(place: Place) -> bool:
-    return steps_done(place.run) >= 8
-
-
-def at_writing(place: Place) -> bool:
-    return (place.run / "noise.json").exists()
-
-
-STAGES = [at_reading, at_features, at_second_epoch, at_scoring, at_writing]
-
-
 def test_killed_at_every_stage_it_ends_in_the_same_bits(
-    tmp_path: Path, pictures: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make: Callable[[Path], Place], undisturbed: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(7)
-    place = Place(tmp_path / "killed", pictures)
+    place = make(tmp_path / "killed")
     hit, kept = [], 0
-    for stage in STAGES:
+    for stage in place.stages():
         process = place.start(monkeypatch)
-        if wait_for(process, lambda stage=stage, place=place: stage(place)):  # type: ignore[misc]
+        if wait_for(process, place.stages()[stage]):
             time.sleep(draw.random() * 0.05)
             process.kill()
         process.join(PATIENCE)
         assert process.exitcode in (0, -signal.SIGKILL), place.log.read_text()
         if process.exitcode == 0:  # on a busy machine a short stage is over before the signal comes
             assert place.results() == undisturbed
-            place, kept = Place(tmp_path / stage.__name__, pictures), 0
+            place, kept = make(tmp_path / stage), 0
             continue
-        hit.append(stage.__name__)
-        assert steps_done(place.run) >= kept, "what was done is never lost"
-        kept = steps_done(place.run)
+        hit.append(stage)
+        assert place.steps_done() >= kept, "what was done is never lost"
+        kept = place.steps_done()
     assert len(hit) >= 2, f"only killed {hit}"
-    process = place.start(monkeypatch)
-    process.join(PATIENCE)
-    assert process.exitcode == 0, place.log.read_text()
-    assert place.results() == undisturbed
-    assert not (place.run / "checkpoints").exists() and not list(place.run.rglob("*.partial"))
+    assert place.to_the_end(monkeypatch) == undisturbed
 
 
 def test_killed_at_random_times_it_ends_in_the_same_bits(
-    tmp_path: Path, pictures: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make: Callable[[Path], Place], undisturbed: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(11)
-    place = Place(tmp_path / "killed", pictures)
+    place = make(tmp_path / "killed")
     for _ in range(4):
         process = place.start(monkeypatch)
         process.join(draw.uniform(0.05, 1.5))
         process.kill()
         process.join(PATIENCE)
-    process = place.start(monkeypatch)
-    process.join(PATIENCE)
-    assert process.exitcode == 0, place.log.read_text()
-    assert place.results() == undisturbed
+    assert place.to_the_end(monkeypatch) == undisturbed
 
 
 def test_control_c_says_that_the_same_command_continues(
-    tmp_path: Path, pictures: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make: Callable[[Path], Place], undisturbed: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path / "stopped", pictures)
+    place = make(tmp_path / "stopped")
     process = place.start(monkeypatch)
-    assert wait_for(process, lambda: at_second_epoch(place)), place.log.read_text()
+    assert wait_for(process, lambda: place.steps_done() >= 4), place.log.read_text()
     os.kill(process.pid, signal.SIGINT)
     process.join(PATIENCE)
     if process.exitcode == 0:
-        pytest.skip("the machine is so busy that the scan ended before it was interrupted")
+        pytest.skip("the machine is so busy that the command ended before it was interrupted")
     assert process.exitcode == 130
     said = place.log.read_text().splitlines()
     assert said[-1] == "Interrupted. The same command continues."
     assert not any("Traceback" in line for line in said)
-    assert steps_done(place.run) >= 4
-    process = place.start(monkeypatch)
-    process.join(PATIENCE)
-    assert process.exitcode == 0 and place.results() == undisturbed
+    assert place.steps_done() >= 4
+    assert place.to_the_end(monkeypatch) == undisturbed

@@ -27,13 +27,14 @@ def saved(checkpoint: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["clip", "resnet"])
 def test_onnx_on_real_digits(
-    kind: str, random_clip: Any, random_classifier: Any, digits: Any, call: Any, tmp_path: Path
+    kind: str, random_clip: Any, random_classifier: Any, digits: Any, digit_table: Path, call: Any, tmp_path: Path
 ) -> None:
     for library in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(library, reason=f"{library} is not installed (extra onnx)")
     folder = saved(random_clip() if kind == "clip" else random_classifier(kind), tmp_path / "model")
-    done = call("export-model", folder, "--to", "onnx", "--json")
+    done = call("export-model", folder, "--to", "onnx", "--data", digit_table, "--json")
     assert done.code == 0, done.err
+    assert done.json()["checked"] == 43, "all pictures of the table that can be read"
     opened = Classifier.from_pretrained(folder, device="cpu", precision="float32")
     pixels = np.stack([opened.preprocess(_picture(p)) for p in digits[0][:5]]).transpose(0, 3, 1, 2)
     for rows in (slice(0, 1), slice(0, 5)):  # any number at once
@@ -43,7 +44,7 @@ def test_onnx_on_real_digits(
     with torch.no_grad():
         head = opened.student.model.classifier
         (head[-1] if kind == "resnet" else head).bias.add_(torch.tensor([1.0, 0.0, 0.0]))
-    assert compare(opened, folder / "model.onnx") > CLOSE  # another model is seen to be another
+    assert compare(opened, folder / "model.onnx", pixels) > CLOSE  # another model is seen to be another
 
 
 def _picture(pixels: np.ndarray) -> Any:

@@ -213,6 +213,22 @@ class TestStep:
             Regression().run(Recipe(1, 8, 0.1), loss=loss)
         assert "CUDA out of memory." in str(caught.value)
 
+    def test_too_little_memory_of_the_machine_says_so_too(self) -> None:
+        """What torch's own allocator of the CPU raises; other errors come through as they are."""
+
+        def loss(batch: Batch, loaded: Any) -> torch.Tensor:
+            return torch.empty(2**55)
+
+        with pytest.raises(LabelsieveError, match=r"too small: [^.]*memory[^.]*\. Try --set accumulate=4") as caught:
+            Regression().run(Recipe(1, 8, 0.1), loss=loss)
+        assert "\n" not in str(caught.value) and "enforce" not in str(caught.value)
+
+        def wrong(batch: Batch, loaded: Any) -> torch.Tensor:
+            return torch.ones(2) @ torch.ones(3)
+
+        with pytest.raises(RuntimeError, match="size"):
+            Regression().run(Recipe(1, 8, 0.1), loss=wrong)
+
     def test_errors_of_loading_come_through(self) -> None:
         task = Regression()
 
