@@ -1,16 +1,29 @@
 """How much of a data set is wrongly labelled, and how wrong labels arise: estimates without true labels.
 
 Model: a true class k makes the given label j with probability T[k, j], whatever the picture looks like. From class
-probabilities q_i(k) that do not depend on the labels (zero-shot), T is found by maximum likelihood of the given labels,
-Σ_i log Σ_k q_i(k) T[k, y_i], with EM (it is concave in T). Two faults of zero-shot answers are mended on the way, both
-without true labels: classes the model prefers are weighted down until every class is as frequent among its answers as
-among the given labels, and a temperature is chosen by the same likelihood, so that an over-confident model does not
-pass its own errors off as label errors.
+probabilities q_i(k) that do not know the label they judge, T is found by maximum likelihood of the given labels,
+Σ_i log Σ_k q_i(k) T[k, y_i], with EM (it is concave in T). Two faults of the q are mended on the way, both without true
+labels: classes the model prefers are weighted down until every class is as frequent among its answers as among the
+given labels, and a temperature is chosen by the same likelihood, so that an over-confident model does not pass its own
+errors off as label errors.
+
+Tenable temperatures. T has k² numbers, and with few images it explains a model's ignorance as well as label errors: the
+likelihood of the labels it was fitted to is too high, most of all at low temperatures. So each half of the images also
+judges the T of the other half; that likelihood is too low, because T has seen half as much. A temperature is tenable
+unless its likelihood is clearly below the best one, clearly being: by more than `DOUBT` per image and more than 1.96
+standard errors of the difference between images. The likeliest temperature that is tenable by held-out labels gives
+the estimate; those that are tenable by either likelihood widen the interval.
+
+Witnesses. Zero-shot answers are one source of q; out-of-fold answers of a probe on the pictures are another
+(labelsieve.agreement). A model that does not know a class contradicts its right labels, and no likelihood under its own q
+tells that from label errors. But labels that the other witness foretells clearly better are no errors: the witness
+with the clearly greater held-out likelihood is believed, and where neither is, the first one, with the doubts of both.
+This also makes probes usable, whose q have seen wrong labels: sharpened by a low temperature they say what the picture
+shows, and T says how labels blur it.
 
 What the estimate assumes: that errors depend on the class and not on the picture, and that they leave class frequencies
 about as they are. People mislabel hard pictures more often, so with many human errors the estimate tends to be low. The
-interval covers the chance of the sample and the doubt about the temperature; it is no guarantee. Only an
-audit gives one.
+interval covers the chance of the sample and the doubts above; it is no guarantee. Only an audit gives one.
 
 Flags. A ranking says which labels are suspicious, not how many are wrong. All methods decide that in `flags`, by the
 first of these that there is:
@@ -24,16 +37,17 @@ With a rate r, the round(r n) most suspicious of n labels are flagged.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from labelsieve.errors import OptionError
 
-TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4.0), 16))
+TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(4.0), 21))
 SAMPLE = 20_000  # images that T and the temperature are found on
-DOUBT = 0.005  # temperatures whose likelihood per image is this close to the best one count for the interval
+DOUBT = 0.005  # log-likelihoods per image that differ by less say nothing: the model of errors is not exactly right
 
 
 @dataclass(frozen=True)
@@ -41,13 +55,14 @@ class Transition:
     """How labels arise from classes, and the class probabilities it was found with.
 
     matrix: T [k, k], rows true class, columns given label, rows sum to one. temperature, weights [k]: what the
-    probabilities were mended with. rates: share of wrong labels under each temperature that is about as likely.
+    probabilities were mended with. held_out: log-likelihood of each label [m] of the sample under the T of the other
+    half. rates: share of wrong labels under each tenable temperature.
     """
 
     matrix: np.ndarray
     temperature: float
     weights: np.ndarray
-    log_likelihood: float  # per image
+    held_out: np.ndarray
     rates: tuple[float, ...]
 
     def mend(self, probs: np.ndarray) -> np.ndarray:
@@ -84,26 +99,73 @@ def soften(probs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Transition:
-    """Most likely T, temperature and class weights.
+    """Most likely T, temperature and class weights; see the module's docstring.
 
     Args:
-        probs: [n, k] class probabilities from pictures alone.
-        labels: [n] given labels.
+        probs: [n, k] class probabilities that do not know the labels.
+        labels: [n] given labels, n at least 2.
     """
-    k = probs.shape[1]
     chosen = _sample(len(labels), seed)
-    given = labels[chosen]
-    frequencies = np.bincount(given, minlength=k) / len(given)
-    tried = []
-    for temperature in TEMPERATURES:
-        soft = soften(probs[chosen], temperature)
-        weights = balance(soft, frequencies)
-        matrix, likelihood = _em(reweigh(soft, weights), given)
-        rate = 1 - reweigh(reweigh(soft, weights), matrix[:, given].T)[np.arange(len(given)), given].mean()
-        tried.append((likelihood, float(temperature), weights, matrix, float(rate)))
-    best = max(tried, key=lambda t: t[0])
-    rates = tuple(t[4] for t in tried if t[0] > best[0] - DOUBT)
-    return Transition(best[3], best[1], best[2], best[0], rates)
+    probs, given = probs[chosen], labels[chosen]
+    half = np.random.default_rng([seed, len(given)]).permutation(len(given)) % 2 == 0
+    frequencies = np.bincount(given, minlength=probs.shape[1]) / len(given)
+    weights = [balance(soften(probs, t), frequencies) for t in TEMPERATURES]
+    mended = [reweigh(soften(probs, t), w) for t, w in zip(TEMPERATURES, weights, strict=True)]
+    held_out = [_held_out(m, given, half) for m in mended]
+    fits = [_em(m, given) for m in mended]
+    fitted = [_log_likelihoods(m, given, matrix) for m, (matrix, _) in zip(mended, fits, strict=True)]
+    tenable = _tenable(held_out)
+    likeliest = max(tenable, key=lambda i: fits[i][1])
+    rates = tuple(_wrong(mended[i], given, fits[i][0]) for i in sorted({*tenable, *_tenable(fitted)}))
+    return Transition(
+        fits[likeliest][0], float(TEMPERATURES[likeliest]), weights[likeliest], held_out[likeliest], rates
+    )
+
+
+def _tenable(scores: list[np.ndarray]) -> list[int]:
+    best = max(scores, key=np.mean)
+    return [i for i, each in enumerate(scores) if not clearly_below(each, best)]
+
+
+def _log_likelihoods(probs: np.ndarray, labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """[n] of each label."""
+    found: np.ndarray = np.log((probs * matrix.T[labels]).sum(1).clip(1e-30))
+    return found
+
+
+def _held_out(probs: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """[n] log-likelihood of each label under the T that the other half of the images gives."""
+    found = np.empty(len(labels))
+    for part in (half, ~half):
+        matrix, _ = _em(probs[~part], labels[~part])
+        found[part] = _log_likelihoods(probs[part], labels[part], matrix)
+    return found
+
+
+def clearly_below(scores: np.ndarray, better: np.ndarray) -> bool:
+    """Whether log-likelihoods [n] are below others of the same images by more than `DOUBT` and than chance (95 %)."""
+    gap = better - scores
+    return bool(gap.mean() > max(DOUBT, 1.96 * gap.std() / np.sqrt(len(gap))))
+
+
+def _wrong(mended: np.ndarray, labels: np.ndarray, matrix: np.ndarray) -> float:
+    return float(1 - reweigh(mended, matrix[:, labels].T)[np.arange(len(labels)), labels].mean())
+
+
+def believe(found: Mapping[str, Transition]) -> tuple[str, Transition]:
+    """Which witness to believe, and T found with it; see the module's docstring.
+
+    Args:
+        found: name -> T found with this witness's probabilities, all for the same labels and seed. An earlier one is
+            believed unless a later one is clearly better; rates of one that is not clearly worse are doubts.
+    """
+    (name, believed), *others = found.items()
+    for other, transition in others:
+        if clearly_below(believed.held_out, transition.held_out):
+            name, believed = other, transition
+        elif not clearly_below(transition.held_out, believed.held_out):
+            believed = replace(believed, rates=(*believed.rates, *transition.rates))
+    return name, believed
 
 
 def _sample(n: int, seed: int) -> np.ndarray:
@@ -117,14 +179,16 @@ def _em(probs: np.ndarray, labels: np.ndarray, rounds: int = 60) -> tuple[np.nda
     images a class T stays near symmetric noise.
     """
     n, k = probs.shape
-    matrix = _symmetric(0.2, k)
-    given = np.zeros((n, k), dtype=probs.dtype)
-    given[np.arange(n), labels] = 1
-    before = -np.inf
+    order = np.argsort(labels, kind="stable")
+    probs, labels = probs[order], labels[order]
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))  # where each label that occurs begins
+    present, lengths = labels[starts], np.diff(starts, append=n)
+    matrix, before = _symmetric(0.2, k), -np.inf
     for _ in range(rounds):
-        joint = probs * matrix[:, labels].T
+        joint = probs * np.repeat(matrix.T[present], lengths, axis=0)
         total = joint.sum(1).clip(1e-30)
-        counts = (joint / total[:, None]).T @ given
+        counts = np.zeros((k, k))
+        counts[:, present] = np.add.reduceat(joint / total[:, None], starts, axis=0).T
         rate = 1 - np.trace(counts) / n
         matrix = counts + k * _symmetric(rate, k)
         matrix /= matrix.sum(1, keepdims=True)
@@ -150,6 +214,17 @@ def expected_f1_count(p_wrong: np.ndarray) -> int:
     hits = np.cumsum(ordered)
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + ordered.sum()).clip(1e-12)
     return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
+
+
+def flag_by_f1(p_wrong: np.ndarray) -> np.ndarray:
+    """[n] bool: the labels that make the expected F1 largest, and are more suspicious than the average label.
+
+    Where nothing is known the largest expected F1 is that of flagging everything (Lipton et al., ECML 2014, section 5);
+    a probability that is only the share of wrong labels is no evidence against a label.
+    """
+    flagged = np.zeros(len(p_wrong), dtype=bool)
+    flagged[np.argsort(-p_wrong, kind="stable")[: expected_f1_count(p_wrong)]] = True
+    return flagged & (p_wrong > p_wrong.mean() + 1e-9) if len(p_wrong) else flagged
 
 
 def flag_most(suspicion: np.ndarray, rate: float) -> np.ndarray:
@@ -247,12 +322,13 @@ class Noise:
     per_class: dict[str, float]
     pairs: list[dict[str, Any]]  # most frequent confusions: given, suggested, images
     matrix: np.ndarray
+    witness: str = "method"  # whose class probabilities it was found with
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
             "rate": self.rate, "low": self.low, "high": self.high, "per_class": self.per_class, "pairs": self.pairs,
-            "matrix": self.matrix.round(6).tolist(), "method": "model-based, no audit (see labelsieve.estimate)",
+            "matrix": self.matrix.round(6).tolist(), "witness": self.witness, "method": "model-based, no audit (see labelsieve.estimate)",
         }  # fmt: skip
 
 
@@ -272,7 +348,7 @@ def summarise(
     per_class = np.bincount(labels, wrong, minlength=k) / np.bincount(labels, minlength=k).clip(1)
     rate = float(wrong.mean())
     spread = 1.96 * float(wrong.std()) / np.sqrt(len(labels)) + 1.96 * np.sqrt(rate * (1 - rate) / len(labels))
-    low, high = min(rate, *rates) - spread, max(rate, *rates) + spread
+    low, high = min((rate, *rates)) - spread, max((rate, *rates)) + spread
     return Noise(
         rate,
         max(0.0, low),

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from safetensors.torch import load_file, save_file
 
-from labelsieve import config, dataset, models, pictures, preflight, registry, report, results, run, tables
+from labelsieve import agreement, config, dataset, models, pictures, preflight, registry, report, results, run, tables
 from labelsieve.dataset import LabelledImages, Manifest
 from labelsieve.errors import DataError, LabelsieveError, OptionError, RunError, unknown
 from labelsieve.features import image_features_file
@@ -158,8 +158,9 @@ def scan(
     features = image_features_file(images, encoder)  # what the report and the review compare pictures with
     _write_results(opened, manifest, images, evidence, settings, options, encoder)
     clock.lap("estimate and write")
+    agreed = agreement.measure(images, encoder, options.seed)
     found = results.summarise(opened, {"device": str(device), "precision": str(encoder.dtype).removeprefix("torch."), "preprocess": asdict(encoder.preprocess),
-                                 "data_fingerprint": images.fingerprint, "features": str(features), "method_facts": evidence.facts})  # fmt: skip
+                                 "data_fingerprint": images.fingerprint, "features": str(features), "method_facts": evidence.facts}, agreed)  # fmt: skip
     run.note(opened, {**found, "seconds": clock.laps})
     report.write(opened, pictures.Images(spec, opened.manifest))
     _clean_up(opened.folder)
@@ -303,7 +304,8 @@ def _write_results(
     options: ScanOptions,
     encoder: Any,
 ) -> None:
-    noise = results.estimate_noise(evidence, images, options.seed)
+    others = {} if evidence.posterior else agreement.witnesses(images, encoder, options.seed)
+    noise = results.estimate_noise(evidence, images, options.seed, others)
     run.write_json(opened.folder / "noise.json", noise.as_dict())
     if evidence.learned is not None:
         folder = opened.folder / "detector"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import estimate, metrics, preflight, tables
+from labelsieve.agreement import Agreement
 from labelsieve.dataset import LabelledImages
 from labelsieve.methods import Evidence
 from labelsieve.run import Run
 
 
-def estimate_noise(evidence: Evidence, images: LabelledImages, seed: int) -> estimate.Noise:
-    """Rate, classes and pairs: from the method's posterior, or from its class probabilities and the given labels."""
+def estimate_noise(
+    evidence: Evidence, images: LabelledImages, seed: int, others: Mapping[str, np.ndarray] | None = None
+) -> estimate.Noise:
+    """Rate, classes and pairs: from the method's posterior, or from class probabilities and the given labels.
+
+    Args:
+        others: class probabilities [n, k] of other witnesses, by name, that may be believed instead of the method's
+            (`labelsieve.estimate.believe`). A posterior has asked them itself.
+    """
+    labels, classes = images.labels, images.classes
     if evidence.posterior:
-        return estimate.summarise(evidence.probs, images.labels, images.classes, evidence.rates)
-    transition = evidence.transition or estimate.fit_transition(evidence.probs, images.labels, seed)
-    posterior = transition.posterior(transition.mend(evidence.probs), images.labels)
-    return estimate.summarise(posterior, images.labels, images.classes, transition.rates)
+        return estimate.summarise(evidence.probs, labels, classes, evidence.rates)
+    found = {"method": evidence.transition or estimate.fit_transition(evidence.probs, labels, seed)}
+    found |= {name: estimate.fit_transition(probs, labels, seed) for name, probs in (others or {}).items()}
+    name, transition = estimate.believe(found)
+    mended = transition.mend(evidence.probs if others is None or name == "method" else others[name])
+    noise = estimate.summarise(transition.posterior(mended, labels), labels, classes, transition.rates)
+    return replace(noise, witness=name)
 
 
 def probs_table(images: LabelledImages, evidence: Evidence) -> pa.Table:
@@ -66,9 +79,11 @@ def count_scores(scores: pa.Table, file: str | Path) -> dict[str, Any]:
     }
 
 
-def summarise(opened: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(opened: Run, facts: Mapping[str, Any], agreed: Agreement) -> dict[str, Any]:
     """What the terminal shows and --json prints: the estimate, flags, pairs, and quality where the truth is known."""
     scores, noise = opened.scores, opened.noise
+    method = facts.get("method_facts", {}).get("chosen", opened.record["command"]["method"])
+    warnings = preflight.Preflight(**opened.preflight).warnings() + agreed.warnings(method)
     flagged = scores.filter(pc.fill_null(scores["is_label_issue"], False))
     quality = evaluate_detection(scores, opened.truth())
     names = ["scores.parquet", "scores.csv", "report.html", "run.json"]
@@ -77,8 +92,8 @@ def summarise(opened: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **facts, "images": len(scores), "scored": len(scores) - scores["p_clean"].null_count, "flagged": len(flagged),
         "noise_rate": {k: noise[k] for k in ("rate", "low", "high")}, "noise_per_class": noise["per_class"], "confused_pairs": noise["pairs"],
-        "unreadable": opened.preflight["unreadable"], "warnings": preflight.Preflight(**opened.preflight).warnings(),
-        "quality": quality, "files": files,
+        "unreadable": opened.preflight["unreadable"], "warnings": warnings,
+        "agreement": agreed.as_dict(), "quality": quality, "files": files,
     }  # fmt: skip
 
 

@@ -23,9 +23,9 @@ def scan(record: dict[str, Any]) -> None:
         f"[bold]About {_percent(noise['rate'])} of {record['scored']:,} labels are probably wrong[/] "
         f"({_percent(noise['low'])} to {_percent(noise['high'])}); {record['flagged']:,} are flagged."
     )
-    for words in (record.get("method_facts", {}).get("why"), record.get("agreement", {}).get("sentence")):
-        if words:
-            out.print(escape(words))
+    why = record.get("method_facts", {}).get("why") or record.get("agreement", {}).get("sentence")
+    if why:
+        out.print(escape(why))
     _classes(out, record["noise_per_class"])
     _pairs(out, record["confused_pairs"])
     if record["quality"]:
@@ -206,3 +206,33 @@ def bench(found: dict[str, Any], shown: int = 10) -> None:
     out.print(
         f"Tables  {escape(found['files']['table.md'])} and .tex\nFigures {escape(found['files']['results.parquet'])}"
     )
+
+
+def published(found: dict[str, Any]) -> None:
+    """Printed figures beside ours and what differs; where there are no results, all that was printed, in percent."""
+    out = _console()
+    if found["results"] is None:
+        _printed(out, [r for r in found["published"] if r["task"] == "detection"], ("precision", "recall", "f1"))
+        _printed(out, [r for r in found["published"] if r["task"] == "classification"], ("best", "last"))
+        return
+    if not found["beside"]:
+        out.print(f"Nothing was published of the data, noise and rates in {escape(found['results'])}.")
+        return
+    pairs = [Column(f"{name} {whose}", justify="right") for name in ("P", "R", "F1") for whose in ("there", "here")]
+    table = Table("data", "tower", "method there", "here", *pairs, "differs", box=None, pad_edge=False)
+    for row in found["beside"]:
+        values = (row[f"{whose}clean_{n}"] for n in ("precision", "recall", "f1") for whose in ("published_", ""))
+        figures = ("–" if v is None else f"{v:.3f}" for v in values)
+        words = (f"{row['data']}, {row['noise']}", row["tower"], row["published_method"], row["method"] or "–")
+        table.add_row(*map(escape, words), *figures, escape(row["differs"]))
+    out.print(table)
+
+
+def _printed(out: Console, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    columns = (Column(n, justify="right") for n in names)
+    table = Table("data", "noise", "method", "backbone", *columns, "from", box=None, pad_edge=False)
+    for row in rows:
+        rate = "" if row["rate"] is None else f" {100 * row['rate']:g} %"
+        figures = ("–" if row[n] is None else f"{row[n]:.2f}" for n in names)
+        table.add_row(row["dataset"], row["noise"] + rate, row["method"], row["backbone"], *figures, row["source"])
+    out.print(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,6 +59,97 @@ def test_em_raises_the_likelihood() -> None:
     assert one < few < many
 
 
+def test_em_is_the_textbooks() -> None:
+    """One round from the start, with loops: counts of the posterior and one pseudo-observation a cell on average."""
+    probs, _, labels = world()
+    probs, labels = probs[:200], labels[:200]
+    start, counts = estimate._symmetric(0.2, K), np.zeros((K, K))
+    for q, y in zip(probs, labels, strict=True):
+        joint = q * start[:, y]
+        counts[:, y] += joint / joint.sum()
+    expected = counts + K * estimate._symmetric(1 - np.trace(counts) / 200, K)
+    found, likelihood = estimate._em(probs, labels, rounds=1)
+    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-9)
+    assert likelihood == pytest.approx(np.mean([np.log(q @ start[:, y]) for q, y in zip(probs, labels, strict=True)]))
+
+
+def test_the_held_out_likelihood_is_of_the_other_halfs_matrix() -> None:
+    probs, _, labels = world()
+    half = np.arange(N) < N // 2
+    found = estimate._held_out(probs, labels, half)
+    for part, i in ((~half, 5), (half, N - 5)):
+        matrix, _ = estimate._em(probs[part], labels[part])
+        assert found[i] == pytest.approx(np.log(probs[i] @ matrix[:, labels[i]]))
+
+
+def test_clearly_is_more_than_chance_and_more_than_the_doubt() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal(400)
+    noise = rng.standard_normal(400)
+    noise -= noise.mean()
+    assert not estimate.clearly_below(scores, scores)
+    assert not estimate.clearly_below(scores, scores + 0.9 * estimate.DOUBT)
+    assert estimate.clearly_below(scores, scores + 1.1 * estimate.DOUBT)
+    error = noise.std() / 20
+    assert not estimate.clearly_below(scores, scores + noise + 1.9 * error)
+    assert estimate.clearly_below(scores, scores + noise + 2.0 * error)
+    assert not estimate.clearly_below(scores, scores - 1)
+
+
+def test_with_few_images_the_matrix_does_not_explain_a_weak_model_away() -> None:
+    """No label is wrong, and the model is right in what it is unsure of: the interval must say so."""
+    rng = np.random.default_rng(3)
+    probs = rng.dirichlet(np.full(10, 0.5), 300)
+    labels = np.array([rng.choice(10, p=p) for p in probs])
+    found = estimate.fit_transition(probs, labels)
+    assert min(found.rates) < 0.1 < max(found.rates)
+
+
+# --- witnesses
+
+
+def two_witnesses(n: int = 4000) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Five classes, a fifth of the labels wrong. Text takes the last two classes for any other; pictures, as a probe
+    learns them, give the blurred probabilities of the label."""
+    rng = np.random.default_rng(4)
+    truth = rng.integers(0, 5, n)
+    wrong = rng.random(n) < 0.2
+    labels = np.where(wrong, (truth + rng.integers(1, 5, n)) % 5, truth)
+    seen = np.where(truth < 3, truth, rng.integers(0, 3, n))
+    text = estimate.soften(np.eye(5)[seen] * 0.9 + 0.02 + 0.02 * rng.random((n, 5)), 1.0)
+    pictures = estimate.soften(np.eye(5)[truth] * 0.85 + 0.03 + 0.03 * rng.random((n, 5)), 2.0)
+    return {"text": text, "pictures": pictures}, labels, truth
+
+
+def rate_of(found: estimate.Transition, probs: np.ndarray, labels: np.ndarray) -> float:
+    return float(1 - found.posterior(found.mend(probs), labels)[np.arange(len(labels)), labels].mean())
+
+
+def test_labels_that_pictures_foretell_are_no_errors() -> None:
+    asked, labels, truth = two_witnesses()
+    found = {name: estimate.fit_transition(probs, labels) for name, probs in asked.items()}
+    wrong = (labels != truth).mean()
+    assert rate_of(found["text"], asked["text"], labels) > wrong + 0.1, "its ignorance counted as label errors"
+    name, believed = estimate.believe(found)
+    assert name == "pictures" and believed is found["pictures"]
+    noise = estimate.summarise(
+        believed.posterior(believed.mend(asked[name]), labels), labels, tuple("abcde"), believed.rates
+    )
+    assert noise.rate == pytest.approx(wrong, abs=0.02) and noise.low <= wrong <= noise.high
+    assert estimate.believe(dict(reversed(found.items())))[0] == "pictures"
+
+
+def test_the_first_witness_is_believed_where_none_is_clearly_better() -> None:
+    asked, labels, _ = two_witnesses()
+    first = estimate.fit_transition(asked["pictures"], labels)
+    second = replace(first, rates=(0.01, 0.5))
+    name, believed = estimate.believe({"a": first, "b": second})
+    assert name == "a" and believed.rates == (*first.rates, 0.01, 0.5), "the doubts of both"
+    worse = replace(second, held_out=second.held_out - 1)
+    assert estimate.believe({"a": first, "b": worse}) == ("a", first)
+    assert estimate.believe({"b": worse, "a": first}) == ("a", first)
+
+
 @settings(max_examples=30)
 @given(st.floats(0.2, 5), st.integers(0, 1000))
 def test_softening_is_a_temperature(temperature: float, seed: int) -> None:
@@ -77,6 +170,21 @@ def test_the_expected_f1_count_is_the_best_of_all(p_wrong: list[float]) -> None:
 def test_nothing_is_flagged_where_nothing_can_be_wrong() -> None:
     assert estimate.expected_f1_count(np.zeros(5)) == 0
     assert estimate.expected_f1_count(np.empty(0)) == 0
+
+
+def test_what_is_no_more_suspicious_than_the_average_is_not_flagged() -> None:
+    """Alone the expected F1 flags everything where all are alike."""
+    for p in (0.001, 0.3, 0.9):
+        assert estimate.expected_f1_count(np.full(50, p)) == 50
+        assert not estimate.flag_by_f1(np.full(50, p)).any()
+    assert estimate.flag_by_f1(np.empty(0)).tolist() == []
+    rng = np.random.default_rng(0)
+    p_wrong = np.concatenate([rng.uniform(0, 0.2, 80), rng.uniform(0.6, 1, 20)])
+    flagged = estimate.flag_by_f1(p_wrong)
+    assert flagged.sum() == estimate.expected_f1_count(p_wrong), "where the ranking tells something, nothing changes"
+    assert p_wrong[flagged].min() >= p_wrong[~flagged].max()
+    vague = rng.uniform(0.28, 0.32, 100)
+    assert estimate.expected_f1_count(vague) == 100 and 0 < estimate.flag_by_f1(vague).sum() < 60
 
 
 def test_suggestions_leave_a_flagged_label() -> None:

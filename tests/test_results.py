@@ -126,6 +126,22 @@ def test_class_probabilities_that_are_no_posterior_are_judged_with_the_labels(da
     assert results.estimate_noise(Evidence(sure[:, 0], sure[:, 0] < 0, images.labels, turned), images, 0).rate > 0.5
 
 
+def test_a_witness_that_foretells_the_labels_better_is_believed(data: tuple[pa.Table, Any]) -> None:
+    _, images = data
+    k, each = len(images.classes), np.arange(len(images))
+    knowing = np.full((len(images), k), 0.02)
+    knowing[each, images.labels] = 1 - 0.02 * (k - 1)
+    found = evidence(images, 5)  # class probabilities without any meaning
+    alone = results.estimate_noise(found, images, 0)
+    helped = results.estimate_noise(found, images, 0, {"text": np.full_like(knowing, 1 / k), "pictures": knowing})
+    assert (alone.witness, helped.witness) == ("method", "pictures") and helped.as_dict()["witness"] == "pictures"
+    assert helped.rate < 0.1 < alone.rate and helped.low < 0.01
+    told = Evidence(found.p_clean, found.flagged, found.suggested, knowing)
+    assert results.estimate_noise(told, images, 0, {"text": found.probs}).witness == "method"
+    posterior = evidence(images, 4, posterior=True)
+    assert results.estimate_noise(posterior, images, 0, {"pictures": knowing}).witness == "method"
+
+
 def test_counts() -> None:
     table = pa.table({"p_clean": [0.1, None, 0.3], "is_label_issue": [True, None, False]})
     assert results.count_scores(table, Path("x.csv")) == {"images": 3, "scored": 2, "flagged": 1, "file": "x.csv"}

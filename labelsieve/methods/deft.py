@@ -13,7 +13,8 @@ Preset `default` differs where small towers and human errors showed it must (doc
   selection begun too early locks in first guesses.
 - Labels are judged in a pass of its own, without augmentation, and by Bayes' rule: the class probabilities of the
   positive prompts, sharpened, times the probability T[k, y] that class k is labelled y. T comes from the zero-shot
-  answers of the untouched model (labelsieve.estimate), which know nothing of the labels. The learned threshold alone
+  answers of the untouched model, which know nothing of the labels, or, where it does not know the classes and a probe
+  foretells the labels better, from that (labelsieve.estimate, "Witnesses"). The learned threshold alone
   asks whether a class is likelier than chance given the noisy labels, and lets frequent human confusions pass.
 Preset `fast` trains prompts and a small map on cached features instead of tuning the tower.
 
@@ -31,10 +32,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelsieve import estimate, losses, progress, tuning
+from labelsieve.agreement import witnesses
 from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
-from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
+from labelsieve.features import image_features, softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.prompts import DualPrompts
@@ -225,7 +227,8 @@ def build(images: LabelledImages, encoder: DualEncoder, settings: Settings, seed
 def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
     """Train the detector on all images and judge their labels."""
     frozen = image_features(images, encoder)  # of the untouched tower, before adapters are put into it
-    transition = estimate.fit_transition(zero_shot(images, encoder).probs(), images.labels, run.seed)
+    asked = witnesses(images, encoder, run.seed)
+    witness, transition = estimate.believe({n: estimate.fit_transition(p, images.labels, run.seed) for n, p in asked.items()})  # fmt: skip
     detector = build(images, encoder, settings, run.seed)
     seen = _train(detector, images, frozen, settings, run)
     learned = {
@@ -239,7 +242,8 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     if settings.judge == "posterior":
         doubts = tuple(_rate(positive, images.labels, transition.matrix, s) for s in SHARPEN_DOUBT)
         evidence = replace(evidence, rates=(*transition.rates, *doubts))
-    return replace(evidence, facts=temperature_facts(temperature_of(encoder, None), own=True))
+    facts = temperature_facts(temperature_of(encoder, None), own=True)
+    return replace(evidence, facts={**facts, "transition_from": witness})
 
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
@@ -354,8 +358,7 @@ def _evidence(
         return Evidence(threshold.astype(np.float64), flagged, probs.argmax(1), probs, columns, learned)
     posterior = estimate.reweigh(softmax(positive / SHARPEN), transition[:, labels].T)
     p_clean = posterior[each, labels].astype(np.float64)
-    flagged = np.zeros(len(labels), dtype=bool)
-    flagged[np.argsort(p_clean, kind="stable")[: estimate.expected_f1_count(1 - p_clean)]] = True
+    flagged = estimate.flag_by_f1(1 - p_clean)
     return Evidence(
         p_clean, flagged, estimate.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
     )
