@@ -85,7 +85,6 @@ def apply(
         patch=patch,
         data=data,
         columns=columns,
-        reverse=reverse,
     )
     result = correcting.carry_out(
         work, output=output, in_place=in_place, yes=yes, reverse=reverse, links=not copy_files

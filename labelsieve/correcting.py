@@ -24,11 +24,12 @@ SHOWN = 50  # changes that a terminal shows
 
 @dataclass(frozen=True)
 class Work:
-    """A patch, the data it is for, and the folder for the patch and the dry run."""
+    """A patch, the data it is for, the folder for the patch and the dry run, and the scan it is of."""
 
     patch: pa.Table
     spec: DataSpec
     folder: Path
+    scan: str | None
 
 
 def prepare(
@@ -38,7 +39,6 @@ def prepare(
     patch: Path | None = None,
     data: str | None = None,
     columns: Mapping[str, str | None] | None = None,
-    reverse: bool = False,
 ) -> Work:
     """What to change where.
 
@@ -47,11 +47,10 @@ def prepare(
         patch: a file that an earlier call wrote.
         data: a data set elsewhere that the patch is for; None: the one that was scanned.
         columns: fields of DataSpec for `data`, where it is a table.
-        reverse: take the patch that was written last, not today's decisions.
 
     Raises:
         OptionError: neither run nor patch, or a patch without data.
-        RunError: the run is not finished, or was never applied.
+        RunError: the run is not finished.
     """
     if run is None and (patch is None or data is None):
         raise OptionError("A run folder is needed, or --patch with --data.", "Try 'labelsieve apply --help'.")
@@ -63,8 +62,9 @@ def prepare(
     else:
         assert patch is not None
         spec, folder = DataSpec(data, **given), patch.parent  # type: ignore[arg-type]
-    if patch is not None or reverse:
-        return Work(corrections.read_patch(patch or folder / PATCH)[0], spec, folder)
+    if patch is not None:
+        made, facts = corrections.read_patch(patch)
+        return Work(made, spec, folder, facts.get("scan"))
     assert opened is not None
     if not opened.finished:
         raise RunError(f"'{opened.folder}' is not finished.", "Run labelsieve scan again; it continues.")
@@ -72,7 +72,7 @@ def prepare(
     made = corrections.plan(opened, decisions, policy)
     if decisions:
         decisions.close()
-    return Work(made, spec, folder)
+    return Work(made, spec, folder, corrections.scan_of(opened))
 
 
 def carry_out(
@@ -91,19 +91,24 @@ def carry_out(
         DataError: the data are not what was scanned.
     """
     if reverse:
-        return _facts(changes.reverse(work.spec, work.patch), "reversed", work)
+        return _facts(changes.reverse(work.spec, work.patch, work.scan), "reversed", work)
     if output is not None:
-        corrections.write_patch(work.patch, work.folder / PATCH)
-        return _facts(changes.copy(work.spec, work.patch, output, links=links), "copied", work)
+        result = changes.copy(work.spec, work.patch, output, links=links, scan=work.scan)
+        return _facts(_written(work, result), "copied", work)
     listed = {"patch": corrections.patch_id(work.patch), "data": str(work.spec.data)}
     if not yes:
-        changes.check(work.spec, work.patch)
+        lines = changes.check(work.spec, work.patch, work.scan)
         write_json(work.folder / LISTED, listed)
-        return {"done": "listed", "changes": changes.describe(work.patch), "patch": None, "data": str(work.spec.data)}
+        return {"done": "listed", "changes": lines, "patch": None, "data": str(work.spec.data)}
     if not (work.folder / LISTED).exists() or read_json(work.folder / LISTED) != listed:
         raise OptionError("These changes were not listed yet.", "Run the command without --yes first.")
-    corrections.write_patch(work.patch, work.folder / PATCH)
-    return _facts(changes.in_place(work.spec, work.patch), "changed", work)
+    return _facts(_written(work, changes.in_place(work.spec, work.patch, work.scan)), "changed", work)
+
+
+def _written(work: Work, result: changes.Result) -> changes.Result:
+    """The patch that holds now, for others and for the way back."""
+    corrections.write_patch(work.patch, work.folder / PATCH, {"scan": work.scan})
+    return result
 
 
 def _facts(result: changes.Result, done: str, work: Work) -> dict[str, Any]:

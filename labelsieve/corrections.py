@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from labelsieve.decisions import Decision, Decisions
 from labelsieve.errors import DataError, OptionError, RunError, unknown
-from labelsieve.run import Run
+from labelsieve.run import Run, fingerprint
 from labelsieve.tables import CORRECTIONS, check_unique, read_parquet, write_parquet
 
 RELABEL, DROP = "relabel", "drop"
@@ -78,6 +78,12 @@ def _judge(about: Mapping[str, Any], decision: Decision | None, policy: Policy) 
     if policy.source == "auto" and sure and about["suggested_label"] != about["given_label"]:
         return about["suggested_label"], f"auto: {about['suggested_prob']:.4f}"
     return None
+
+
+def scan_of(opened: Run) -> str:
+    """Names what a run scanned: the same images with the same labels in the same places."""
+    table = opened.manifest.select(["sample_id", "uri", "given_label"]).sort_by("sample_id")
+    return fingerprint([column.to_pylist() for column in table.columns])
 
 
 def patch_id(patch: pa.Table) -> str:

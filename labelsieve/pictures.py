@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.errors import ImageError, LabelsieveError, RunError
-from labelsieve.images import decode, from_object, read_bytes
+from labelsieve.images import content_hash, decode, from_object, read_bytes
 from labelsieve.run import Run
-from labelsieve.sources import DataSpec, open_source
+from labelsieve.sources import DataSpec, Source, open_source
+from labelsieve.sources._applied import originals
 from labelsieve.tables import SCORED
 
 THUMBNAIL = 160
@@ -54,6 +57,7 @@ class Images:
     """
 
     def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
+        self._spec, self._kept = spec, dict[Path, Source]()
         try:
             self._source = open_source(spec)
         except LabelsieveError as error:
@@ -65,10 +69,29 @@ class Images:
         return sample_id in self._uris
 
     def read(self, sample_id: str) -> Any:
-        """Bytes, path or picture as the source has it. Raises KeyError for an id that is not in the run."""
-        uri = self._uris[sample_id]
+        """Bytes, path or picture as the source has it; of a table that was corrected in place, as it was scanned.
+
+        Raises:
+            KeyError: an id that is not in the run.
+            ImageError: another image stands there now.
+        """
+        uri, digest = self._uris[sample_id], sample_id.rpartition("#")[2]
         with self._lock:
-            return self._source.read(uri)
+            for source in self._versions():
+                item = source.read(uri)
+                if not isinstance(item, bytes) or content_hash(item).startswith(digest):
+                    return item
+        raise ImageError("not the image that was scanned")
+
+    def _versions(self) -> Iterator[Source]:
+        """The source, then a table or saved data set as it was before it was corrected in place, the latest first."""
+        yield self._source
+        place = getattr(self._source, "path", None) or getattr(self._source, "folder", None)
+        root = getattr(self._source, "root", None)
+        for kept in originals(place) if place else ():
+            if kept not in self._kept:
+                self._kept[kept] = open_source(replace(self._spec, data=str(kept), root=str(root) if root else None))
+            yield self._kept[kept]
 
 
 def open_pictures(opened: Run) -> Images:

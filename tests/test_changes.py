@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelsieve import changes
+from labelsieve import changes, journal
 from labelsieve.corrections import Policy, plan
 from labelsieve.decisions import Decisions
 from labelsieve.errors import DataError, OptionError, RunError
@@ -92,7 +91,7 @@ class Killed(BaseException):
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, after: int, *, half: bool) -> None:
     """The process dies at step number `after`: before doing it, or after doing it and before anything else."""
-    real, count = changes._do, iter(range(10_000))
+    real, count = journal._do, iter(range(10_000))
 
     def dying(verb: str, old: Path, new: Path) -> None:
         dies = next(count) == after
@@ -102,7 +101,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int, *, half: bool) -> Non
         if dies:
             raise Killed
 
-    monkeypatch.setattr(changes, "_do", dying)
+    monkeypatch.setattr(journal, "_do", dying)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -204,19 +203,6 @@ def test_a_copy_never_overwrites(planted: Any, patch: pa.Table, tmp_path: Path) 
         changes.copy(DataSpec(planted.data), patch, tmp_path / "out")
 
 
-def test_a_damaged_journal_is_not_followed(planted: Any, patch: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        interrupt(patched, 2, half=False)
-        with pytest.raises(Killed):
-            changes.in_place(DataSpec(planted.data), patch)
-    journal = planted.data / ".labelsieve" / "journal.json"
-    found = json.loads(journal.read_text())
-    found["steps"][-1]["to"] = "/somewhere/else"
-    journal.write_text(json.dumps(found))
-    with pytest.raises(RunError, match="damaged"):
-        changes.in_place(DataSpec(planted.data), patch)
-
-
 def table_patch(path: Path, column: str = "label") -> pa.Table:
     """The second row becomes 'dog', the fourth is left out."""
     from labelsieve.sources import open_source
@@ -283,3 +269,128 @@ def test_a_copy_of_a_table_keeps_the_format(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted([*before, "sub"]) and os.listdir(tmp_path / "sub") == ["new.csv"]
     with pytest.raises(OptionError, match=r"must end in .csv"):
         changes.copy(DataSpec(path), table_patch(path), tmp_path / "new.parquet")
+
+
+def two_patches(planted: Any) -> tuple[pa.Table, pa.Table]:
+    """Decisions as they were, and later: one taken back, one of another mind, one dropped after all, four more."""
+    every = plan(planted.run, None, Policy("auto", 0.9)).to_pylist()
+    first, later = every[:5], [dict(row) for row in every[1:9]]
+    third = next(n for n in ("zero", "one", "two") if n not in (later[0]["old_label"], later[0]["new_label"]))
+    later[0].update(new_label=third)
+    later[1].update(new_label=None, action="drop")
+    return tuple(pa.Table.from_pylist(rows, schema=CORRECTIONS) for rows in (first, later))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_later_patch_of_the_same_scan_takes_the_place_of_the_earlier(
+    planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool
+) -> None:
+    first, later = two_patches(planted)
+    before = planted.tree()
+    shutil.copytree(planted.data, tmp_path / "fresh")
+    changes.in_place(DataSpec(tmp_path / "fresh"), later, "scan")
+    wanted = classes(tmp_path / "fresh")
+    for after in (None, *range(0, 9, 2)):
+        here = tmp_path / f"d{after}"
+        shutil.copytree(planted.data, here)
+        spec = DataSpec(here)
+        changes.in_place(spec, first, "scan")
+        assert (
+            len(changes.check(spec, later, "scan")) == 7
+        )  # three of the eight stay, two change, one goes back, four new
+        changes.copy(spec, later, tmp_path / f"copy{after}", scan="scan")
+        assert classes(tmp_path / f"copy{after}") == wanted
+        if after is not None:
+            with monkeypatch.context() as patched:
+                interrupt(patched, after, half=half)
+                with pytest.raises(Killed):
+                    changes.in_place(spec, later, "scan")
+            assert changes.check(spec, later, "scan") == []  # any next call finishes
+        changes.in_place(spec, later, "scan")
+        assert classes(here) == wanted
+        assert changes.reverse(spec, first, "scan").where == here
+        planted.data = here
+        assert planted.tree() == before
+
+
+def test_a_place_that_became_free_is_kept_for_the_way_back(planted: Any) -> None:
+    row, *others = plan(planted.run, None, Policy("auto", 0.9)).to_pylist()
+    other = next(o for o in others if o["old_label"] not in (row["old_label"], row["new_label"]))
+    spec, before = DataSpec(planted.data), planted.tree()
+    twin = planted.data / other["old_label"] / Path(row["uri"]).name  # would go where the first one was
+    (planted.data / other["uri"]).rename(twin)
+    other.update(uri=f"{other['old_label']}/{twin.name}", new_label=row["old_label"])
+    changes.in_place(spec, pa.Table.from_pylist([row], schema=CORRECTIONS), "scan")
+    changes.in_place(spec, pa.Table.from_pylist([row, other], schema=CORRECTIONS), "scan")
+    changes.reverse(spec, pa.Table.from_pylist([row], schema=CORRECTIONS), "scan")
+    assert sorted(planted.tree().values()) == sorted(before.values())
+
+
+def test_a_table_is_patched_from_what_was_scanned(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    text = "image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n"
+    path.write_text(text)
+    patch = table_patch(path)
+    changes.in_place(DataSpec(path), patch.slice(0, 1), "scan")
+    changes.in_place(DataSpec(path), patch.slice(1, 1), "scan")
+    assert path.read_text() == "image,label\na.png,cat\nb.png,cat\nc.png,dog\n"
+    changes.in_place(DataSpec(path), patch, "scan")
+    assert path.read_text() == "image,label\na.png,cat\nb.png,dog\nc.png,dog\n"
+    changes.copy(DataSpec(path), patch.slice(0, 1), tmp_path / "out.csv", scan="scan")
+    assert (tmp_path / "out.csv").read_text() == "image,label\na.png,cat\nb.png,dog\nc.png,dog\nd.png,cat\n"
+    changes.reverse(DataSpec(path), patch, "scan")
+    assert path.read_text() == text
+
+
+def saved(folder: Path) -> Any:
+    datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+    features = datasets.Features({
+        "image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["cat", "dog"]), "x": datasets.Value("string"),
+    })  # fmt: skip
+    rows = {"image": [{"bytes": b"%d" % k, "path": None} for k in range(6)], "label": [0] * 6, "x": list("abcdef")}
+    made = datasets.Dataset.from_dict(rows, features=features)
+    parts = {"train": made.select(range(4)), "test": made.select(range(4, 6))}
+    datasets.DatasetDict(parts).save_to_disk(str(folder), num_shards={"train": 2, "test": 1})
+    return datasets
+
+
+def cells(datasets: Any, folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    parts = datasets.load_from_disk(str(folder))
+    return {s: [(r["label"], r["x"], r["image"]["bytes"]) for r in part] for s, part in parts.items()}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {name: p.read_bytes() for name, p in found.items() if not name.startswith(".labelsieve")}
+
+
+@pytest.mark.parametrize("interrupted", [None, 0, 1, 2, 3])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_saved_data_set_in_place_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: int | None, half: bool
+) -> None:
+    folder = tmp_path / "saved"
+    datasets = saved(folder)
+    before, spec = files(folder), DataSpec(folder)
+    patch = table_patch(folder)
+    wanted = {
+        "train": [(0, "a", b"0"), (1, "b", b"1"), (0, "c", b"2")],
+        "test": [(0, "e", b"4"), (0, "f", b"5")],
+    }
+    changes.copy(spec, patch, tmp_path / "copy")
+    assert cells(datasets, tmp_path / "copy") == wanted and files(folder) == before
+    changes.in_place(spec, patch.slice(1, 1), "scan")
+    if interrupted is not None:
+        with monkeypatch.context() as patched:
+            interrupt(patched, interrupted, half=half)
+            with pytest.raises(Killed):
+                changes.in_place(spec, patch, "scan")
+    changes.in_place(spec, patch, "scan")
+    assert cells(datasets, folder) == wanted
+    changes.reverse(spec, patch, "scan")
+    assert files(folder) == before
+    changes.in_place(spec, patch, "scan")
+    with (folder / "train" / "state.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(DataError, match="was changed after the patch"):
+        changes.reverse(spec, patch, "scan")

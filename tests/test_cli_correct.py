@@ -44,7 +44,7 @@ def test_apply_from_copy_to_reverse(call: Callable[..., Any], planted: Any, tmp_
         ((), "One of -o, --in-place and --reverse is needed"),
         (("--in-place", "--reverse"), "One of -o, --in-place and --reverse is needed"),
         (("-o", "x", "--policy", "revewed"), "Did you mean 'reviewed'"),
-        (("--reverse",), "corrections.parquet' is missing"),
+        (("--reverse",), "was not applied to"),
     ],
 )
 def test_what_apply_refuses(call: Callable[..., Any], planted: Any, words: tuple[str, ...], said: str) -> None:

@@ -39,7 +39,7 @@ def test_scan_review_apply_gives_the_truth_and_reverse_the_original(planted: Any
     assert by_class(tmp_path / "out") == truth(planted) and planted.tree() == before
     ls.apply(planted.folder)
     assert by_class(planted.data) == truth(planted)
-    work = correcting.prepare(planted.folder, Policy(), reverse=True)
+    work = correcting.prepare(planted.folder, Policy())
     correcting.carry_out(work, reverse=True)
     assert planted.tree() == before
 
@@ -87,3 +87,21 @@ def test_a_patch_needs_data_and_a_run_must_be_finished(planted: Any) -> None:
     planted.run.record["state"] = "running"
     with pytest.raises(RunError, match="not finished"):
         correcting.prepare(planted.run, Policy())
+
+
+def test_review_goes_on_after_the_data_were_corrected_in_place(planted: Any, tmp_path: Path) -> None:
+    before, half = planted.tree(), len(planted.wrong) // 2
+    for part in (planted.wrong[:half], planted.wrong[half:]):
+        decisions = Decisions(planted.folder)
+        for sample_id in part:
+            decisions.add(sample_id, "accept", planted.truth[sample_id])
+        decisions.close()
+        assert len(correcting.carry_out(correcting.prepare(planted.folder, Policy()))["changes"]) == len(part)
+        ls.apply(planted.folder)
+        exported = ls.export(planted.folder, "imagefolder", tmp_path / part[0][:3])[0]  # moved pictures are found
+        assert sum(p.is_file() for p in exported.rglob("*")) == len(planted.given)
+    assert by_class(planted.data) == truth(planted)
+    ls.apply(planted.folder, tmp_path / "copy", policy=ls.Policy(drop=True))  # writes another patch into the run
+    work = correcting.prepare(planted.folder, Policy())
+    correcting.carry_out(work, reverse=True)
+    assert planted.tree() == before

@@ -21,35 +21,49 @@ import pyarrow.parquet as pq
 
 from labelsieve.errors import DataError
 from labelsieve.images import content_hash
-from labelsieve.sources import Row
+from labelsieve.sources import Row, Source
 from labelsieve.sources.table import SUFFIXES, TableSource, _class_names
 
 Changes = dict[int, str | None]  # row number -> new label, None: leave the row out
 
 
-def find_rows(source: TableSource, corrections: Iterable[Mapping[str, Any]]) -> Changes:
-    """Row numbers of corrections (rows of `labelsieve.tables.CORRECTIONS`), found by where the image is and what it was.
+def find_rows(source: Source, corrections: Iterable[Mapping[str, Any]]) -> Changes:
+    """Row numbers of corrections (rows of `labelsieve.tables.CORRECTIONS`), found by id, or by where the image is, and what it was.
 
     Raises:
         DataError: a row is gone, or has another label or another image than it had.
     """
-    waiting: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for correction in corrections:
-        waiting[correction["uri"]].append(correction)
+    waiting = {str(c["sample_id"]): c for c in corrections}
     found: Changes = {}
-    for number, row in enumerate(replace(source, split=None).rows()):
-        wanted = waiting.get(row.uri, [])
-        fitting = next((c for c in wanted if c["old_label"] == row.label and _same_image(row, c["sample_id"])), None)
-        if fitting is not None:
-            wanted.remove(fitting)
-            found[number] = fitting["new_label"]
-    lacking = next((c for left in waiting.values() for c in left), None)
-    if lacking is not None:
+    for by in (_key, _place):  # a row is known by its key; in another copy of the data, without ids, by its place
+        groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for correction in waiting.values():
+            groups[by(correction)].append(correction)
+        for number, row in enumerate(whole(source).rows() if groups else ()):
+            alike = groups.get(row.key if by is _key else row.uri, [])
+            fitting = next((c for c in alike if c["old_label"] == row.label and _same_image(row, c["sample_id"])), None)
+            if fitting is not None and number not in found:
+                alike.remove(fitting)
+                found[number] = waiting.pop(fitting["sample_id"])["new_label"]
+    for lacking in waiting.values():
         raise DataError(
-            f"'{source.path}' has no '{lacking['path']}' with the label '{lacking['old_label']}' and the image that was scanned.",
-            "Was the table changed since the scan?",
+            f"The data have no '{lacking['path']}' with the label '{lacking['old_label']}' and the image that was scanned.",
+            "Were they changed since the scan?",
         )
     return found
+
+
+def whole(source: Any) -> Any:
+    """A table with the rows of every split."""
+    return replace(source, split=None) if isinstance(source, TableSource) else source
+
+
+def _key(correction: Mapping[str, Any]) -> str:
+    return str(correction["sample_id"]).rpartition("#")[0]
+
+
+def _place(correction: Mapping[str, Any]) -> str:
+    return str(correction["uri"])
 
 
 def _same_image(row: Row, sample_id: str) -> bool:
@@ -96,6 +110,7 @@ def _lines(text: str) -> list[str]:
 
 def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> list[str]:
     lines = _lines(text)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # or a long cell is an error
     reader = csv.reader(lines, delimiter=delimiter)
     header = next(reader)
     names = [name.removeprefix("\ufeff") for name in header]
@@ -131,11 +146,22 @@ def _json_lines(text: str, source: TableSource, changes: Changes) -> list[str]:
             made.append(line)
         elif changes[number] is not None:
             record = json.loads(line)
-            new = str(changes[number])
-            record[column] = int(new) if isinstance(record[column], int) else new
+            record[column] = _json_label(str(changes[number]), record[column])
             made.append(json.dumps(record, ensure_ascii=False) + line[len(line.rstrip("\r\n")) :])
         number += 1
     return made
+
+
+def _json_label(new: str, old: Any) -> Any:
+    """A label as JSON holds the old one: a truth value, a number, text."""
+    try:
+        if isinstance(old, bool):
+            return {"True": True, "False": False}[new]
+        return type(old)(new) if isinstance(old, int | float) else new
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"'{new}' cannot stand where '{old}' stands in the label column.", "Choose another label."
+        ) from error
 
 
 def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
@@ -144,7 +170,7 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
     column = _label_column(source)
     names = _class_names(schema, column)
     about = file.metadata
-    packed = about.row_group(0).column(0).compression if about.num_row_groups else "SNAPPY"
+    packed = _compression(about)
     start = 0
     with pq.ParquetWriter(target, schema, compression=packed) as writer:
         for group in range(about.num_row_groups):
@@ -154,6 +180,15 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
                 part = _relabel(part, column, {r - start: changes[r] for r in rows}, names)
             start += about.row_group(group).num_rows
             writer.write_table(part, row_group_size=max(1, len(part)))
+
+
+def _compression(about: pq.FileMetaData) -> dict[str, str] | str:
+    """How each column is packed, by its path; images are often left as they are while text is compressed."""
+    if not about.num_row_groups:
+        return "SNAPPY"
+    group = about.row_group(0)
+    columns = (group.column(c) for c in range(group.num_columns))
+    return {c.path_in_schema: c.compression.replace("UNCOMPRESSED", "NONE") for c in columns}
 
 
 def _relabel(part: pa.Table, column: str, changes: Changes, names: list[str] | None) -> pa.Table:

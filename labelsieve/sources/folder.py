@@ -15,6 +15,7 @@ from typing import Any
 from labelsieve.errors import DataError, unknown
 from labelsieve.images import content_hash
 from labelsieve.sources import STATE, DataSpec, Row
+from labelsieve.sources._applied import place_now
 from labelsieve.tables import path_to_uri, readable, uri_to_path
 
 IMAGE_SUFFIXES = frozenset(
@@ -107,7 +108,7 @@ class FolderSource:
                 yield from self._class_rows(self.root / split, classes, split)
 
     def read(self, uri: str) -> Path:
-        return self.root / uri_to_path(uri)
+        return place_now(self.root, uri)
 
     def _nested(self, top: list[str]) -> dict[str, list[str]] | None:
         """Splits with their class folders, when the first level is made of splits."""
@@ -221,12 +222,14 @@ class Move:
     new: str | None
 
 
-def moves(source: FolderSource, corrections: Iterable[Mapping[str, Any]], *, check: bool = True) -> list[Move]:
+def moves(
+    source: FolderSource, corrections: Iterable[Mapping[str, Any]], now: Mapping[str, Path] | None = None
+) -> list[Move]:
     """Where each corrected file belongs. A name that is taken there gets a number.
 
     Args:
         corrections: rows of `labelsieve.tables.CORRECTIONS`.
-        check: look whether each file is still what was scanned.
+        now: old uri -> where the file is, if a patch moved it since the scan.
 
     Raises:
         DataError: a file is gone or changed since the scan, or a label cannot be the name of a folder.
@@ -234,12 +237,11 @@ def moves(source: FolderSource, corrections: Iterable[Mapping[str, Any]], *, che
     top = source._folders(source.root)
     nested = source._nested(top)
     names = {readable(n): n for n in (top if nested is None else [c for cs in nested.values() for c in cs])}
-    taken: set[str] = set()
+    taken: set[str] = set(now or ())
     found = []
     for row in corrections:
         old = str(row["uri"])
-        if check:
-            _check_unchanged(source.root / uri_to_path(old), row)
+        _check_unchanged((now or {}).get(old, source.root / uri_to_path(old)), row)
         if row["new_label"] is None:
             found.append(Move(row["sample_id"], old, None))
             continue

@@ -28,8 +28,9 @@ def open_source(spec: DataSpec) -> HubSource:
     """Open it; raises DataError with what to do."""
     datasets = registry.need("datasets")
 
-    data = spec.data
+    data, folder = spec.data, None
     if isinstance(data, str | Path):
+        folder = None if str(data).startswith("hf://") else Path(data)
         data = _from_hub(str(data)) if str(data).startswith("hf://") else _from_disk(str(data))
     parts = dict(data) if isinstance(data, dict) else {None: data}
     if spec.split is not None:
@@ -46,7 +47,7 @@ def open_source(spec: DataSpec) -> HubSource:
     _check_columns(spec, image, label, features)
     wanted = list(dict.fromkeys(c for c in (image, label, spec.truth_column, spec.id_column) if c))
     raw = {name: _undecoded(part.with_format(None).select_columns(wanted), image) for name, part in parts.items()}
-    return HubSource(raw, image, label, spec.truth_column, spec.id_column, Path(spec.root or ""))
+    return HubSource(raw, image, label, spec.truth_column, spec.id_column, Path(spec.root or ""), folder)
 
 
 def _check_columns(spec: DataSpec, image: str, label: str | None, features: Any) -> None:
@@ -114,6 +115,7 @@ class HubSource:
     truth_column: str | None
     id_column: str | None
     root: Path
+    folder: Path | None = None  # where it is saved, if it is
     notes: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:

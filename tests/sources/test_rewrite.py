@@ -120,7 +120,7 @@ def test_rows_are_found_by_place_label_and_image(tmp_path: Path) -> None:
 
     assert find_rows(source, [row(2), row(0)]) == {0: "emu", 2: "emu"}
     for wrong in (row(0, old_label="dog"), row(0, sample_id="k#" + "0" * 12), row(0, uri="row:9")):
-        with pytest.raises(DataError, match="Was the table changed"):
+        with pytest.raises(DataError, match="Were they changed"):
             find_rows(source, [wrong])
 
 
@@ -130,3 +130,50 @@ def test_the_same_path_twice_with_two_labels(tmp_path: Path) -> None:
     source: Any = open_source(DataSpec(path))
     wanted = [{"uri": "a.png", "path": "a.png", "old_label": "dog", "new_label": "emu", "sample_id": "a.png@2#0"}]
     assert find_rows(source, wanted) == {1: "emu"}
+
+
+def test_parquet_columns_stay_packed_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    packed = {
+        "image.bytes": "NONE",
+        "image.path": "NONE",
+        "label": "SNAPPY",
+        "x": "ZSTD",
+    }  # images as the hub keeps them
+    rows = {"image": [{"bytes": b"%d" % k, "path": None} for k in range(3)], "label": ["cat"] * 3, "x": [1, 2, 3]}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table(rows, pa.schema([("image", kind), ("label", pa.string()), ("x", pa.int8())])), path, compression=packed)  # fmt: skip
+    redo(path, {1: "dog"})
+    group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    assert {c.path_in_schema: c.compression for c in map(group.column, range(4))} == {
+        k: v.replace("NONE", "UNCOMPRESSED") for k, v in packed.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"), [(True, "False", False), (1.5, "2.5", 2.5), (3, "7", 7), ("a", "7", "7")]
+)
+def test_json_labels_keep_their_type(tmp_path: Path, old: Any, new: str, wanted: Any) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps({"image": "a", "label": old}) + "\n")
+    assert json.loads(redo(tmp_path / "t.jsonl", {0: new})) == {"image": "a", "label": wanted}
+
+
+def test_a_label_that_json_cannot_hold_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"image": "a", "label": 3}\n')
+    with pytest.raises(DataError, match="'emu' cannot stand where '3' stands"):
+        redo(tmp_path / "t.jsonl", {0: "emu"})
+
+
+def test_long_cells_are_no_trouble(tmp_path: Path) -> None:
+    text = f"image,label,note\na.png,cat,{'x' * 200_000}\n"
+    (tmp_path / "t.csv").write_text(text)
+    assert redo(tmp_path / "t.csv", {0: "dog"}).decode() == text.replace("cat", "dog")
+
+
+def test_rows_are_known_by_their_id_not_by_their_place(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,image,label\n1,a.png,cat\n2,a.png,cat\n3,b.png,cat\n")  # one image, two rows
+    source: Any = open_source(DataSpec(tmp_path / "t.csv", id_column="id"))
+    second = {"sample_id": "2#0", "uri": "a.png", "path": "a.png", "old_label": "cat", "new_label": "dog"}
+    assert find_rows(source, [second]) == {1: "dog"}
+    plain: Any = open_source(DataSpec(tmp_path / "t.csv"))  # without ids, the place is what is left
+    assert find_rows(plain, [second]) == {0: "dog"}

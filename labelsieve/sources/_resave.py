@@ -1,0 +1,52 @@
+"""The same saved Hugging Face data set with other labels: splits, columns, features and all other cells stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labelsieve import registry
+from labelsieve.errors import DataError
+from labelsieve.sources._rewrite import Changes, _typed
+from labelsieve.sources.hub import HubSource, _from_disk
+
+
+def resave(source: HubSource, changes: Changes, target: Path) -> None:
+    """Write the data set with changed labels to the folder `target`.
+
+    Args:
+        changes: by row number, counted over the splits in their order.
+
+    Raises:
+        DataError: a label that the label feature cannot hold.
+    """
+    datasets = registry.need("datasets")
+    if source.label_column is None:
+        raise DataError(f"'{source.folder}' has no label column.", "Name it with --label-column.")
+    saved = _from_disk(str(source.folder))
+    parts, made, start = (dict(saved) if isinstance(saved, dict) else {None: saved}), {}, 0
+    for split, part in parts.items():
+        mine = {row - start: label for row, label in changes.items() if start <= row < start + len(part)}
+        start += len(part)
+        made[split] = _relabel(part, source.label_column, mine) if mine else part
+    whole = made[None] if None in made else datasets.DatasetDict(made)
+    whole.save_to_disk(str(target))
+
+
+def _relabel(part: Any, column: str, changes: Changes) -> Any:
+    """One split with other labels; rows with the label None are left out."""
+    datasets = registry.need("datasets")
+    table: pa.Table = part.with_format("arrow")[:]
+    names = getattr(part.features[column], "names", None)
+    place, kind = table.column_names.index(column), table.schema.field(column)
+    values = table[column].to_pylist()
+    for row, label in changes.items():
+        if label is not None:
+            values[row] = _typed(label, kind.type, names)
+    table = table.set_column(place, kind, pa.array(values, kind.type))
+    kept = np.array([row for row in range(len(table)) if changes.get(row, "") is not None], dtype=np.int64)
+    made = datasets.Dataset(table.replace_schema_metadata(None), info=part.info, split=part.split)
+    return made if len(kept) == len(table) else made.select(kept)
