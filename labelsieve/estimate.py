@@ -42,6 +42,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from labelsieve.errors import OptionError
 
@@ -328,8 +329,21 @@ class Noise:
         """Ready for JSON."""
         return {
             "rate": self.rate, "low": self.low, "high": self.high, "per_class": self.per_class, "pairs": self.pairs,
-            "matrix": self.matrix.round(6).tolist(), "witness": self.witness, "method": "model-based, no audit (see labelsieve.estimate)",
+            "matrix": as_triplets(self.matrix), "witness": self.witness, "method": "model-based, no audit (see labelsieve.estimate)",
         }  # fmt: skip
+
+
+def as_triplets(matrix: np.ndarray) -> dict[str, list[Any]]:
+    """A matrix [k, k] of shares by its entries: of thousands of classes, few pairs are ever confused."""
+    shares = matrix.round(6)
+    given, true = np.nonzero(shares)
+    return {"given": given.tolist(), "true": true.tolist(), "share": shares[given, true].tolist()}
+
+
+def noise_matrix(noise: Mapping[str, Any]) -> sparse.csr_array:
+    """Share of all images [k, k] with given label (row) and estimated true class (column), from `noise.json`."""
+    found, k = noise["matrix"], len(noise["per_class"])
+    return sparse.csr_array((found["share"], (found["given"], found["true"])), shape=(k, k))
 
 
 def summarise(

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from labelsieve import audit, explain
 from labelsieve.decisions import WRONG, open_decisions
+from labelsieve.estimate import noise_matrix
 from labelsieve.pictures import Pictures, open_pictures, thumbnail
 from labelsieve.run import Run
 
@@ -163,20 +164,16 @@ def _charts(opened: Run) -> dict[str, Any]:
 
 def _matrix(noise: Mapping[str, Any], classes: list[str]) -> dict[str, Any]:
     """Given → estimated true class, row shares, of the classes that take most part in confusions."""
-    matrix = np.asarray(noise["matrix"])
-    off = matrix - np.diag(np.diag(matrix))
-    shown = np.sort(np.argsort(-(off.sum(0) + off.sum(1)), kind="stable")[:CELLS])
-    rows = matrix / matrix.sum(1, keepdims=True).clip(1e-12)
+    matrix = noise_matrix(noise)
+    confused = matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal()
+    shown = np.sort(np.argsort(-confused, kind="stable")[:CELLS])
+    rows = matrix[shown][:, shown].toarray() / matrix.sum(1)[shown].clip(1e-12)[:, None]
     cells = [
-        {"given": classes[i], "suggested": classes[j], "share": round(float(rows[i, j]), 4)}
-        for i in shown
-        for j in shown
+        {"given": classes[i], "suggested": classes[j], "share": round(float(rows[a, b]), 4)}
+        for a, i in enumerate(shown)
+        for b, j in enumerate(shown)
     ]
-    return {
-        "classes": [classes[i] for i in shown],
-        "cells": cells,
-        "rows": rows[np.ix_(shown, shown)].round(3).tolist(),
-    }
+    return {"classes": [classes[i] for i in shown], "cells": cells, "rows": rows.round(3).tolist()}
 
 
 def histogram(scores: pa.Table) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Run:
         """The labels that occur, sorted: columns of `probs`, rows of the noise matrix."""
         return list(self.noise["per_class"])
 
-    @property
+    @cached_property
     def noise(self) -> dict[str, Any]:
         """Estimated share of wrong labels, overall and per class, and the given -> true matrix."""
         return read_json(self.folder / "noise.json")

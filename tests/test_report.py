@@ -12,6 +12,7 @@ import pytest
 
 from labelsieve import report
 from labelsieve.decisions import Decisions
+from labelsieve.estimate import as_triplets, noise_matrix
 from labelsieve.run import write_json
 
 
@@ -120,7 +121,7 @@ def test_histogram_counts_everything_and_finds_the_threshold() -> None:
 
 
 def test_the_matrix_shows_row_shares_of_the_noisiest_classes(planted: Any, html: str) -> None:
-    matrix = np.asarray(planted.run.noise["matrix"])
+    matrix = noise_matrix(planted.run.noise).toarray()
     found = charts(html)["matrix"]
     assert found["classes"] == planted.run.classes
     shares = {(c["given"], c["suggested"]): c["share"] for c in found["cells"]}
@@ -129,7 +130,8 @@ def test_the_matrix_shows_row_shares_of_the_noisiest_classes(planted: Any, html:
         assert shares[given, found["classes"][0]] == pytest.approx(matrix[i, 0] / matrix[i].sum(), abs=1e-3)
     many = np.eye(100) + 0.0
     many[7, 9] = many[50, 3] = 0.5
-    cut = report._matrix({"matrix": many.tolist()}, [f"c{k}" for k in range(100)])
+    names = [f"c{k}" for k in range(100)]
+    cut = report._matrix({"matrix": as_triplets(many), "per_class": dict.fromkeys(names, 0.5)}, names)
     assert len(cut["classes"]) == report.CELLS and {"c7", "c9", "c50", "c3"} <= set(cut["classes"])
 
 
