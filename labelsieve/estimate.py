@@ -7,12 +7,12 @@ labels: classes the model prefers are weighted down until every class is as freq
 given labels, and a temperature is chosen by the same likelihood, so that an over-confident model does not pass its own
 errors off as label errors.
 
-Tenable temperatures. T has k² numbers, and with few images it explains a model's ignorance as well as label errors: the
-likelihood of the labels it was fitted to is too high, most of all at low temperatures. So each half of the images also
-judges the T of the other half; that likelihood is too low, because T has seen half as much. A temperature is tenable
-unless its likelihood is clearly below the best one, clearly being: by more than `DOUBT` per image and more than 1.96
-standard errors of the difference between images. The likeliest temperature that is tenable by held-out labels gives
-the estimate; those that are tenable by either likelihood widen the interval.
+Temperatures. The likeliest one gives the estimate. But T has k² numbers, and with few images it explains a model's
+ignorance as well as label errors, so that likelihoods and rates are too high, most of all at low temperatures. So each
+half of the images also judges what the other half gave: a free T, or a symmetric one, which has one number; the better
+of the two counts. A temperature is tenable unless its likelihood, of the labels fitted to or of held-out ones, is
+clearly below the best one. Clearly is: by more than `DOUBT` per image, and by more than 1.96 standard errors of the
+difference between images. The rates at all tenable temperatures widen the interval.
 
 Witnesses. Zero-shot answers are one source of q; out-of-fold answers of a probe on the pictures are another
 (labelsieve.agreement). A model that does not know a class contradicts its right labels, and no likelihood under its own q
@@ -36,8 +36,7 @@ With a rate r, the round(r n) most suspicious of n labels are flagged.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,8 +55,8 @@ class Transition:
     """How labels arise from classes, and the class probabilities it was found with.
 
     matrix: T [k, k], rows true class, columns given label, rows sum to one. temperature, weights [k]: what the
-    probabilities were mended with. held_out: log-likelihood of each label [m] of the sample under the T of the other
-    half. rates: share of wrong labels under each tenable temperature.
+    probabilities were mended with. held_out: log-likelihood of each label [m] of the sample from what the other half of
+    the sample gave, at the best temperature. rates: share of wrong labels under every tenable assumption.
     """
 
     matrix: np.ndarray
@@ -110,36 +109,56 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
     probs, given = probs[chosen], labels[chosen]
     half = np.random.default_rng([seed, len(given)]).permutation(len(given)) % 2 == 0
     frequencies = np.bincount(given, minlength=probs.shape[1]) / len(given)
-    weights = [balance(soften(probs, t), frequencies) for t in TEMPERATURES]
-    mended = [reweigh(soften(probs, t), w) for t, w in zip(TEMPERATURES, weights, strict=True)]
-    held_out = [_held_out(m, given, half) for m in mended]
-    fits = [_em(m, given) for m in mended]
-    fitted = [_log_likelihoods(m, given, matrix) for m, (matrix, _) in zip(mended, fits, strict=True)]
-    tenable = _tenable(held_out)
-    likeliest = max(tenable, key=lambda i: fits[i][1])
-    rates = tuple(_wrong(mended[i], given, fits[i][0]) for i in sorted({*tenable, *_tenable(fitted)}))
-    return Transition(
-        fits[likeliest][0], float(TEMPERATURES[likeliest]), weights[likeliest], held_out[likeliest], rates
+    tried = [_try(probs, given, half, frequencies, float(t)) for t in TEMPERATURES]
+    likeliest = max(tried, key=lambda t: t.fitted.mean())
+    best = max(tried, key=lambda t: t.held_out.mean())
+    rates = [t.rate for t in tried if not clearly_below(t.fitted, likeliest.fitted)]
+    rates += [r for t in tried if not clearly_below(t.held_out, best.held_out) for r in (t.rate, t.other_rate)]
+    return Transition(likeliest.matrix, likeliest.temperature, likeliest.weights, best.held_out, tuple(rates))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One temperature: log-likelihoods of n labels; rates under the free T, and under the kind that `held_out` prefers."""
+
+    temperature: float
+    weights: np.ndarray
+    matrix: np.ndarray
+    fitted: np.ndarray
+    held_out: np.ndarray
+    rate: float
+    other_rate: float
+
+
+def _try(
+    probs: np.ndarray, labels: np.ndarray, half: np.ndarray, frequencies: np.ndarray, temperature: float
+) -> _Tried:
+    soft = soften(probs, temperature)
+    weights = balance(soft, frequencies)
+    mended = reweigh(soft, weights)
+    free, symmetric = _em(mended, labels)[0], _em_symmetric(mended, labels)
+    held_out, preferred = max(
+        (_held_out(mended, labels, half, lambda q, y: _em(q, y)[0]), free),
+        (_held_out(mended, labels, half, _em_symmetric), symmetric),
+        key=lambda t: t[0].mean(),
     )
+    rates = (_wrong(mended, labels, matrix) for matrix in (free, preferred))
+    return _Tried(temperature, weights, free, _log_likelihoods(mended, labels, free), held_out, *rates)
 
 
-def _tenable(scores: list[np.ndarray]) -> list[int]:
-    best = max(scores, key=np.mean)
-    return [i for i, each in enumerate(scores) if not clearly_below(each, best)]
+def _held_out(
+    probs: np.ndarray, labels: np.ndarray, half: np.ndarray, fit: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """[n] log-likelihood of each label under the T that `fit` finds in the other half of the images."""
+    found = np.empty(len(labels))
+    for part in (half, ~half):
+        found[part] = _log_likelihoods(probs[part], labels[part], fit(probs[~part], labels[~part]))
+    return found
 
 
 def _log_likelihoods(probs: np.ndarray, labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """[n] of each label."""
     found: np.ndarray = np.log((probs * matrix.T[labels]).sum(1).clip(1e-30))
-    return found
-
-
-def _held_out(probs: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """[n] log-likelihood of each label under the T that the other half of the images gives."""
-    found = np.empty(len(labels))
-    for part in (half, ~half):
-        matrix, _ = _em(probs[~part], labels[~part])
-        found[part] = _log_likelihoods(probs[part], labels[part], matrix)
     return found
 
 
@@ -198,6 +217,18 @@ def _em(probs: np.ndarray, labels: np.ndarray, rounds: int = 60) -> tuple[np.nda
             break
         before = likelihood
     return matrix, likelihood
+
+
+def _em_symmetric(probs: np.ndarray, labels: np.ndarray, rounds: int = 200) -> np.ndarray:
+    """The symmetric T that makes the labels likeliest, by EM for its one number."""
+    n, k = probs.shape
+    given, rate = probs[np.arange(n), labels], 0.2
+    for _ in range(rounds):
+        right, wrong = given * (1 - rate), (1 - given) * rate / (k - 1)
+        before, rate = rate, float((wrong / (right + wrong).clip(1e-30)).mean())
+        if abs(rate - before) < 1e-6:
+            break
+    return _symmetric(rate, k)
 
 
 def _symmetric(rate: float, k: int) -> np.ndarray:
@@ -274,39 +305,6 @@ def suggestions(probs: np.ndarray, labels: np.ndarray, flagged: np.ndarray) -> n
     others = probs.copy()
     others[flagged, labels[flagged]] = -np.inf
     return others.argmax(1)
-
-
-def upper_cluster(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Posterior [n] of the Gaussian with the larger mean, of two that are fitted to `values` [n].
-
-    As in DivideMix (Li et al., ICLR 2020): values are scaled to [0, 1] by their extremes, variances are at least 5e-4.
-    Differences: the seed is given, EM runs until it converges, and the posterior never falls as the value rises (with
-    unequal variances the far tail of the wide Gaussian would else take over at the other end). Values that are all the
-    same, or fewer than two, belong to the upper cluster.
-    """
-    from sklearn.mixture import GaussianMixture
-
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
-    if len(values) < 2 or high - low < 1e-12:
-        return np.ones(len(values))
-    scaled = ((values - low) / (high - low))[:, None]
-    mixture = GaussianMixture(2, max_iter=200, tol=1e-4, reg_covar=5e-4, random_state=seed)
-    with warnings.catch_warnings():  # k-means finds fewer than two points that differ, or EM wants more rounds
-        warnings.simplefilter("ignore")
-        mixture.fit(scaled)
-    posterior = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
-    return _never_falling(scaled[:, 0], posterior, mixture.means_.min())
-
-
-def _never_falling(values: np.ndarray, posterior: np.ndarray, lower_mean: float) -> np.ndarray:
-    """The posterior as a function of the value that rises: below the lower mean its least so far, above its largest."""
-    order = np.argsort(values, kind="stable")
-    fixed = posterior[order]
-    below = values[order] <= lower_mean
-    fixed[below] = np.minimum.accumulate(fixed[below][::-1])[::-1]
-    rising = np.empty_like(posterior)
-    rising[order] = np.maximum.accumulate(fixed)
-    return rising
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from labelsieve import estimate, losses, metrics, models, students
+from labelsieve import losses, metrics, mixture, models, students
 from labelsieve.augment import crop_and_mirror
 from labelsieve.classifier import Classifier
 from labelsieve.dataset import LabelledImages
@@ -231,7 +231,7 @@ class Fitting:
         """Weigh only labels whose loss belongs to the lower of two Gaussians (DivideMix; `labelsieve.methods.gmm`)."""
         probs = self._probabilities(self.images, self.rows)
         given = probs[np.arange(len(self.rows)), self.labels[self.rows]].astype(np.float64)
-        clean = estimate.upper_cluster(np.log(given.clip(1e-12)), self.seed) > 0.5
+        clean = mixture.upper_cluster(np.log(given.clip(1e-12)), self.seed) > 0.5
         if clean.any():
             self.memory["weight"][self.rows] = torch.from_numpy(clean / clean.mean()).float()
 

@@ -73,12 +73,25 @@ def test_em_is_the_textbooks() -> None:
     assert likelihood == pytest.approx(np.mean([np.log(q @ start[:, y]) for q, y in zip(probs, labels, strict=True)]))
 
 
+def test_the_symmetric_matrix_is_the_likeliest_of_its_kind() -> None:
+    rng = np.random.default_rng(2)
+    probs, truth, _ = world()
+    labels = np.where(rng.random(N) < 0.3, (truth + rng.integers(1, K, N)) % K, truth)
+    found = estimate._em_symmetric(probs, labels)
+    each = np.arange(N)
+    likelihoods = {
+        rate: np.log((probs @ estimate._symmetric(rate, K))[each, labels]).sum() for rate in np.arange(0.2, 0.4, 0.001)
+    }
+    assert 1 - found[0, 0] == pytest.approx(max(likelihoods, key=likelihoods.__getitem__), abs=0.001)
+    assert 1 - found[0, 0] == pytest.approx((labels != truth).mean(), abs=0.02)
+
+
 def test_the_held_out_likelihood_is_of_the_other_halfs_matrix() -> None:
     probs, _, labels = world()
     half = np.arange(N) < N // 2
-    found = estimate._held_out(probs, labels, half)
+    found = estimate._held_out(probs, labels, half, estimate._em_symmetric)
     for part, i in ((~half, 5), (half, N - 5)):
-        matrix, _ = estimate._em(probs[part], labels[part])
+        matrix = estimate._em_symmetric(probs[part], labels[part])
         assert found[i] == pytest.approx(np.log(probs[i] @ matrix[:, labels[i]]))
 
 

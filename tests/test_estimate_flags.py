@@ -1,4 +1,4 @@
-"""The rule by which a ranking becomes flags, and the mixture behind two methods."""
+"""The rule by which a ranking becomes flags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
 
 from labelsieve import estimate
 from labelsieve.errors import OptionError
@@ -56,32 +55,3 @@ def test_a_flagged_label_is_never_its_own_suggestion() -> None:
     before = probs.copy()
     assert estimate.suggestions(probs, np.array([0, 0, 1]), np.array([False, True, True])).tolist() == [0, 1, 2]
     assert np.array_equal(probs, before)
-
-
-class TestUpperCluster:
-    def test_it_is_bayes_rule_of_two_gaussians(self) -> None:
-        rng = np.random.default_rng(0)
-        values = np.concatenate([rng.normal(0, 1, 3000), rng.normal(6, 1, 1000)])
-        found = estimate.upper_cluster(values)
-        low, high = 0.75 * norm.pdf(values, 0, 1), 0.25 * norm.pdf(values, 6, 1)
-        assert np.abs(found - high / (low + high)).max() < 0.1
-        assert np.abs(found - high / (low + high)).mean() < 0.01
-
-    @pytest.mark.parametrize("widths", [(0.2, 3.0), (3.0, 0.2)])
-    def test_it_never_falls_as_the_value_rises(self, widths: tuple[float, float]) -> None:
-        """The wide Gaussian has more mass than the narrow one far out on either side."""
-        rng = np.random.default_rng(0)
-        values = np.concatenate([rng.normal(0, widths[0], 500), rng.normal(4, widths[1], 500)])
-        found = estimate.upper_cluster(values)
-        order = np.argsort(values)
-        assert (np.diff(found[order]) >= 0).all()
-        assert found[order][0] < 0.5 < found[order][-1]
-        assert 0.1 < (found > 0.5).mean() < 0.9
-
-    @pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
-    def test_values_without_two_groups_are_the_upper_one(self, values: list[float]) -> None:
-        assert estimate.upper_cluster(np.array(values)).tolist() == [1.0] * len(values)
-
-    def test_turning_scale_and_place_changes_nothing(self) -> None:
-        values = np.random.default_rng(0).gamma(1.0, 1.0, 200)
-        assert np.allclose(estimate.upper_cluster(5 * values - 3), estimate.upper_cluster(values), atol=1e-6)

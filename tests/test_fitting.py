@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from labelsieve import estimate, losses, students, training
+from labelsieve import losses, mixture, students, training
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.fitting import LOSSES, Fitting, Settings
 from labelsieve.tables import SAMPLES
@@ -189,7 +189,7 @@ def test_gmm_learns_from_the_lower_losses(make: Callable[..., Fitting]) -> None:
     with torch.no_grad():
         logits = place.logits(place._normalised(place.images.pixels(place.rows)))
     each = losses.cross_entropy(logits, torch.from_numpy(place.labels[place.rows])).double().numpy()
-    clean = estimate.upper_cluster(-each, 7) > 0.5
+    clean = mixture.upper_cluster(-each, 7) > 0.5
     weight = place.memory["weight"][place.rows].numpy()
     assert 0 < clean.sum() < len(clean) and each[clean].max() < each[~clean].min()
     assert weight.tolist() == pytest.approx((clean / clean.mean()).tolist(), rel=1e-6)

@@ -25,10 +25,10 @@ import numpy as np
 
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError
-from labelsieve.estimate import upper_cluster
 from labelsieve.features import temperature_facts, temperature_of, zero_shot
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.methods._ranking import judged, need
+from labelsieve.mixture import upper_cluster
 from labelsieve.models import DualEncoder
 from labelsieve.probe import out_of_fold
 

@@ -6,7 +6,7 @@ mixture of two Gaussians is fitted, and labels with a posterior w > 0.5 of the o
 p_clean = w after the last epoch. The same tower and tuning as DeFT with a linear layer (`_tuned`).
 
 Differences: one network, no co-refinement and no MixMatch (as in the baseline); the mixture is seeded, runs until it
-converges, and w never rises with the loss (labelsieve.estimate.upper_cluster): with unequal variances the very smallest
+converges, and w never rises with the loss (labelsieve.mixture.upper_cluster): with unequal variances the very smallest
 losses would else count as wrong. Losses are float32, not half. Own rule: w ≤ 0.5.
 """
 
@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from labelsieve import estimate
+from labelsieve import mixture
 from labelsieve.dataset import LabelledImages
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.methods._ranking import judged
@@ -50,13 +50,13 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
 
     def after_epoch(epoch: int) -> bool:
         if settings.warmup_epochs <= epoch < settings.epochs:
-            better = estimate.upper_cluster(-classifier.judge()[0], run.seed)
+            better = mixture.upper_cluster(-classifier.judge()[0], run.seed)
             memory["kept"].copy_(torch.from_numpy(better > 0.5))
         return False
 
     classifier.train(run, "gmm", keep, memory, after_epoch)
     losses, probs = classifier.judge()
-    better = estimate.upper_cluster(-losses, run.seed)
+    better = mixture.upper_cluster(-losses, run.seed)
     own = better <= 0.5 if settings.flags == "own" else None
     return judged(
         images,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelsieve import estimate
+from labelsieve import mixture
 from labelsieve.methods import gmm
 from labelsieve.methods._tuned import Classifier
 
@@ -15,7 +15,7 @@ def test_p_clean_is_the_posterior_of_the_smaller_losses(plant: Callable[..., Any
     planted = plant()
     found = planted.detect(gmm, tuning="features", epochs=4)
     loss = found.columns["loss"]
-    assert np.array_equal(found.p_clean, estimate.upper_cluster(-loss))
+    assert np.array_equal(found.p_clean, mixture.upper_cluster(-loss))
     assert np.array_equal(found.flagged, found.p_clean <= 0.5)
     order = np.argsort(loss)
     assert (np.diff(found.p_clean[order]) <= 1e-12).all()
