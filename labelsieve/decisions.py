@@ -147,13 +147,19 @@ class Decisions:
     def current(self, sample_id: str) -> Decision | None:
         """What holds for an image."""
         stack = self._stacks.get(sample_id)
-        return stack[-1] if stack else None
+        return _holds(stack) if stack else None
 
     def all_current(self) -> dict[str, Decision]:
         """What holds, by sample id; other processes' decisions included."""
         with self._lock:
             self._refresh()
-            return {i: stack[-1] for i, stack in self._stacks.items() if stack}
+            return {i: _holds(stack) for i, stack in self._stacks.items() if stack}
+
+    def skipped(self) -> set[str]:
+        """Images that were skipped last."""
+        with self._lock:
+            self._refresh()
+            return {i for i, stack in self._stacks.items() if stack and stack[-1].verdict == "skip"}
 
     def history(self, count: int = 100) -> list[tuple[Decision, bool]]:
         """The latest rows, newest first, and whether each can be undone."""
@@ -218,6 +224,11 @@ class Decisions:
         """Read everything again after a transaction that came to nothing."""
         self._stacks, self._rows, self._undone, self._last = {}, {}, set(), 0
         self._refresh()
+
+
+def _holds(stack: list[Decision]) -> Decision:
+    """The latest decision that says something; to skip an image takes nothing back."""
+    return next((d for d in reversed(stack) if d.verdict != "skip"), stack[-1])
 
 
 def open_decisions(opened: Run) -> Decisions | None:

@@ -20,7 +20,7 @@ from fastapi import APIRouter, FastAPI, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from labelsieve import report
-from labelsieve.decisions import Conflict, Decisions
+from labelsieve.decisions import Conflict, Decision, Decisions
 from labelsieve.errors import OptionError, RunError
 from labelsieve.pictures import LARGE, Images, open_pictures, webp
 from labelsieve.run import Run
@@ -66,6 +66,7 @@ class Review:
         self._templates = report.environment()
         self._background = background
         self._refining = threading.Lock()
+        self.reporting = threading.Lock()  # one at a time writes report.html
 
     def page(self, name: str, **values: Any) -> HTMLResponse:
         """A template of assets/review, filled in."""
@@ -102,7 +103,7 @@ class Review:
         )
         return {
             "card": shown, "p_wrong": float(self.suspects.p_wrong[rows[0]]) if rows else 0.0, "near": near, "seen": now.seq if now else 0,
-            "now": now, "upcoming": self.suspects.rows[rows[1]]["sample_id"] if len(rows) > 1 else None,
+            "now": said(now.verdict, now.label) if now else "", "upcoming": self.suspects.rows[rows[1]]["sample_id"] if len(rows) > 1 else None,
             "progress": self.suspects.progress(filters), "filters": filters, "w": window, "notice": notice,
             "reasons": report.reasons(shown) if shown else None, "query": to_query(filters, window),
         }  # fmt: skip
@@ -115,8 +116,12 @@ class Review:
             raise HTTPException(422, f"'{label}' is no class of this data set.")
         if verdict == "accept":
             label = about["suggested_label"]
-        elif verdict == "other" and label == about["given_label"]:
+        if verdict in ("accept", "other") and label == about["given_label"]:
             verdict = "keep"
+        return self.write(sample_id, verdict, label, window, seen)
+
+    def write(self, sample_id: str, verdict: str, label: str, window: str, seen: int) -> str:
+        """A decision to the disk; gives a notice instead when somebody else was faster."""
         try:
             self.decisions.add(sample_id, verdict, label or None, by=window, seen=seen)
         except Conflict as conflict:
@@ -125,6 +130,14 @@ class Review:
             raise HTTPException(422, str(error)) from error
         self.learn()
         return ""
+
+    def undo(self, window: str) -> tuple[list[Decision], str]:
+        """Take back the latest decision of a window; gives what was undone, and that in words."""
+        undone = self.decisions.undo(window)
+        self.learn()
+        if not undone:
+            return undone, "Nothing to undo in this window."
+        return undone, "1 decision was undone." if len(undone) == 1 else f"{len(undone)} decisions were undone."
 
     def row(self, sample_id: str) -> int:
         """Row of an image of this run; 404 for everything else."""
@@ -221,17 +234,9 @@ def _pages(review: Review, token: str) -> APIRouter:
     def undo(
         request: Request, w: Text, given: Text = "", suggested: Text = "", least: Annotated[float, Form(ge=0, le=1)] = 0.0, everything: Text = "",
     ) -> Response:  # fmt: skip
-        undone = review.decisions.undo(w)
-        words = "1 decision was undone." if len(undone) == 1 else f"{len(undone)} decisions were undone."
+        undone, words = review.undo(w)
         row = review.suspects.at.get(undone[0].sample_id) if undone else None
-        review.learn()
-        return _card(
-            request,
-            _filters(given, suggested, least, everything),
-            w,
-            words if undone else "Nothing to undo in this window.",
-            row,
-        )
+        return _card(request, _filters(given, suggested, least, everything), w, words, row)
 
     def _card(request: Request, filters: Filters, w: str, notice: str, row: int | None) -> Response:
         if "hx-request" not in request.headers:
@@ -264,7 +269,8 @@ def _file_pages(pages: APIRouter, review: Review) -> None:
 
     @pages.get("/report")
     def show_report() -> Response:
-        html = report.write(review.opened, review.pictures).read_text(encoding="utf-8")
+        with review.reporting:
+            html = report.write(review.opened, review.pictures).read_text(encoding="utf-8")
         return HTMLResponse(html, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
@@ -315,26 +321,32 @@ def _bulk_pages(pages: APIRouter, review: Review, home: str) -> None:
 def _audit_pages(pages: APIRouter, review: Review, home: str) -> None:
     """The random sample."""
 
+    def show(request: Request, w: str, notice: str) -> Response:
+        if "hx-request" not in request.headers:
+            return RedirectResponse(home + "audit?" + urlencode({"w": w}), 303)
+        return review.page("audit_stage", **state(w), notice=notice)
+
     def state(w: str) -> dict[str, Any]:
-        found = review.suspects.audit_state()
+        found = review.suspects.audit_state(w)
         row = None if found["next"] is None else review.suspects.rows[review.suspects.at[found["next"]]]
         return {"audit": found, "card": row, "w": w, "model": review.opened.noise}
 
     @pages.get("/audit")
     def audit(w: Given = "") -> Response:
-        return review.page("audit", **state(w or secrets.token_hex(4)))
+        if not w:
+            return RedirectResponse(home + "audit?" + urlencode({"w": secrets.token_hex(4)}), 303)
+        return review.page("audit", **state(w), notice="")
 
     @pages.post("/audit")
     def answer(request: Request, w: Text, sample_id: Text, verdict: Text) -> Response:
         if verdict not in ("keep", "wrong", "skip"):
             raise HTTPException(422, "An audit is answered with keep, wrong or skip.")
         review.row(sample_id)
-        if review.decisions.current(sample_id) is None:
-            review.decisions.add(sample_id, verdict, by=w)
-            review.learn()
-        if "hx-request" not in request.headers:
-            return RedirectResponse(home + "audit?" + urlencode({"w": w}), 303)
-        return review.page("audit_stage", **state(w))
+        return show(request, w, review.write(sample_id, verdict, "", w, seen=0))
+
+    @pages.post("/audit/undo")
+    def undo_answer(request: Request, w: Text) -> Response:
+        return show(request, w, review.undo(w)[1])
 
 
 def serve(opened: Run, *, port: int = 0, tell: Callable[[str], None]) -> None:

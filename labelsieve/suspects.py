@@ -57,22 +57,25 @@ class Suspects:
 
     def find(self, filters: Filters, window: str, count: int = 1) -> list[int]:
         """Rows to show next in a window: undecided ones, most suspicious first, then those that were skipped."""
-        current = self.decisions.all_current()
-        now = time.monotonic()
+        current, put_off = self.decisions.all_current(), self.decisions.skipped()
         found: list[int] = []
         with self._lock:
-            self._leases = {r: lease for r, lease in self._leases.items() if now - lease[1] < LEASE}
+            taken = self._taken(window)
             for skipped in (False, True):
                 for row in self._open(filters, current):
-                    mine = self._leases.get(row, (window, now))[0] == window
-                    if len(found) < count and mine and _is_skipped(current, self.rows[row]["sample_id"]) is skipped:
-                        found.append(row)
                     if len(found) == count:
                         break
-            self._leases = {r: lease for r, lease in self._leases.items() if lease[0] != window}
+                    if row not in taken and (self.rows[row]["sample_id"] in put_off) is skipped:
+                        found.append(row)
             if found:
-                self._leases[found[0]] = (window, now)
+                self._leases[found[0]] = (window, time.monotonic())
         return found
+
+    def _taken(self, window: str) -> set[int]:
+        """Rows that other windows show; this one gives up its own."""
+        now = time.monotonic()
+        self._leases = {r: (w, t) for r, (w, t) in self._leases.items() if now - t < LEASE and w != window}
+        return set(self._leases)
 
     def _open(self, filters: Filters, current: Mapping[str, Decision]) -> Iterator[int]:
         """Undecided rows that pass the filters, in order."""
@@ -147,19 +150,18 @@ class Suspects:
             self.refine()
         return due
 
-    def audit_state(self) -> dict[str, Any]:
-        """The audit so far: its estimate, how many images were judged, and the next one."""
+    def audit_state(self, window: str = "") -> dict[str, Any]:
+        """The audit so far: its estimate, how many images were judged, and the next one for a window."""
         current = self.decisions.all_current()
         ids, wrong, unclear = audit.judged(self._audit_order, current)
         found = audit.estimate(self.scored_wrong, np.array([self.at[i] for i in ids]), np.array(wrong)) if ids else None
-        position = len(ids) + unclear
-        upcoming = self._audit_order[position] if position < len(self._audit_order) else None
+        with self._lock:
+            taken = self._taken(window)
+            left = (i for i in self._audit_order[len(ids) + unclear :] if i not in current and self.at[i] not in taken)
+            upcoming = next(left, None)
+            if upcoming is not None:
+                self._leases[self.at[upcoming]] = (window, time.monotonic())
         return {"found": found, "judged": len(ids), "unclear": unclear, "next": upcoming, "wanted": audit.SIZE}
-
-
-def _is_skipped(current: Mapping[str, Decision], sample_id: str) -> bool:
-    decision = current.get(sample_id)
-    return decision is not None and decision.verdict == "skip"
 
 
 def _features_by_row(opened: Run, at: Mapping[str, int]) -> np.ndarray | None:

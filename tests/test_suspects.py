@@ -112,3 +112,11 @@ def test_the_audit_walks_its_order(planted: Any, suspects: Suspects) -> None:
         suspects.decisions.add(upcoming, "wrong" if upcoming in planted.wrong else "keep")
     found = suspects.audit_state()
     assert found["judged"] == 12 and found["found"].wrong == sum(i in planted.wrong for i in seen)
+
+
+def test_to_skip_takes_nothing_back(planted: Any, suspects: Suspects) -> None:
+    first = planted.wrong[0]
+    suspects.decisions.add(first, "wrong")  # in an audit
+    suspects.decisions.add(first, "skip")
+    assert suspects.decisions.current(first).verdict == "wrong" and suspects.progress(Filters())["found"] == 1  # type: ignore[union-attr]
+    assert ids(suspects, suspects.find(Filters(), "w", 99)) == [*planted.wrong[1:], first]

@@ -10,7 +10,7 @@
     if (typing(event.target) || busy) return;
     const key = event.key.toLowerCase();
     if (key === "o" && $("#other")) { event.preventDefault(); $("#other").focus(); return; }
-    const button = /^[a-z]$/.test(key) && $(`[data-key="${key}"]`);
+    const button = /^[a-z]$/.test(key) && $(`[data-key~="${key}"]`);
     if (button && !event.repeat) { event.preventDefault(); button.click(); }
   });
 
@@ -35,10 +35,11 @@
   let enter = false;
   document.addEventListener("input", (event) => { if (event.target.id === "other") enter = false; });
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.target.id !== "options") { enter = false; return; }
+    if (event.target.id !== "options") { enter = false; say(); return; }
     const field = $("#other"), first = $("#options [role=option]");
     event.target.dataset.q = event.detail.requestConfig.parameters.q; // what was typed for this list, on this card
-    field.setAttribute("aria-expanded", "true");
+    field.setAttribute("aria-expanded", String(Boolean(first)));
+    if (first) { field.setAttribute("aria-activedescendant", first.id); event.target.scrollIntoView({ block: "nearest" }); }
     if (enter && event.target.dataset.q === field.value && first) { enter = false; pick(first.dataset.label); }
   });
   document.addEventListener("click", (event) => {
@@ -58,6 +59,12 @@
     form.elements.given.value = chosen.given;
     form.elements.suggested.value = chosen.suggested;
   });
+
+  // The card is exchanged as a whole; a place that stays tells a screen reader what the new one asks.
+  function say() {
+    const words = [...document.querySelectorAll("#stage .notice, #stage .question, #stage .finished h1")];
+    $("#said").textContent = words.map((w) => w.innerText.replace(/\s+/g, " ").trim()).filter(Boolean).join(". ");
+  }
 
   const trouble = (text) => { const box = $("#trouble"); box.hidden = !text; box.textContent = text; };
   const isDecision = (event) => event.detail.requestConfig?.verb === "post";
