@@ -105,7 +105,7 @@ def test_cards_say_why(planted: Any, html: str) -> None:
     assert html.count('<li class="card"><div class="head">') == len(planted.wrong)
     for sample_id in planted.wrong[:3]:
         row = scores[sample_id]
-        assert f"wrong with {100 * (1 - row['p_clean']):.1f} %" in html
+        assert f"{100 * (1 - row['p_clean']):.1f} % likely to be wrong" in html
         assert f"{row['positive_logit']:.2f}, to the one against it" in html
     assert html.count("Nearest confident images of") == 2 * len(planted.wrong)
 
@@ -196,6 +196,15 @@ def test_in_a_browser(planted: Any, chromium: Any, scheme: str, width: int) -> N
     assert dark == (scheme == "dark")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.locator(".chart svg:not([aria-hidden=true])").count() == 0  # the chart's place names it
+    outside = "e => [...document.querySelectorAll(e)].filter(x => x.scrollWidth > x.clientWidth).length"
+    assert page.evaluate(outside, ".card") == 0  # long names are broken
+    page.locator("[aria-labelledby=classes] summary").click()
+    assert page.locator("th[scope=row]").first.bounding_box()["width"] > 80
+    page.set_viewport_size({"width": 100, "height": 800})  # narrower than any chart: nothing is drawn inside out
+    page.wait_for_timeout(200)
+    assert troubles == []
     page.emulate_media(media="print")
+    assert page.locator("summary:visible").count() == 1  # what is closed is not printed
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     context.close()

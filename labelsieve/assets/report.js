@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("charts").textContent);
   const short = (name) => (name.length > 22 ? name.slice(0, 21) + "…" : name);
-  const widest = (names) => Math.min(170, 16 + 7.2 * Math.max(...names.map((n) => short(n).length)));
+  const widest = (names) => Math.min(200, 20 + 7.6 * Math.max(...names.map((n) => short(n).length)));
   const percent = (share) => (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";
   const style = { fontSize: "13px", fontFamily: "inherit", background: "none", color: "var(--ink)" };
   const tip = { fill: "var(--paper)", stroke: "var(--line)" };
@@ -11,7 +11,7 @@
     const names = data.classes.map((c) => c.name);
     return Plot.plot({
       width, style, marginLeft: widest(names), marginRight: 56, marginBottom: 44, height: 60 + 24 * names.length,
-      x: { label: "share wrong", tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => c.rate)) ], ticks: width < 500 ? 3 : 6, grid: true },
+      x: { label: "share wrong", labelOffset: 38, tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => c.rate)) ], ticks: width < 500 ? 3 : 6, grid: true },
       y: { label: null, domain: names, tickFormat: short },
       marks: [
         Plot.barX(data.classes, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),
@@ -47,7 +47,7 @@
     return Plot.plot({
       width, style, height: 260, marginLeft: 60, marginBottom: 44,
       color: { domain: ["flagged", "not flagged"], range: ["var(--wrong)", "var(--right)"], legend: true },
-      x: { label: "probability that the label is right", domain: [0, 1] },
+      x: { label: "probability that the label is right", labelOffset: 38, domain: [0, 1] },
       y: { label: "images", type: "sqrt", grid: true, ticks: 5 },
       marks: [
         Plot.rectY(bars, Plot.stackY({ x1: "x1", x2: "x2", y: "n", fill: "kind", insetLeft: 0.5, insetRight: 0.5, title: (b) => `${b.x1.toFixed(3)} to ${b.x2.toFixed(3)}\n${b.n.toLocaleString("en")} ${b.kind}`, tip })),
@@ -61,11 +61,15 @@
   function draw() {
     for (const [id, make] of [["chart-classes", classes], ["chart-matrix", matrix], ["chart-scores", scores]]) {
       const place = document.getElementById(id);
-      place.replaceChildren(make(Math.min(900, place.clientWidth)));
+      const chart = make(Math.max(260, Math.min(900, place.clientWidth)));
+      place.replaceChildren(chart);
+      place.querySelectorAll("svg").forEach((svg) => svg.setAttribute("aria-hidden", "true")); // the place says what it is
     }
   }
   let drawn = 0;
   const again = () => { if (Math.abs(window.innerWidth - drawn) > 20) { drawn = window.innerWidth; draw(); } };
+  const settings = [...document.querySelectorAll("[aria-labelledby=settings] details")];
+  window.addEventListener("beforeprint", () => settings.forEach((d) => { d.open = true; })); // on paper nobody can open them
   window.addEventListener("resize", () => requestAnimationFrame(again));
   again();
   document.documentElement.dataset.charts = "drawn";
