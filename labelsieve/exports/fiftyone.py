@@ -31,7 +31,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
     samples = [_sample(row, file) for row in rows if (file := rows.file(row["sample_id"], folder)) is not None]
     document = {
         "name": target.stem, "version": None, "media_type": "image", "num_samples": len(samples), "sample_fields": KINDS,
-        "info": {"made_by": rows.model_version, "classes": rows.classes}, "samples": samples,
+        "info": {"made_by": rows.model_version}, "default_classes": rows.classes, "samples": samples,
     }  # fmt: skip
     target.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
     return [target]

@@ -2,8 +2,9 @@
 
 Local images are read through Label Studio's local-files storage: start it with
 LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder that
-`local-files-root.txt` names, and add that folder as a local storage. Choose the model version in the project's settings,
-or the scores are not shown.
+`local-files-root.txt` names, and add the folder that `local-files-storage.txt` names to the project as a local storage (it
+lies below the first one: Label Studio refuses the document root itself). Choose the model version in the project's
+settings, or the scores are not shown.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ TARGET = "folder"
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
-    """Write tasks.json, label_config.xml, local-files-root.txt, and images/ where images are embedded in a table."""
+    """Write tasks.json, label_config.xml, local-files-root.txt and -storage.txt, and images/ where images are embedded in a table."""
     target.mkdir(parents=True, exist_ok=True)
     listed = rows.table.to_pylist()
     files = [rows.file(row["sample_id"], target / "images") for row in listed]
-    root = _root([f for f in files if f is not None], target)
+    storage = _common([f for f in files if f is not None], target)
+    root = storage.parent
     tasks = [_task(row, file, root, rows.model_version) for row, file in zip(listed, files, strict=True)]
-    names = ("tasks.json", "label_config.xml", "local-files-root.txt")
+    names = ("tasks.json", "label_config.xml", "local-files-root.txt", "local-files-storage.txt")
     (target / names[0]).write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (target / names[1]).write_text(_interface(rows.classes), encoding="utf-8")
-    (target / names[2]).write_text(f"{root}\n", encoding="utf-8", errors="surrogateescape")
+    for name, folder in zip(names[2:], (root, storage), strict=True):
+        (target / name).write_text(f"{folder}\n", encoding="utf-8", errors="surrogateescape")
     return [target / name for name in names]
 
 
-def _root(files: list[Path], target: Path) -> Path:
+def _common(files: list[Path], target: Path) -> Path:
     return Path(os.path.commonpath([f.parent for f in files])) if files else target.absolute()
 
 

@@ -53,6 +53,12 @@ def test_addresses_lead_to_the_images(decided: Any, tmp_path: Path) -> None:
         assert file.resolve() == (decided.data / task["data"]["path"]).resolve() and file.is_file()
 
 
+def test_the_storage_lies_below_the_document_root(decided: Any, tmp_path: Path) -> None:
+    _, _, root = tasks_of(decided, tmp_path)  # Label Studio serves nothing else
+    storage = Path((tmp_path / "out" / "local-files-storage.txt").read_text().rstrip("\n"))
+    assert root in storage.parents and storage.samefile(decided.data)
+
+
 def test_the_interface_has_every_class(decided: Any, tmp_path: Path) -> None:
     _, config, _ = tasks_of(decided, tmp_path)
     view = ElementTree.fromstring(config)
