@@ -91,7 +91,11 @@ def test_a_keyboard_session_in_a_browser(planted: Any, chromium: Any, server: Se
     expected[last] = "keep"
     assert page.evaluate("document.activeElement.id") == "keep"
     assert page.inner_text("#said").startswith("labelled ")
-    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("o")
+    page.wait_for_selector("#options [role=option]")
+    assert page.get_attribute("#other", "aria-activedescendant") == "option-0"
+    page.keyboard.press("Escape")
+    assert page.get_attribute("#other", "aria-activedescendant") is None  # what it named is gone
 
     other = context.new_page()
     other.goto(server.address + "?everything=1")

@@ -17,7 +17,7 @@
   function choose(event) {
     const options = [...document.querySelectorAll("#options [role=option]")];
     const at = options.findIndex((o) => o.getAttribute("aria-selected") === "true");
-    if (event.key === "Escape") { event.target.value = ""; event.target.blur(); $("#options").replaceChildren(); }
+    if (event.key === "Escape") { event.target.value = ""; event.target.blur(); close(event.target); }
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       const next = Math.max(0, Math.min(options.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)));
@@ -30,6 +30,12 @@
       else if ($("#options").dataset.q !== event.target.value) enter = true; // the list is still on its way: take its first
       else if (options[at]) pick(options[at].dataset.label);
     }
+  }
+
+  function close(field) {
+    $("#options").replaceChildren();
+    field.setAttribute("aria-expanded", "false");
+    field.removeAttribute("aria-activedescendant");
   }
 
   let enter = false;
