@@ -12,10 +12,11 @@ Preset `default` differs where small towers and human errors showed it must (doc
   independent of the tower's logit scale, and the warm-up ends when accuracy on held-out noisy labels stops rising:
   selection begun too early locks in first guesses.
 - Labels are judged in a pass of its own, without augmentation, and by Bayes' rule: the class probabilities of the
-  positive prompts, sharpened, times the probability T[k, y] that class k is labelled y. T comes from the zero-shot
-  answers of the untouched model, which know nothing of the labels, or, where it does not know the classes and a probe
-  foretells the labels better, from that (labelsieve.estimate, "Witnesses"). The learned threshold alone
-  asks whether a class is likelier than chance given the noisy labels, and lets frequent human confusions pass.
+  positive prompts, times those of the untouched model, times the probability T[k, y] that class k is labelled y. The
+  first know these data but have learned from wrong labels; the second know nothing of the labels, and T is found with
+  them. Where the untouched model does not know the classes and a probe foretells the labels better, T comes from that
+  (labelsieve.estimate, "Witnesses") and the positive prompts count twice. The learned threshold alone asks whether a
+  class is likelier than chance given the noisy labels, and lets frequent human confusions pass.
 Preset `fast` trains prompts and a small map on cached features instead of tuning the tower.
 
 Shapes: b images, n images in all, k classes, m context tokens, d width of the common space.
@@ -36,7 +37,7 @@ from labelsieve.agreement import witnesses
 from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
-from labelsieve.features import image_features, softmax, temperature_facts, temperature_of
+from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.prompts import DualPrompts
@@ -53,8 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 HELD_OUT = 0.1  # share of the images whose noisy labels decide when the warm-up ends
-SHARPEN = 0.5  # temperature of class probabilities learned from noisy labels, which blur them
-SHARPEN_DOUBT = (0.35, 0.7)  # it might as well be these: they widen the interval of the estimated rate
+DOUBT = (0.7, 1.4)  # the class probabilities might as well have these temperatures: they widen the interval of the rate
 
 
 @dataclass(frozen=True)
@@ -229,18 +229,22 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     frozen = image_features(images, encoder)  # of the untouched tower, before adapters are put into it
     asked = witnesses(images, encoder, run.seed)
     witness, transition = estimate.believe({n: estimate.fit_transition(p, images.labels, run.seed) for n, p in asked.items()})  # fmt: skip
+    plain = transition.mend(asked["text"]) if witness == "text" else None
     detector = build(images, encoder, settings, run.seed)
     seen = _train(detector, images, frozen, settings, run)
     learned = {
         **{name: p.detach() for name, p in detector.parameters().items()},
         "transition": torch.from_numpy(transition.matrix),
     }
+    if plain is not None:
+        learned["class_weights"] = torch.from_numpy(transition.weights)
+        learned["temperature"] = torch.tensor(transition.temperature)
     positive, negative = detector.judge(images, frozen if detector.adapter is not None else None)
-    evidence = _evidence(positive, negative, images.labels, transition.matrix, settings, learned)
+    evidence = _evidence(positive, negative, images.labels, plain, settings, learned)
     if settings.scoring == "last-epoch":
         evidence = replace(evidence, p_clean=seen["p_clean"].double().numpy(), flagged=~seen["selected"].numpy())
     if settings.judge == "posterior":
-        doubts = tuple(_rate(positive, images.labels, transition.matrix, s) for s in SHARPEN_DOUBT)
+        doubts = tuple(_rate(_posterior(positive, plain, images.labels, transition.matrix, t), images.labels) for t in DOUBT)  # fmt: skip
         evidence = replace(evidence, rates=(*transition.rates, *doubts))
     facts = temperature_facts(temperature_of(encoder, None), own=True)
     return replace(evidence, facts={**facts, "transition_from": witness})
@@ -248,6 +252,7 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
     """Judge the labels of other images with a trained detector."""
+    plain = _untouched(images, encoder, learned)  # before adapters are put into the tower
     detector = build(images, encoder, settings, 0)
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
@@ -255,7 +260,15 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
     positive, negative = detector.judge(
         images, image_features(images, encoder) if detector.adapter is not None else None
     )
-    return _evidence(positive, negative, images.labels, learned["transition"].numpy(), settings, learned)
+    return _evidence(positive, negative, images.labels, plain, settings, learned)
+
+
+def _untouched(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tensor]) -> np.ndarray | None:
+    """[n, k] class probabilities of the untouched model, mended as in training; None where it was not believed there."""
+    if "class_weights" not in learned:
+        return None
+    soft = estimate.soften(zero_shot(images, encoder).probs(), float(learned["temperature"]))
+    return estimate.reweigh(soft, learned["class_weights"].cpu().numpy())
 
 
 def _train(
@@ -342,11 +355,11 @@ def _evidence(
     positive: np.ndarray,
     negative: np.ndarray,
     labels: np.ndarray,
-    transition: np.ndarray,
+    plain: np.ndarray | None,
     settings: Settings,
     learned: dict[str, Tensor],
 ) -> Evidence:
-    """Judge labels [n] from positive and negative logits [n, k]."""
+    """Judge labels [n] from positive and negative logits [n, k] and the untouched model's answers, if believed."""
     each = np.arange(len(labels))
     threshold = 1 / (1 + np.exp(negative[each, labels] - positive[each, labels]))
     columns = {"positive_logit": positive[each, labels], "negative_logit": negative[each, labels]}
@@ -356,7 +369,7 @@ def _evidence(
             flagged |= (positive - negative).argmax(1) != labels
         probs = softmax(positive)
         return Evidence(threshold.astype(np.float64), flagged, probs.argmax(1), probs, columns, learned)
-    posterior = estimate.reweigh(softmax(positive / SHARPEN), transition[:, labels].T)
+    posterior = _posterior(positive, plain, labels, learned["transition"].cpu().numpy())
     p_clean = posterior[each, labels].astype(np.float64)
     flagged = estimate.flag_by_f1(1 - p_clean)
     return Evidence(
@@ -364,6 +377,16 @@ def _evidence(
     )
 
 
-def _rate(positive: np.ndarray, labels: np.ndarray, transition: np.ndarray, sharpen: float) -> float:
-    posterior = estimate.reweigh(softmax(positive / sharpen), transition[:, labels].T)
+def _posterior(
+    positive: np.ndarray, plain: np.ndarray | None, labels: np.ndarray, transition: np.ndarray, temperature: float = 1.0
+) -> np.ndarray:
+    """[n, k] probability of each class, given picture and label: two votes on the picture, times T[:, label].
+
+    The votes are the softmax of the positive logits and `plain` [n, k], or twice the former.
+    """
+    votes = positive.astype(np.float64) + (positive if plain is None else np.log(plain.clip(1e-12)))
+    return estimate.reweigh(softmax(votes / temperature), transition[:, labels].T)
+
+
+def _rate(posterior: np.ndarray, labels: np.ndarray) -> float:
     return float(1 - posterior[np.arange(len(labels)), labels].mean())

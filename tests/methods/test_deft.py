@@ -90,9 +90,14 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     with torch.no_grad():
         detector.prompts.contexts.copy_(found.learned["contexts"])
     positive, negative = detector.judge(planted.images)
+    frozen = zero_shot(planted.images, planted.encoder)
+    by_text = estimate.fit_transition(frozen.probs(), labels, planted.run.seed)
+    believed = found.facts["transition_from"] == "text"
+    assert ("class_weights" in found.learned) == believed
     for i in range(0, len(labels), 7):
-        q = np.exp(positive[i].astype(np.float64) / deft.SHARPEN - (positive[i] / deft.SHARPEN).max())
-        joint = q / q.sum() * matrix[:, labels[i]]
+        q = np.exp(positive[i].astype(np.float64) - positive[i].max())
+        second = frozen.probs()[i] ** (1 / by_text.temperature) * by_text.weights if believed else q
+        joint = q * second * matrix[:, labels[i]]
         assert found.p_clean[i] == pytest.approx(joint[labels[i]] / joint.sum(), rel=1e-3, abs=1e-6)
     assert found.flagged.sum() == estimate.expected_f1_count(1 - found.p_clean)
     assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
