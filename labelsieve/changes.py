@@ -158,6 +158,8 @@ def copy(spec: DataSpec, patch: pa.Table, output: Path, *, links: bool = True, s
         raise OptionError(
             f"-o '{output}' must end in {source.path.suffix}, like the table.", "Or use labelsieve export."
         )
+    if not isinstance(source, TableSource) and output.resolve().is_relative_to(_state(source).parent.resolve()):
+        raise OptionError(f"-o '{output}' lies inside the data.", "Choose a place beside them.")
     scratch = output.with_name(f".{output.name}.labelsieve-partial{output.suffix}")
     output.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(source, FolderSource):

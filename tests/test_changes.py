@@ -201,6 +201,8 @@ def test_a_copy_never_overwrites(planted: Any, patch: pa.Table, tmp_path: Path) 
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(OptionError, match="exists already"):
         changes.copy(DataSpec(planted.data), patch, tmp_path / "out")
+    with pytest.raises(OptionError, match="lies inside the data"):  # it would be a class of its own in the next scan
+        changes.copy(DataSpec(planted.data), patch, planted.data / "fixed")
 
 
 def table_patch(path: Path, column: str = "label") -> pa.Table:
