@@ -110,6 +110,7 @@ def test_cached_features_belong_to_their_ids(planted: Any) -> None:
 
         batch = encoder.normalise(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None])
         again = encoder.image_features(batch).detach().numpy()[0]
-        assert np.allclose(features[row], again, atol=1e-4)
+        alike = np.asarray(features, dtype=np.float32) @ again
+        assert alike.argmax() == row and alike[row] > 0.999  # whatever precision the scan chose
     planted.run.record["features"] = None
     assert pictures.cached_features(planted.run) is None
