@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve.errors import ImageError, LabelsieveError, RunError
+from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.images import content_hash, decode, from_object, read_bytes
 from labelsieve.run import Run
 from labelsieve.sources import DataSpec, Source, open_source
@@ -78,7 +78,10 @@ class Images:
         uri, digest = self._uris[sample_id], sample_id.rpartition("#")[2]
         with self._lock:
             for source in self._versions():
-                item = source.read(uri)
+                try:
+                    item = source.read(uri)
+                except (DataError, IndexError):  # fewer rows than there were
+                    continue
                 if not isinstance(item, bytes) or content_hash(item).startswith(digest):
                     return item
         raise ImageError("not the image that was scanned")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -82,7 +83,6 @@ def test_original_bytes_and_suffixes(encode: Any, digits: Any, tmp_path: Path) -
 
 
 def test_row_groups_are_read_once(tmp_path: Path, encode: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyarrow as pa
 
     from labelsieve.sources import open_source
 
@@ -114,3 +114,42 @@ def test_cached_features_belong_to_their_ids(planted: Any) -> None:
         assert alike.argmax() == row and alike[row] > 0.999  # whatever precision the scan chose
     planted.run.record["features"] = None
     assert pictures.cached_features(planted.run) is None
+
+
+@pytest.mark.parametrize("kind", ["table", "saved"])
+def test_after_rows_were_left_out_in_place_every_picture_is_still_its_own(
+    tmp_path: Path, encode: Any, kind: str
+) -> None:
+    from labelsieve import changes
+    from labelsieve.images import content_hash
+    from labelsieve.sources import open_source
+    from labelsieve.tables import CORRECTIONS, MANIFEST
+
+    rows = [encode(np.full((4, 4), 20 * k, dtype=np.uint8)) for k in range(6)]
+    if kind == "table":
+        spec = DataSpec(tmp_path / "t.parquet")
+        pq.write_table(pa.table({"image": rows, "label": ["a", "b"] * 3}), spec.data)
+    else:
+        datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+        cells = {"image": [{"bytes": r, "path": None} for r in rows], "label": ["a", "b"] * 3}
+        datasets.Dataset.from_dict(cells, features=features).save_to_disk(str(tmp_path / "saved"))
+        spec = DataSpec(tmp_path / "saved", label_column="label")
+    listed = [
+        {
+            **dict.fromkeys(MANIFEST.names),
+            "sample_id": f"{r.key}#{content_hash(rows[k])[:12]}",
+            "uri": r.uri,
+            "path": r.path,
+        }
+        for k, r in enumerate(open_source(spec).rows())
+    ]
+    manifest = pa.Table.from_pylist(listed, schema=MANIFEST)
+    drops = [{**dict.fromkeys(CORRECTIONS.names), **{k: listed[n][k] for k in ("sample_id", "uri", "path")},
+              "action": "drop", "old_label": "ab"[n % 2]} for n in (1, 4)]  # fmt: skip
+    changes.in_place(spec, pa.Table.from_pylist(drops, schema=CORRECTIONS), "scan")
+    images = pictures.Images(spec, manifest)
+    assert [images.read(about["sample_id"]) for about in listed] == rows
+    stranger = pa.Table.from_pylist([{**listed[0], "sample_id": "x#000000000000"}], schema=MANIFEST)
+    with pytest.raises(ImageError, match="not the image that was scanned"):
+        pictures.Images(spec, stranger).read("x#000000000000")
