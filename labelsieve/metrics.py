@@ -25,7 +25,7 @@ def detection(p_clean: np.ndarray, flagged: np.ndarray, wrong: np.ndarray) -> di
         labels are right or all wrong.
     """
     return {
-        **_side(1 - p_clean, flagged, wrong),
+        **_side(-p_clean, flagged, wrong),  # 1 - p would round small probabilities to ties
         "clean": _side(p_clean, ~flagged, ~wrong),
         "images": len(wrong),
         "wrong": int(wrong.sum()),

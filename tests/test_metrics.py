@@ -130,3 +130,9 @@ def test_intervals_go_by_their_seed_and_need_both_kinds_of_labels() -> None:
     assert metrics.intervals(p_clean, np.zeros(200, dtype=bool), wrong)["precision"] == (0.0, 0.0), "nothing is flagged"
     perfect = metrics.intervals(np.where(wrong, 0.1, 0.9), wrong, wrong)
     assert perfect == dict.fromkeys(metrics.FIGURES, (1.0, 1.0))
+
+
+def test_tiny_probabilities_keep_their_order() -> None:
+    p_clean = np.array([1e-30, 1e-25, 1e-20, 0.9])
+    wrong = np.array([True, True, False, False])
+    assert metrics.detection(p_clean, p_clean < 0.5, wrong)["auroc"] == 1.0

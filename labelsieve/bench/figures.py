@@ -55,7 +55,7 @@ def curve(p_clean: np.ndarray, wrong: np.ndarray) -> dict[str, list[float]] | No
     """Precision at rising recall of wrong labels, thinned; None where none or all are wrong."""
     if not 0 < wrong.sum() < len(wrong):
         return None
-    precision, recall, _ = precision_recall_curve(wrong, 1 - p_clean)
+    precision, recall, _ = precision_recall_curve(wrong, -p_clean)
     rising = slice(None, None, -1)
     kept = np.unique(np.searchsorted(recall[rising], np.linspace(0, 1, POINTS)).clip(0, len(recall) - 1))
     return {"recall": recall[rising][kept].round(5).tolist(), "precision": precision[rising][kept].round(5).tolist()}

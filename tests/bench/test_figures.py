@@ -41,13 +41,13 @@ def test_a_row_is_what_scikit_learn_says(scanned: Any) -> None:
     for prefix, chosen, target in (("", flagged, wrong), ("clean_", ~flagged, ~wrong)):
         expected = precision_recall_fscore_support(target, chosen, average="binary", zero_division=0.0)[:3]
         assert [row[f"{prefix}{n}"] for n in ("precision", "recall", "f1")] == pytest.approx(expected)
-    assert row["auroc"] == pytest.approx(roc_auc_score(wrong, 1 - p_clean))
-    assert row["ap"] == pytest.approx(average_precision_score(wrong, 1 - p_clean))
+    assert row["auroc"] == pytest.approx(roc_auc_score(wrong, -p_clean))
+    assert row["ap"] == pytest.approx(average_precision_score(wrong, -p_clean))
     assert row["realised_rate"] == wrong.mean() and row["images"] == len(wrong) and row["flagged"] == flagged.sum()
     for name in ("precision", "recall", "f1", "auroc", "ap"):
         assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1
     assert row["estimated_low"] <= row["estimated_rate"] <= row["estimated_high"]
-    precision, recall, _ = precision_recall_curve(wrong, 1 - p_clean)
+    precision, recall, _ = precision_recall_curve(wrong, -p_clean)
     points = set(zip(recall.round(5), precision.round(5), strict=True))
     assert set(zip(found["curve"]["recall"], found["curve"]["precision"], strict=True)) <= points
 
