@@ -11,12 +11,12 @@ from labelsieve.cli_options import Device, Json, Precision, Quiet, answer
 
 app = typer.Typer(rich_markup_mode=None)
 READY = ", ".join(sorted(p.stem for p in (Path(__file__).parent / "assets" / "bench").glob("*.toml")))
-Config = Annotated[str, typer.Argument(help=f"{READY}, or a TOML file of your own.")]
+Config = Annotated[str | None, typer.Argument(help=f"{READY}, or a TOML file of your own.")]
 
 
 @app.command()
 def bench(
-    config: Config,
+    config: Config = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of cells and results.")] = Path(
         "labelsieve-bench"
     ),
@@ -31,14 +31,25 @@ def bench(
     jobs: Annotated[str, typer.Option(help="Cells at once; auto: as many as cores and memory allow.")] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
+    published: Annotated[
+        bool, typer.Option("--published", help="Show what DeFT's paper printed, beside the results in --output.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare methods on data with known errors: one table of quality, time and memory."""
     from labelsieve import progress, summary
     from labelsieve.bench import command
+    from labelsieve.bench import published as comparison
     from labelsieve.bench.steps import Place
+    from labelsieve.errors import OptionError
 
     progress.be_quiet(quiet)
-    found = command.run(config, Place(output, data_root, device, precision), towers=tower, only=only, jobs=jobs)
-    answer(found, as_json, summary.bench)
+    if config is None and not published:
+        raise OptionError("There is no configuration.", f"Name one of {READY}, or a TOML file of your own.")
+    if config is not None:
+        found = command.run(config, Place(output, data_root, device, precision), towers=tower, only=only, jobs=jobs)
+    if published:
+        answer(comparison.show(output), as_json, summary.published)
+    else:
+        answer(found, as_json, summary.bench)

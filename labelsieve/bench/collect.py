@@ -34,7 +34,7 @@ LEADER = "deft"
 
 
 def results(outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
-    """One row for each cell that ran or was refused, with columns `RESULTS`, in the order of the configuration.
+    """One row for each cell that ran or was refused, with columns `RESULTS`, in the order of the outcomes.
 
     precision, recall, f1, auroc, ap: of finding wrong labels, with _low and _high, a 95 % interval over images; clean_…: of
     keeping right ones; seconds: of the method, without the features that all methods share; peak_mib: of the whole scan.

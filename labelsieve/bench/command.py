@@ -47,6 +47,10 @@ def run(
     every = steps.of(cells, place)
     with schedule.alone(place.output):
         outcomes = schedule.run(_needed(every, chosen), *limits)
+        order = {
+            id(c): number for number, c in enumerate(cells)
+        }  # of the configuration, not the one in which cells ran
+        every = sorted(every, key=lambda s: order.get(id(s.cell), -1))
         outcomes = {s: outcomes.get(s) or s.result() or {} for s in every}
         return _write(planned.name, outcomes, place.output)
 

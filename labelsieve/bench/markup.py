@@ -114,12 +114,16 @@ def _leaders(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Who leads on F1 and AUROC, and who comes next."""
     told = []
     for name in ("f1", "auroc"):
-        first = collect.best(rows, name)
-        others = [r for r in rows if r["method"] != first]
-        second = collect.best(others, name)
-        if first is not None and second is not None:
-            one, two = (spread([r for r in rows if r["method"] == m], name) for m in (first, second))
-            told.append(f"{NAMES[name]}: {first} leads with {one}; next is {second} with {two}.")
+        methods = collect.by_method(rows)
+        known = {m: value for m, own in methods.items() if (value := collect.mean(own, name)) is not None}
+        ranked = sorted(known, key=lambda m: -known[m])
+        first = [m for m in ranked if figure(known[m]) == figure(known[ranked[0]])]
+        if len(ranked) < 2:
+            continue
+        lead = f"{first[0]} leads" if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]} lead"
+        rest = [m for m in ranked if m not in first]
+        after = f"; next is {rest[0]} with {spread(methods[rest[0]], name)}" if rest else ""
+        told.append(f"{NAMES[name]}: {lead} with {spread(methods[first[0]], name)}{after}.")
     return told
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labelsieve import config, registry
-from labelsieve.errors import LabelsieveError, OptionError, unknown
+from labelsieve.errors import LabelsieveError, MissingExtra, OptionError, unknown
 from labelsieve.planting import RATED
 
 READY = Path(__file__).parent.parent / "assets" / "bench"
@@ -216,15 +216,22 @@ def _method(entry: dict[str, Any]) -> Method:
     settings = entry.get("settings", {})
     if not isinstance(settings, dict):
         raise OptionError(f"{where}: settings cannot be {settings}.", "Write settings = { name = value }.")
-    found = _resolve(Method, {k: v for k, v in entry.items() if k != "settings"}, where)
+    plain = _resolve(Method, {k: v for k, v in entry.items() if k != "settings"}, where)
+    found = replace(plain, settings=settings)
     try:
-        room = registry.load("methods", found.detector)
-        if found.preset not in room.PRESETS:
-            raise OptionError(unknown("preset", found.preset, room.PRESETS))
-        config.resolve(room.Settings, room.PRESETS[found.preset], settings)
+        _check_settings(found)
+    except MissingExtra:
+        return found  # its cells will say what is not installed, and the others run
     except OptionError as error:
         raise OptionError(f"{where}: {error.what}", error.do) from error
-    return replace(found, settings=settings)
+    return found
+
+
+def _check_settings(method: Method) -> None:
+    room = registry.load("methods", method.detector)
+    if method.preset not in room.PRESETS:
+        raise OptionError(unknown("preset", method.preset, room.PRESETS))
+    config.resolve(room.Settings, room.PRESETS[method.preset], method.settings)
 
 
 def _data(entry: dict[str, Any]) -> Data:

@@ -19,6 +19,7 @@ from labelsieve.bench.steps import slug
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999999")
 DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
 SAME_BYTES: Any = {"svg.hashsalt": "labelsieve", "svg.fonttype": "none"}
+BOLD = {"linewidth": 2.6, "markersize": 9, "zorder": 3}
 Style = Mapping[str, Any]
 
 
@@ -30,7 +31,8 @@ def write(results: pa.Table, curves: Mapping[str, Mapping[str, Sequence[float]]]
     """
     done = collect.finished(results)
     methods = dict.fromkeys(done["method"].to_pylist())
-    styles = {m: _style(i) for i, m in enumerate(methods)}
+    ours = {r["method"] for r in done.to_pylist() if r["detector"] == collect.LEADER}
+    styles = {m: {**_style(i), **(BOLD if m in ours else {})} for i, m in enumerate(methods)}
     written = []
     for group, rows in collect.groups(done, collect.GROUP).items():
         if any(r["folder"] in curves for r in rows):

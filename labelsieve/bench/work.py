@@ -151,7 +151,7 @@ def _source(data: Data, root: Path, folder: Path) -> DataSpec:
     if data.embedded is not None:
         tables.write_parquet(demo.digits(0.0), folder / "source.parquet")
         columns = {"image_column": "image", "label_column": "true_label", "id_column": "id"}
-    where = folder / "source.parquet" if data.path is None else root / data.path
+    where = folder / "source.parquet" if data.path is None else data.path if "://" in data.path else root / data.path
     inner = None if data.root is None else str((root / data.root).resolve())
     return pipeline.load(where, **columns, root=inner, class_names=names, template=data.template)
 
@@ -214,9 +214,11 @@ def cell(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, Any]:
     source, tower = (read_json(Path(need) / "result.json") for need in job["needs"])
     own = folder / "cache"
     _share_cache(own, tower)
-    opened = _scan(job["scan"], DataSpec(**source["spec"]), folder / "run")
+    try:
+        opened = _scan(job["scan"], DataSpec(**source["spec"]), folder / "run")
+    finally:
+        _remove(own)
     peak, attempts, before, busy = watch.peak(), watch.attempts, watch.earlier["seconds"], time.process_time()
-    shutil.rmtree(own, ignore_errors=True)
     found = figures.of(opened, job["scan"]["seed"])
     found["row"] |= {
         "seconds": opened.record["seconds"]["detect"] + before, "features_seconds": tower["features_seconds"], "peak_mib": peak,
@@ -224,6 +226,15 @@ def cell(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, Any]:
         "attempts": attempts, "threads": torch.get_num_threads(),
     }  # fmt: skip
     return found
+
+
+def _remove(folder: Path) -> None:
+    """A scan that was refused may still have a thread that writes its last pixels: then once more."""
+    for pause in (0.0, 0.2, 1.0):
+        time.sleep(pause)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def _share_cache(own: Path, tower: Mapping[str, Any]) -> None:

@@ -127,7 +127,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, own_cache: P
     wait_for(lambda: any(output.glob("cells/*deft*/run/checkpoints/*")), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    answer = command.run(str(config), place, jobs="1")
+    answer = command.run(str(config), place, jobs="2")
     return Ran(output, config, digit_data, kept, answer)
 
 

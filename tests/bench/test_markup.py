@@ -39,6 +39,14 @@ def test_one_seed_has_an_interval_and_several_a_deviation(results: Make) -> None
     assert details.notes[0] == "F1: a leads with .700 (.650–.750); next is b with .550 ± .071."
 
 
+def test_those_who_look_equal_lead_together(results: Make) -> None:
+    table = results({"method": "a", "f1": 0.80004}, {"method": "b", "f1": 0.5}, {"method": "c", "f1": 0.8})
+    notes = next(s for s in sheets(table) if s.title.startswith("digits")).notes
+    assert notes[0] == "F1: a and c lead with .800; next is b with .500."
+    assert notes[1] == "AUROC: a, b and c lead with .500."
+    assert not next(s for s in sheets(results({})) if s.title.startswith("digits")).notes, "one method leads nobody"
+
+
 def test_what_looks_equal_is_equally_bold(results: Make) -> None:
     table = results({"method": "a", "auroc": 0.80004}, {"method": "b", "auroc": 0.8}, {"method": "c", "auroc": 0.799})
     overview = next(s for s in sheets(table) if s.title == "AUROC for wrong labels, tower tiny")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from labelsieve import registry
 from labelsieve.bench import plan
-from labelsieve.errors import OptionError
+from labelsieve.errors import MissingExtra, OptionError
 
 GOOD = """
 seeds = [0, 1]
@@ -98,6 +99,25 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str | N
     with pytest.raises(OptionError, match=message) as caught:
         read(tmp_path, GOOD.replace(old, new, 1))
     assert "mine.toml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_method_whose_library_is_lacking_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = registry.load
+
+    def lacking(room: str, name: str) -> Any:
+        if name == "knn":
+            raise MissingExtra("cleanlab", "cleanlab")
+        return load(room, name)
+
+    monkeypatch.setattr(registry, "load", lacking)
+    assert [m.name for m in read(tmp_path, GOOD).methods] == ["knn", "deft --fast"]
+
+
+def test_the_example_of_the_documentation_can_be_read(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "guide" / "bench.md"
+    (example,) = re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    found = read(tmp_path, example)
+    assert [d.name for d in found.data] == ["photos", "crowd", "CIFAR-100"] and len(list(found.cells())) == 3 * 3 * 5
 
 
 def test_an_unknown_configuration_names_those_there_are() -> None:
