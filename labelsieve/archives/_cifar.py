@@ -41,7 +41,7 @@ CIFAR10 = Release(
 )  # fmt: skip
 CIFAR100 = Release(
     100, "cifar-100-binary", "fine_label_names.txt", 2, {"train": ("train.bin",), "test": ("test.bin",)},
-    {"train": 50_000, "test": 10_000}, ("cifar-100-python.tar.gz", "cifar-100-python", "meta", "train"),
+    {"train": 50_000, "test": 10_000}, ("cifar-100-python.tar.gz", "cifar-100-python", "train"),
 )  # fmt: skip
 PACKED = {"cifar-10-batches-bin": "cifar-10-binary.tar.gz", "cifar-100-binary": "cifar-100-binary.tar.gz"}
 
@@ -127,7 +127,8 @@ def _packed(archive: Archive, release: Release, split: str) -> dict[str, Any] | 
 
 def _absent(archive: Archive, release: Release) -> DataError:
     for name in release.python:
-        if (archive.directory / name).exists():
+        path = archive.directory / name
+        if path.is_file() or (path.is_dir() and name.startswith("cifar")):  # other archives have a folder `train`
             return archive.error(
                 f"'{name}' is of the Python release, whose files are pickles: reading them would run code that they hold. "
                 "The binary release is needed."

@@ -3,8 +3,9 @@
 Measured without true labels (labelsieve.agreement): how far the model's answers to the class names, the nearest other
 pictures and the given labels agree. Where text fits, and where the model does not know some classes but its answers
 still agree with the labels as well as the nearest pictures do: `deft`, which learns from names and pictures. Else names
-mislead, and `aum` ranks labels by how late a linear layer on the features of the pictures learns them. Which was taken,
-and why, is in run.json, summary and report.
+mislead, and `aum` ranks labels by how late a linear layer on the features of the pictures learns them, and flags the
+estimated share: its own rule flags too many where classes overlap in the features. Which was taken, and why, is in
+run.json, summary and report.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ COST = "a comparison of at most 5,000 images, then what the method costs that it
 NEEDS = ("text", "pixels")
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "fast": {"preset": "fast"}}
 TEXT, PICTURES = "deft", "aum"
+TAKEN: dict[str, dict[str, Any]] = {TEXT: {}, PICTURES: {"flags": "estimated"}}  # settings that differ from the preset
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,4 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
 def _settings(name: str, settings: Settings) -> Any:
     room = registry.load("methods", name)
     preset: Mapping[str, Any] = room.PRESETS.get(settings.preset, {})
-    return config.resolve(room.Settings, preset)
+    return config.resolve(room.Settings, preset, TAKEN[name])

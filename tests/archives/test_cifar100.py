@@ -59,13 +59,19 @@ class Trap:
         return Path.write_text, (self.path, "ran")
 
 
-@pytest.mark.parametrize("name", ["cifar-100-python/train", "train", "meta", "cifar-100-python.tar.gz"])
+@pytest.mark.parametrize("name", ["cifar-100-python/train", "train", "cifar-100-python.tar.gz"])
 def test_the_python_release_is_refused_unread(build: Any, tmp_path: Path, name: str) -> None:
     mark = tmp_path / "mark"
     build.write(name, pickle.dumps(Trap(mark)))
     with pytest.raises(DataError, match=r"Python release.*pickles.*cifar-100-binary\.tar\.gz") as caught:
         cifar100.open(build.folder)
     assert str(build.folder) in str(caught.value) and not mark.exists()
+
+
+def test_a_folder_of_another_archive_is_not_taken_for_the_python_release(build: Any) -> None:
+    build.write("train/n01440764/images/n01440764_0.JPEG", b"")
+    with pytest.raises(DataError, match=r"neither 'cifar-100-binary' nor 'cifar-100-binary\.tar\.gz'"):
+        cifar100.open(build.folder)
 
 
 @pytest.mark.parametrize("lost", ["train.bin", "fine_label_names.txt"])

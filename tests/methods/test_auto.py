@@ -46,9 +46,9 @@ def test_the_choice_follows_what_names_mean(
     assert measure(planted.images, planted.encoder, 0).verdict in verdicts
     found = planted.detect(auto)
     assert found.facts["chosen"] == chosen and f"Method {chosen} was taken" in found.facts["why"]
-    room = {"deft": deft, "aum": aum}[chosen]
+    room, settings = {"deft": (deft, deft.Settings()), "aum": (aum, aum.Settings(flags="estimated"))}[chosen]
     place = replace(planted.run, folder=planted.run.folder / "own")
-    own = room.detect(planted.images, planted.encoder, room.Settings(), place)
+    own = room.detect(planted.images, planted.encoder, settings, place)
     np.testing.assert_array_equal(found.p_clean, own.p_clean)
     np.testing.assert_array_equal(found.flagged, own.flagged)
     assert own.facts.items() <= found.facts.items()
