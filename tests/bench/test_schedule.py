@@ -46,6 +46,9 @@ def test_memory_goes_by_what_finished_cells_took(tmp_path: Path) -> None:
     )
     found.results[knn] = {"state": "done", "peak_mib": 500.0}
     assert found._estimate(other) == pytest.approx(schedule.HEADROOM * 500)
+    third = cell(tmp_path, "knn", "tiny", tower, seed=2)
+    found.results[third] = {"state": "done", "peak_mib": 700.0}
+    assert found._estimate(other) == pytest.approx(schedule.HEADROOM * 700), "the most that any seed took"
     assert found._estimate(big) == schedule.UNKNOWN_MIB, "another tower says nothing"
 
 
