@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from labelsieve.bench import work
 from labelsieve.bench.plan import Data, Noise
@@ -97,6 +98,28 @@ def test_labels_that_nobody_checked_are_not_called_true(digit_folder: Path, tmp_
 def test_archives_that_are_not_there_say_where_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no such folder. Get cifar-100-binary.tar.gz"):
         material(Data("c", archive="cifar100", folder="nowhere"), Noise("pair", 0.2), tmp_path, tmp_path)
+
+
+def test_archives_keep_their_true_labels_beside_planted_and_recorded_ones(tmp_path: Path) -> None:
+    """A miniature of the official layout: two label bytes and three planes a picture, and the human labels beside it."""
+    clean, noisy = [k % 5 for k in range(20)], [(k + (k < 4)) % 5 for k in range(20)]
+    rng = np.random.default_rng(0)
+    records = b"".join(bytes([0, k]) + rng.integers(0, 256, 3072, dtype=np.uint8).tobytes() for k in clean)
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / name).write_bytes(records)
+    (tmp_path / "fine_label_names.txt").write_text("".join(f"class_{k}\n" for k in range(100)))
+    torch.save({"clean_label": np.array(clean), "noisy_label": np.array(noisy)}, tmp_path / "CIFAR-100_human.pt")
+    human = Data("h", archive="cifar100n", template="a {}")
+    recorded = material(human, Noise("recorded"), tmp_path, tmp_path / "a")
+    expected = [(f"class_{g}", f"class_{t}") for g, t in zip(noisy, clean, strict=True)]
+    assert list(labels(recorded).values()) == expected and recorded.template == "a {}"
+    few = Data(**{**asdict(human), "noise": (), "limit": 8})
+    drawn = labels(material(few, Noise("recorded"), tmp_path, tmp_path / "b"))
+    assert len(drawn) == 8 and drawn.items() <= labels(recorded).items()
+    planted = labels(material(human, Noise("pair", 1.0), tmp_path, tmp_path / "c"))
+    assert [t for _, t in planted.values()] == [t for _, t in expected] and all(g != t for g, t in planted.values())
+    known = truth(human, tmp_path, tmp_path / "d", labels_are_true=False)
+    assert known["known"] and [g for g, _ in labels(DataSpec(**known["spec"])).values()] == [t for _, t in expected]
 
 
 def test_a_column_that_is_not_there_is_named(digit_data: Path, tmp_path: Path) -> None:
