@@ -88,5 +88,7 @@ def test_nothing_else_is_raised_on_purpose(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}  # for use within one file
     allowed = TREE.keys() | OTHERS.get(path.relative_to(PACKAGE).as_posix(), set()) | own
+    if path.parent.name == "archives":  # functions that give a DataError; the two others are caught there
+        allowed = allowed | {"_absent", "self.error", "archive.error", "OSError", "ValueError"}
     for line, name in raised(tree):
         assert name in allowed, f"{path.name}:{line} raises {name}"

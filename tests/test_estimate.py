@@ -67,7 +67,7 @@ def test_em_is_the_textbooks() -> None:
     for q, y in zip(probs, labels, strict=True):
         joint = q * start[:, y]
         counts[:, y] += joint / joint.sum()
-    expected = counts + K * estimate._symmetric(1 - np.trace(counts) / 200, K)
+    expected = counts + K * estimate._symmetric((201 - np.trace(counts)) / 202, K)
     found, likelihood = estimate._em(probs, labels, rounds=1)
     np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-9)
     assert likelihood == pytest.approx(np.mean([np.log(q @ start[:, y]) for q, y in zip(probs, labels, strict=True)]))
