@@ -154,7 +154,7 @@ def _differs(line: Mapping[str, Any], mine: Sequence[dict[str, Any]], own: Mappi
         yield "not among these results" if line["method"] in METHODS else "no such method here"
         return
     if backbone(own["model"]) != line["backbone"]:
-        yield f"tower {own['tower']} (there CLIP {line['backbone']})"
+        yield f"model {Path(own['model']).name} (there CLIP {line['backbone']})"
     if own["images"] != IMAGES[line["dataset"]]:
         yield f"{own['images']:,} images (there {IMAGES[line['dataset']]:,})"
     yield from _noise(line, own)

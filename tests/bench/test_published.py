@@ -92,7 +92,7 @@ def test_everything_else_that_differs_is_said() -> None:
                    method="small", detector="small-loss") for s in (0, 1)]  # fmt: skip
     row = of(beside(*rows), "Small-loss")
     assert row["differs"].split("; ") == [
-        "tower tiny (there CLIP ViT-B/16)", "8,000 images (there 50,000)", "every error is another class (there the true one may be drawn)",
+        "model tiny (there CLIP ViT-B/16)", "8,000 images (there 50,000)", "every error is another class (there the true one may be drawn)",
         "preset default (there as preset paper)", "noise rate estimated (there known)",
         "over all images (there means over batches of the last epoch)", "mean of 2 seeds (there one)",
     ]  # fmt: skip
@@ -128,7 +128,7 @@ def test_a_tower_is_compared_with_its_own_backbone(model: str, wanted: str) -> N
     found = beside(result(model=model))
     assert {r["backbone"] for r in found if r["published_method"] in ("DeFT", "Small-loss")} == {wanted}
     same = published.backbone(model) == wanted
-    assert ("tower clip" in of(found, "DeFT")["differs"]) is not same
+    assert (f"model {Path(model).name} " in of(found, "DeFT")["differs"]) is not same
 
 
 def test_of_settings_with_one_backbone_that_one_is_shown() -> None:
