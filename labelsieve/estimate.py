@@ -209,9 +209,8 @@ def _em(probs: np.ndarray, labels: np.ndarray, rounds: int = 60) -> tuple[np.nda
         total = joint.sum(1).clip(1e-30)
         counts = np.zeros((k, k))
         counts[:, present] = np.add.reduceat(joint / total[:, None], starts, axis=0).T
-        rate = (1 + n - np.trace(counts)) / (
-            n + 2
-        )  # rule of succession: a sample without errors does not rule them out
+        # rule of succession: a sample without errors does not rule them out
+        rate = (1 + n - np.trace(counts)) / (n + 2)
         matrix = counts + k * _symmetric(rate, k)
         matrix /= matrix.sum(1, keepdims=True)
         likelihood = float(np.log(total).mean())

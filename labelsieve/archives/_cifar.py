@@ -155,6 +155,23 @@ def _records(archive: Archive, release: Release, name: str, content: Any) -> tup
     return np.array(table[:, release.label_bytes - 1]), table[:, release.label_bytes :].reshape(-1, 3, SIDE, SIDE)
 
 
+def relabelled(archive: Archive, release: Release, split: str, file: str, sets: Sequence[str]) -> Listing:
+    """The pictures with the label sets of CIFAR-N's file, and `clean_label`; `clean_label` alone for the test part.
+
+    Raises:
+        DataError: the folder does not hold pictures and labels, or not in the same order.
+    """
+    archive.check(split, ("train", "test"))
+    records = read(archive, release, split)
+    human = human_labels(archive, file, records.labels, sets) if split == "train" else {}
+    named: dict[str, Sequence[str | None]] = {
+        name: [class_of(archive, int(k), records.classes, f"'{name}' in '{file}'") for k in human[name]]
+        for name in sets
+        if name in human
+    }
+    return records.listing(split, {**named, "clean_label": records.own_labels()}, release.whole[split])
+
+
 def human_labels(archive: Archive, file: str, clean: np.ndarray, sets: Sequence[str]) -> dict[str, np.ndarray]:
     """Label sets [n] of CIFAR-N's .pt file (Wei et al., ICLR 2022).
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from labelsieve.archives import _cifar, cifar100
-from labelsieve.archives._layout import Archive, class_of, spec
+from labelsieve.archives._layout import Archive, spec
 from labelsieve.sources import DataSpec
 from labelsieve.sources.archive import Listing
 
@@ -28,14 +27,7 @@ def read(directory: Path, split: str = "train") -> Listing:
     Raises:
         DataError: the folder does not hold pictures and labels, or not in the same order.
     """
-    archive = Archive("cifar100n", directory, WHERE)
-    archive.check(split, SPLITS)
-    records = _cifar.read(archive, _cifar.CIFAR100, split)
-    sets: dict[str, Sequence[str | None]] = {}
-    if split == "train":
-        human = _cifar.human_labels(archive, FILE, records.labels, ("noisy_label",))["noisy_label"]
-        sets["noisy_label"] = [class_of(archive, int(k), records.classes, f"'{FILE}'") for k in human]
-    return records.listing(split, {**sets, "clean_label": records.own_labels()}, _cifar.CIFAR100.whole[split])
+    return _cifar.relabelled(Archive("cifar100n", directory, WHERE), _cifar.CIFAR100, split, FILE, ("noisy_label",))
 
 
 def open(directory: Path, split: str = "train") -> DataSpec:

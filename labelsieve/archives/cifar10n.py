@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from labelsieve.archives import _cifar, cifar100n
-from labelsieve.archives._layout import Archive, class_of, spec
+from labelsieve.archives._layout import Archive, spec
 from labelsieve.sources import DataSpec
 from labelsieve.sources.archive import Listing
 
@@ -26,15 +25,7 @@ def read(directory: Path, split: str = "train") -> Listing:
     Raises:
         DataError: the folder does not hold pictures and labels, or not in the same order.
     """
-    archive = Archive("cifar10n", directory, WHERE)
-    archive.check(split, SPLITS)
-    records = _cifar.read(archive, _cifar.CIFAR10, split)
-    sets: dict[str, Sequence[str | None]] = {}
-    if split == "train":
-        human = _cifar.human_labels(archive, FILE, records.labels, SETS)
-        for name in SETS:
-            sets[name] = [class_of(archive, int(k), records.classes, f"'{name}'") for k in human[name]]
-    return records.listing(split, {**sets, "clean_label": records.own_labels()}, _cifar.CIFAR10.whole[split])
+    return _cifar.relabelled(Archive("cifar10n", directory, WHERE), _cifar.CIFAR10, split, FILE, SETS)
 
 
 def open(directory: Path, split: str = "train") -> DataSpec:

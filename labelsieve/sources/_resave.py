@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from labelsieve import registry
 from labelsieve.errors import DataError
-from labelsieve.sources._rewrite import Changes, _typed
+from labelsieve.sources._rewrite import Changes, relabelled
 from labelsieve.sources.hub import HubSource, _from_disk
 
 
@@ -40,13 +39,6 @@ def _relabel(part: Any, column: str, changes: Changes) -> Any:
     """One split with other labels; rows with the label None are left out."""
     datasets = registry.need("datasets")
     table: pa.Table = part.with_format("arrow")[:]
-    names = getattr(part.features[column], "names", None)
-    place, kind = table.column_names.index(column), table.schema.field(column)
-    values = table[column].to_pylist()
-    for row, label in changes.items():
-        if label is not None:
-            values[row] = _typed(label, kind.type, names)
-    table = table.set_column(place, kind, pa.array(values, kind.type))
-    kept = np.array([row for row in range(len(table)) if changes.get(row, "") is not None], dtype=np.int64)
+    table, kept = relabelled(table, column, changes, getattr(part.features[column], "names", None))
     made = datasets.Dataset(table.replace_schema_metadata(None), info=part.info, split=part.split)
     return made if len(kept) == len(table) else made.select(kept)

@@ -192,14 +192,19 @@ def _compression(about: pq.FileMetaData) -> dict[str, str] | str:
 
 
 def _relabel(part: pa.Table, column: str, changes: Changes, names: list[str] | None) -> pa.Table:
-    place, kind = part.column_names.index(column), part.schema.field(column)
-    values = part[column].to_pylist()
+    part, kept = relabelled(part, column, changes, names)
+    return part if len(kept) == len(part) else part.take(kept)
+
+
+def relabelled(table: pa.Table, column: str, changes: Changes, names: list[str] | None) -> tuple[pa.Table, list[int]]:
+    """The table with other labels, and the rows that stay in it: those that are not to get the label None."""
+    place, kind = table.column_names.index(column), table.schema.field(column)
+    values = table[column].to_pylist()
     for row, label in changes.items():
         if label is not None:
             values[row] = _typed(label, kind.type, names)
-    part = part.set_column(place, kind, pa.array(values, kind.type))
-    kept = [r for r in range(len(part)) if changes.get(r, "") is not None]
-    return part if len(kept) == len(part) else part.take(kept)
+    kept = [row for row in range(len(table)) if changes.get(row, "") is not None]
+    return table.set_column(place, kind, pa.array(values, kind.type)), kept
 
 
 def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
