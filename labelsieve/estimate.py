@@ -105,7 +105,7 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
         probs: [n, k] class probabilities that do not know the labels.
         labels: [n] given labels, n at least 2.
     """
-    chosen = _sample(len(labels), seed)
+    chosen = sample(len(labels), seed)
     probs, given = probs[chosen], labels[chosen]
     half = np.random.default_rng([seed, len(given)]).permutation(len(given)) % 2 == 0
     frequencies = np.bincount(given, minlength=probs.shape[1]) / len(given)
@@ -188,7 +188,8 @@ def believe(found: Mapping[str, Transition]) -> tuple[str, Transition]:
     return name, believed
 
 
-def _sample(n: int, seed: int) -> np.ndarray:
+def sample(n: int, seed: int) -> np.ndarray:
+    """Rows [m] of n, at most `SAMPLE`, the same ones for the same seed."""
     return np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).choice(n, SAMPLE, replace=False))
 
 

@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from labelsieve.dataset import LabelledImages
-from labelsieve.features import image_features, weights_fingerprint
+from labelsieve.features import image_features, softmax, weights_fingerprint
 from labelsieve.models import DualEncoder
 from labelsieve.pixels import cache_folder
 
@@ -61,6 +61,18 @@ def cross_validated(
     return probs
 
 
+def linear(images: LabelledImages, encoder: DualEncoder, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [k, d] and biases [k] of one probe that learns from all images: softmax(f Wᵀ + b) of other images' features f."""
+    features = np.asarray(image_features(images, encoder), dtype=np.float32)
+    labels, classes, rng = images.labels, len(images.classes), np.random.default_rng([seed, FOLDS])
+    mean, size = _spread(features)
+    inputs = ((features - mean) / size).astype(np.float32)
+    penalty = _choose_penalty(inputs, labels, classes, split(labels, FOLDS, seed), rng, False)
+    chosen = _some(np.arange(len(labels)), TRAIN_ON, rng)
+    weight, bias = _fit(inputs[chosen], labels[chosen], classes, penalty, False)
+    return weight / size, bias - weight @ mean / size
+
+
 def split(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Fold [n] of each image: drawn at random, and every class is spread evenly over the folds."""
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
@@ -71,9 +83,14 @@ def split(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 def standardise(features: np.ndarray) -> np.ndarray:
     """Centred, and divided by one number, so that a feature has unit variance on average; float32."""
-    centred = features - features.mean(0, dtype=np.float64).astype(np.float32)
-    size = float(np.sqrt(np.mean(centred**2, dtype=np.float64)))
-    return (centred / max(size, 1e-12)).astype(np.float32)
+    mean, size = _spread(features)
+    return ((features - mean) / size).astype(np.float32)
+
+
+def _spread(features: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean [d] of features [n, d], and the root of their mean variance."""
+    mean = features.mean(0, dtype=np.float64).astype(np.float32)
+    return mean, max(float(np.sqrt(np.mean((features - mean) ** 2, dtype=np.float64))), 1e-12)
 
 
 def _choose_penalty(
@@ -99,17 +116,27 @@ def _predict(
     inputs: np.ndarray, labels: np.ndarray, wanted: np.ndarray, classes: int, penalty: float, balanced: bool
 ) -> np.ndarray:
     """[m, k] probabilities for `wanted` [m, d]; classes that are not among `labels` get none."""
+    weight, bias = _fit(inputs, labels, classes, penalty, balanced)
+    return softmax(wanted @ weight.T + bias).astype(np.float32)
+
+
+def _fit(
+    inputs: np.ndarray, labels: np.ndarray, classes: int, penalty: float, balanced: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [k, d] and biases [k]; the bias of classes that are not among `labels` is minus infinity."""
     from sklearn.linear_model import LogisticRegression
 
-    probs = np.zeros((len(wanted), classes), dtype=np.float32)
     present = np.unique(labels)
+    weight, bias = np.zeros((classes, inputs.shape[1])), np.full(classes, -np.inf)
+    bias[present] = 0
     if len(present) == 1:
-        probs[:, present[0]] = 1
-        return probs
+        return weight, bias
     model = LogisticRegression(
         C=1 / (penalty * len(labels)), class_weight="balanced" if balanced else None, max_iter=200, tol=1e-3
     )
     with warnings.catch_warnings():  # two hundred rounds are enough, converged or not
         warnings.simplefilter("ignore")
-        probs[:, present] = model.fit(inputs, labels).predict_proba(wanted)
-    return probs
+        model.fit(inputs, labels)
+    learned = present[1:] if len(present) == 2 else present  # of two classes there is one row, for the second
+    weight[learned], bias[learned] = model.coef_, model.intercept_
+    return weight, bias

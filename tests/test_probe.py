@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from labelsieve import probe
+from labelsieve.features import image_features
 
 
 def blobs(n: int = 90, k: int = 3, d: int = 5, spread: float = 0.4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +50,39 @@ def test_it_is_logistic_regression_of_the_other_folds() -> None:
         fits.append(np.abs(model.predict_proba(inputs[fold == 1]) - probs[fold == 1]).max())
     assert min(fits) < 0.02 < sorted(fits)[1]
     assert np.allclose(probs.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2], [1]])
+def test_weights_give_the_probabilities_of_logistic_regression(classes: list[int]) -> None:
+    """Of three classes, of two (scikit-learn has one row for them), and of one."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = blobs(spread=3.0)
+    inputs, labels = features[np.isin(labels, classes)], labels[np.isin(labels, classes)]
+    weight, bias = probe._fit(inputs, labels, 3, 1e-2, False)
+    logits = inputs @ weight.T + bias
+    found = np.exp(logits - logits.max(1, keepdims=True))
+    found /= found.sum(1, keepdims=True)
+    assert (found[:, [c for c in range(3) if c not in classes]] == 0).all()
+    if len(classes) > 1:
+        model = LogisticRegression(C=1 / (1e-2 * len(labels)), max_iter=200, tol=1e-3).fit(inputs, labels)
+        np.testing.assert_allclose(found[:, classes], model.predict_proba(inputs), rtol=1e-6, atol=1e-12)
+
+
+def test_a_probe_of_all_images_takes_features_as_they_are(tiny: Any, labelled: Callable[..., Any], digits: Any) -> None:
+    """Its weights hold what `standardise` does: the same answers as from standardised features."""
+    pictures, truth = digits
+    images = labelled(tiny.preprocess, pictures[:120], truth[:120])
+    weight, bias = probe.linear(images, tiny, 0)
+    features = np.asarray(image_features(images, tiny), dtype=np.float32)
+    inputs = probe.standardise(features)
+    likely = []
+    for penalty in probe.PENALTIES:
+        inside = probe._predict(inputs, images.labels, inputs, len(images.classes), penalty, False)
+        logits = features @ weight.T + bias
+        given = np.exp(logits - logits.max(1, keepdims=True))
+        likely.append(np.abs(given / given.sum(1, keepdims=True) - inside).max())
+    assert min(likely) < 1e-4 < sorted(likely)[1]
 
 
 def test_meaningless_features_get_the_strongest_penalty() -> None:

@@ -12,11 +12,13 @@ Preset `default` differs where small towers and human errors showed it must (doc
   independent of the tower's logit scale, and the warm-up ends when accuracy on held-out noisy labels stops rising:
   selection begun too early locks in first guesses.
 - Labels are judged in a pass of its own, without augmentation, and by Bayes' rule: the class probabilities of the
-  positive prompts, times those of the untouched model, times the probability T[k, y] that class k is labelled y. The
-  first know these data but have learned from wrong labels; the second know nothing of the labels, and T is found with
-  them. Where the untouched model does not know the classes and a probe foretells the labels better, T comes from that
-  (labelsieve.estimate, "Witnesses") and the positive prompts count twice. The learned threshold alone asks whether a
-  class is likelier than chance given the noisy labels, and lets frequent human confusions pass.
+  positive prompts, times those of a witness, times the probability T[k, y] that class k is labelled y. The first know
+  these data but have learned from wrong labels; the witness knows nothing of the label it judges, and T is found with it.
+  The learned threshold alone asks whether a class is likelier than chance given the noisy labels, and lets frequent human
+  confusions pass.
+- The witness is the untouched model's zero-shot answer. Where it does not know the classes and a probe on its features,
+  asked out of fold, foretells the labels better (labelsieve.estimate, "Witnesses"), it is the probe. Then class names
+  have no meaning to start from, and each class also learns a vector of its own (task residuals), for twice the epochs.
 Preset `fast` trains prompts and a small map on cached features instead of tuning the tower.
 
 Shapes: b images, n images in all, k classes, m context tokens, d width of the common space.
@@ -29,17 +31,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelsieve import estimate, losses, progress, tuning
+from labelsieve import estimate, tuning
 from labelsieve.agreement import witnesses
 from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
 from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
 from labelsieve.methods import Evidence, Workplace
-from labelsieve.models import ClassTokens, DualEncoder
+from labelsieve.methods._dual import Detector as Detector
+from labelsieve.methods._dual import Step as Step
+from labelsieve.methods._dual import complementary_labels, pictures_of
+from labelsieve.models import DualEncoder
+from labelsieve.probe import linear
 from labelsieve.prompts import DualPrompts
 from labelsieve.training import Batch, Recipe, fit
 
@@ -49,10 +54,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "fast": {"tuning": "features", "epochs": 15, "batch_size": 256, "image_lr": 2e-3},
     "paper": {
-        "tuning_size": 20, "context_length": 16, "context_start": "random", "epochs": 10, "warmup_epochs": 1,
+        "tuning_size": 20, "context_length": 16, "context_start": "random", "residuals": False, "epochs": 10, "warmup_epochs": 1,
         "optimizer": "sgd", "image_lr": 0.03, "text_lr": 0.03, "schedule": "cosine", "judge": "threshold", "scoring": "last-epoch",
     },
 }  # fmt: skip
+EPOCHS = {
+    "text": 6,
+    "pictures": 12,
+}  # classes without a meaning are learned from the pictures alone, which takes longer
 HELD_OUT = 0.1  # share of the images whose noisy labels decide when the warm-up ends
 DOUBT = (0.7, 1.4)  # the class probabilities might as well have these temperatures: they widen the interval of the rate
 
@@ -67,7 +76,8 @@ class Settings:
     )
     context_length: int = 16  # context vectors before each class name, where they start at random
     context_start: Literal["template", "random"] = "template"
-    epochs: int = 6
+    residuals: bool | None = None  # prompt features get a learned vector per class; auto: where a probe is the witness
+    epochs: int | None = None  # auto: `EPOCHS` of the witness
     warmup_epochs: int | None = None  # epochs that trust every label; auto: until held-out noisy accuracy stops rising
     optimizer: Literal["adamw", "sgd"] = "adamw"
     image_lr: float = 5e-3
@@ -91,137 +101,21 @@ class Settings:
         _recipe(self)  # refuses numbers that cannot be
 
 
-@dataclass(frozen=True)
-class Step:
-    """Everything one step computes; logits are scaled cosines, [b, k] float32."""
-
-    positive: Tensor
-    negative: Tensor
-    p_clean: Tensor  # [b]
-    selected: Tensor  # [b] bool
-    loss_class: Tensor
-    loss_dual: Tensor
-
-    @property
-    def loss(self) -> Tensor:
-        """What is minimised."""
-        return self.loss_class + self.loss_dual
-
-
-class Detector:
-    """Dual prompts and an adapted image side: the model that DeFT learns.
-
-    With `adapter` [d, d], pictures are given as frozen features and pass through f + f A instead of the tower.
-    """
-
-    def __init__(
-        self,
-        encoder: DualEncoder,
-        tokens: ClassTokens,
-        prompts: DualPrompts,
-        tuned: tuning.Tuning,
-        adapter: nn.Parameter | None = None,
-    ) -> None:
-        self.encoder, self.tokens, self.prompts, self.tuned, self.adapter = encoder, tokens, prompts, tuned, adapter
-
-    def image_parameters(self) -> dict[str, nn.Parameter]:
-        """What learns on the image side."""
-        return dict(self.tuned.parameters) if self.adapter is None else {"adapter": self.adapter}
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that learns."""
-        return {"contexts": self.prompts.contexts, **self.image_parameters()}
-
-    def image_features(self, pictures: Tensor) -> Tensor:
-        """Normalised pixels [b, 3, h, w], or frozen features [b, d] with an adapter -> [b, d] float32 of length one."""
-        if self.adapter is None:
-            return self.encoder.image_features(pictures, self.tuned.tokens())
-        return F.normalize(pictures + pictures @ self.adapter, dim=-1)
-
-    def logits(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Positive and negative logits [b, k].
-
-        The negative prompts get no gradient through the image side (image features detached, as in the paper).
-        """
-        features = self.image_features(pictures)
-        positive, negative = self.prompts.both(self.encoder, self.tokens)
-        scale = self.encoder.logit_scale
-        return scale * features @ positive.T, scale * features.detach() @ negative.T
-
-    def step(
-        self, pictures: Tensor, labels: Tensor, complementary: Tensor, *, selecting: bool, rule: str = "threshold"
-    ) -> Step:
-        """One training step's losses (Wei et al. 2024, eq. 3-5).
-
-        Args:
-            pictures: what `image_features` takes.
-            labels: [b] given labels.
-            complementary: [b] a random other class of each.
-            selecting: False in the warm-up, where every label is trusted.
-            rule: "real" adds the argmax condition and warms up with symmetric cross-entropy, as the authors' script
-                for real-world noise does.
-        """
-        positive, negative = self.logits(pictures)
-        p_yes = losses.clean_probability(positive.detach(), negative)
-        p_clean = p_yes.gather(1, labels[:, None])[:, 0]
-        selected = p_clean > 0.5
-        if rule == "real":
-            selected = selected & (p_yes.argmax(1) == labels)
-        if selecting:
-            target = torch.where(selected, labels, positive.argmax(1))
-            loss_class = losses.selected_mean(losses.cross_entropy(positive, labels), selected)
-        else:
-            target = labels
-            warmup = losses.symmetric_cross_entropy if rule == "real" else losses.cross_entropy
-            loss_class = warmup(positive, labels).mean()
-        loss_dual = losses.dual_prompt_loss(p_yes, target, complementary).mean()
-        return Step(positive, negative, p_clean.detach(), selected.detach(), loss_class, loss_dual)
-
-    @torch.no_grad()
-    def judge(
-        self, images: LabelledImages, features: np.ndarray | None = None, batch_size: int = 256
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Positive and negative logits [n, k] of all pictures as they are, in a pass without augmentation.
-
-        Args:
-            features: frozen features [n, d], needed with an adapter.
-        """
-        positive, negative = self.prompts.both(self.encoder, self.tokens)
-        text = torch.cat([positive, negative]).T * self.encoder.logit_scale
-        out = np.empty((len(images), text.shape[1]), dtype=np.float32)
-        with progress.bar("Scoring", len(images)) as shown:
-            for start in range(0, len(images), batch_size):
-                rows = np.arange(start, min(start + batch_size, len(images)))
-                out[rows] = (self.image_features(_pictures(images, rows, features, self.encoder)) @ text).cpu().numpy()
-                shown.advance(len(rows))
-        return out[:, : len(positive)], out[:, len(positive) :]
-
-
-def _pictures(images: LabelledImages, rows: np.ndarray, features: np.ndarray | None, encoder: DualEncoder) -> Tensor:
-    """What a detector takes of the given rows, without augmentation."""
-    if features is None:
-        return encoder.normalise(images.pixels(rows))
-    return torch.from_numpy(np.asarray(features[rows], dtype=np.float32)).to(encoder.device)
-
-
-def complementary_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """For each label [b] a random other class."""
-    return (labels + torch.randint(1, classes, labels.shape, generator=generator)) % classes
-
-
-def build(images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int) -> Detector:
+def build(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int, *, residuals: bool = False
+) -> Detector:
     """A detector before training."""
     generator = torch.Generator().manual_seed(seed)
     template = images.template if settings.context_start == "template" else None
     prompts = DualPrompts.start(encoder, template, settings.context_length, 0.1, generator)
     tokens = encoder.class_tokens(images.names, prompts.length)
+    width, device = encoder.text_features(["a"]).shape[1], encoder.device
+    added = nn.Parameter(torch.zeros(2, len(images.classes), width, device=device)) if residuals else None
     if settings.tuning == "features":
-        width = encoder.text_features(["a"]).shape[1]
-        return Detector(
-            encoder, tokens, prompts, tuning.Tuning(), nn.Parameter(torch.zeros(width, width, device=encoder.device))
-        )
+        adapter = nn.Parameter(torch.zeros(width, width, device=device))
+        return Detector(encoder, tokens, prompts, tuning.Tuning(), adapter, added)
     size = settings.tuning_size or tuning.fitting_size(encoder)
-    return Detector(encoder, tokens, prompts, tuning.build(settings.tuning, encoder, size, generator))
+    return Detector(encoder, tokens, prompts, tuning.build(settings.tuning, encoder, size, generator), residuals=added)
 
 
 def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
@@ -229,22 +123,19 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     frozen = image_features(images, encoder)  # of the untouched tower, before adapters are put into it
     asked = witnesses(images, encoder, run.seed)
     witness, transition = estimate.believe({n: estimate.fit_transition(p, images.labels, run.seed) for n, p in asked.items()})  # fmt: skip
-    plain = transition.mend(asked["text"]) if witness == "text" else None
-    detector = build(images, encoder, settings, run.seed)
+    vote, learned = transition.mend(asked[witness]), _voter(images, encoder, witness, transition, run.seed)
+    settings = _chosen(settings, witness)
+    detector = build(images, encoder, settings, run.seed, residuals=bool(settings.residuals))
     seen = _train(detector, images, frozen, settings, run)
-    learned = {
-        **{name: p.detach() for name, p in detector.parameters().items()},
-        "transition": torch.from_numpy(transition.matrix),
-    }
-    if plain is not None:
-        learned["class_weights"] = torch.from_numpy(transition.weights)
-        learned["temperature"] = torch.tensor(transition.temperature)
+    learned |= {name: p.detach() for name, p in detector.parameters().items()}
     positive, negative = detector.judge(images, frozen if detector.adapter is not None else None)
-    evidence = _evidence(positive, negative, images.labels, plain, settings, learned)
+    tempered = 1.0 if witness == "text" else _temper(positive, vote, images.labels, transition, run.seed)
+    learned["votes_temperature"] = torch.tensor(tempered, dtype=torch.float64)
+    evidence = _evidence(positive, negative, images.labels, vote, settings, learned)
     if settings.scoring == "last-epoch":
         evidence = replace(evidence, p_clean=seen["p_clean"].double().numpy(), flagged=~seen["selected"].numpy())
     if settings.judge == "posterior":
-        doubts = tuple(_rate(_posterior(positive, plain, images.labels, transition.matrix, t), images.labels) for t in DOUBT)  # fmt: skip
+        doubts = tuple(_rate(_posterior(positive, vote, images.labels, transition.matrix, tempered * t), images.labels) for t in DOUBT)  # fmt: skip
         evidence = replace(evidence, rates=(*transition.rates, *doubts))
     facts = temperature_facts(temperature_of(encoder, None), own=True)
     return replace(evidence, facts={**facts, "transition_from": witness})
@@ -252,22 +143,46 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
     """Judge the labels of other images with a trained detector."""
-    plain = _untouched(images, encoder, learned)  # before adapters are put into the tower
-    detector = build(images, encoder, settings, 0)
+    vote = _vote(images, encoder, learned)  # before adapters are put into the tower
+    detector = build(images, encoder, settings, 0, residuals="residuals" in learned)
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
             parameter.copy_(learned[name])
     positive, negative = detector.judge(
         images, image_features(images, encoder) if detector.adapter is not None else None
     )
-    return _evidence(positive, negative, images.labels, plain, settings, learned)
+    return _evidence(positive, negative, images.labels, vote, settings, learned)
 
 
-def _untouched(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tensor]) -> np.ndarray | None:
-    """[n, k] class probabilities of the untouched model, mended as in training; None where it was not believed there."""
-    if "class_weights" not in learned:
-        return None
-    soft = estimate.soften(zero_shot(images, encoder).probs(), float(learned["temperature"]))
+def _chosen(settings: Settings, witness: str) -> Settings:
+    """What was left to the method to choose, by who told it how labels arise."""
+    epochs = EPOCHS[witness] if settings.epochs is None else settings.epochs
+    residuals = witness != "text" if settings.residuals is None else settings.residuals
+    return replace(settings, epochs=epochs, residuals=residuals)
+
+
+def _voter(
+    images: LabelledImages, encoder: DualEncoder, witness: str, transition: estimate.Transition, seed: int
+) -> dict[str, Tensor]:
+    """What `_vote` needs to ask the witness about other images."""
+    found = {
+        "transition": torch.from_numpy(transition.matrix), "class_weights": torch.from_numpy(transition.weights),
+        "temperature": torch.tensor(transition.temperature),
+    }  # fmt: skip
+    if witness == "text":
+        return found
+    weight, bias = linear(images, encoder, seed)
+    return {**found, "probe_weight": torch.from_numpy(weight), "probe_bias": torch.from_numpy(bias)}
+
+
+def _vote(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tensor]) -> np.ndarray:
+    """[n, k] class probabilities of the witness, mended as in training."""
+    if "probe_weight" in learned:
+        weight, bias = (learned[f"probe_{name}"].cpu().numpy() for name in ("weight", "bias"))
+        probs = softmax(np.asarray(image_features(images, encoder)) @ weight.T + bias)
+    else:
+        probs = zero_shot(images, encoder).probs()
+    soft = estimate.soften(probs, float(learned["temperature"]))
     return estimate.reweigh(soft, learned["class_weights"].cpu().numpy())
 
 
@@ -275,13 +190,14 @@ def _train(
     detector: Detector, images: LabelledImages, frozen: np.ndarray, settings: Settings, run: Workplace
 ) -> dict[str, Tensor]:
     """Train in place; gives what was seen of each image last: p_clean and whether it was selected."""
+    recipe = _recipe(settings)
     n, k, device = len(images), len(images.classes), detector.encoder.device
     held_out = _held_out(n, run.seed) if settings.warmup_epochs is None and n >= 10 * k else np.empty(0, dtype=np.int64)
     seen = {
         "p_clean": torch.zeros(n),
         "selected": torch.zeros(n, dtype=torch.bool),
         "warm": torch.ones(1),
-        "accuracy": torch.zeros(settings.epochs),
+        "accuracy": torch.zeros(recipe.epochs),
     }
     labels = torch.from_numpy(images.labels)
     on_features = detector.adapter is not None
@@ -306,16 +222,19 @@ def _train(
             seen["warm"][0] = float(still_rising(seen["accuracy"][:epoch].numpy(), len(held_out)))
         return False
 
+    parameters = detector.parameters()
+    of_text = {str(name): settings.text_lr for name in ("contexts", "residuals") if name in parameters}
     fit(
-        detector.parameters(), np.setdiff1d(np.arange(n), held_out), load, loss_of, _recipe(settings), seed=run.seed,
-        rates={"contexts": settings.text_lr}, what="Training prompts", memory=seen, checkpoint=run.checkpoint("deft"), after_epoch=after_epoch,
+        parameters, np.setdiff1d(np.arange(n), held_out), load, loss_of, recipe, seed=run.seed,
+        rates=of_text, what="Training prompts", memory=seen, checkpoint=run.checkpoint("deft"), after_epoch=after_epoch,
     )  # fmt: skip
     return seen
 
 
 def _recipe(settings: Settings) -> Recipe:
     return Recipe(
-        epochs=settings.epochs, batch_size=settings.batch_size, lr=settings.image_lr, optimizer=settings.optimizer, momentum=settings.momentum,
+        epochs=max(EPOCHS.values()) if settings.epochs is None else settings.epochs, batch_size=settings.batch_size,
+        lr=settings.image_lr, optimizer=settings.optimizer, momentum=settings.momentum,
         weight_decay=settings.weight_decay, schedule=settings.schedule, accumulate=settings.accumulate,
     )  # fmt: skip
 
@@ -332,9 +251,12 @@ def _held_out(n: int, seed: int) -> np.ndarray:
 @torch.no_grad()
 def _accuracy(detector: Detector, images: LabelledImages, rows: np.ndarray, features: np.ndarray | None) -> float:
     """Share of held-out images whose given label is the best positive class."""
-    text = detector.prompts.positive(detector.encoder, detector.tokens)
+    text = detector.text_features()[0]
     parts = [
-        (detector.image_features(_pictures(images, part, features, detector.encoder)) @ text.T).argmax(1).cpu().numpy()
+        (detector.image_features(pictures_of(images, part, features, detector.encoder)) @ text.T)
+        .argmax(1)
+        .cpu()
+        .numpy()
         for part in np.array_split(rows, max(1, len(rows) // 256))
     ]
     return float((np.concatenate(parts) == images.labels[rows]).mean())
@@ -355,11 +277,11 @@ def _evidence(
     positive: np.ndarray,
     negative: np.ndarray,
     labels: np.ndarray,
-    plain: np.ndarray | None,
+    vote: np.ndarray,
     settings: Settings,
     learned: dict[str, Tensor],
 ) -> Evidence:
-    """Judge labels [n] from positive and negative logits [n, k] and the untouched model's answers, if believed."""
+    """Judge labels [n] from positive and negative logits [n, k] and the witness's class probabilities `vote` [n, k]."""
     each = np.arange(len(labels))
     threshold = 1 / (1 + np.exp(negative[each, labels] - positive[each, labels]))
     columns = {"positive_logit": positive[each, labels], "negative_logit": negative[each, labels]}
@@ -369,7 +291,9 @@ def _evidence(
             flagged |= (positive - negative).argmax(1) != labels
         probs = softmax(positive)
         return Evidence(threshold.astype(np.float64), flagged, probs.argmax(1), probs, columns, learned)
-    posterior = _posterior(positive, plain, labels, learned["transition"].cpu().numpy())
+    posterior = _posterior(
+        positive, vote, labels, learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
+    )
     p_clean = posterior[each, labels].astype(np.float64)
     flagged = estimate.flag_by_f1(1 - p_clean)
     return Evidence(
@@ -378,14 +302,28 @@ def _evidence(
 
 
 def _posterior(
-    positive: np.ndarray, plain: np.ndarray | None, labels: np.ndarray, transition: np.ndarray, temperature: float = 1.0
+    positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: np.ndarray, temperature: float
 ) -> np.ndarray:
     """[n, k] probability of each class, given picture and label: two votes on the picture, times T[:, label].
 
-    The votes are the softmax of the positive logits and `plain` [n, k], or twice the former.
+    The votes are the softmax of the positive logits and `vote` [n, k].
     """
-    votes = positive.astype(np.float64) + (positive if plain is None else np.log(plain.clip(1e-12)))
+    votes = positive.astype(np.float64) + np.log(vote.clip(1e-12))
     return estimate.reweigh(softmax(votes / temperature), transition[:, labels].T)
+
+
+def _temper(
+    positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: estimate.Transition, seed: int
+) -> float:
+    """Temperature of the two votes under which the share of wrong labels is the one that the witness alone gives.
+
+    Prompts and a probe that learned from the same labels are not independent, so their product is too sure of itself.
+    """
+    rows = estimate.sample(len(labels), seed)
+    positive, vote, labels = positive[rows], vote[rows], labels[rows]
+    wanted = _rate(transition.posterior(vote, labels), labels)
+    rates = [_rate(_posterior(positive, vote, labels, transition.matrix, t), labels) for t in estimate.TEMPERATURES]
+    return float(estimate.TEMPERATURES[np.abs(np.array(rates) - wanted).argmin()])
 
 
 def _rate(posterior: np.ndarray, labels: np.ndarray) -> float:

@@ -90,6 +90,12 @@ class Planted:
         encoder = PatternEncoder(self.encoder.image_tower.words[1:].numpy(), logit_scale=scale)
         return replace(self, encoder=encoder, run=replace(self.run, fingerprint=f"scale {scale}"))
 
+    def with_names_that_say_nothing(self) -> Planted:
+        """The same pictures and labels; what the class names mean to the model lies elsewhere."""
+        k, width = self.encoder.image_tower.words[1:].shape
+        encoder = PatternEncoder(np.random.default_rng(1).standard_normal((k, width)) / width**0.5)
+        return replace(self, encoder=encoder, run=replace(self.run, fingerprint="mute"))
+
     def auroc(self, p_clean: np.ndarray) -> float:
         """Share of (wrong, right) pairs in which the wrong label is more suspicious; equal ones count half."""
         difference = p_clean[~self.wrong][None] - p_clean[self.wrong][:, None]

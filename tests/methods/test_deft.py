@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve import estimate
+from labelsieve import estimate, probe
 from labelsieve.errors import OptionError
 from labelsieve.features import image_features, softmax, zero_shot
 from labelsieve.methods import deft
@@ -92,11 +92,10 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     positive, negative = detector.judge(planted.images)
     frozen = zero_shot(planted.images, planted.encoder)
     by_text = estimate.fit_transition(frozen.probs(), labels, planted.run.seed)
-    believed = found.facts["transition_from"] == "text"
-    assert ("class_weights" in found.learned) == believed
+    assert found.facts["transition_from"] == "text" and not {"residuals", "probe_weight"} & found.learned.keys()
     for i in range(0, len(labels), 7):
         q = np.exp(positive[i].astype(np.float64) - positive[i].max())
-        second = frozen.probs()[i] ** (1 / by_text.temperature) * by_text.weights if believed else q
+        second = frozen.probs()[i] ** (1 / by_text.temperature) * by_text.weights
         joint = q * second * matrix[:, labels[i]]
         assert found.p_clean[i] == pytest.approx(joint[labels[i]] / joint.sum(), rel=1e-3, abs=1e-6)
     assert found.flagged.sum() == estimate.expected_f1_count(1 - found.p_clean)
@@ -106,6 +105,55 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     np.testing.assert_allclose(found.columns["negative_logit"], negative[each, labels], rtol=1e-6)
     frozen = zero_shot(planted.images, planted.encoder)
     np.testing.assert_array_equal(matrix, estimate.fit_transition(frozen.probs(), labels, planted.run.seed).matrix)
+
+
+def answers(planted: Any, learned: dict[str, torch.Tensor]) -> np.ndarray:
+    """Positive logits [n, k] of a detector put together from what was learned."""
+    detector = deft.build(planted.images, planted.encoder, deft.Settings(**SMALL), 0, residuals="residuals" in learned)
+    with torch.no_grad():
+        for name, parameter in detector.parameters().items():
+            parameter.copy_(learned[name])
+    return detector.judge(planted.images)[0]
+
+
+def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(plant: Callable[..., Any]) -> None:
+    planted = plant(each=60, noise=30.0).with_names_that_say_nothing()
+    images, labels, each = planted.images, planted.images.labels, np.arange(240)
+    found = planted.detect(deft, **SMALL | {"epochs": 8})
+    assert found.facts["transition_from"] == "pictures" and found.learned is not None
+    assert planted.auroc(found.p_clean) > 0.9
+    blind = probe.out_of_fold(images, planted.encoder, planted.run.seed).astype(np.float64)
+    transition = estimate.fit_transition(blind, labels, planted.run.seed)
+    learned = dict(found.learned)
+    positive = answers(planted, learned)
+    votes = softmax(positive.astype(np.float64)) * transition.mend(blind)
+    tempered = votes ** (1 / float(learned["votes_temperature"]))
+    joint = tempered * transition.matrix[:, labels].T
+    np.testing.assert_allclose(found.p_clean, (joint / joint.sum(1, keepdims=True))[each, labels], rtol=1e-4, atol=1e-7)
+    by_witness = transition.posterior(transition.mend(blind), labels)[each, labels].mean()
+    assert found.p_clean.mean() == pytest.approx(by_witness, abs=0.02)  # two votes on the same labels are one opinion
+    without = replace(planted, run=replace(planted.run, folder=planted.run.folder / "without"))
+    plain = without.detect(deft, **SMALL | {"epochs": 8}, residuals=False)
+    assert "residuals" not in plain.learned
+    right = [(a.argmax(1) == planted.truth).mean() for a in (positive, answers(planted, plain.learned))]
+    assert right[0] > 0.9 > right[1] + 0.1
+
+
+def test_other_images_are_judged_by_a_probe_of_all_images(plant: Callable[..., Any]) -> None:
+    planted = plant(each=60, noise=30.0).with_names_that_say_nothing()
+    settings = deft.Settings(**SMALL)
+    found = deft.detect(planted.images, planted.encoder, settings, planted.run)
+    assert found.learned is not None
+    others = plant(each=20, noise=30.0).images
+    again = deft.judge(others, planted.encoder, settings, found.learned)
+    features = np.asarray(image_features(others, planted.encoder))
+    probs = softmax(features @ found.learned["probe_weight"].numpy().T + found.learned["probe_bias"].numpy())
+    transition = estimate.fit_transition(
+        probe.out_of_fold(planted.images, planted.encoder, 0).astype(np.float64), planted.images.labels, 0
+    )
+    expected = deft._vote(others, planted.encoder, found.learned)
+    np.testing.assert_allclose(expected, transition.mend(probs), rtol=1e-5, atol=1e-9)
+    assert (again.probs.argmax(1) == others.labels).mean() > 0.7 and np.isfinite(again.p_clean).all()
 
 
 def test_the_threshold_judges_by_the_negative_prompt(plant: Callable[..., Any]) -> None:
