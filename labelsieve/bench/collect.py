@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.stats import spearmanr
 
+from labelsieve import registry
 from labelsieve.bench.steps import Step
 from labelsieve.metrics import FIGURES
 
@@ -31,6 +32,7 @@ RESULTS = pa.schema([
 ])  # fmt: skip
 FEW = 4  # so many towers and data sets are needed for a rank correlation
 LEADER = "deft"
+MIXED = "ensemble"  # of methods that read class names and others that do not
 
 
 def results(outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
@@ -93,7 +95,8 @@ def headroom(table: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.
 
     zero_shot: share of images whose true class the untouched tower names. probe: the same of a linear probe on its
     features, trained on true labels and judged out of fold. gap: probe - zero_shot, what there is to learn. lead: F1 of
-    `deft` less that of the best method that is none of its presets, means over seeds.
+    `deft` less that of the best method that is none of its presets, means over seeds. pictures: AUROC of the best method
+    that reads no class names less that of the best one that reads them and learns no tower.
     """
     known = {
         tuple(s.job["names"].values()): r
@@ -109,6 +112,7 @@ def headroom(table: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.
             "realised_rate": mean(own, "realised_rate"), "zero_shot": zero, "probe": probe,
             "gap": None if zero is None or probe is None else probe - zero,
             "best_f1": best(own, "f1"), "best_auroc": best(own, "auroc"), "lead": _lead(own),
+            "pictures": _pictures(own),
         })  # fmt: skip
     return pa.Table.from_pylist(rows, HEADROOM)
 
@@ -116,7 +120,7 @@ def headroom(table: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.
 HEADROOM = pa.schema([
     *((name, pa.string()) for name in GROUP), ("images", pa.int64()), ("classes", pa.int64()),
     *((name, pa.float64()) for name in ("realised_rate", "zero_shot", "probe", "gap")),
-    ("best_f1", pa.string()), ("best_auroc", pa.string()), ("lead", pa.float64()),
+    ("best_f1", pa.string()), ("best_auroc", pa.string()), ("lead", pa.float64()), ("pictures", pa.float64()),
 ])  # fmt: skip
 
 
@@ -129,14 +133,27 @@ def _lead(rows: Sequence[dict[str, Any]]) -> float | None:
     return None if mine is None or theirs is None else mine - theirs
 
 
-def rank_correlation(table: pa.Table) -> tuple[float, int] | None:
-    """Spearman's ρ between gap and lead, and of how many towers and data sets (means over noises); None of fewer than `FEW`.
+def _pictures(rows: Sequence[dict[str, Any]]) -> float | None:
+    known = {r["detector"] for r in rows} & set(registry.names("methods")) - {MIXED}
+    needs = {name: registry.constants("methods", name, ("NEEDS",))["needs"] for name in known}
+    with_names = [r for r in rows if needs.get(r["detector"]) == ("text",)]
+    without = [r for r in rows if "text" not in needs.get(r["detector"], ("text",))]
+    best_of = [
+        mean([r for r in own if r["method"] == best(own, "auroc")], "auroc") if own else None
+        for own in (with_names, without)
+    ]
+    return None if best_of[0] is None or best_of[1] is None else best_of[1] - best_of[0]
+
+
+def rank_correlation(table: pa.Table, name: str) -> tuple[float, int] | None:
+    """Spearman's ρ between gap and another column, and of how many towers and data sets (means over noises); None of fewer than `FEW`.
 
     Args:
         table: what `headroom` gives.
+        name: "lead" or "pictures".
     """
-    points = [(own[0]["gap"], mean(own, "lead")) for own in groups(table, ("tower", "data")).values()]
-    known = [(gap, lead) for gap, lead in points if gap is not None and lead is not None]
-    if len(known) < FEW or len({g for g, _ in known}) < 2 or len({lead for _, lead in known}) < 2:
+    points = [(own[0]["gap"], mean(own, name)) for own in groups(table, ("tower", "data")).values()]
+    known = [(gap, value) for gap, value in points if gap is not None and value is not None]
+    if len(known) < FEW or len({g for g, _ in known}) < 2 or len({value for _, value in known}) < 2:
         return None
     return float(spearmanr(*zip(*known, strict=True)).statistic), len(known)

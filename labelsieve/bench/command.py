@@ -79,7 +79,7 @@ def _write(name: str, outcomes: Mapping[Step, Mapping[str, Any]], output: Path) 
     return {
         "config": name, "output": str(output), "cells": len([s for s in outcomes if s.cell]), "done": len(done),
         "not_run": [{k: r[k] for k in (*plan.AXES, "state", "message")} for r in lacking],
-        "headroom": headroom.to_pylist(), "rank_correlation": collect.rank_correlation(headroom), "warnings": warnings,
+        "headroom": headroom.to_pylist(), "rank_correlation": {n: collect.rank_correlation(headroom, n) for n in ("lead", "pictures")}, "warnings": warnings,
         "files": {f: str(output / f) for f in files},
     }  # fmt: skip
 

@@ -130,17 +130,20 @@ def _leaders(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _headroom(table: pa.Table) -> Sheet:
     rows = [
         [Text(f"{r['data']}, {r['noise']}"), Text(r["tower"]), *(Text(figure(r[n])) for n in ("zero_shot", "probe", "gap")),
-         Text(r["best_f1"] or "–"), Text(r["best_auroc"] or "–"), Text(figure(r["lead"], sign=True))]
+         Text(r["best_f1"] or "–"), Text(r["best_auroc"] or "–"), Text(figure(r["lead"], sign=True)),
+         Text(figure(r["pictures"], sign=True))]
         for r in table.to_pylist()
     ]  # fmt: skip
     notes = ["Zero-shot and probe: accuracy on true labels of the untouched tower's answers and of a linear probe on its "
-             "features, out of fold; the gap between them is what a method can teach. Lead: F1 of DeFT less that of the best other method."]  # fmt: skip
-    found = collect.rank_correlation(table)
-    if found is not None:
-        notes.append(
-            f"Rank correlation (Spearman) of gap and lead over {found[1]} pairs of tower and data set: {found[0]:.2f}."
-        )
-    head = ["data", "tower", "zero-shot", "probe", "gap", "best F1", "best AUROC", "lead of DeFT"]
+             "features, out of fold; the gap between them is what a method can teach. Lead: F1 of DeFT less that of the best other method. Pictures: AUROC of the best method that reads no class names "
+             "less that of the best one that does and tunes no tower."]  # fmt: skip
+    for name in ("lead", "pictures"):
+        found = collect.rank_correlation(table, name)
+        if found is not None:
+            notes.append(
+                f"Rank correlation (Spearman) of gap and {name} over {found[1]} pairs of tower and data set: {found[0]:.2f}."
+            )
+    head = ["data", "tower", "zero-shot", "probe", "gap", "best F1", "best AUROC", "lead of DeFT", "pictures"]
     return Sheet("Headroom: what each tower knows and what its features support", head, rows, notes)
 
 

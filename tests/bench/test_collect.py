@@ -79,14 +79,25 @@ def test_headroom_names_gap_leaders_and_the_lead_over_other_methods(results: Mak
     assert (row["gap"], row["lead"], row["best_f1"]) == (None, None, "knn")
 
 
+def test_methods_that_look_at_pictures_are_set_against_those_that_read_names(results: Make) -> None:
+    rows = [
+        {"method": "zero-shot", "auroc": 0.7}, {"method": "surrogate", "auroc": 0.8}, {"method": "knn", "auroc": 0.6},
+        {"method": "slow", "detector": "gmm", "auroc": 0.75}, {"method": "deft", "auroc": 0.99}, {"method": "ensemble", "auroc": 0.98},
+    ]  # fmt: skip
+    (row,) = collect.headroom(results(*rows), {}).to_pylist()
+    assert row["pictures"] == pytest.approx(-0.05), "DeFT and ensembles do both"
+    (row,) = collect.headroom(results(*rows[:2], rows[4]), {}).to_pylist()
+    assert row["pictures"] is None, "nobody looked at pictures alone"
+
+
 def test_the_rank_correlation_is_spearmans_of_four_or_more(results: Make) -> None:
     points = [("a", 0.0, 0.5, 0.6), ("b", 0.1, 0.6, 0.5), ("c", 0.3, 0.6, 0.55), ("d", 0.4, 0.9, 0.4)]
-    assert collect.rank_correlation(headroom_of(results, points[:3])) is None
-    found = collect.rank_correlation(headroom_of(results, points))
+    assert collect.rank_correlation(headroom_of(results, points[:3]), "lead") is None
+    found = collect.rank_correlation(headroom_of(results, points), "lead")
     expected = spearmanr([0.0, 0.1, 0.3, 0.4], [-0.1, 0.1, 0.05, 0.5]).statistic
     assert found == (pytest.approx(expected), 4)
     same = [(data, 0.1, ours, theirs) for data, _, ours, theirs in points]
-    assert collect.rank_correlation(headroom_of(results, same)) is None, "equal gaps have no ranks"
+    assert collect.rank_correlation(headroom_of(results, same), "lead") is None, "equal gaps have no ranks"
 
 
 def test_groups_keep_the_order_of_first_appearance(results: Make) -> None:
