@@ -139,6 +139,13 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(plant: 
     assert right[0] > 0.9 > right[1] + 0.1
 
 
+def test_what_is_left_open_follows_the_witness_and_what_is_set_stays() -> None:
+    chosen = {w: deft._chosen(deft.Settings(), w) for w in ("text", "pictures")}
+    assert [(c.epochs, c.residuals) for c in chosen.values()] == [(6, False), (12, True)]
+    kept = deft._chosen(deft.Settings(**deft.PRESETS["paper"]), "pictures")
+    assert (kept.epochs, kept.residuals) == (10, False), "the paper's recipe is the same everywhere"
+
+
 def test_other_images_are_judged_by_a_probe_of_all_images(plant: Callable[..., Any]) -> None:
     planted = plant(each=60, noise=30.0).with_names_that_say_nothing()
     settings = deft.Settings(**SMALL)
