@@ -5,7 +5,7 @@
 Every figure is one that the commands give: `noise` plants the errors, `scan` looks for them once per label set and seed,
 `train` trains, `evaluate` judges. The test table is opened by `evaluate` alone. The epoch is chosen on a tenth of the labels
 that the scan did not flag, whatever is trained on. A cell is one JSON file in --out/cells; the same command goes on where it
-was stopped. The defaults are sized for two processor cores and the embedded model: about forty minutes.
+was stopped. The defaults make about 80 trainings with the embedded model, of one to two minutes each on two processor cores.
 """
 
 from __future__ import annotations
