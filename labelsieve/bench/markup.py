@@ -135,8 +135,8 @@ def _headroom(table: pa.Table) -> Sheet:
         for r in table.to_pylist()
     ]  # fmt: skip
     notes = ["Zero-shot and probe: accuracy on true labels of the untouched tower's answers and of a linear probe on its "
-             "features, out of fold; the gap between them is what a method can teach. Lead: F1 of DeFT less that of the best other method. Pictures: AUROC of the best method that reads no class names "
-             "less that of the best one that does and tunes no tower."]  # fmt: skip
+             "features, out of fold; the gap between them is what a method can teach. Lead: F1 of DeFT less that of the best other "
+             "method. Pictures: AUROC of the best method that reads no class names less that of the best one that does and tunes no tower."]  # fmt: skip
     for name in ("lead", "pictures"):
         found = collect.rank_correlation(table, name)
         if found is not None:

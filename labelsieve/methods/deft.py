@@ -223,7 +223,7 @@ def _train(
         return False
 
     parameters = detector.parameters()
-    of_text = {str(name): settings.text_lr for name in ("contexts", "residuals") if name in parameters}
+    of_text = {name: settings.text_lr for name in parameters if name in ("contexts", "residuals")}
     fit(
         parameters, np.setdiff1d(np.arange(n), held_out), load, loss_of, recipe, seed=run.seed,
         rates=of_text, what="Training prompts", memory=seen, checkpoint=run.checkpoint("deft"), after_epoch=after_epoch,
