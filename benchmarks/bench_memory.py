@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from shapes import saved
 from timing import machine, table
 
 SCAN = """
@@ -44,8 +45,8 @@ print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - befor
 """
 
 
-def synthetic(path: Path, count: int) -> None:
-    """`count` PNG pictures of 32 x 32 in ten classes, each different."""
+def synthetic(path: Path, count: int, side: int = 32) -> None:
+    """`count` BMP pictures of side x side in ten classes, each different."""
     rng = np.random.default_rng(0)
     schema = pa.schema([("image", pa.binary()), ("label", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:
@@ -54,32 +55,10 @@ def synthetic(path: Path, count: int) -> None:
             images = []
             for _ in range(size):
                 buffer = io.BytesIO()
-                Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8).repeat(3).reshape(32, 32, 3)).save(
-                    buffer, "BMP"
-                )
+                grey = rng.integers(0, 256, (side, side), dtype=np.uint8)
+                Image.fromarray(grey.repeat(3).reshape(side, side, 3)).save(buffer, "BMP")
                 images.append(buffer.getvalue())
             writer.write_table(pa.table({"image": images, "label": [f"kind {k % 10}" for k in range(size)]}, schema))
-
-
-def small_tower(folder: Path) -> Path:
-    """The embedded model's directory with a tower of one narrow block."""
-    import torch
-    from transformers import AutoImageProcessor, AutoTokenizer, CLIPConfig, CLIPModel
-
-    from labelsieve.models import TINY
-
-    torch.manual_seed(0)
-    config = CLIPConfig.from_pretrained(TINY)
-    config.vision_config.update(
-        {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "patch_size": 16}
-    )
-    config.text_config.update(
-        {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    )
-    CLIPModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(TINY).save_pretrained(folder)
-    AutoImageProcessor.from_pretrained(TINY).save_pretrained(folder)
-    return folder
 
 
 def peak(program: str, arguments: list[str], **environment: str) -> int:
@@ -101,7 +80,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = small_tower(folder / "model")
+        model = saved("narrow", folder / "model")
         for count in args.images:
             synthetic(folder / "data.parquet", count)
             options = [

@@ -6,7 +6,9 @@ carried through every block and thrown away by the next one. It shares no arithm
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # models made here have no name that a hub knows
 
@@ -17,7 +19,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from labelsieve import tuning
 from labelsieve.methods.deft import Detector
-from labelsieve.models import ClassTokens
+from labelsieve.models import TINY, ClassTokens
 from labelsieve.models.clip import ClipEncoder
 from labelsieve.prompts import DualPrompts
 
@@ -34,6 +36,12 @@ SHAPES = {
         "text_config": {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 2},
         "projection_dim": 192,
     },
+    "narrow": {
+        "vision_config": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1,
+                          "image_size": 32, "patch_size": 16},
+        "text_config": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1},
+        "projection_dim": 32,
+    },
 }  # fmt: skip
 
 
@@ -44,6 +52,23 @@ def encoder(shape: str, device: str = "cpu", dtype: torch.dtype = torch.float32)
     config.text_config.bos_token_id, config.text_config.eos_token_id = 49406, 49407
     model = CLIPModel(config)
     return ClipEncoder("random", config, model, torch.device(device), dtype)
+
+
+def saved(shape: str, folder: Path) -> Path:
+    """A checkpoint of this shape with random weights and the embedded model's words, for whole scans."""
+    from transformers import AutoTokenizer, CLIPImageProcessor
+
+    torch.manual_seed(0)
+    words = AutoTokenizer.from_pretrained(TINY)
+    config = CLIPConfig(**SHAPES[shape], logit_scale_init_value=4.6052)
+    config.text_config.update(
+        {"vocab_size": len(words), "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id}
+    )
+    side = config.vision_config.image_size
+    CLIPModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side).save_pretrained(folder)
+    return folder
 
 
 def class_tokens(model: ClipEncoder, classes: int) -> ClassTokens:
@@ -91,13 +116,38 @@ def plain_text_features(model: ClipEncoder, contexts: Tensor, tokens: ClassToken
     return F.normalize(model.model.text_projection(x), dim=-1).unflatten(0, (len(contexts), -1))
 
 
-def plain_step(found: Detector, pixels: Tensor, labels: Tensor, other: Tensor) -> Tensor:
-    """The warm-up loss of one step, computed the authors' way."""
+def plain_step(found: Detector, pixels: Tensor, labels: Tensor, other: Tensor, at_once: int = 100) -> Tensor:
+    """The warm-up loss of one step and its gradients, computed the authors' way: one pass forward and one backward of all.
+
+    More classes than `at_once` would need more memory than most machines have (1,000: some 50 GB). Their prompts are
+    encoded and differentiated in parts, with text features for the loss that were computed before (`known_features`).
+    """
+    model, tokens = found.encoder, found.tokens
+    whole = len(tokens.ids) <= at_once
+    text = (
+        plain_text_features(model, found.prompts.contexts, tokens) if whole else known_features(found).requires_grad_()
+    )
+    loss = _loss(found, pixels, labels, other, text)
+    loss.backward()
+    if not whole:
+        parts = zip(tokens.ids.split(at_once), tokens.end.split(at_once), text.grad.split(at_once, 1), strict=True)  # type: ignore[union-attr]
+        for ids, end, gradient in parts:
+            plain_text_features(model, found.prompts.contexts, ClassTokens(ids, end)).backward(gradient)
+    return loss.detach()
+
+
+@functools.cache
+@torch.no_grad()
+def known_features(found: Detector) -> Tensor:
+    """[2, k, d] of the prompts as they are; benchmarks take no step of an optimiser, so they stay."""
+    return torch.stack(found.text_features())
+
+
+def _loss(found: Detector, pixels: Tensor, labels: Tensor, other: Tensor, text: Tensor) -> Tensor:
     model = found.encoder
     features = plain_image_features(model, pixels, found.tuned.prompts)
-    positive, negative = plain_text_features(model, found.prompts.contexts, found.tokens)
-    first = model.logit_scale * features @ positive.T
-    second = model.logit_scale * features.detach() @ negative.T
+    first = model.logit_scale * features @ text[0].T
+    second = model.logit_scale * features.detach() @ text[1].T
     yes = torch.stack([first.detach(), second], -1).softmax(-1)[..., 0].clamp(1e-5, 1 - 1e-5)
     each = torch.arange(len(labels))
     dual = -(1 - yes[each, other]).log().mean() - yes[each, labels].log().mean()

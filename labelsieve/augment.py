@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+CORNERS = ((-1, -1, False), (1, -1, True), (-1, 1, True), (1, 1, False))  # right, down, mirrored
+SIDE = 0.85  # share of each side that a corner view keeps
 
 
 def crop_and_mirror(pixels: Tensor, generator: torch.Generator, smallest: float = 0.7, mirror: bool = True) -> Tensor:
@@ -25,5 +30,27 @@ def crop_and_mirror(pixels: Tensor, generator: torch.Generator, smallest: float 
     theta = torch.zeros(b, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = width * flip, height
     theta[:, 0, 2], theta[:, 1, 2] = (1 - width) * (2 * chance[:, 2] - 1), (1 - height) * (2 * chance[:, 3] - 1)
+    return _resample(pixels, theta)
+
+
+def corner_views(pixels: Tensor, mirror: bool = True) -> Iterator[Tensor]:
+    """Four fixed crops that reach into the corners, two of them mirrored: answers to them are averaged.
+
+    A tower that learned on crops answers these as it answers what it learned on; every picture gets the same ones
+    (Krizhevsky et al., NeurIPS 2012, section 4.1, "at test time").
+
+    Args:
+        pixels: [b, 3, h, w] float, any device.
+
+    Yields:
+        [b, 3, h, w], bilinear.
+    """
+    for right, down, turned in CORNERS:
+        flip = -1.0 if turned and mirror else 1.0
+        theta = torch.tensor([[SIDE * flip, 0.0, (1 - SIDE) * right], [0.0, SIDE, (1 - SIDE) * down]])
+        yield _resample(pixels, theta.expand(len(pixels), -1, -1))
+
+
+def _resample(pixels: Tensor, theta: Tensor) -> Tensor:
     grid = F.affine_grid(theta.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels.float(), grid, padding_mode="reflection", align_corners=False).to(pixels.dtype)

@@ -47,6 +47,7 @@ from labelsieve.errors import OptionError
 
 TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(4.0), 21))
 SAMPLE = 20_000  # images that T and the temperature are found on
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of symmetric noise in T
 DOUBT = 0.005  # log-likelihoods per image that differ by less say nothing: the model of errors is not exactly right
 
 
@@ -68,6 +69,21 @@ class Transition:
     def mend(self, probs: np.ndarray) -> np.ndarray:
         """[n, k] probabilities at the chosen temperature and class weights."""
         return reweigh(soften(probs, self.temperature), self.weights)
+
+    def simplified(self, mended: np.ndarray, labels: np.ndarray, seed: int = 0) -> Transition:
+        """T drawn towards symmetric noise of the same rate, by the share under which held-out labels [n] are likeliest.
+
+        For probabilities [n, k] of `mend` that learned from labels: the confusions they learned need no second place in T.
+        """
+        rows = sample(len(labels), seed)
+        mended, labels = mended[rows], labels[rows]
+        half = _half(len(labels), seed)
+        parts = [(mended[p], labels[p], _em(mended[~p], labels[~p])[0]) for p in (half, ~half)]
+
+        def likelihood(share: float) -> float:
+            return sum(float(_log_likelihoods(q, y, _towards_symmetric(t, share)).sum()) for q, y, t in parts)
+
+        return replace(self, matrix=_towards_symmetric(self.matrix, max(SHARES, key=likelihood)))
 
     def posterior(self, mended: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """[n, k] probability of each true class given picture (mended probabilities) and label [n]."""
@@ -107,7 +123,7 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
     """
     chosen = sample(len(labels), seed)
     probs, given = probs[chosen], labels[chosen]
-    half = np.random.default_rng([seed, len(given)]).permutation(len(given)) % 2 == 0
+    half = _half(len(given), seed)
     frequencies = np.bincount(given, minlength=probs.shape[1]) / len(given)
     tried = [_try(probs, given, half, frequencies, float(t)) for t in TEMPERATURES]
     likeliest = max(tried, key=lambda t: t.fitted.mean())
@@ -144,6 +160,11 @@ def _try(
     )
     rates = (_wrong(mended, labels, matrix) for matrix in (free, preferred))
     return _Tried(temperature, weights, free, _log_likelihoods(mended, labels, free), held_out, *rates)
+
+
+def _half(n: int, seed: int) -> np.ndarray:
+    """[n] bool: a random half."""
+    return np.asarray(np.random.default_rng([seed, n]).permutation(n) % 2 == 0)
 
 
 def _held_out(
@@ -237,6 +258,10 @@ def _symmetric(rate: float, k: int) -> np.ndarray:
     matrix: np.ndarray = np.full((k, k), rate / max(k - 1, 1))
     np.fill_diagonal(matrix, 1 - rate)
     return matrix
+
+
+def _towards_symmetric(matrix: np.ndarray, share: float) -> np.ndarray:
+    return (1 - share) * matrix + share * _symmetric(1 - float(np.diag(matrix).mean()), len(matrix))
 
 
 def expected_f1_count(p_wrong: np.ndarray) -> int:
@@ -354,8 +379,7 @@ def summarise(
     Args:
         rates: the rate under other assumptions that are about as likely; they widen the interval.
     """
-    k = len(classes)
-    each = np.arange(len(labels))
+    k, each = len(classes), np.arange(len(labels))
     matrix = np.zeros((k, k))
     np.add.at(matrix, labels, posterior)
     wrong = 1 - posterior[each, labels]
@@ -363,20 +387,13 @@ def summarise(
     rate = float(wrong.mean())
     spread = 1.96 * float(wrong.std()) / np.sqrt(len(labels)) + 1.96 * np.sqrt(rate * (1 - rate) / len(labels))
     low, high = min((rate, *rates)) - spread, max((rate, *rates)) + spread
-    return Noise(
-        rate,
-        max(0.0, low),
-        min(1.0, high),
-        {c: float(per_class[j]) for j, c in enumerate(classes)},
-        _pairs(matrix, classes),
-        matrix / len(labels),
-    )
+    by_class = {c: float(per_class[j]) for j, c in enumerate(classes)}
+    return Noise(rate, max(0.0, low), min(1.0, high), by_class, _pairs(matrix, classes), matrix / len(labels))
 
 
 def _pairs(matrix: np.ndarray, classes: tuple[str, ...], shown: int = 20) -> list[dict[str, Any]]:
     off = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-off, axis=None)[:shown]
     found = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, off.shape), strict=True)]
-    return [
-        {"given": classes[i], "suggested": classes[j], "images": float(off[i, j])} for i, j in found if off[i, j] >= 0.5
-    ]
+    said = ((classes[i], classes[j], float(off[i, j])) for i, j in found)
+    return [{"given": given, "suggested": other, "images": images} for given, other, images in said if images >= 0.5]

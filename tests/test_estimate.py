@@ -163,6 +163,32 @@ def test_the_first_witness_is_believed_where_none_is_clearly_better() -> None:
     assert estimate.believe({"b": worse, "a": first}) == ("a", first)
 
 
+@pytest.mark.parametrize("kind", ["symmetric", "pairs"])
+def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> None:
+    """Symmetric errors end at a symmetric T, systematic ones keep theirs; the rate stays."""
+    probs, truth, _ = world()
+    rng, k = np.random.default_rng(3), probs.shape[1]
+    shift = rng.integers(1, k, len(truth)) if kind == "symmetric" else 1
+    labels = np.where(rng.random(len(truth)) < 0.3, (truth + shift) % k, truth)
+    found = estimate.fit_transition(probs, labels)
+    mended = found.mend(probs)
+    simple = found.simplified(mended, labels)
+    half = np.random.default_rng([0, len(labels)]).permutation(len(labels)) % 2 == 0
+    best, symmetric = {}, estimate._symmetric(1 - np.diag(found.matrix).mean(), k)
+    for share in estimate.SHARES:
+        total = 0.0
+        for part in (half, ~half):
+            matrix = estimate._em(mended[~part], labels[~part])[0]
+            mixed = (1 - share) * matrix + share * estimate._symmetric(1 - np.diag(matrix).mean(), k)
+            total += np.log(np.einsum("nk,nk->n", mended[part], mixed[:, labels[part]].T)).sum()
+        best[total] = share
+    share = best[max(best)]
+    np.testing.assert_allclose(simple.matrix, (1 - share) * found.matrix + share * symmetric, rtol=1e-6)
+    assert (share >= 0.75) if kind == "symmetric" else (share == 0)
+    np.testing.assert_allclose(np.diag(simple.matrix).mean(), np.diag(found.matrix).mean(), rtol=1e-6)
+    np.testing.assert_allclose(simple.matrix.sum(1), 1, rtol=1e-6)
+
+
 @settings(max_examples=30)
 @given(st.floats(0.2, 5), st.integers(0, 1000))
 def test_softening_is_a_temperature(temperature: float, seed: int) -> None:

@@ -5,6 +5,7 @@ Shapes: b images, n images in all, k classes, d width of the common space.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,13 @@ from labelsieve import losses, progress, tuning
 from labelsieve.dataset import LabelledImages
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.prompts import DualPrompts
+
+Views = Callable[[Tensor], Iterable[Tensor]]
+
+
+def whole(pictures: Tensor) -> tuple[Tensor]:
+    """The pictures as they are."""
+    return (pictures,)
 
 
 @dataclass(frozen=True)
@@ -120,12 +128,17 @@ class Detector:
 
     @torch.no_grad()
     def judge(
-        self, images: LabelledImages, features: np.ndarray | None = None, batch_size: int = 256
+        self,
+        images: LabelledImages,
+        features: np.ndarray | None = None,
+        views: Views = whole,
+        batch_size: int = 256,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Positive and negative logits [n, k] of all pictures as they are, in a pass without augmentation.
+        """Positive and negative logits [n, k] of all pictures, the mean over `views`, in a pass without chance.
 
         Args:
             features: frozen features [n, d], needed with an adapter.
+            views: normalised pixels -> pictures of the same shape; the picture as it is, or `augment.corner_views`.
         """
         positive, negative = self.text_features()
         text = torch.cat([positive, negative]).T * self.encoder.logit_scale
@@ -133,9 +146,8 @@ class Detector:
         with progress.bar("Scoring", len(images)) as shown:
             for start in range(0, len(images), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(images)))
-                out[rows] = (
-                    (self.image_features(pictures_of(images, rows, features, self.encoder)) @ text).cpu().numpy()
-                )
+                seen = [self.image_features(v) @ text for v in views(pictures_of(images, rows, features, self.encoder))]
+                out[rows] = torch.stack(seen).mean(0).cpu().numpy()
                 shown.advance(len(rows))
         return out[:, : len(positive)], out[:, len(positive) :]
 

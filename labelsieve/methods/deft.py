@@ -11,7 +11,7 @@ Preset `default` differs where small towers and human errors showed it must (doc
 - The size of visual prompts follows the tower, contexts start at the words of the template, Adam makes step sizes
   independent of the tower's logit scale, and the warm-up ends when accuracy on held-out noisy labels stops rising:
   selection begun too early locks in first guesses.
-- Labels are judged in a pass of its own, without augmentation, and by Bayes' rule: the class probabilities of the
+- Labels are judged in a pass of its own, on four fixed views of each picture, and by Bayes' rule: the class probabilities of the
   positive prompts, times those of a witness, times the probability T[k, y] that class k is labelled y. The first know
   these data but have learned from wrong labels; the witness knows nothing of the label it judges, and T is found with it.
   The learned threshold alone asks whether a class is likelier than chance given the noisy labels, and lets frequent human
@@ -27,6 +27,7 @@ Shapes: b images, n images in all, k classes, m context tokens, d width of the c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -35,14 +36,14 @@ from torch import Tensor, nn
 
 from labelsieve import estimate, tuning
 from labelsieve.agreement import witnesses
-from labelsieve.augment import crop_and_mirror
+from labelsieve.augment import corner_views, crop_and_mirror
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
 from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.methods._dual import Detector as Detector
 from labelsieve.methods._dual import Step as Step
-from labelsieve.methods._dual import complementary_labels, pictures_of
+from labelsieve.methods._dual import complementary_labels, pictures_of, whole
 from labelsieve.models import DualEncoder
 from labelsieve.probe import linear
 from labelsieve.prompts import DualPrompts
@@ -56,6 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "tuning_size": 20, "context_length": 16, "context_start": "random", "residuals": False, "epochs": 10, "warmup_epochs": 1,
         "optimizer": "sgd", "image_lr": 0.03, "text_lr": 0.03, "schedule": "cosine", "judge": "threshold", "scoring": "last-epoch",
+        "views": 1,
     },
 }  # fmt: skip
 EPOCHS = {
@@ -90,11 +92,14 @@ class Settings:
     judge: Literal["posterior", "threshold"] = "posterior"
     rule: Literal["threshold", "real"] = "threshold"  # "real": selected labels must also be the best class; SCE warm-up
     scoring: Literal["final", "last-epoch"] = "final"
-    mirror: bool = True  # augmentation mirrors pictures
+    views: Literal[1, 4] | None = None  # judged are whole pictures, or four crops into the corners; auto: 4 of pixels
+    mirror: bool = True  # augmentation and views mirror pictures
 
     def __post_init__(self) -> None:
         if self.tuning not in (*tuning.KINDS, "features"):
             raise OptionError(unknown("--tuning", self.tuning, (*tuning.KINDS, "features")))
+        if self.tuning == "features" and self.views == 4:
+            raise OptionError("views=4 needs pictures, tuning=features has one vector of each.", "Leave views out.")
         for name, bound in (("image_lr", 0), ("text_lr", 0), ("context_length", 1)):
             if getattr(self, name) < bound:
                 raise OptionError(f"Setting {name} cannot be {getattr(self, name)}.", f"It is at least {bound}.")
@@ -123,12 +128,15 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     frozen = image_features(images, encoder)  # of the untouched tower, before adapters are put into it
     asked = witnesses(images, encoder, run.seed)
     witness, transition = estimate.believe({n: estimate.fit_transition(p, images.labels, run.seed) for n, p in asked.items()})  # fmt: skip
-    vote, learned = transition.mend(asked[witness]), _voter(images, encoder, witness, transition, run.seed)
+    vote = transition.mend(asked[witness])
+    if witness != "text":
+        transition = transition.simplified(vote, images.labels, run.seed)
+    learned = _voter(images, encoder, witness, transition, run.seed)
     settings = _chosen(settings, witness)
     detector = build(images, encoder, settings, run.seed, residuals=bool(settings.residuals))
     seen = _train(detector, images, frozen, settings, run)
     learned |= {name: p.detach() for name, p in detector.parameters().items()}
-    positive, negative = detector.judge(images, frozen if detector.adapter is not None else None)
+    positive, negative = _logits(detector, images, frozen, settings)
     tempered = 1.0 if witness == "text" else _temper(positive, vote, images.labels, transition, run.seed)
     learned["votes_temperature"] = torch.tensor(tempered, dtype=torch.float64)
     evidence = _evidence(positive, negative, images.labels, vote, settings, learned)
@@ -148,10 +156,16 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
             parameter.copy_(learned[name])
-    positive, negative = detector.judge(
-        images, image_features(images, encoder) if detector.adapter is not None else None
-    )
+    positive, negative = _logits(detector, images, image_features(images, encoder), settings)
     return _evidence(positive, negative, images.labels, vote, settings, learned)
+
+
+def _logits(
+    detector: Detector, images: LabelledImages, frozen: np.ndarray, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    if detector.adapter is not None:
+        return detector.judge(images, frozen)
+    return detector.judge(images, views=whole if settings.views == 1 else partial(corner_views, mirror=settings.mirror))
 
 
 def _chosen(settings: Settings, witness: str) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from labelsieve import estimate, probe
+from labelsieve.augment import corner_views
 from labelsieve.errors import OptionError
 from labelsieve.features import image_features, softmax, zero_shot
 from labelsieve.methods import deft
@@ -89,7 +91,7 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     _, detector = made(planted, tuning="none")
     with torch.no_grad():
         detector.prompts.contexts.copy_(found.learned["contexts"])
-    positive, negative = detector.judge(planted.images)
+    positive, negative = detector.judge(planted.images, views=partial(corner_views, mirror=False))
     frozen = zero_shot(planted.images, planted.encoder)
     by_text = estimate.fit_transition(frozen.probs(), labels, planted.run.seed)
     assert found.facts["transition_from"] == "text" and not {"residuals", "probe_weight"} & found.learned.keys()
@@ -113,7 +115,7 @@ def answers(planted: Any, learned: dict[str, torch.Tensor]) -> np.ndarray:
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
             parameter.copy_(learned[name])
-    return detector.judge(planted.images)[0]
+    return detector.judge(planted.images, views=partial(corner_views, mirror=False))[0]
 
 
 def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(plant: Callable[..., Any]) -> None:
@@ -123,7 +125,8 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(plant: 
     assert found.facts["transition_from"] == "pictures" and found.learned is not None
     assert planted.auroc(found.p_clean) > 0.9
     blind = probe.out_of_fold(images, planted.encoder, planted.run.seed).astype(np.float64)
-    transition = estimate.fit_transition(blind, labels, planted.run.seed)
+    found_with = estimate.fit_transition(blind, labels, planted.run.seed)
+    transition = found_with.simplified(found_with.mend(blind), labels, planted.run.seed)
     learned = dict(found.learned)
     positive = answers(planted, learned)
     votes = softmax(positive.astype(np.float64)) * transition.mend(blind)
@@ -161,6 +164,21 @@ def test_other_images_are_judged_by_a_probe_of_all_images(plant: Callable[..., A
     expected = deft._vote(others, planted.encoder, found.learned)
     np.testing.assert_allclose(expected, transition.mend(probs), rtol=1e-5, atol=1e-9)
     assert (again.probs.argmax(1) == others.labels).mean() > 0.7 and np.isfinite(again.p_clean).all()
+
+
+def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) -> None:
+    planted = plant()
+    settings, detector = made(planted, tuning="none", mirror=True)
+    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(9)))
+    with torch.no_grad():
+        each = [detector.logits(view)[0] for view in corner_views(pictures)]
+    positive, _ = deft._logits(detector, planted.images, np.empty(0), settings)
+    torch.testing.assert_close(torch.from_numpy(positive[:9]), torch.stack(each).mean(0), rtol=1e-4, atol=1e-3)
+    once, _ = deft._logits(detector, planted.images, np.empty(0), replace(settings, views=1))
+    torch.testing.assert_close(torch.from_numpy(once[:9]), detector.logits(pictures)[0].detach(), rtol=1e-4, atol=1e-3)
+    assert np.abs(once - positive).max() > 0.1
+    straight, _ = deft._logits(detector, planted.images, np.empty(0), replace(settings, mirror=False))
+    assert np.abs(straight - positive).max() > 0.1, "pictures that must not be mirrored are"
 
 
 def test_the_threshold_judges_by_the_negative_prompt(plant: Callable[..., Any]) -> None:
@@ -249,7 +267,10 @@ def test_fast_starts_at_the_frozen_features(plant: Callable[..., Any]) -> None:
     assert softmax(positive).argmax(1).tolist() == (frozen @ text.T).argmax(1).tolist()
 
 
-@pytest.mark.parametrize("wrong", [{"tuning": "vpt"}, {"image_lr": -1.0}, {"context_length": 0}, {"epochs": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"tuning": "vpt"}, {"tuning": "features", "views": 4}, {"image_lr": -1.0}, {"context_length": 0}, {"epochs": -1}],
+)
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         deft.Settings(**wrong)
