@@ -1,6 +1,6 @@
 """The scoring pass, pictures from the cache, against the bare image tower on random tensors, in one run.
 
-Images per second of both; the ratio is the share of the tower's speed that is left when pictures are real.
+Views per second of both; the ratio is the share of the tower's speed that is left when pictures are real.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from shapes import SHAPES, detector, encoder
 from timing import machine, side_by_side, table
 
 from labelsieve import dataset
+from labelsieve.augment import corner_views
 from labelsieve.images import CLIP_MEAN, CLIP_STD, Preprocess
 from labelsieve.models import choose_precision
 from labelsieve.progress import be_quiet
@@ -59,20 +60,18 @@ def main() -> None:
                 for _ in range(count // len(batch)):
                     found.encoder.image_features(batch, found.tuned.tokens())
 
-            runs = {"bare": bare, "scoring": lambda f=found, i=images: f.judge(i, np.arange(len(i)))}
+            runs = {
+                "bare": bare,
+                "whole pictures": lambda f=found, i=images: f.judge(i),
+                "four views": lambda f=found, i=images: f.judge(i, views=corner_views),
+            }
             taken = side_by_side(runs, args.repeats)
-            rows.append(
-                [
-                    shape,
-                    count,
-                    count / taken["bare"],
-                    count / taken["scoring"],
-                    f"{taken['bare'] / taken['scoring']:.2f}",
-                ]
-            )
+            for what, passes in (("whole pictures", 1), ("four views", 4)):
+                speeds = (count / taken["bare"], passes * count / taken[what])
+                rows.append([shape, count, what, *speeds, f"{speeds[1] / speeds[0]:.2f}"])
     table(
         f"Scoring pass, {str(dtype)[6:]}. {machine()}",
-        ["shape", "images", "bare tower images/s", "scoring images/s", "ratio"],
+        ["shape", "images", "scored", "bare tower images/s", "scoring views/s", "ratio"],
         rows,
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,15 +199,27 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the processor or card computes with it natively, else float32."""
+    """`auto` is bfloat16 where the processor or card multiplies it faster than float32, else float32."""
     if wanted != "auto":
         if wanted not in PRECISIONS:
             raise OptionError(f"--precision '{wanted}' is unknown.", f"Use auto, {', '.join(PRECISIONS)}.")
         return PRECISIONS[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _cpu_has_fast_bfloat16() else torch.float32
+
+
+def _cpu_has_fast_bfloat16() -> bool:
+    """AMX, or AVX512-BF16 of AMD. Intel's without AMX is no faster than float32 (half as fast, benchmarks/bench_step.py)."""
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    return torch.cpu._is_avx512_bf16_supported() and "AuthenticAMD" in _cpu_maker()
+
+
+def _cpu_maker() -> str:
+    """Text with the maker's name in it; Windows has it in the processor's description."""
+    cpus = Path("/proc/cpuinfo")
+    return cpus.read_text() if cpus.exists() else platform.processor()
 
 
 def load(name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DualEncoder:

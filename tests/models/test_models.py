@@ -121,9 +121,18 @@ class TestPrecision:
             models.choose_precision("double", torch.device("cpu"))
 
     @pytest.mark.parametrize(
-        ("avx", "amx", "wanted"), [(False, False, "float32"), (True, False, "bfloat16"), (False, True, "bfloat16")]
+        ("avx", "amx", "maker", "wanted"),
+        [
+            (False, False, "AuthenticAMD", "float32"),
+            (True, False, "AuthenticAMD", "bfloat16"),
+            (True, False, "GenuineIntel", "float32"),
+            (True, True, "GenuineIntel", "bfloat16"),
+        ],
     )
-    def test_auto_on_a_processor(self, monkeypatch: pytest.MonkeyPatch, avx: bool, amx: bool, wanted: str) -> None:
+    def test_auto_on_a_processor(
+        self, monkeypatch: pytest.MonkeyPatch, avx: bool, amx: bool, maker: str, wanted: str
+    ) -> None:
+        monkeypatch.setattr(models, "_cpu_maker", lambda: f"vendor_id : {maker}")
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
         assert models.choose_precision("auto", torch.device("cpu")) == getattr(torch, wanted)
