@@ -16,7 +16,6 @@ from shapes import SHAPES, detector, encoder
 from timing import machine, side_by_side, table
 
 from labelsieve import dataset
-from labelsieve.augment import corner_views
 from labelsieve.images import CLIP_MEAN, CLIP_STD, Preprocess
 from labelsieve.models import choose_precision
 from labelsieve.progress import be_quiet
@@ -63,7 +62,7 @@ def main() -> None:
             runs = {
                 "bare": bare,
                 "whole pictures": lambda f=found, i=images: f.judge(i),
-                "four views": lambda f=found, i=images: f.judge(i, views=corner_views),
+                "four views": lambda f=found, i=images: f.judge(i, views=4),
             }
             taken = side_by_side(runs, args.repeats)
             for what, passes in (("whole pictures", 1), ("four views", 4)):

@@ -33,18 +33,21 @@ def crop_and_mirror(pixels: Tensor, generator: torch.Generator, smallest: float 
     return _resample(pixels, theta)
 
 
-def corner_views(pixels: Tensor, mirror: bool = True) -> Iterator[Tensor]:
-    """Four fixed crops that reach into the corners, two of them mirrored: answers to them are averaged.
+def views(pixels: Tensor, count: int, mirror: bool = True) -> Iterator[Tensor]:
+    """What of each picture is judged, the same of all: answers to several views are averaged.
 
-    A tower that learned on crops answers these as it answers what it learned on; every picture gets the same ones
-    (Krizhevsky et al., NeurIPS 2012, section 4.1, "at test time").
+    A tower that learned on crops answers crops best (Krizhevsky et al., NeurIPS 2012, section 4.1, "at test time").
 
     Args:
         pixels: [b, 3, h, w] float, any device.
+        count: 1, the pictures as they are; or 4, crops into the corners, two of them mirrored.
 
     Yields:
         [b, 3, h, w], bilinear.
     """
+    if count == 1:
+        yield pixels
+        return
     for right, down, turned in CORNERS:
         flip = -1.0 if turned and mirror else 1.0
         theta = torch.tensor([[SIDE * flip, 0.0, (1 - SIDE) * right], [0.0, SIDE, (1 - SIDE) * down]])

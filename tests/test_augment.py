@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labelsieve.augment import SIDE as KEPT
-from labelsieve.augment import corner_views, crop_and_mirror
+from labelsieve.augment import crop_and_mirror, views
 
 COUNT, SIDE = 400, 32
 
@@ -91,17 +91,19 @@ def test_pictures_of_a_batch_are_cropped_each_on_its_own(ramps: torch.Tensor) ->
 
 
 def test_four_views_reach_into_the_corners_and_two_are_mirrored(ramps: torch.Tensor) -> None:
-    found = [shape_of(view[:1]) for view in corner_views(ramps[:1])]
+    found = [shape_of(view[:1]) for view in views(ramps[:1], 4)]
     widths, heights = (torch.cat(x).tolist() for x in zip(*found, strict=True))
     assert widths == pytest.approx([KEPT, -KEPT, -KEPT, KEPT], abs=1e-4)
     assert heights == pytest.approx([KEPT] * 4, abs=1e-4)
     middles = [
         view[0, :2, SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1].mean((1, 2))
-        for view in corner_views(ramps[:1])
+        for view in views(ramps[:1], 4)
     ]
     away = (1 - KEPT) * SIDE / 2
     expected = [(-away, -away), (away, -away), (-away, away), (away, away)]
     for (x, y), wanted in zip(middles, expected, strict=True):
         assert (float(x) - (SIDE - 1) / 2, float(y) - (SIDE - 1) / 2) == pytest.approx(wanted, abs=1e-3)
-    straight = [shape_of(view[:1])[0].item() for view in corner_views(ramps[:1], mirror=False)]
+    straight = [shape_of(view[:1])[0].item() for view in views(ramps[:1], 4, mirror=False)]
     assert straight == pytest.approx([KEPT] * 4, abs=1e-4)
+    (alone,) = views(ramps, 1)
+    assert alone is ramps

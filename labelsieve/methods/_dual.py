@@ -5,7 +5,6 @@ Shapes: b images, n images in all, k classes, d width of the common space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelsieve import losses, progress, tuning
+from labelsieve import augment, losses, progress, tuning
 from labelsieve.dataset import LabelledImages
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.prompts import DualPrompts
-
-Views = Callable[[Tensor], Iterable[Tensor]]
-
-
-def whole(pictures: Tensor) -> tuple[Tensor]:
-    """The pictures as they are."""
-    return (pictures,)
 
 
 @dataclass(frozen=True)
@@ -131,14 +123,15 @@ class Detector:
         self,
         images: LabelledImages,
         features: np.ndarray | None = None,
-        views: Views = whole,
+        views: int = 1,
+        mirror: bool = True,
         batch_size: int = 256,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Positive and negative logits [n, k] of all pictures, the mean over `views`, in a pass without chance.
 
         Args:
             features: frozen features [n, d], needed with an adapter.
-            views: normalised pixels -> pictures of the same shape; the picture as it is, or `augment.corner_views`.
+            views, mirror: of pixels, see `labelsieve.augment.views`; of features there is one.
         """
         positive, negative = self.text_features()
         text = torch.cat([positive, negative]).T * self.encoder.logit_scale
@@ -146,8 +139,9 @@ class Detector:
         with progress.bar("Scoring", len(images)) as shown:
             for start in range(0, len(images), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(images)))
-                seen = [self.image_features(v) @ text for v in views(pictures_of(images, rows, features, self.encoder))]
-                out[rows] = torch.stack(seen).mean(0).cpu().numpy()
+                pictures = pictures_of(images, rows, features, self.encoder)
+                seen = augment.views(pictures, views if features is None else 1, mirror)
+                out[rows] = torch.stack([self.image_features(view) @ text for view in seen]).mean(0).cpu().numpy()
                 shown.advance(len(rows))
         return out[:, : len(positive)], out[:, len(positive) :]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from labelsieve import losses, progress, tuning
-from labelsieve.augment import crop_and_mirror
+from labelsieve.augment import crop_and_mirror, views
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
 from labelsieve.features import image_features
@@ -47,7 +47,8 @@ class Training:
     schedule: Literal["cosine", "smooth"] = "smooth"
     batch_size: int = 64
     accumulate: int = 1
-    mirror: bool = True  # augmentation mirrors pictures
+    views: Literal[1, 4] = 1  # judged are whole pictures, as published, or four crops into the corners, as in `deft`
+    mirror: bool = True  # augmentation and views mirror pictures
     noise_rate: float | None = None  # known share of wrong labels
 
     def __post_init__(self) -> None:
@@ -89,19 +90,24 @@ class Classifier:
         return self.images.pixels(rows)
 
     def logits(self, loaded: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """[b, k] float32 of what `load` gave; augmented with a generator."""
+        """[b, k] float32 of what `load` gave: of one random crop with a generator, else the mean over `views`."""
         if self.settings.tuning == "features":
-            features = loaded.to(self.encoder.device)
-        else:
-            pictures = self.encoder.normalise(loaded)
-            if generator is not None:
-                pictures = crop_and_mirror(pictures, generator, mirror=self.settings.mirror)
-            features = self.encoder.image_features(pictures, self.tuned.tokens())
+            return self._of_features(loaded.to(self.encoder.device))
+        pictures = self.encoder.normalise(loaded)
+        if generator is not None:
+            return self._of_pictures(crop_and_mirror(pictures, generator, mirror=self.settings.mirror))
+        seen = views(pictures, self.settings.views, self.settings.mirror)
+        return torch.stack([self._of_pictures(view) for view in seen]).mean(0)
+
+    def _of_pictures(self, pictures: Tensor) -> Tensor:
+        return self._of_features(self.encoder.image_features(pictures, self.tuned.tokens()))
+
+    def _of_features(self, features: Tensor) -> Tensor:
         return self.encoder.logit_scale * (features @ self.weight.T + self.bias)
 
     @torch.no_grad()
     def judge(self, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Losses [n] of the given labels and probabilities [n, k], of the pictures as they are."""
+        """Losses [n] of the given labels and probabilities [n, k], without chance."""
         n = len(self.images)
         found, probs = np.empty(n), np.empty((n, len(self.weight)), dtype=np.float32)
         labels = torch.from_numpy(self.images.labels).to(self.encoder.device)

@@ -27,7 +27,6 @@ Shapes: b images, n images in all, k classes, m context tokens, d width of the c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -36,14 +35,14 @@ from torch import Tensor, nn
 
 from labelsieve import estimate, tuning
 from labelsieve.agreement import witnesses
-from labelsieve.augment import corner_views, crop_and_mirror
+from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
 from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
 from labelsieve.methods import Evidence, Workplace
 from labelsieve.methods._dual import Detector as Detector
 from labelsieve.methods._dual import Step as Step
-from labelsieve.methods._dual import complementary_labels, pictures_of, whole
+from labelsieve.methods._dual import complementary_labels, pictures_of
 from labelsieve.models import DualEncoder
 from labelsieve.probe import linear
 from labelsieve.prompts import DualPrompts
@@ -163,9 +162,8 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
 def _logits(
     detector: Detector, images: LabelledImages, frozen: np.ndarray, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
-    if detector.adapter is not None:
-        return detector.judge(images, frozen)
-    return detector.judge(images, views=whole if settings.views == 1 else partial(corner_views, mirror=settings.mirror))
+    features = frozen if detector.adapter is not None else None
+    return detector.judge(images, features, settings.views or 4, settings.mirror)
 
 
 def _chosen(settings: Settings, witness: str) -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 from labelsieve import estimate, probe
-from labelsieve.augment import corner_views
+from labelsieve.augment import views
 from labelsieve.errors import OptionError
 from labelsieve.features import image_features, softmax, zero_shot
 from labelsieve.methods import deft
@@ -91,7 +90,7 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     _, detector = made(planted, tuning="none")
     with torch.no_grad():
         detector.prompts.contexts.copy_(found.learned["contexts"])
-    positive, negative = detector.judge(planted.images, views=partial(corner_views, mirror=False))
+    positive, negative = detector.judge(planted.images, views=4, mirror=False)
     frozen = zero_shot(planted.images, planted.encoder)
     by_text = estimate.fit_transition(frozen.probs(), labels, planted.run.seed)
     assert found.facts["transition_from"] == "text" and not {"residuals", "probe_weight"} & found.learned.keys()
@@ -115,7 +114,7 @@ def answers(planted: Any, learned: dict[str, torch.Tensor]) -> np.ndarray:
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
             parameter.copy_(learned[name])
-    return detector.judge(planted.images, views=partial(corner_views, mirror=False))[0]
+    return detector.judge(planted.images, views=4, mirror=False)[0]
 
 
 def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(plant: Callable[..., Any]) -> None:
@@ -171,7 +170,7 @@ def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) 
     settings, detector = made(planted, tuning="none", mirror=True)
     pictures = planted.encoder.normalise(planted.images.pixels(np.arange(9)))
     with torch.no_grad():
-        each = [detector.logits(view)[0] for view in corner_views(pictures)]
+        each = [detector.logits(view)[0] for view in views(pictures, 4)]
     positive, _ = deft._logits(detector, planted.images, np.empty(0), settings)
     torch.testing.assert_close(torch.from_numpy(positive[:9]), torch.stack(each).mean(0), rtol=1e-4, atol=1e-3)
     once, _ = deft._logits(detector, planted.images, np.empty(0), replace(settings, views=1))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from labelsieve.augment import views
 from labelsieve.methods import small_loss
 from labelsieve.methods._tuned import Classifier, Training
 from labelsieve.training import epoch_order
@@ -66,3 +67,17 @@ def test_the_tower_is_tuned_and_its_weights_stay(
     )
     assert not torch.equal(classifier.tuned.parameters["visual_prompts"], start)
     assert np.isfinite(found.columns["loss"]).all() and np.ptp(found.columns["loss"]) > 0
+
+
+def test_four_views_are_one_mean_answer(plant: Callable[..., Any]) -> None:
+    planted = plant(each=3)
+    classifier = Classifier(planted.images, planted.encoder, Training(tuning="none", views=4), 0)
+    torch.nn.init.normal_(classifier.weight, generator=torch.Generator().manual_seed(0))
+    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(12)))
+    with torch.no_grad():
+        each = [planted.encoder.image_features(v) @ classifier.weight.T for v in views(pictures, 4)]
+    expected = (planted.encoder.logit_scale * torch.stack(each).mean(0)).softmax(1)
+    np.testing.assert_allclose(classifier.judge()[1], expected.numpy(), rtol=1e-3, atol=1e-6)
+    once = Classifier(planted.images, planted.encoder, Training(tuning="none"), 0)
+    once.weight = classifier.weight
+    assert np.abs(once.judge()[1] - expected.numpy()).max() > 0.01
