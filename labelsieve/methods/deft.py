@@ -43,6 +43,7 @@ from labelsieve.methods import Evidence, Workplace
 from labelsieve.methods._dual import Detector as Detector
 from labelsieve.methods._dual import Step as Step
 from labelsieve.methods._dual import complementary_labels, pictures_of
+from labelsieve.methods._ranking import need
 from labelsieve.models import DualEncoder
 from labelsieve.probe import linear
 from labelsieve.prompts import DualPrompts
@@ -93,15 +94,14 @@ class Settings:
     scoring: Literal["final", "last-epoch"] = "final"
     views: Literal[1, 4] | None = None  # judged are whole pictures, or four crops into the corners; auto: 4 of pixels
     mirror: bool = True  # augmentation and views mirror pictures
+    noise_rate: float | None = None  # known share of wrong labels: so many of the most suspicious are flagged
 
     def __post_init__(self) -> None:
         if self.tuning not in (*tuning.KINDS, "features"):
             raise OptionError(unknown("--tuning", self.tuning, (*tuning.KINDS, "features")))
         if self.tuning == "features" and self.views == 4:
             raise OptionError("views=4 needs pictures, tuning=features has one vector of each.", "Leave views out.")
-        for name, bound in (("image_lr", 0), ("text_lr", 0), ("context_length", 1)):
-            if getattr(self, name) < bound:
-                raise OptionError(f"Setting {name} cannot be {getattr(self, name)}.", f"It is at least {bound}.")
+        need(self, image_lr=0, text_lr=0, context_length=1)
         _recipe(self)  # refuses numbers that cannot be
 
 
@@ -140,12 +140,14 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     learned["votes_temperature"] = torch.tensor(tempered, dtype=torch.float64)
     evidence = _evidence(positive, negative, images.labels, vote, settings, learned)
     if settings.scoring == "last-epoch":
-        evidence = replace(evidence, p_clean=seen["p_clean"].double().numpy(), flagged=~seen["selected"].numpy())
+        p_clean = seen["p_clean"].double().numpy()
+        evidence = replace(evidence, p_clean=p_clean, flagged=_flagged(p_clean, ~seen["selected"].numpy(), settings))
     if settings.judge == "posterior":
         doubts = tuple(_rate(_posterior(positive, vote, images.labels, transition.matrix, tempered * t), images.labels) for t in DOUBT)  # fmt: skip
         evidence = replace(evidence, rates=(*transition.rates, *doubts))
     facts = temperature_facts(temperature_of(encoder, None), own=True)
-    return replace(evidence, facts={**facts, "transition_from": witness})
+    rule = "own rule" if settings.noise_rate is None else "known rate"
+    return replace(evidence, facts={**facts, "transition_from": witness, "flags_by": rule})
 
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
@@ -156,6 +158,7 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
         for name, parameter in detector.parameters().items():
             parameter.copy_(learned[name])
     positive, negative = _logits(detector, images, image_features(images, encoder), settings)
+    settings = replace(settings, noise_rate=None)  # it was the other data's
     return _evidence(positive, negative, images.labels, vote, settings, learned)
 
 
@@ -301,16 +304,20 @@ def _evidence(
         flagged = threshold <= 0.5
         if settings.rule == "real":
             flagged |= (positive - negative).argmax(1) != labels
-        probs = softmax(positive)
+        flagged, probs = _flagged(threshold, flagged, settings), softmax(positive)
         return Evidence(threshold.astype(np.float64), flagged, probs.argmax(1), probs, columns, learned)
     posterior = _posterior(
         positive, vote, labels, learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
     )
     p_clean = posterior[each, labels].astype(np.float64)
-    flagged = estimate.flag_by_f1(1 - p_clean)
+    flagged = _flagged(p_clean, estimate.flag_by_f1(1 - p_clean), settings)
     return Evidence(
         p_clean, flagged, estimate.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
     )
+
+
+def _flagged(p_clean: np.ndarray, own: np.ndarray, settings: Settings) -> np.ndarray:
+    return estimate.flags(1 - p_clean, known=settings.noise_rate, own=own, estimated=None)[0]
 
 
 def _posterior(

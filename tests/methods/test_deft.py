@@ -180,6 +180,19 @@ def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) 
     assert np.abs(straight - positive).max() > 0.1, "pictures that must not be mirrored are"
 
 
+@pytest.mark.parametrize("judged", ["posterior", "threshold"])
+def test_a_known_rate_decides_how_many_are_flagged(plant: Callable[..., Any], judged: str) -> None:
+    planted = plant()
+    settings = deft.Settings(**SMALL, tuning="none", warmup_epochs=1, judge=judged, noise_rate=0.35)
+    found = deft.detect(planted.images, planted.encoder, settings, planted.run)
+    assert found.learned is not None and found.facts["flags_by"] == "known rate"
+    assert found.flagged.sum() == round(0.35 * len(planted.images))
+    assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
+    others = deft.judge(planted.images, planted.encoder, settings, found.learned)
+    own = estimate.flag_by_f1(1 - found.p_clean) if judged == "posterior" else found.p_clean <= 0.5
+    np.testing.assert_array_equal(others.flagged, own)  # the rate was that of the scanned data
+
+
 def test_the_threshold_judges_by_the_negative_prompt(plant: Callable[..., Any]) -> None:
     planted = plant()
     found = planted.detect(deft, **SMALL, tuning="none", warmup_epochs=1, judge="threshold")
@@ -268,7 +281,14 @@ def test_fast_starts_at_the_frozen_features(plant: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"tuning": "vpt"}, {"tuning": "features", "views": 4}, {"image_lr": -1.0}, {"context_length": 0}, {"epochs": -1}],
+    [
+        {"tuning": "vpt"},
+        {"tuning": "features", "views": 4},
+        {"image_lr": -1.0},
+        {"context_length": 0},
+        {"epochs": -1},
+        {"noise_rate": 1.5},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
