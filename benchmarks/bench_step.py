@@ -59,8 +59,8 @@ def main() -> None:
             losses: dict[str, Tensor] = {}
             given = (pixels, labels, other)
             runs = {
-                "plain": lambda e=exact, g=given, all=losses: all.update(plain=plain_step(e, *g)),
-                "float32": lambda e=exact, g=given, all=losses: all.update(float32=ours(e, *g)),
+                "plain": lambda e=exact, g=given, kept=losses: kept.update(plain=plain_step(e, *g)),
+                "float32": lambda e=exact, g=given, kept=losses: kept.update(float32=ours(e, *g)),
                 "auto": lambda q=quick, g=given: ours(q, *g),
                 "product": product(fast, device),
             }

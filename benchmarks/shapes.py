@@ -125,7 +125,9 @@ def plain_step(found: Detector, pixels: Tensor, labels: Tensor, other: Tensor, a
     model, tokens = found.encoder, found.tokens
     whole = len(tokens.ids) <= at_once
     text = (
-        plain_text_features(model, found.prompts.contexts, tokens) if whole else known_features(found).requires_grad_()
+        plain_text_features(model, found.prompts.contexts, tokens)
+        if whole
+        else known_features(found).detach().requires_grad_()
     )
     loss = _loss(found, pixels, labels, other, text)
     loss.backward()
