@@ -152,12 +152,12 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
     """Judge the labels of other images with a trained detector."""
-    vote = _vote(images, encoder, learned)  # before adapters are put into the tower
+    vote, frozen = _vote(images, encoder, learned), image_features(images, encoder)  # before adapters are put into it
     detector = build(images, encoder, settings, 0, residuals="residuals" in learned)
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
             parameter.copy_(learned[name])
-    positive, negative = _logits(detector, images, image_features(images, encoder), settings)
+    positive, negative = _logits(detector, images, frozen, settings)
     settings = replace(settings, noise_rate=None)  # it was the other data's
     return _evidence(positive, negative, images.labels, vote, settings, learned)
 
