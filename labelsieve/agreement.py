@@ -167,7 +167,7 @@ def measure(images: LabelledImages, encoder: DualEncoder, seed: int) -> Agreemen
 
 
 def witnesses(images: LabelledImages, encoder: DualEncoder, seed: int) -> dict[str, np.ndarray]:
-    """Class probabilities [n, k] that know none of the labels they judge, for `labelsieve.estimate.choose`.
+    """Class probabilities [n, k] that know none of the labels they judge, for `labelsieve.estimate.believe`.
 
     Text alone where it fits all classes, else also a probe on the pictures, out of fold.
     """

@@ -7,12 +7,16 @@ labels: classes the model prefers are weighted down until every class is as freq
 given labels, and a temperature is chosen by the same likelihood, so that an over-confident model does not pass its own
 errors off as label errors.
 
-Temperatures. The likeliest one gives the estimate. But T has k² numbers, and with few images it explains a model's
-ignorance as well as label errors, so that likelihoods and rates are too high, most of all at low temperatures. So each
-half of the images also judges what the other half gave: a free T, or a symmetric one, which has one number; the better
-of the two counts. A temperature is tenable unless its likelihood, of the labels fitted to or of held-out ones, is
-clearly below the best one. Clearly is: by more than `DOUBT` per image, and by more than 1.96 standard errors of the
-difference between images. The rates at all tenable temperatures widen the interval.
+Priors. T has k² numbers, and with many classes and few images most of its cells are never seen. What is not seen is taken
+from a prior: errors go to all other classes alike, or to classes like the true one, that is, in proportion to how often
+the q themselves hesitate between the two. Planted errors do the first, people the second.
+
+Temperatures. With few images T explains a model's ignorance as well as label errors, so that likelihoods and rates are
+too high, most of all at low temperatures. So each half of the images also judges what the other half gave; that is too
+strict, since half of the images teach less. The temperature and the prior with the largest sum of both log-likelihoods
+give the estimate. Any is tenable unless its likelihood, of the labels fitted to or of held-out ones, is clearly below the
+best one; for held-out labels a symmetric T, which has one number, counts where it is better. Clearly is: by more than `DOUBT` per
+image, and by more than 1.96 standard errors of the difference between images. All tenable rates widen the interval.
 
 Witnesses. Zero-shot answers are one source of q; out-of-fold answers of a probe on the pictures are another
 (labelsieve.agreement). A model that does not know a class contradicts its right labels, and no likelihood under its own q
@@ -24,29 +28,21 @@ shows, and T says how labels blur it.
 What the estimate assumes: that errors depend on the class and not on the picture, and that they leave class frequencies
 about as they are. People mislabel hard pictures more often, so with many human errors the estimate tends to be low. The
 interval covers the chance of the sample and the doubts above; it is no guarantee. Only an audit gives one.
-
-Flags. A ranking says which labels are suspicious, not how many are wrong. All methods decide that in `flags`, by the
-first of these that there is:
-1. the known rate: a share of wrong labels that the user gives (setting `noise_rate`);
-2. the method's own rule, for instance another answer than the given label (setting `flags=own`);
-3. the estimated rate (setting `flags=estimated`, and every method without a rule of its own): T as above from class
-   probabilities that do not know the label, then the mean posterior probability that a label is wrong.
-With a rate r, the round(r n) most suspicious of n labels are flagged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from labelsieve.errors import OptionError
-
 TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(4.0), 21))
 SAMPLE = 20_000  # images that T and the temperature are found on
+LIKENESS = (0.0, 1.0)  # share of the prior's errors that go to classes like the true one, not to all alike
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of symmetric noise in T
 DOUBT = 0.005  # log-likelihoods per image that differ by less say nothing: the model of errors is not exactly right
 
@@ -56,13 +52,14 @@ class Transition:
     """How labels arise from classes, and the class probabilities it was found with.
 
     matrix: T [k, k], rows true class, columns given label, rows sum to one. temperature, weights [k]: what the
-    probabilities were mended with. held_out: log-likelihood of each label [m] of the sample from what the other half of
+    probabilities were mended with. likeness: of the prior, one of `LIKENESS`. held_out: log-likelihood of each label [m] of the sample from what the other half of
     the sample gave, at the best temperature. rates: share of wrong labels under every tenable assumption.
     """
 
     matrix: np.ndarray
     temperature: float
     weights: np.ndarray
+    likeness: float
     held_out: np.ndarray
     rates: tuple[float, ...]
 
@@ -77,8 +74,8 @@ class Transition:
         """
         rows = sample(len(labels), seed)
         mended, labels = mended[rows], labels[rows]
-        half = _half(len(labels), seed)
-        parts = [(mended[p], labels[p], _em(mended[~p], labels[~p])[0]) for p in (half, ~half)]
+        half, errors = _half(len(labels), seed), prior(mended, self.likeness)
+        parts = [(mended[p], labels[p], _em(mended[~p], labels[~p], errors)) for p in (half, ~half)]
 
         def likelihood(share: float) -> float:
             return sum(float(_log_likelihoods(q, y, _towards_symmetric(t, share)).sum()) for q, y, t in parts)
@@ -121,25 +118,28 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
         probs: [n, k] class probabilities that do not know the labels.
         labels: [n] given labels, n at least 2.
     """
-    chosen = sample(len(labels), seed)
-    probs, given = probs[chosen], labels[chosen]
+    rows = sample(len(labels), seed)
+    probs, given = probs[rows], labels[rows]
     half = _half(len(given), seed)
     frequencies = np.bincount(given, minlength=probs.shape[1]) / len(given)
-    tried = [_try(probs, given, half, frequencies, float(t)) for t in TEMPERATURES]
+    tried = [t for temperature in TEMPERATURES for t in _try(probs, given, half, frequencies, float(temperature))]
     likeliest = max(tried, key=lambda t: t.fitted.mean())
     best = max(tried, key=lambda t: t.held_out.mean())
     rates = [t.rate for t in tried if not clearly_below(t.fitted, likeliest.fitted)]
     rates += [r for t in tried if not clearly_below(t.held_out, best.held_out) for r in (t.rate, t.other_rate)]
-    return Transition(likeliest.matrix, likeliest.temperature, likeliest.weights, best.held_out, tuple(rates))
+    chosen = max(tried, key=lambda t: t.score)
+    return Transition(chosen.matrix, chosen.temperature, chosen.weights, chosen.likeness, best.held_out, tuple(rates))
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """One temperature: log-likelihoods of n labels; rates under the free T, and under the kind that `held_out` prefers."""
+    """One temperature and prior: log-likelihoods of n labels; rates under the free T, and under the kind that `held_out` prefers."""
 
     temperature: float
     weights: np.ndarray
+    likeness: float
     matrix: np.ndarray
+    score: float
     fitted: np.ndarray
     held_out: np.ndarray
     rate: float
@@ -148,18 +148,35 @@ class _Tried:
 
 def _try(
     probs: np.ndarray, labels: np.ndarray, half: np.ndarray, frequencies: np.ndarray, temperature: float
-) -> _Tried:
+) -> list[_Tried]:
+    """One of each prior."""
     soft = soften(probs, temperature)
     weights = balance(soft, frequencies)
     mended = reweigh(soft, weights)
-    free, symmetric = _em(mended, labels)[0], _em_symmetric(mended, labels)
-    held_out, preferred = max(
-        (_held_out(mended, labels, half, lambda q, y: _em(q, y)[0]), free),
-        (_held_out(mended, labels, half, _em_symmetric), symmetric),
-        key=lambda t: t[0].mean(),
-    )
-    rates = (_wrong(mended, labels, matrix) for matrix in (free, preferred))
-    return _Tried(temperature, weights, free, _log_likelihoods(mended, labels, free), held_out, *rates)
+    symmetric = _em_symmetric(mended, labels), _held_out(mended, labels, half, _em_symmetric)
+    found = []
+    for likeness in LIKENESS:
+        fit = partial(_em, errors=prior(mended, likeness))
+        free = fit(mended, labels), _held_out(mended, labels, half, fit)
+        preferred, held_out = max(free, symmetric, key=lambda kind: kind[1].mean())
+        fitted = _log_likelihoods(mended, labels, free[0])
+        rates = (_wrong(mended, labels, matrix) for matrix in (free[0], preferred))
+        score = float(fitted.mean() + free[1].mean())
+        found.append(_Tried(temperature, weights, likeness, free[0], score, fitted, held_out, *rates))
+    return found
+
+
+def prior(mended: np.ndarray, likeness: float) -> np.ndarray:
+    """[k, k] where errors go before any label was seen, rows sum to one, nothing on the diagonal.
+
+    Args:
+        mended: [n, k] class probabilities.
+        likeness: share that goes to classes in proportion to Σ_i q_i(k) q_i(j); the rest goes to all alike.
+    """
+    k = mended.shape[1]
+    alike = mended.T @ mended + 1e-12
+    np.fill_diagonal(alike, 0)
+    return likeness * alike / alike.sum(1, keepdims=True).clip(1e-30) + (1 - likeness) * _symmetric(1.0, k)
 
 
 def _half(n: int, seed: int) -> np.ndarray:
@@ -214,32 +231,31 @@ def sample(n: int, seed: int) -> np.ndarray:
     return np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).choice(n, SAMPLE, replace=False))
 
 
-def _em(probs: np.ndarray, labels: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, float]:
-    """EM for T with fixed q; gives T and the log-likelihood per image.
+def _em(probs: np.ndarray, labels: np.ndarray, errors: np.ndarray, rounds: int = 60) -> np.ndarray:
+    """EM for T with fixed q.
 
-    Each cell gets one pseudo-observation on average, spread as symmetric noise of the current rate would: with few
-    images a class T stays near symmetric noise.
+    Each cell gets one pseudo-observation on average, spread as noise of the current rate with `errors` of `prior` would
+    be: with few images a class T stays near that.
     """
     n, k = probs.shape
     order = np.argsort(labels, kind="stable")
-    probs, labels = probs[order], labels[order]
-    starts = np.flatnonzero(np.diff(labels, prepend=-1))  # where each label that occurs begins
-    present, lengths = labels[starts], np.diff(starts, append=n)
+    present, starts = np.unique(labels[order], return_index=True)
+    blocks = list(zip(present.tolist(), np.split(probs[order], starts[1:]), strict=True))  # the images of each label
     matrix, before = _symmetric(0.2, k), -np.inf
     for _ in range(rounds):
-        joint = probs * np.repeat(matrix.T[present], lengths, axis=0)
-        total = joint.sum(1).clip(1e-30)
-        counts = np.zeros((k, k))
-        counts[:, present] = np.add.reduceat(joint / total[:, None], starts, axis=0).T
+        columns, counts = matrix.T.copy(), np.zeros((k, k))
+        total = np.concatenate([block @ columns[label] for label, block in blocks]).clip(1e-30)
+        for (label, block), of_label in zip(blocks, np.split(1 / total, starts[1:]), strict=True):
+            counts[:, label] = columns[label] * (of_label @ block)
+        likelihood = float(np.log(total).mean())
         # rule of succession: a sample without errors does not rule them out
         rate = (1 + n - np.trace(counts)) / (n + 2)
-        matrix = counts + k * _symmetric(rate, k)
+        matrix = counts + k * (rate * errors + (1 - rate) * np.eye(k))
         matrix /= matrix.sum(1, keepdims=True)
-        likelihood = float(np.log(total).mean())
         if likelihood - before < 1e-7:
             break
         before = likelihood
-    return matrix, likelihood
+    return matrix
 
 
 def _em_symmetric(probs: np.ndarray, labels: np.ndarray, rounds: int = 200) -> np.ndarray:
@@ -262,76 +278,6 @@ def _symmetric(rate: float, k: int) -> np.ndarray:
 
 def _towards_symmetric(matrix: np.ndarray, share: float) -> np.ndarray:
     return (1 - share) * matrix + share * _symmetric(1 - float(np.diag(matrix).mean()), len(matrix))
-
-
-def expected_f1_count(p_wrong: np.ndarray) -> int:
-    """How many of the most suspicious labels to flag so that the expected F1 is largest.
-
-    With the m largest p_wrong flagged, expected F1 is 2 Σ_flagged p / (m + Σ_all p) (Lipton et al., ECML 2014).
-    """
-    ordered = np.sort(p_wrong)[::-1]
-    hits = np.cumsum(ordered)
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + ordered.sum()).clip(1e-12)
-    return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
-
-
-def flag_by_f1(p_wrong: np.ndarray) -> np.ndarray:
-    """[n] bool: the labels that make the expected F1 largest, and are more suspicious than the average label.
-
-    Where nothing is known the largest expected F1 is that of flagging everything (Lipton et al., ECML 2014, section 5);
-    a probability that is only the share of wrong labels is no evidence against a label.
-    """
-    flagged = np.zeros(len(p_wrong), dtype=bool)
-    flagged[np.argsort(-p_wrong, kind="stable")[: expected_f1_count(p_wrong)]] = True
-    return flagged & (p_wrong > p_wrong.mean() + 1e-9) if len(p_wrong) else flagged
-
-
-def flag_most(suspicion: np.ndarray, rate: float) -> np.ndarray:
-    """[n] bool: the round(rate n) largest; of equal ones the first."""
-    flagged = np.zeros(len(suspicion), dtype=bool)
-    flagged[np.argsort(-suspicion, kind="stable")[: round(rate * len(suspicion))]] = True
-    return flagged
-
-
-def flags(
-    suspicion: np.ndarray, *, known: float | None, own: np.ndarray | None, estimated: float | None
-) -> tuple[np.ndarray, str]:
-    """Which labels are called wrong, and by which rule: see the module's docstring.
-
-    Args:
-        suspicion: [n] higher is more suspicious.
-        known: the share of wrong labels, if the user knows it.
-        own: [n] bool flags of the method's own rule, None where it has none or the user does not want it.
-        estimated: the estimated share; needed where neither of the others is given.
-
-    Raises:
-        OptionError: the known rate is no share.
-    """
-    if known is not None:
-        if not 0 <= known <= 1:
-            raise OptionError(f"Setting noise_rate cannot be {known}.", "It is a share, from 0 to 1.")
-        return flag_most(suspicion, known), "known rate"
-    if own is not None:
-        return own, "own rule"
-    assert estimated is not None
-    return flag_most(suspicion, estimated), "estimated rate"
-
-
-def spread(suspicion: np.ndarray, p_wrong: np.ndarray) -> np.ndarray:
-    """Give a ranking the probabilities of another one: the j-th most suspicious gets the j-th largest of `p_wrong` [n].
-
-    The order is that of `suspicion`, equal ones share the mean, and the expected number of wrong labels stays.
-    """
-    values, group, counts = np.unique(suspicion, return_inverse=True, return_counts=True)
-    mean = np.add.reduceat(np.sort(p_wrong), np.cumsum(counts) - counts) / counts
-    return mean[group] if len(values) else np.empty(0)
-
-
-def suggestions(probs: np.ndarray, labels: np.ndarray, flagged: np.ndarray) -> np.ndarray:
-    """[n] the most probable class of `probs` [n, k]; for a flagged label the most probable other one."""
-    others = probs.copy()
-    others[flagged, labels[flagged]] = -np.inf
-    return others.argmax(1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve import estimate
+from labelsieve import estimate, flags
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError
 from labelsieve.methods import Evidence, Workplace
@@ -26,7 +26,7 @@ def judged(
     columns: Mapping[str, np.ndarray] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Evidence:
-    """Flags by the rule of `labelsieve.estimate`, probabilities, and suggestions for a ranking of n labels.
+    """Flags by the rules of `labelsieve.flags`, probabilities, and suggestions for a ranking of n labels.
 
     Args:
         probs: [n, k] class probabilities that do not know the labels they judge.
@@ -34,7 +34,7 @@ def judged(
         noise_rate: the share of wrong labels, if the user knows it.
         own: [n] flags of the method's own rule, if it has one and the user wants it.
         p_clean: [n] probability that the label is right; None where the method's score is none: then the probabilities of
-            the estimate are spread over the method's order (`estimate.spread`).
+            the estimate are spread over the method's order (`flags.spread`).
         answers: [n, k] what suggestions are taken from, if not from `probs`.
         columns, facts: as in `Evidence`.
     """
@@ -43,11 +43,11 @@ def judged(
     if p_clean is None or (noise_rate is None and own is None):
         transition = estimate.fit_transition(probs, labels, run.seed)
         p_wrong = 1 - transition.posterior(transition.mend(probs), labels)[each, labels]
-    flagged, rule = estimate.flags(suspicion, known=noise_rate, own=own, estimated=float(p_wrong.mean()))
+    flagged, rule = flags.choose(suspicion, known=noise_rate, own=own, estimated=float(p_wrong.mean()))
     if p_clean is None:
-        p_clean = 1 - estimate.spread(suspicion, p_wrong)
+        p_clean = 1 - flags.spread(suspicion, p_wrong)
     return Evidence(
-        np.clip(p_clean, 0, 1).astype(np.float64), flagged, estimate.suggestions(probs if answers is None else answers, labels, flagged),
+        np.clip(p_clean, 0, 1).astype(np.float64), flagged, flags.suggestions(probs if answers is None else answers, labels, flagged),
         probs, dict(columns or {}), transition=transition, facts={"flags_by": rule, **(facts or {})},
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import estimate, tuning
+from labelsieve import estimate, flags, tuning
 from labelsieve.agreement import witnesses
 from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
@@ -310,14 +310,14 @@ def _evidence(
         positive, vote, labels, learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
     )
     p_clean = posterior[each, labels].astype(np.float64)
-    flagged = _flagged(p_clean, estimate.flag_by_f1(1 - p_clean), settings)
+    flagged = _flagged(p_clean, flags.flag_by_f1(1 - p_clean), settings)
     return Evidence(
-        p_clean, flagged, estimate.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
+        p_clean, flagged, flags.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
     )
 
 
 def _flagged(p_clean: np.ndarray, own: np.ndarray, settings: Settings) -> np.ndarray:
-    return estimate.flags(1 - p_clean, known=settings.noise_rate, own=own, estimated=None)[0]
+    return flags.choose(1 - p_clean, known=settings.noise_rate, own=own, estimated=None)[0]
 
 
 def _posterior(

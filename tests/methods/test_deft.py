@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve import estimate, probe
+from labelsieve import estimate, flags, probe
 from labelsieve.augment import views
 from labelsieve.errors import OptionError
 from labelsieve.features import image_features, softmax, zero_shot
@@ -99,7 +99,7 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
         second = frozen.probs()[i] ** (1 / by_text.temperature) * by_text.weights
         joint = q * second * matrix[:, labels[i]]
         assert found.p_clean[i] == pytest.approx(joint[labels[i]] / joint.sum(), rel=1e-3, abs=1e-6)
-    assert found.flagged.sum() == estimate.expected_f1_count(1 - found.p_clean)
+    assert found.flagged.sum() == flags.expected_f1_count(1 - found.p_clean)
     assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
     each = np.arange(len(labels))
     np.testing.assert_allclose(found.columns["positive_logit"], positive[each, labels], rtol=1e-6)
@@ -189,7 +189,7 @@ def test_a_known_rate_decides_how_many_are_flagged(plant: Callable[..., Any], ju
     assert found.flagged.sum() == round(0.35 * len(planted.images))
     assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
     others = deft.judge(planted.images, planted.encoder, settings, found.learned)
-    own = estimate.flag_by_f1(1 - found.p_clean) if judged == "posterior" else found.p_clean <= 0.5
+    own = flags.flag_by_f1(1 - found.p_clean) if judged == "posterior" else found.p_clean <= 0.5
     np.testing.assert_array_equal(others.flagged, own)  # the rate was that of the scanned data
 
 
