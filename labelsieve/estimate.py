@@ -32,9 +32,8 @@ interval covers the chance of the sample and the doubts above; it is no guarante
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,7 @@ from scipy import sparse
 
 TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(4.0), 21))
 SAMPLE = 20_000  # images that T and the temperature are found on
+FREE = 2_000  # with more classes no image is ever seen in nearly all cells of T, and they would fill the memory
 LIKENESS = (0.0, 1.0)  # share of the prior's errors that go to classes like the true one, not to all alike
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of symmetric noise in T
 DOUBT = 0.005  # log-likelihoods per image that differ by less say nothing: the model of errors is not exactly right
@@ -52,14 +52,15 @@ class Transition:
     """How labels arise from classes, and the class probabilities it was found with.
 
     matrix: T [k, k], rows true class, columns given label, rows sum to one. temperature, weights [k]: what the
-    probabilities were mended with. likeness: of the prior, one of `LIKENESS`. held_out: log-likelihood of each label [m] of the sample from what the other half of
+    probabilities were mended with. likeness: of the prior, one of `LIKENESS`; None
+    where T is symmetric. held_out: log-likelihood of each label [m] of the sample from what the other half of
     the sample gave, at the best temperature. rates: share of wrong labels under every tenable assumption.
     """
 
     matrix: np.ndarray
     temperature: float
     weights: np.ndarray
-    likeness: float
+    likeness: float | None
     held_out: np.ndarray
     rates: tuple[float, ...]
 
@@ -74,8 +75,11 @@ class Transition:
         """
         rows = sample(len(labels), seed)
         mended, labels = mended[rows], labels[rows]
-        half, errors = _half(len(labels), seed), prior(mended, self.likeness)
-        parts = [(mended[p], labels[p], _em(mended[~p], labels[~p], errors)) for p in (half, ~half)]
+        if self.likeness is None:
+            return self
+        half = _half(len(labels), seed)
+        found = _em(mended, labels, prior(mended, self.likeness)[None], np.stack([~half, half]))
+        parts = [(mended[p], labels[p], matrix) for p, matrix in zip((half, ~half), found, strict=True)]
 
         def likelihood(share: float) -> float:
             return sum(float(_log_likelihoods(q, y, _towards_symmetric(t, share)).sum()) for q, y, t in parts)
@@ -128,7 +132,8 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
     rates = [t.rate for t in tried if not clearly_below(t.fitted, likeliest.fitted)]
     rates += [r for t in tried if not clearly_below(t.held_out, best.held_out) for r in (t.rate, t.other_rate)]
     chosen = max(tried, key=lambda t: t.score)
-    return Transition(chosen.matrix, chosen.temperature, chosen.weights, chosen.likeness, best.held_out, tuple(rates))
+    matrix = _matrix(reweigh(soften(probs, chosen.temperature), chosen.weights), given, chosen.likeness)
+    return Transition(matrix, chosen.temperature, chosen.weights, chosen.likeness, best.held_out, tuple(rates))
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,7 @@ class _Tried:
 
     temperature: float
     weights: np.ndarray
-    likeness: float
-    matrix: np.ndarray
+    likeness: float | None
     score: float
     fitted: np.ndarray
     held_out: np.ndarray
@@ -149,20 +153,38 @@ class _Tried:
 def _try(
     probs: np.ndarray, labels: np.ndarray, half: np.ndarray, frequencies: np.ndarray, temperature: float
 ) -> list[_Tried]:
-    """One of each prior."""
+    """One of each prior; with more than `FREE` classes the symmetric T alone."""
     soft = soften(probs, temperature)
     weights = balance(soft, frequencies)
     mended = reweigh(soft, weights)
-    symmetric = _em_symmetric(mended, labels), _held_out(mended, labels, half, _em_symmetric)
+    symmetric = _judge(mended, labels, half, [_em_symmetric(mended[p], labels[p]) for p in (..., half, ~half)])
+    if probs.shape[1] > FREE:
+        fitted, held_out, rate = symmetric
+        return [_Tried(temperature, weights, None, float((fitted + held_out).mean()), fitted, held_out, rate, rate)]
+    priors = np.stack([prior(mended, likeness) for likeness in LIKENESS])
+    matrices = _em(mended, labels, priors, np.stack([half | True, half, ~half]))
     found = []
-    for likeness in LIKENESS:
-        fit = partial(_em, errors=prior(mended, likeness))
-        free = fit(mended, labels), _held_out(mended, labels, half, fit)
-        preferred, held_out = max(free, symmetric, key=lambda kind: kind[1].mean())
-        fitted = _log_likelihoods(mended, labels, free[0])
-        rates = (_wrong(mended, labels, matrix) for matrix in (free[0], preferred))
-        score = float(fitted.mean() + free[1].mean())
-        found.append(_Tried(temperature, weights, likeness, free[0], score, fitted, held_out, *rates))
+    for number, likeness in enumerate(LIKENESS):
+        free = _judge(mended, labels, half, list(matrices[3 * number : 3 * number + 3]))
+        score = float((free[0] + free[1]).mean())
+        _, held_out, other_rate = max(free, symmetric, key=lambda kind: kind[1].mean())
+        found.append(_Tried(temperature, weights, likeness, score, free[0], held_out, free[2], other_rate))
+    return found
+
+
+def _judge(
+    mended: np.ndarray, labels: np.ndarray, half: np.ndarray, matrices: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Log-likelihoods [n] fitted and held out, and the rate, of the T of all images, of a half and of the other half."""
+    whole, first, second = (_log_likelihoods(mended, labels, matrix) for matrix in matrices)
+    return whole, np.where(half, second, first), _wrong(mended, labels, matrices[0])
+
+
+def _matrix(mended: np.ndarray, labels: np.ndarray, likeness: float | None) -> np.ndarray:
+    """T of all images."""
+    if likeness is None:
+        return _em_symmetric(mended, labels)
+    found: np.ndarray = _em(mended, labels, prior(mended, likeness)[None], np.ones((1, len(labels)), dtype=bool))[0]
     return found
 
 
@@ -182,16 +204,6 @@ def prior(mended: np.ndarray, likeness: float) -> np.ndarray:
 def _half(n: int, seed: int) -> np.ndarray:
     """[n] bool: a random half."""
     return np.asarray(np.random.default_rng([seed, n]).permutation(n) % 2 == 0)
-
-
-def _held_out(
-    probs: np.ndarray, labels: np.ndarray, half: np.ndarray, fit: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """[n] log-likelihood of each label under the T that `fit` finds in the other half of the images."""
-    found = np.empty(len(labels))
-    for part in (half, ~half):
-        found[part] = _log_likelihoods(probs[part], labels[part], fit(probs[~part], labels[~part]))
-    return found
 
 
 def _log_likelihoods(probs: np.ndarray, labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -231,31 +243,40 @@ def sample(n: int, seed: int) -> np.ndarray:
     return np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).choice(n, SAMPLE, replace=False))
 
 
-def _em(probs: np.ndarray, labels: np.ndarray, errors: np.ndarray, rounds: int = 60) -> np.ndarray:
-    """EM for T with fixed q.
+def _em(probs: np.ndarray, labels: np.ndarray, priors: np.ndarray, seen: np.ndarray, rounds: int = 60) -> np.ndarray:
+    """EM for several T at once, with fixed q, so that the q are read once for all.
 
-    Each cell gets one pseudo-observation on average, spread as noise of the current rate with `errors` of `prior` would
-    be: with few images a class T stays near that.
+    Each cell gets one pseudo-observation on average, spread as noise of the current rate would be, with its errors where
+    the prior says: with few images a class T stays near that.
+
+    Args:
+        probs, labels: q [n, k] and given labels [n].
+        priors: [a, k, k] of `prior`.
+        seen: [b, n] bool, which images to learn from.
+
+    Returns:
+        [a * b, k, k]: of the first prior with each of `seen`, then of the next one.
     """
-    n, k = probs.shape
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
     blocks = list(zip(present.tolist(), np.split(probs[order], starts[1:]), strict=True))  # the images of each label
-    matrix, before = _symmetric(0.2, k), -np.inf
+    errors, weights = np.repeat(priors, len(seen), 0), np.tile(seen[:, order].T * 1.0, len(priors))  # [m, k, k], [n, m]
+    (m, k, _), sizes, before = errors.shape, weights.sum(0), -np.inf
+    matrices, right = np.repeat(_symmetric(0.2, k)[None], m, 0), np.eye(k)
     for _ in range(rounds):
-        columns, counts = matrix.T.copy(), np.zeros((k, k))
+        columns, counts = np.ascontiguousarray(matrices.transpose(2, 1, 0)), np.zeros((k, k, m))
         total = np.concatenate([block @ columns[label] for label, block in blocks]).clip(1e-30)
-        for (label, block), of_label in zip(blocks, np.split(1 / total, starts[1:]), strict=True):
-            counts[:, label] = columns[label] * (of_label @ block)
-        likelihood = float(np.log(total).mean())
+        for (label, block), share in zip(blocks, np.split(weights / total, starts[1:]), strict=True):
+            counts[label] = columns[label] * (block.T @ share)
         # rule of succession: a sample without errors does not rule them out
-        rate = (1 + n - np.trace(counts)) / (n + 2)
-        matrix = counts + k * (rate * errors + (1 - rate) * np.eye(k))
-        matrix /= matrix.sum(1, keepdims=True)
-        if likelihood - before < 1e-7:
+        rates = ((1 + sizes - np.einsum("kkm->m", counts)) / (sizes + 2))[:, None, None]
+        matrices = counts.transpose(2, 1, 0) + k * (rates * errors + (1 - rates) * right)
+        matrices /= matrices.sum(2, keepdims=True)
+        likelihoods = (weights * np.log(total)).sum(0) / sizes.clip(1)
+        if (likelihoods - before < 1e-7).all():
             break
-        before = likelihood
-    return matrix
+        before = likelihoods
+    return matrices
 
 
 def _em_symmetric(probs: np.ndarray, labels: np.ndarray, rounds: int = 200) -> np.ndarray:

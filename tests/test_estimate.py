@@ -56,7 +56,7 @@ def test_preferred_classes_are_weighted_down() -> None:
 def test_em_raises_the_likelihood() -> None:
     probs, _, labels = world()
     alike = estimate.prior(probs, 0.0)
-    found = (estimate._em(probs, labels, alike, rounds) for rounds in (1, 4, 60))
+    found = (estimate._em(probs, labels, alike[None], np.ones((1, N), bool), rounds)[0] for rounds in (1, 4, 60))
     one, few, many = (estimate._log_likelihoods(probs, labels, matrix).mean() for matrix in found)
     assert one < few < many
 
@@ -73,8 +73,34 @@ def test_em_is_the_textbooks(likeness: float) -> None:
         counts[:, y] += joint / joint.sum()
     rate = (201 - np.trace(counts)) / 202
     expected = counts + K * (rate * errors + np.diag(np.full(K, 1 - rate)))
-    found = estimate._em(probs, labels, errors, rounds=1)
-    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-9)
+    found = estimate._em(probs, labels, errors[None], np.ones((1, 200), bool), rounds=1)
+    np.testing.assert_allclose(found[0], expected / expected.sum(1, keepdims=True), rtol=1e-9)
+
+
+def test_several_fits_at_once_are_those_of_each_alone() -> None:
+    """Of every prior with every choice of images, in this order."""
+    probs, _, labels = world()
+    probs, labels = probs[:900], np.where(labels[:900] == 1, 0, labels[:900])
+    priors = np.stack([estimate.prior(probs, likeness) for likeness in (0.0, 1.0)])
+    seen = np.stack([np.arange(900) < 900, np.arange(900) % 3 == 0])
+    together = estimate._em(probs, labels, priors, seen, rounds=7)
+    alone = [
+        estimate._em(probs[part], labels[part], errors[None], np.ones((1, part.sum()), bool), rounds=7)[0]
+        for errors in priors
+        for part in seen
+    ]
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-9, atol=1e-12)
+
+
+def test_with_very_many_classes_the_matrix_is_symmetric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "FREE", K - 1)
+    probs, truth, _ = world()
+    rng = np.random.default_rng(6)
+    labels = np.where(rng.random(N) < 0.3, (truth + rng.integers(1, K, N)) % K, truth)
+    found = estimate.fit_transition(probs, labels)
+    assert found.likeness is None and found.simplified(found.mend(probs), labels) is found
+    np.testing.assert_allclose(found.matrix, estimate._symmetric(1 - found.matrix[0, 0], K))
+    assert 1 - found.matrix[0, 0] == pytest.approx((labels != truth).mean(), abs=0.04)
 
 
 def test_the_prior_sends_errors_to_classes_that_the_model_hesitates_between() -> None:
@@ -124,10 +150,13 @@ def test_the_symmetric_matrix_is_the_likeliest_of_its_kind() -> None:
 def test_the_held_out_likelihood_is_of_the_other_halfs_matrix() -> None:
     probs, _, labels = world()
     half = np.arange(N) < N // 2
-    found = estimate._held_out(probs, labels, half, estimate._em_symmetric)
-    for part, i in ((~half, 5), (half, N - 5)):
-        matrix = estimate._em_symmetric(probs[part], labels[part])
-        assert found[i] == pytest.approx(np.log(probs[i] @ matrix[:, labels[i]]))
+    whole, of_half, of_other = (estimate._em_symmetric(probs[p], labels[p]) for p in (..., half, ~half))
+    fitted, held_out, rate = estimate._judge(probs, labels, half, [whole, of_half, of_other])
+    for i, other in ((5, of_other), (N - 5, of_half)):
+        assert held_out[i] == pytest.approx(np.log(probs[i] @ other[:, labels[i]]))
+        assert fitted[i] == pytest.approx(np.log(probs[i] @ whole[:, labels[i]]))
+    joint = probs * whole[:, labels].T
+    assert rate == pytest.approx(1 - (joint[np.arange(N), labels] / joint.sum(1)).mean())
 
 
 def test_clearly_is_more_than_chance_and_more_than_the_doubt() -> None:
@@ -213,7 +242,8 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
     for share in estimate.SHARES:
         total = 0.0
         for part in (half, ~half):
-            matrix = estimate._em(mended[~part], labels[~part], estimate.prior(mended, found.likeness))
+            errors = estimate.prior(mended, found.likeness)[None]
+            matrix = estimate._em(mended[~part], labels[~part], errors, np.ones((1, (~part).sum()), bool))[0]
             mixed = (1 - share) * matrix + share * estimate._symmetric(1 - np.diag(matrix).mean(), k)
             total += np.log(np.einsum("nk,nk->n", mended[part], mixed[:, labels[part]].T)).sum()
         best[total] = share
