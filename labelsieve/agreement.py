@@ -21,10 +21,10 @@ Where text does not fit, the share of wrong labels is not estimated from the mod
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from labelsieve import registry
 from labelsieve.dataset import LabelledImages
@@ -146,7 +146,7 @@ def compare(text: np.ndarray, pictures: np.ndarray, labels: np.ndarray, classes:
 
 def _above(value: float, influence: np.ndarray, level: float) -> bool:
     """Whether a figure is clearly above 0."""
-    return bool(value > norm.isf(level) * influence.std() / np.sqrt(len(influence)))
+    return bool(value > NormalDist().inv_cdf(1 - level) * influence.std() / np.sqrt(len(influence)))
 
 
 def _nearer_to_chance(text: tuple[float, np.ndarray], pictures: tuple[float, np.ndarray], level: float) -> bool:

@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from labelsieve.decisions import SETTLED, WRONG, Decision, Decisions
 from labelsieve.run import Run
@@ -57,6 +56,8 @@ def estimate(p_wrong: np.ndarray, sample: np.ndarray, wrong: np.ndarray, level: 
         sample: [n] rows that were drawn at random, without replacement.
         wrong: [n] bool, what people found.
     """
+    from scipy import stats  # takes a second to load, and few runs have an audit
+
     n, errors = len(sample), int(wrong.sum())
     if n < ENOUGH or min(errors, n - errors) < FEW:
         exact = stats.binomtest(errors, n).proportion_ci(level, method="exact")

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from torch import Tensor
 from labelsieve import progress
 from labelsieve.errors import DataError, ImageError, unknown
 from labelsieve.images import DECODING, Preprocess, content_hash, decode, from_object, read_bytes
-from labelsieve.pixels import PixelCache, cache_folder
+from labelsieve.pixels import PixelCache, Stamp, cache_folder
 from labelsieve.sources import Row, Source
 from labelsieve.tables import (
     CONFLICT,
@@ -61,7 +62,7 @@ class _Read:
     content_hash: str = ""
     slot: int = -1
     pixels: np.ndarray | None = None
-    file: tuple[str, int, int, str] | None = None
+    file: tuple[str, int, int, str] | None = None  # its stamp and what it holds
     reason: str = ""
 
 
@@ -119,25 +120,24 @@ def _read_all(source: Source, preprocess: Preprocess, cache: PixelCache) -> Iter
 
 
 def _read_chunk(rows: Iterable[Row], preprocess: Preprocess, cache: PixelCache) -> list[_Read]:
+    rows = list(rows)
+    stamps = [_stamp(row.image) if isinstance(row.image, str | Path) else None for row in rows]
+    known = cache.find_files([stamp for stamp in stamps if isinstance(stamp, tuple)])
     found = []
-    for row in rows:
+    for row, stamp in zip(rows, stamps, strict=True):
         try:
-            found.append(_read_row(row, preprocess, cache))
+            if isinstance(stamp, ImageError):
+                raise stamp
+            read = _Read(row, *known[stamp]) if stamp in known else _read_row(row, stamp, preprocess, cache)
         except ImageError as error:
-            found.append(_Read(row, reason=error.what))
+            read = _Read(row, reason=error.what)
+        found.append(read)
     return found
 
 
-def _read_row(row: Row, preprocess: Preprocess, cache: PixelCache) -> _Read:
+def _read_row(row: Row, stamp: Stamp | None, preprocess: Preprocess, cache: PixelCache) -> _Read:
     item: Any = row.image
-    stamp = None
-    if isinstance(item, str | Path):
-        item = Path(item)
-        stamp = _stamp(item)
-        known = cache.find_file(*stamp)
-        if known is not None:
-            return _Read(row, *known)
-    encoded = item is None or isinstance(item, bytes | bytearray | memoryview | Path)
+    encoded = item is None or isinstance(item, bytes | bytearray | memoryview | str | Path)
     item = read_bytes(item) if encoded else from_object(item)
     digest = content_hash(item)
     file = None if stamp is None else (*stamp, digest)
@@ -151,14 +151,21 @@ def _read_row(row: Row, preprocess: Preprocess, cache: PixelCache) -> _Read:
     return _Read(row, digest, pixels=preprocess(picture), file=file)
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _stamp(path: str | Path) -> Stamp | ImageError:
+    """What a file is recognised by, or why it cannot be read."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise ImageError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+        return ImageError(f"cannot be opened: {getattr(error, 'strerror', None) or error}")
     if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
-        raise ImageError("cannot be opened: not a file")
-    return path_to_uri(os.path.abspath(path)), status.st_size, status.st_mtime_ns
+        return ImageError("cannot be opened: not a file")
+    folder, name = os.path.split(path)
+    return path_to_uri(f"{_absolute(folder)}{os.sep}{name}"), status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=1024)
+def _absolute(folder: str) -> str:
+    return os.path.abspath(folder).rstrip(os.sep)
 
 
 def _manifest_batch(batch: list[_Read], cache: PixelCache) -> pa.RecordBatch:

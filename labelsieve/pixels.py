@@ -11,12 +11,15 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
 from labelsieve.errors import DataError, OptionError
+
+Stamp = tuple[str, int, int]  # a file: its absolute path (`labelsieve.tables.path_to_uri`), size, time of change
 
 
 def cache_folder() -> Path:
@@ -120,12 +123,15 @@ class PixelCache:
             row = self._index.execute("SELECT slot FROM pixels WHERE hash = ?", (content_hash,)).fetchone()
         return None if row is None else int(row[0])
 
-    def find_file(self, path: str, size: int, changed: int) -> tuple[str, int] | None:
-        """(hash, slot) of a file that was here with the same size and time of change."""
-        query = "SELECT f.hash, p.slot FROM files f JOIN pixels p USING (hash) WHERE f.path = ? AND f.size = ? AND f.changed = ?"
+    def find_files(self, stamps: Sequence[Stamp]) -> dict[Stamp, tuple[str, int]]:
+        """(hash, slot) of the files that were here with the same size and time of change."""
+        query = (
+            "SELECT f.path, f.size, f.changed, f.hash, p.slot FROM files f JOIN pixels p USING (hash) WHERE f.path IN"
+        )
         with self._lock:
-            row = self._index.execute(query, (path, size, changed)).fetchone()
-        return None if row is None else (row[0], int(row[1]))
+            rows = self._index.execute(f"{query} ({','.join('?' * len(stamps))})", [s[0] for s in stamps]).fetchall()
+        here = {(path, size, changed): (content_hash, slot) for path, size, changed, content_hash, slot in rows}
+        return {stamp: here[stamp] for stamp in stamps if stamp in here}
 
     def add(self, batch: list[tuple[str, np.ndarray]], files: list[tuple[str, int, int, str]]) -> dict[str, int]:
         """Store pictures (hash, uint8 [height, width, 3]) and what files they came from; gives hash -> slot.

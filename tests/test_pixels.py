@@ -75,13 +75,12 @@ def test_a_content_is_stored_once_however_often_it_comes(batches: list[list[int]
 def test_a_file_is_known_while_size_and_time_are_the_same(cache: PixelCache) -> None:
     slots = cache.add([(digest(1), picture(1))], [("a.png", 10, 99, digest(1)), ("copy.png", 10, 98, digest(1))])
     known = (digest(1), slots[digest(1)])
-    assert cache.find_file("a.png", 10, 99) == known == cache.find_file("copy.png", 10, 98)
-    assert (
-        cache.find_file("a.png", 11, 99) is cache.find_file("a.png", 10, 98) is cache.find_file("b.png", 10, 99) is None
-    )
+    same, others = [("a.png", 10, 99), ("copy.png", 10, 98)], [("a.png", 11, 99), ("a.png", 10, 98), ("b.png", 10, 99)]
+    assert cache.find_files([*others, *same]) == dict.fromkeys(same, known)
+    assert cache.find_files(others) == cache.find_files([]) == {}
     cache.add([(digest(2), picture(2))], [("a.png", 12, 100, digest(2))])
-    assert cache.find_file("a.png", 10, 99) is None
-    assert cache.find_file("a.png", 12, 100) == (digest(2), cache.find(digest(2)))
+    now = ("a.png", 12, 100)
+    assert cache.find_files([same[0], now]) == {now: (digest(2), cache.find(digest(2)))}
 
 
 def test_a_cache_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -214,7 +213,7 @@ def test_pixels_that_were_cut_off_are_read_anew(tmp_path: Path, left: int) -> No
     cache.close()
     again = PixelCache(tmp_path, H, W)
     assert [again.find(digest(n)) is not None for n in (1, 2, 3)] == [left > 0, False, False]
-    assert again.find_file("b.png", 1, 1) is None
+    assert again.find_files([("b.png", 1, 1)]) == {}
     add(again, 3, 2, 1)
     check(again, 1, 2, 3)
     again.close()

@@ -126,15 +126,17 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     """Train the detector on all images and judge their labels."""
     frozen = image_features(images, encoder)  # of the untouched tower, before adapters are put into it
     asked = witnesses(images, encoder, run.seed)
-    witness, transition = estimate.believe({n: estimate.fit_transition(p, images.labels, run.seed) for n, p in asked.items()})  # fmt: skip
+    # where text alone is asked nothing depends on T before the judgement, and training begins at once
+    believed = _believe(asked, images.labels, run.seed) if len(asked) > 1 else None
+    settings = _chosen(settings, believed[0] if believed else "text")
+    learned = _probe(images, encoder, run.seed) if believed and believed[0] != "text" else {}
+    detector = build(images, encoder, settings, run.seed, residuals=bool(settings.residuals))
+    seen = _train(detector, images, frozen, settings, run)
+    witness, transition = believed or _believe(asked, images.labels, run.seed)
     vote = transition.mend(asked[witness])
     if witness != "text":
         transition = transition.simplified(vote, images.labels, run.seed)
-    learned = _voter(images, encoder, witness, transition, run.seed)
-    settings = _chosen(settings, witness)
-    detector = build(images, encoder, settings, run.seed, residuals=bool(settings.residuals))
-    seen = _train(detector, images, frozen, settings, run)
-    learned |= {name: p.detach() for name, p in detector.parameters().items()}
+    learned |= _voter(transition) | {name: p.detach() for name, p in detector.parameters().items()}
     positive, negative = _logits(detector, images, frozen, settings)
     tempered = 1.0 if witness == "text" else _temper(positive, vote, images.labels, transition, run.seed)
     learned["votes_temperature"] = torch.tensor(tempered, dtype=torch.float64)
@@ -148,6 +150,10 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     facts = temperature_facts(temperature_of(encoder, None), own=True)
     rule = "own rule" if settings.noise_rate is None else "known rate"
     return replace(evidence, facts={**facts, "transition_from": witness, "flags_by": rule})
+
+
+def _believe(asked: dict[str, np.ndarray], labels: np.ndarray, seed: int) -> tuple[str, estimate.Transition]:
+    return estimate.believe({name: estimate.fit_transition(probs, labels, seed) for name, probs in asked.items()})
 
 
 def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
@@ -176,18 +182,18 @@ def _chosen(settings: Settings, witness: str) -> Settings:
     return replace(settings, epochs=epochs, residuals=residuals)
 
 
-def _voter(
-    images: LabelledImages, encoder: DualEncoder, witness: str, transition: estimate.Transition, seed: int
-) -> dict[str, Tensor]:
-    """What `_vote` needs to ask the witness about other images."""
-    found = {
+def _voter(transition: estimate.Transition) -> dict[str, Tensor]:
+    """What `_vote` and `_evidence` need of T, to judge other images."""
+    return {
         "transition": torch.from_numpy(transition.matrix), "class_weights": torch.from_numpy(transition.weights),
         "temperature": torch.tensor(transition.temperature),
     }  # fmt: skip
-    if witness == "text":
-        return found
+
+
+def _probe(images: LabelledImages, encoder: DualEncoder, seed: int) -> dict[str, Tensor]:
+    """The witness of other images where it is the pictures."""
     weight, bias = linear(images, encoder, seed)
-    return {**found, "probe_weight": torch.from_numpy(weight), "probe_bias": torch.from_numpy(bias)}
+    return {"probe_weight": torch.from_numpy(weight), "probe_bias": torch.from_numpy(bias)}
 
 
 def _vote(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tensor]) -> np.ndarray:

@@ -134,8 +134,11 @@ class FolderSource:
     def _rows(self, folder: Path, label: str | None, split: str | None) -> Iterator[Row]:
         """Every image below one folder."""
         above = _above(self.root if folder != self.root else self.root.resolve().parent)
+        # os.path.relpath of every file would take longer than all else
+        below, start = os.path.relpath(folder, self.root).replace(os.sep, "/"), len(os.path.join(folder, ""))
+        above_file = "" if below == "." else f"{below}/"
         for file in sorted(self._files(folder, above)):
-            relative = os.path.relpath(file, self.root).replace(os.sep, "/")
+            relative = above_file + file[start:].replace(os.sep, "/")
             uri = path_to_uri(relative)
             yield Row(key=uri, uri=uri, path=readable(relative), label=label, split=split, image=file)
 
