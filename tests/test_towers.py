@@ -149,19 +149,20 @@ class TestTextTower:
             wanted = naive.model.get_text_features(input_ids=batch.input_ids).pooler_output
         assert distance(encoder.text_features(texts), F.normalize(wanted, dim=1)) < CLOSE
 
-    @pytest.mark.parametrize("at_once", [1, 60, 10_000])
+    @pytest.mark.parametrize("at_once", [1, 60, 10_000])  # tokens
     def test_classes_in_parts(self, pair: tuple[Any, Any], monkeypatch: Any, distance: Any, at_once: int) -> None:
         """Recomputed parts give what one pass over all classes gives, also to the contexts."""
         encoder, _ = pair
         contexts = noise(2, 3, encoder.text_width).requires_grad_()
         tokens = encoder.class_tokens([f"{'abc'[k % 3] * (1 + k % 5)} {k}" for k in range(21)], 3)
-        monkeypatch.setattr(models, "TOKENS_AT_ONCE", 10**9)
+        monkeypatch.setattr(models, "MEMORY_AT_ONCE", 1e12)
         whole = encoder.prompt_features(contexts, tokens)
         weights = noise(*whole.shape, seed=9)
         wanted = torch.autograd.grad((whole * weights).sum(), contexts)[0]
         calls = []
         encode = encoder.encode_after_prefix
-        monkeypatch.setattr(models, "TOKENS_AT_ONCE", at_once)
+        token = models.KEPT * encoder.text_width * len(encoder.text_layers) * 4
+        monkeypatch.setattr(models, "MEMORY_AT_ONCE", at_once * token)
         monkeypatch.setattr(encoder, "encode_after_prefix", lambda c, t: calls.append(len(t.ids)) or encode(c, t))
         found = encoder.prompt_features(contexts, tokens)
         assert sum(calls) == 21 and (len(calls) > 1) == (at_once < 10_000)

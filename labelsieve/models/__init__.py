@@ -14,7 +14,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from labelsieve import progress, registry
 from labelsieve.errors import ModelError, OptionError
@@ -42,7 +41,11 @@ RECOMMENDED = (
     ("google/siglip2-base-patch16-224", "375 M", "many languages; class names need not be English"),
 )
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TOKENS_AT_ONCE = 8192  # class tokens encoded together; more classes are taken in parts and recomputed for the gradient
+# Classes are encoded in parts, recomputed for the gradient, when what all would keep for it is more than so many bytes.
+MEMORY_AT_ONCE = 1.5e9
+KEPT = (
+    28  # numbers a token leaves for the gradient, per unit of the tower's width and block (benchmarks/bench_memory.py)
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class DualEncoder(abc.ABC):
         image_tower: the frozen image tower; adapters are put into it.
         image_layers: its blocks.
         image_width, image_tokens: width and number of its tokens without prompts.
-        text_width, max_text: width and longest text of the text tower.
+        text_width, text_depth, max_text: width, number of blocks and longest text of the text tower.
         patch_size: in pixels.
         causal: whether the text tower is, so that prefixes can be shared.
     """
@@ -85,6 +88,7 @@ class DualEncoder(abc.ABC):
     image_width: int
     image_tokens: int
     text_width: int
+    text_depth: int
     max_text: int
     patch_size: int
     causal: bool
@@ -158,11 +162,12 @@ class DualEncoder(abc.ABC):
         """
         encode = self.encode_after_prefix if self.causal and not plain else self.plain_prompts
         per_class = len(contexts) * (tokens.ids.shape[1] if encode == self.encode_after_prefix else self.max_text)
-        size = max(8, TOKENS_AT_ONCE // per_class)
+        kept = KEPT * self.text_width * self.text_depth * self.dtype.itemsize * per_class
+        size = max(8, int(MEMORY_AT_ONCE / kept))
         if len(tokens.ids) <= size:
             return F.normalize(encode(contexts, tokens).float(), dim=-1)
         parts = [ClassTokens(i, e) for i, e in zip(tokens.ids.split(size), tokens.end.split(size), strict=True)]
-        features = [checkpoint(encode, contexts, part, use_reentrant=False) for part in parts]
+        features = [_Recomputed.apply(contexts, encode, part) for part in parts]
         return F.normalize(torch.cat(features, 1).float(), dim=-1)
 
     def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
@@ -173,6 +178,29 @@ class DualEncoder(abc.ABC):
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants, on its device."""
         return normalise(pixels, self.preprocess, self.device).to(self.dtype)
+
+
+class _Recomputed(torch.autograd.Function):
+    """Text features of some classes that keep nothing for the gradient but the contexts.
+
+    torch.utils.checkpoint would do the same, but leaves a graph whose many small objects tear the heap apart: with 1,000
+    classes at ViT-B/16's shape a gigabyte that is free cannot be used again.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, contexts: Tensor, encode: Callable[[Tensor, ClassTokens], Tensor], tokens: ClassTokens
+    ) -> Tensor:
+        context.save_for_backward(contexts)
+        context.encode, context.tokens = encode, tokens
+        return encode(contexts, tokens)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        with torch.enable_grad():
+            contexts = context.saved_tensors[0].detach().requires_grad_()
+            features = context.encode(contexts, context.tokens)
+        return *torch.autograd.grad(features, contexts, gradients), None, None
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:

@@ -27,6 +27,7 @@ class TransformersEncoder(DualEncoder):
         self.image_width, self.text_width = vision.hidden_size, text.hidden_size
         self.patch_size = vision.patch_size
         self.image_tokens = self.image_tower.embeddings.position_embedding.num_embeddings
+        self.text_depth = len(self.text_layers)
         self.max_text = text.max_position_embeddings
         self.preprocess = Preprocess.from_processor(image_processor(where), vision.image_size)
         self.tokenizer = _tokenizer(where)

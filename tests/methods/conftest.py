@@ -31,7 +31,8 @@ class PatternEncoder(DualEncoder):
         self.name, self.logit_scale = "patterns", logit_scale
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.preprocess = Preprocess(SIDE, SIDE, None, 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        self.image_width, self.text_width, self.image_tokens, self.max_text, self.patch_size = WIDTH, WIDTH, 4, 24, 2
+        self.image_width, self.text_width, self.text_depth, self.image_tokens = WIDTH, WIDTH, 1, 4
+        self.max_text, self.patch_size = 24, 2
         self.words = {name: number + 1 for number, name in enumerate(names)}
         self.image_tower = nn.Module()
         self.image_layers = [nn.Identity()]

@@ -137,7 +137,7 @@ def test_many_classes_are_taken_in_parts(encoder: Any, monkeypatch: pytest.Monke
     weights = noise(2, 20, encoder.text_width, seed=9)
     whole = encoder.prompt_features(contexts, tokens)
     wanted = torch.autograd.grad((whole * weights).sum(), contexts)[0]
-    monkeypatch.setattr(models, "TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr(models, "MEMORY_AT_ONCE", 1.0)
     found = encoder.prompt_features(contexts, tokens)
     assert distance(found, whole) < 1e-5
     assert distance(torch.autograd.grad((found * weights).sum(), contexts)[0], wanted) < 1e-5
