@@ -167,7 +167,7 @@ class DualEncoder(abc.ABC):
         if len(tokens.ids) <= size:
             return F.normalize(encode(contexts, tokens).float(), dim=-1)
         parts = [ClassTokens(i, e) for i, e in zip(tokens.ids.split(size), tokens.end.split(size), strict=True)]
-        features = [_Recomputed.apply(contexts, encode, part) for part in parts]
+        features = [_Recomputed.apply(contexts, encode, part) for part in parts]  # type: ignore[no-untyped-call]
         return F.normalize(torch.cat(features, 1).float(), dim=-1)
 
     def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
