@@ -125,13 +125,15 @@ def _read_chunk(rows: Iterable[Row], preprocess: Preprocess, cache: PixelCache) 
     known = cache.find_files([stamp for stamp in stamps if isinstance(stamp, tuple)])
     found = []
     for row, stamp in zip(rows, stamps, strict=True):
-        try:
-            if isinstance(stamp, ImageError):
-                raise stamp
-            read = _Read(row, *known[stamp]) if stamp in known else _read_row(row, stamp, preprocess, cache)
-        except ImageError as error:
-            read = _Read(row, reason=error.what)
-        found.append(read)
+        if isinstance(stamp, str):
+            found.append(_Read(row, reason=stamp))
+        elif stamp in known:
+            found.append(_Read(row, *known[stamp]))
+        else:
+            try:
+                found.append(_read_row(row, stamp, preprocess, cache))
+            except ImageError as error:
+                found.append(_Read(row, reason=error.what))
     return found
 
 
@@ -151,14 +153,14 @@ def _read_row(row: Row, stamp: Stamp | None, preprocess: Preprocess, cache: Pixe
     return _Read(row, digest, pixels=preprocess(picture), file=file)
 
 
-def _stamp(path: str | Path) -> Stamp | ImageError:
+def _stamp(path: str | Path) -> Stamp | str:
     """What a file is recognised by, or why it cannot be read."""
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        return ImageError(f"cannot be opened: {getattr(error, 'strerror', None) or error}")
+        return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
     if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
-        return ImageError("cannot be opened: not a file")
+        return "cannot be opened: not a file"
     folder, name = os.path.split(path)
     return path_to_uri(f"{_absolute(folder)}{os.sep}{name}"), status.st_size, status.st_mtime_ns
 
