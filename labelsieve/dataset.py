@@ -162,12 +162,13 @@ def _stamp(path: str | Path) -> Stamp | str:
     if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
         return "cannot be opened: not a file"
     folder, name = os.path.split(path)
-    return path_to_uri(f"{_absolute(folder)}{os.sep}{name}"), status.st_size, status.st_mtime_ns
+    return path_to_uri(f"{_absolute(os.getcwd(), folder)}{os.sep}{name}"), status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=1024)
-def _absolute(folder: str) -> str:
-    return os.path.abspath(folder).rstrip(os.sep)
+def _absolute(here: str, folder: str) -> str:
+    """An absolute path, without a separator at its end; `here` is where relative ones start."""
+    return os.path.normpath(os.path.join(here, folder)).rstrip(os.sep)
 
 
 def _manifest_batch(batch: list[_Read], cache: PixelCache) -> pa.RecordBatch:

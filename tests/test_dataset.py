@@ -373,3 +373,20 @@ def test_a_wrong_template_or_option_is_named() -> None:
             pipeline.load("data", template=template)
     with pytest.raises(OptionError, match=r"^Option 'labels' is unknown; there are: "):
         pipeline.load("data", labels="x")
+
+
+def test_a_file_is_recognised_by_where_it_is_not_by_how_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same relative path is another file after a change of folder, and the same file from elsewhere."""
+    for place in ("a", "b"):
+        (tmp_path / place / "cats").mkdir(parents=True)
+        (tmp_path / place / "cats" / "1.png").write_bytes(b"x")
+    found = []
+    for place in ("a", "b"):
+        monkeypatch.chdir(tmp_path / place)
+        found.append(dataset._stamp("cats/1.png"))
+        assert found[-1] == dataset._stamp(str(tmp_path / place / "cats" / "1.png"))
+        assert found[-1] == dataset._stamp(Path("..") / place / "cats" / "1.png")
+    assert found[0][0] != found[1][0]
+    assert found[0][0] == str(tmp_path / "a" / "cats" / "1.png")
