@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from shapes import SHAPES, detector, encoder, plain_step
+from shapes import SHAPES, detector, encoder, plain_step, unfused
 from timing import machine, side_by_side, table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=["ViT-B/16", "tiny"], choices=list(SHAPES))
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--warmups", type=int, default=1)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = choose_precision("auto", device)
@@ -56,15 +57,19 @@ def main() -> None:
         for classes in args.classes:
             labels, other = torch.randint(classes, (2, args.batch), device=device)
             exact, quick = (detector(encoder(shape, str(device), d), classes) for d in (torch.float32, fast))
+            theirs = detector(unfused(encoder(shape, str(device))), classes)
             losses: dict[str, Tensor] = {}
             given = (pixels, labels, other)
             runs = {
-                "plain": lambda e=exact, g=given, kept=losses: kept.update(plain=plain_step(e, *g)),
+                "plain": lambda e=theirs, g=given, kept=losses: kept.update(plain=plain_step(e, *g)),
                 "float32": lambda e=exact, g=given, kept=losses: kept.update(float32=ours(e, *g)),
                 "auto": lambda q=quick, g=given: ours(q, *g),
                 "product": product(fast, device),
             }
-            taken = side_by_side(runs, args.repeats)
+            if fast == torch.float32:
+                del runs["auto"]
+            taken = side_by_side(runs, args.repeats, args.warmups)
+            taken.setdefault("auto", taken["float32"])
             apart = float((losses["float32"] - losses["plain"]).abs() / losses["plain"].abs())
             rate = 2 * LARGE[0] * LARGE[1] * LARGE[2] / taken["product"]
             floor = image_products(quick, pixels) / rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from shapes import class_tokens, encoder, plain_text_features
+from shapes import class_tokens, encoder, plain_text_features, unfused
 from timing import machine, side_by_side, table
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for shape in args.shapes:
-        model = encoder(shape, device)
+        model, theirs = encoder(shape, device), unfused(encoder(shape, device))
         for classes in args.classes:
             tokens = class_tokens(model, classes)
             contexts = (0.02 * torch.randn(2, 16, model.text_width, device=device)).requires_grad_()
@@ -32,7 +32,9 @@ def main() -> None:
             taken = side_by_side(
                 {
                     "shared": lambda run=run, model=model: run("shared", model.prompt_features),
-                    "plain": lambda run=run, model=model: run("plain", lambda c, t: plain_text_features(model, c, t)),
+                    "plain": lambda run=run, theirs=theirs: run(
+                        "plain", lambda c, t: plain_text_features(theirs, c, t)
+                    ),
                 },
                 args.repeats,
             )

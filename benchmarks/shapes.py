@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
+from transformers.activations import ACT2FN
 
 from labelsieve import tuning
 from labelsieve.methods.deft import Detector
@@ -52,6 +53,13 @@ def encoder(shape: str, device: str = "cpu", dtype: torch.dtype = torch.float32)
     config.text_config.bos_token_id, config.text_config.eos_token_id = 49406, 49407
     model = CLIPModel(config)
     return ClipEncoder("random", config, model, torch.device(device), dtype)
+
+
+def unfused(model: ClipEncoder) -> ClipEncoder:
+    """The same with the activation functions of transformers, for the plain way."""
+    for layer in (*model.image_layers, *model.text_layers):
+        layer.mlp.activation_fn = ACT2FN[layer.mlp.config.hidden_act]
+    return model
 
 
 def saved(shape: str, folder: Path) -> Path:

@@ -55,6 +55,32 @@ class TestAttend:
         ]
 
 
+class TestQuickGelu:
+    @pytest.mark.parametrize(
+        ("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 2e-2)]
+    )
+    def test_it_is_the_formula_with_its_gradient(self, distance: Any, dtype: torch.dtype, close: float) -> None:
+        x = torch.cat([noise(7, 12, scale=3), torch.tensor([[-100.0, -20.0, 0.0, 20.0, 100.0, 1e-30] * 2])]).to(dtype)
+        ours, wanted = x.clone().requires_grad_(), x.double().requires_grad_()
+        weights = noise(12, 8, seed=1).to(dtype).T  # not contiguous
+        towers.QuickGelu()(ours).backward(weights)
+        (wanted * torch.sigmoid(1.702 * wanted)).backward(weights.double())
+        with torch.no_grad():
+            assert (
+                distance(towers.QuickGelu()(ours.requires_grad_()).double(), wanted * torch.sigmoid(1.702 * wanted))
+                < close
+            )
+        assert distance(towers.QuickGelu()(ours).double(), wanted * torch.sigmoid(1.702 * wanted)) < close
+        assert ours.grad is not None and ours.grad.dtype == dtype
+        assert distance(ours.grad.double(), wanted.grad) < close
+
+    def test_towers_that_want_it_get_it_and_others_keep_theirs(self, random_clip: Callable[..., Path]) -> None:
+        for wanted, there in (("quick_gelu", True), ("gelu", False)):
+            encoder: Any = models.load(str(random_clip(activation=wanted)))
+            layers = [*encoder.image_layers, *encoder.text_layers]
+            assert [isinstance(layer.mlp.activation_fn, towers.QuickGelu) for layer in layers] == [there] * len(layers)
+
+
 class TestImageTower:
     def test_without_prompts_it_is_the_library(self, pair: tuple[Any, Any], distance: Any) -> None:
         encoder, naive = pair

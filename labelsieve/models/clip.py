@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from labelsieve.models import ClassTokens, DualEncoder
 from labelsieve.models._towers import TransformersEncoder
-from labelsieve.towers import causal_mask, run_image_blocks, run_prefix, run_suffix, text_block
+from labelsieve.towers import causal_mask, run_image_blocks, run_prefix, run_suffix, text_block, use_quick_gelu
 
 FAMILY = "CLIP"
 
@@ -39,7 +39,10 @@ class ClipEncoder(TransformersEncoder):
     causal = True
 
     def __init__(self, where: str, config: Any, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        from transformers.activations import QuickGELUActivation
+
         super().__init__(where, config, model, device, dtype)
+        use_quick_gelu([*self.image_layers, *self.text_layers], QuickGELUActivation)
         self.logit_scale = float(model.logit_scale.float().exp())
         self.start, self.end = config.text_config.bos_token_id, config.text_config.eos_token_id
         if (
