@@ -110,7 +110,8 @@ def _open(path: Path, columns: list[str] | None = None, as_text: tuple[str, ...]
     """A table as a stream of record batches; `as_text` columns are not guessed to be numbers (labels like 007)."""
     kind = SUFFIXES[path.suffix.lower()]
     if kind == "parquet":
-        file = pq.ParquetFile(path)
+        # pre_buffer would keep all that was read until the end, and without a buffer a row group is read whole
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
         return _Batches(file.schema_arrow, file.iter_batches(batch_size=AT_ONCE, columns=columns))
     if kind == "jsonl":
         table = _read_jsonl(path, as_text)

@@ -44,6 +44,22 @@ def rows(path: Path, **options: Any) -> list[Row]:
 FORMATS = ["t.csv", "t.tsv", "t.jsonl", "t.ndjson", "t.parquet", "t.PQ"]
 
 
+@pytest.mark.parametrize("group", [64, 8192])
+def test_a_large_parquet_file_is_never_held_whole(tmp_path: Path, group: int) -> None:
+    """Neither what was read before nor the rest of a row group."""
+    rng = np.random.default_rng(0)
+    names = pa.array([f"{k}" for k in range(8192)])
+    pixels = pa.array([rng.bytes(8 * 1024) for _ in range(8192)])  # 64 MB that cannot be packed
+    pq.write_table(pa.table({"image": pixels, "label": names}), tmp_path / "t.parquet", row_group_size=group)
+    del pixels
+    before, held, labels = pa.total_allocated_bytes(), [], []
+    for row in open_source(DataSpec(tmp_path / "t.parquet")).rows():
+        held.append(pa.total_allocated_bytes() - before)
+        labels.append(row.label)
+    assert labels == names.to_pylist()
+    assert max(held) < 32 * 2**20
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, RECORDS)
