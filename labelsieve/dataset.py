@@ -260,7 +260,7 @@ def labelled_images(
     Raises:
         DataError: fewer than two classes.
     """
-    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    usable = _usable(manifest, ["given_label"])
     classes = sorted(pc.unique(usable["given_label"]).to_pylist())
     if len(classes) < 2:
         raise DataError(
@@ -284,19 +284,27 @@ def with_classes(
     Raises:
         DataError: a label that is none of them.
     """
-    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    usable = _usable(manifest, ["sample_id", "given_label", "content_hash", "slot"])
     numbers = pc.index_in(usable["given_label"], pa.array(classes, pa.string()))
     if numbers.null_count:
         stranger = usable.filter(pc.is_null(numbers))["given_label"][0].as_py()
         raise DataError(unknown("Label", stranger, classes), "The detector knows only the classes it was trained on.")
     labels = numbers.to_numpy().astype(np.int64)
-    contents = "\n".join([f"decoding {DECODING}", *usable["content_hash"].to_pylist()]).encode()
+    contents = hashlib.sha256(f"decoding {DECODING}".encode())
+    for batch in usable.select(["content_hash"]).to_batches(max_chunksize=65_536):
+        contents.update("".join(f"\n{digest}" for digest in batch[0].to_pylist()).encode())
+    both = contents.copy()
+    both.update(labels.tobytes() + repr(list(classes)).encode())
     return LabelledImages(
         ids=usable["sample_id"].combine_chunks(), labels=labels, classes=tuple(classes), names=tuple(names), template=template,
         preprocess=preprocess, cache=cache, slots=usable["slot"].to_numpy(),
-        fingerprint=hashlib.sha256(contents + labels.tobytes() + repr(list(classes)).encode()).hexdigest()[:16],
-        content=hashlib.sha256(contents).hexdigest()[:16],
+        fingerprint=both.hexdigest()[:16], content=contents.hexdigest()[:16],
     )  # fmt: skip
+
+
+def _usable(manifest: pa.Table, columns: list[str]) -> pa.Table:
+    """Some columns of the rows that can be scored."""
+    return manifest.select(columns).filter(pc.is_in(manifest["status"], pa.array(SCORED)))
 
 
 def prompt_name(label: str) -> str:

@@ -44,6 +44,7 @@ SAMPLE = 20_000  # images that T and the temperature are found on
 FREE = 2_000  # with more classes no image is ever seen in nearly all cells of T, and they would fill the memory
 LIKENESS = (0.0, 1.0)  # share of the prior's errors that go to classes like the true one, not to all alike
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of symmetric noise in T
+CELLS = 4_000_000  # of arrays [rows, k] that are made in passing: with more, rows are taken in parts
 DOUBT = 0.005  # log-likelihoods per image that differ by less say nothing: the model of errors is not exactly right
 
 
@@ -66,7 +67,7 @@ class Transition:
 
     def mend(self, probs: np.ndarray) -> np.ndarray:
         """[n, k] probabilities at the chosen temperature and class weights."""
-        return reweigh(soften(probs, self.temperature), self.weights)
+        return mend(probs, self.temperature, self.weights)
 
     def simplified(self, mended: np.ndarray, labels: np.ndarray, seed: int = 0) -> Transition:
         """T drawn towards symmetric noise of the same rate, by the share under which held-out labels [n] are likeliest.
@@ -88,20 +89,39 @@ class Transition:
 
     def posterior(self, mended: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """[n, k] probability of each true class given picture (mended probabilities) and label [n]."""
-        return reweigh(mended, self.matrix[:, labels].T)
+        found = np.empty(mended.shape)
+        for part in parts(*mended.shape):
+            found[part] = reweigh(mended[part], self.matrix[:, labels[part]].T)
+        return found
+
+
+def parts(n: int, k: int) -> list[slice]:
+    """All of n rows, at most `CELLS` numbers of [n, k] at a time."""
+    size = max(1, CELLS // max(k, 1))
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
+def mend(probs: np.ndarray, temperature: float, weights: np.ndarray) -> np.ndarray:
+    """[n, k] probabilities at a temperature, with class weights [k]."""
+    found = np.empty(probs.shape)
+    for part in parts(*probs.shape):
+        found[part] = reweigh(soften(probs[part], temperature), weights)
+    return found
 
 
 def reweigh(probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Products probs · weights, rows summing to one again."""
-    joint = probs * weights
-    return joint / joint.sum(1, keepdims=True).clip(1e-30)
+    joint: np.ndarray = probs * weights
+    joint /= joint.sum(1, keepdims=True).clip(1e-30)
+    return joint
 
 
 def balance(probs: np.ndarray, frequencies: np.ndarray, rounds: int = 100) -> np.ndarray:
     """Class weights [k] under which the mean of `probs` [n, k] has the given class frequencies [k]."""
     weights = np.ones(probs.shape[1])
     for _ in range(rounds):
-        mean = reweigh(probs, weights).mean(0)
+        totals = (probs @ weights).clip(1e-30)
+        mean = weights * (probs.T @ (1 / totals)) / len(probs)  # of the rows of `reweigh`
         if np.abs(mean - frequencies).max() < 1e-4:
             break
         weights *= (frequencies.clip(1e-9) / mean.clip(1e-9)) ** 0.7
@@ -110,9 +130,12 @@ def balance(probs: np.ndarray, frequencies: np.ndarray, rounds: int = 100) -> np
 
 def soften(probs: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(log p / temperature), [n, k]."""
-    logs = np.log(probs.clip(1e-12)) / temperature
-    powered = np.exp(logs - logs.max(1, keepdims=True))
-    return powered / powered.sum(1, keepdims=True)
+    found: np.ndarray = np.log(probs.clip(1e-12))
+    found /= temperature
+    found -= found.max(1, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(1, keepdims=True)
+    return found
 
 
 def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Transition:
@@ -132,7 +155,7 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
     rates = [t.rate for t in tried if not clearly_below(t.fitted, likeliest.fitted)]
     rates += [r for t in tried if not clearly_below(t.held_out, best.held_out) for r in (t.rate, t.other_rate)]
     chosen = max(tried, key=lambda t: t.score)
-    matrix = _matrix(reweigh(soften(probs, chosen.temperature), chosen.weights), given, chosen.likeness)
+    matrix = _matrix(mend(probs, chosen.temperature, chosen.weights), given, chosen.likeness)
     return Transition(matrix, chosen.temperature, chosen.weights, chosen.likeness, best.held_out, tuple(rates))
 
 
@@ -177,7 +200,8 @@ def _judge(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Log-likelihoods [n] fitted and held out, and the rate, of the T of all images, of a half and of the other half."""
     whole, first, second = (_log_likelihoods(mended, labels, matrix) for matrix in matrices)
-    return whole, np.where(half, second, first), _wrong(mended, labels, matrices[0])
+    right = mended[np.arange(len(labels)), labels] * np.diag(matrices[0])[labels] / np.exp(whole)
+    return whole, np.where(half, second, first), float(1 - right.mean())
 
 
 def _matrix(mended: np.ndarray, labels: np.ndarray, likeness: float | None) -> np.ndarray:
@@ -208,7 +232,7 @@ def _half(n: int, seed: int) -> np.ndarray:
 
 def _log_likelihoods(probs: np.ndarray, labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """[n] of each label."""
-    found: np.ndarray = np.log((probs * matrix.T[labels]).sum(1).clip(1e-30))
+    found: np.ndarray = np.log(np.einsum("nk,nk->n", probs, matrix.T[labels]).clip(1e-30))
     return found
 
 
@@ -216,10 +240,6 @@ def clearly_below(scores: np.ndarray, better: np.ndarray) -> bool:
     """Whether log-likelihoods [n] are below others of the same images by more than `DOUBT` and than chance (95 %)."""
     gap = better - scores
     return bool(gap.mean() > max(DOUBT, 1.96 * gap.std() / np.sqrt(len(gap))))
-
-
-def _wrong(mended: np.ndarray, labels: np.ndarray, matrix: np.ndarray) -> float:
-    return float(1 - reweigh(mended, matrix[:, labels].T)[np.arange(len(labels)), labels].mean())
 
 
 def believe(found: Mapping[str, Transition]) -> tuple[str, Transition]:
@@ -259,20 +279,22 @@ def _em(probs: np.ndarray, labels: np.ndarray, priors: np.ndarray, seen: np.ndar
     """
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
-    blocks = list(zip(present.tolist(), np.split(probs[order], starts[1:]), strict=True))  # the images of each label
     errors, weights = np.repeat(priors, len(seen), 0), np.tile(seen[:, order].T * 1.0, len(priors))  # [m, k, k], [n, m]
-    (m, k, _), sizes, before = errors.shape, weights.sum(0), -np.inf
+    parts = zip(np.split(probs[order], starts[1:]), np.split(weights, starts[1:]), strict=True)
+    blocks = list(zip(present.tolist(), parts, strict=True))  # the images of each label
+    (m, k, _), sizes, before = errors.shape, weights.sum(0), np.full(len(errors), -np.inf)
     matrices, right = np.repeat(_symmetric(0.2, k)[None], m, 0), np.eye(k)
     for _ in range(rounds):
         columns, counts = np.ascontiguousarray(matrices.transpose(2, 1, 0)), np.zeros((k, k, m))
-        total = np.concatenate([block @ columns[label] for label, block in blocks]).clip(1e-30)
-        for (label, block), share in zip(blocks, np.split(weights / total, starts[1:]), strict=True):
-            counts[label] = columns[label] * (block.T @ share)
+        likelihoods = np.zeros(m)
+        for label, (block, weight) in blocks:
+            total = (block @ columns[label]).clip(1e-30)
+            counts[label] = columns[label] * (block.T @ (weight / total))
+            likelihoods += (weight * np.log(total)).sum(0) / sizes.clip(1)
         # rule of succession: a sample without errors does not rule them out
         rates = ((1 + sizes - np.einsum("kkm->m", counts)) / (sizes + 2))[:, None, None]
         matrices = counts.transpose(2, 1, 0) + k * (rates * errors + (1 - rates) * right)
         matrices /= matrices.sum(2, keepdims=True)
-        likelihoods = (weights * np.log(total)).sum(0) / sizes.clip(1)
         if (likelihoods - before < 1e-7).all():
             break
         before = likelihoods

@@ -192,5 +192,7 @@ def zero_shot(
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Rows to probabilities, [n, k]."""
-    powered = np.exp(logits - logits.max(1, keepdims=True))
-    return powered / powered.sum(1, keepdims=True)
+    found: np.ndarray = logits - logits.max(1, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(1, keepdims=True)
+    return found

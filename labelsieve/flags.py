@@ -81,6 +81,7 @@ def spread(suspicion: np.ndarray, p_wrong: np.ndarray) -> np.ndarray:
 
 def suggestions(probs: np.ndarray, labels: np.ndarray, flagged: np.ndarray) -> np.ndarray:
     """[n] the most probable class of `probs` [n, k]; for a flagged label the most probable other one."""
-    others = probs.copy()
-    others[flagged, labels[flagged]] = -np.inf
-    return others.argmax(1)
+    found, others = probs.argmax(1), probs[flagged]
+    others[np.arange(len(others)), labels[flagged]] = -np.inf
+    found[flagged] = others.argmax(1)
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
 FIGURES = ("precision", "recall", "f1", "auroc", "ap")  # of finding wrong labels
 REPLICATES = 1_000
@@ -33,6 +32,9 @@ def detection(p_clean: np.ndarray, flagged: np.ndarray, wrong: np.ndarray) -> di
 
 
 def _side(score: np.ndarray, chosen: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
+    # takes two seconds to load, which a scan without known truth can spare
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+
     precision, recall, f1, _ = precision_recall_fscore_support(target, chosen, average="binary", zero_division=0.0)
     both = 0 < target.sum() < len(target)
     return {

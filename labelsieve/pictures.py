@@ -62,20 +62,28 @@ class Images:
             self._source = open_source(spec)
         except LabelsieveError as error:
             raise RunError(f"The images of the run cannot be opened again. {error}") from error
-        self._uris = dict(zip(manifest["sample_id"].to_pylist(), manifest["uri"].to_pylist(), strict=True))
+        self._ids, self._uris = (
+            manifest["sample_id"],
+            manifest["uri"],
+        )  # half a million of them would be 100 MB as a dict
         self._lock = threading.Lock()
 
     def __contains__(self, sample_id: str) -> bool:
-        return sample_id in self._uris
+        return self._row(sample_id) >= 0
+
+    def _row(self, sample_id: str) -> int:
+        return int(pc.index(self._ids, sample_id).as_py())
 
     def read(self, sample_id: str) -> Any:
         """Bytes, path or picture as the source has it; of a table that was corrected in place, as it was scanned.
 
         Raises:
-            KeyError: an id that is not in the run.
-            ImageError: another image stands there now.
+            ImageError: the id is not in the run, or another image stands there now.
         """
-        uri, digest = self._uris[sample_id], sample_id.rpartition("#")[2]
+        row, digest = self._row(sample_id), sample_id.rpartition("#")[2]
+        if row < 0:
+            raise ImageError("not an image of this run")
+        uri = self._uris[row].as_py()
         with self._lock:
             for source in self._versions():
                 try:

@@ -48,9 +48,7 @@ def probs_table(images: LabelledImages, evidence: Evidence) -> pa.Table:
 def scores_table(manifest: pa.Table, images: LabelledImages, evidence: Evidence) -> pa.Table:
     """Evidence joined with every row of the manifest by id; most suspicious first, what was not scored last."""
     n = np.arange(len(images))
-    others = evidence.probs.copy()
-    others[n, images.labels] = -np.inf
-    margin = evidence.probs[n, images.labels] - others.max(1)
+    margin = _margin(evidence.probs, images.labels)
     order = np.lexsort((images.ids.to_numpy(zero_copy_only=False), margin, evidence.p_clean))
     rank = np.empty(len(n), dtype=np.int64)
     rank[order] = n + 1
@@ -66,6 +64,16 @@ def scores_table(manifest: pa.Table, images: LabelledImages, evidence: Evidence)
     tables.check_same_ids(joined, manifest)
     extra = [c for c in evidence.columns if c not in tables.SCORES.names]
     return joined.select([*tables.SCORES.names, *extra]).sort_by([("rank", "ascending"), ("sample_id", "ascending")])
+
+
+def _margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n] probability of the given label minus that of the best other class."""
+    found = np.empty(len(labels), dtype=probs.dtype)
+    for part in estimate.parts(*probs.shape):
+        others, each = probs[part].copy(), np.arange(len(labels[part]))
+        others[each, labels[part]] = -np.inf
+        found[part] = probs[part][each, labels[part]] - others.max(1)
+    return found
 
 
 def count_scores(scores: pa.Table, file: str | Path) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def check_unique(table: pa.Table) -> None:
 def check_same_ids(table: pa.Table, manifest: pa.Table) -> None:
     """Every id of the manifest exactly once in `table`, and no other: anything else is a bug of ours."""
     ours, theirs = (pc.take(t["sample_id"], pc.sort_indices(t["sample_id"])) for t in (table, manifest))
-    if ours.to_pylist() != theirs.to_pylist():
+    if not ours.equals(theirs):
         raise AssertionError("scores and manifest do not hold the same sample ids")
 
 

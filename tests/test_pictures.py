@@ -34,7 +34,7 @@ def test_a_run_opens_its_own_pictures(planted: Any) -> None:
         data, suffix = pictures.original(opened, sample_id)
         assert suffix == ".png" and (planted.data / path).read_bytes() == data and sample_id in opened
     assert "../../etc/passwd" not in opened
-    with pytest.raises(KeyError):
+    with pytest.raises(ImageError, match="not an image of this run"):
         opened.read("../../etc/passwd")
 
 

@@ -134,6 +134,7 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     seen = _train(detector, images, frozen, settings, run)
     witness, transition = believed or _believe(asked, images.labels, run.seed)
     vote = transition.mend(asked[witness])
+    del asked  # class probabilities of all images, as large as what follows
     if witness != "text":
         transition = transition.simplified(vote, images.labels, run.seed)
     learned |= _voter(transition) | {name: p.detach() for name, p in detector.parameters().items()}
@@ -145,7 +146,7 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
         p_clean = seen["p_clean"].double().numpy()
         evidence = replace(evidence, p_clean=p_clean, flagged=_flagged(p_clean, ~seen["selected"].numpy(), settings))
     if settings.judge == "posterior":
-        doubts = tuple(_rate(_posterior(positive, vote, images.labels, transition.matrix, tempered * t), images.labels) for t in DOUBT)  # fmt: skip
+        doubts = tuple(_rate(positive, vote, images.labels, transition.matrix, tempered * t) for t in DOUBT)
         evidence = replace(evidence, rates=(*transition.rates, *doubts))
     facts = temperature_facts(temperature_of(encoder, None), own=True)
     rule = "own rule" if settings.noise_rate is None else "known rate"
@@ -203,8 +204,7 @@ def _vote(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tenso
         probs = softmax(np.asarray(image_features(images, encoder)) @ weight.T + bias)
     else:
         probs = zero_shot(images, encoder).probs()
-    soft = estimate.soften(probs, float(learned["temperature"]))
-    return estimate.reweigh(soft, learned["class_weights"].cpu().numpy())
+    return estimate.mend(probs, float(learned["temperature"]), learned["class_weights"].cpu().numpy())
 
 
 def _train(
@@ -333,8 +333,11 @@ def _posterior(
 
     The votes are the softmax of the positive logits and `vote` [n, k].
     """
-    votes = positive.astype(np.float64) + np.log(vote.clip(1e-12))
-    return estimate.reweigh(softmax(votes / temperature), transition[:, labels].T)
+    found = np.empty(vote.shape)
+    for part in estimate.parts(*vote.shape):
+        votes = positive[part].astype(np.float64) + np.log(vote[part].clip(1e-12))
+        found[part] = estimate.reweigh(softmax(votes / temperature), transition[:, labels[part]].T)
+    return found
 
 
 def _temper(
@@ -346,10 +349,17 @@ def _temper(
     """
     rows = estimate.sample(len(labels), seed)
     positive, vote, labels = positive[rows], vote[rows], labels[rows]
-    wanted = _rate(transition.posterior(vote, labels), labels)
-    rates = [_rate(_posterior(positive, vote, labels, transition.matrix, t), labels) for t in estimate.TEMPERATURES]
+    wanted = 1 - float(transition.posterior(vote, labels)[np.arange(len(labels)), labels].mean())
+    rates = [_rate(positive, vote, labels, transition.matrix, t) for t in estimate.TEMPERATURES]
     return float(estimate.TEMPERATURES[np.abs(np.array(rates) - wanted).argmin()])
 
 
-def _rate(posterior: np.ndarray, labels: np.ndarray) -> float:
-    return float(1 - posterior[np.arange(len(labels)), labels].mean())
+def _rate(
+    positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: np.ndarray, temperature: float
+) -> float:
+    """Share of wrong labels by `_posterior`, of which few rows are held at a time."""
+    found = np.empty(len(labels))
+    for part in estimate.parts(*vote.shape):
+        posterior = _posterior(positive[part], vote[part], labels[part], transition, temperature)
+        found[part] = posterior[np.arange(len(posterior)), labels[part]]
+    return float(1 - found.mean())
