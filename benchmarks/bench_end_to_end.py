@@ -19,7 +19,7 @@ from labelsieve import pipeline, progress
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, nargs="+", default=[2000], help="of each preset, or of all")
     parser.add_argument("--shape", default="tiny", choices=list(SHAPES))
     parser.add_argument("--presets", nargs="+", default=["default", "fast"])
     args = parser.parse_args()
@@ -28,16 +28,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = str(saved(args.shape, folder / "model")) if args.shape != "tiny" else "tiny"
-        synthetic(folder / "data.parquet", args.images, SHAPES[args.shape]["vision_config"]["image_size"])
-        for preset in args.presets:
+        counts = args.images * len(args.presets) if len(args.images) == 1 else args.images
+        for preset, count in zip(args.presets, counts, strict=True):
+            synthetic(folder / "data.parquet", count, SHAPES[args.shape]["vision_config"]["image_size"])
             os.environ["LABELSIEVE_CACHE"] = str(folder / f"cache-{preset}")
             done = pipeline.scan(folder / "data.parquet", output=folder / preset, model=model, preset=preset)
             spent = done.record["seconds"]
-            per = 1000 / args.images
-            rows.append([preset, sum(spent.values()) * per, *(f"{value * per:.2f}" for value in spent.values())])
+            per = 1000 / count
+            rows.append([preset, count, sum(spent.values()) * per, *(f"{value * per:.2f}" for value in spent.values())])
     for row in rows:
-        row.append(f"{rows[0][1] / row[1]:.1f}")
-    table(f"Seconds per 1,000 images, {args.shape}. {machine()}", ["preset", "all", *spent, "times faster"], rows)
+        row.append(f"{rows[0][2] / row[2]:.1f}")
+    table(
+        f"Seconds per 1,000 images, {args.shape}. {machine()}",
+        ["preset", "images", "all", *spent, "times faster"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

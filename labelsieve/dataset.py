@@ -99,7 +99,7 @@ def read(
     check_unique(table)
     # what a method sees must not depend on the order of rows, even where one image occurs twice
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
-    table = _mark_conflicts(table).sort_by(order)
+    table = _mark_conflicts(table.sort_by(order))
     _check_usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
     return Manifest(table, pa.Table.from_batches(truths, TRUTH) if want_truth else None, list(source.notes))
 
@@ -121,7 +121,8 @@ def _read_all(source: Source, preprocess: Preprocess, cache: PixelCache) -> Iter
 
 def _read_chunk(rows: Iterable[Row], preprocess: Preprocess, cache: PixelCache) -> list[_Read]:
     rows = list(rows)
-    stamps = [_stamp(row.image) if isinstance(row.image, str | Path) else None for row in rows]
+    here = os.getcwd()
+    stamps = [_stamp(row.image, here) if isinstance(row.image, str | Path) else None for row in rows]
     known = cache.find_files([stamp for stamp in stamps if isinstance(stamp, tuple)])
     found = []
     for row, stamp in zip(rows, stamps, strict=True):
@@ -153,8 +154,8 @@ def _read_row(row: Row, stamp: Stamp | None, preprocess: Preprocess, cache: Pixe
     return _Read(row, digest, pixels=preprocess(picture), file=file)
 
 
-def _stamp(path: str | Path) -> Stamp | str:
-    """What a file is recognised by, or why it cannot be read."""
+def _stamp(path: str | Path, here: str) -> Stamp | str:
+    """What a file is recognised by, or why it cannot be read; `here` is where a relative path starts."""
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
@@ -162,7 +163,7 @@ def _stamp(path: str | Path) -> Stamp | str:
     if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
         return "cannot be opened: not a file"
     folder, name = os.path.split(path)
-    return path_to_uri(f"{_absolute(os.getcwd(), folder)}{os.sep}{name}"), status.st_size, status.st_mtime_ns
+    return path_to_uri(f"{_absolute(here, folder)}{os.sep}{name}"), status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=1024)
@@ -193,24 +194,38 @@ def _truth_batch(batch: list[_Read], manifest: pa.RecordBatch) -> pa.RecordBatch
 
 
 def _mark_conflicts(table: pa.Table) -> pa.Table:
-    """Rows whose very same image carries another label elsewhere get the status duplicate-conflict."""
-    usable = table.filter(pc.equal(table["status"], OK)).select(["content_hash", "given_label"])
-    groups = usable.group_by("content_hash").aggregate([("given_label", "count_distinct"), ("given_label", "distinct")])
-    groups = groups.filter(pc.greater(groups["given_label_count_distinct"], 1))
-    if not len(groups):
+    """Rows whose very same image carries another label elsewhere get the status duplicate-conflict.
+
+    Args:
+        table: sorted by content and label, so that such rows are neighbours.
+    """
+    usable = table.select(["content_hash", "given_label"]).filter(pc.equal(table["status"], OK)).combine_chunks()
+    (digests, later), (labels, other) = ((column, column.slice(1)) for column in usable.columns)
+    same = pc.equal(later, digests.slice(0, len(later)))
+    rivals = pc.unique(later.filter(pc.and_(same, pc.not_equal(other, labels.slice(0, len(later))))))
+    if not len(rivals):
         return table
-    others = dict(zip(groups["content_hash"].to_pylist(), groups["given_label_distinct"].to_pylist(), strict=True))
-    status, reason = table["status"].to_pylist(), table["reason"].to_pylist()
-    for i, (digest, label) in enumerate(
-        zip(table["content_hash"].to_pylist(), table["given_label"].to_pylist(), strict=True)
-    ):
-        if status[i] == OK and digest in others:
-            status[i] = CONFLICT
-            rivals = [repr(o) for o in sorted(others[digest]) if o != label]
-            more = f" and {len(rivals) - SHOWN} more" if len(rivals) > SHOWN else ""
-            reason[i] = "the same image is also labelled " + ", ".join(rivals[:SHOWN]) + more
-    table = table.set_column(table.column_names.index("status"), "status", pa.array(status, pa.string()))
-    return table.set_column(table.column_names.index("reason"), "reason", pa.array(reason, pa.string()))
+    conflicting = pc.and_(pc.equal(table["status"], OK), pc.is_in(table["content_hash"], rivals))
+    return _with_reasons(table, conflicting.combine_chunks())
+
+
+def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
+    """Say of each conflicting row, [n] bool, which other labels its image has."""
+    rows = table.select(["content_hash", "given_label"]).filter(conflicting).to_pylist()
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row["content_hash"], set()).add(row["given_label"])
+    reasons = [_other_labels(found[row["content_hash"]] - {row["given_label"]}) for row in rows]
+    status = pc.if_else(conflicting, CONFLICT, table["status"])
+    reason = pc.replace_with_mask(table["reason"], conflicting, pa.array(reasons, pa.string()))
+    table = table.set_column(table.column_names.index("status"), "status", status)
+    return table.set_column(table.column_names.index("reason"), "reason", reason)
+
+
+def _other_labels(labels: Iterable[str]) -> str:
+    rivals = sorted(labels)
+    more = f" and {len(rivals) - SHOWN} more" if len(rivals) > SHOWN else ""
+    return "the same image is also labelled " + ", ".join(repr(rival) for rival in rivals[:SHOWN]) + more
 
 
 def _check_usable(table: pa.Table, states: Sequence[str]) -> None:

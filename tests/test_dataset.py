@@ -385,8 +385,8 @@ def test_a_file_is_recognised_by_where_it_is_not_by_how_it_is_named(
     found = []
     for place in ("a", "b"):
         monkeypatch.chdir(tmp_path / place)
-        found.append(dataset._stamp("cats/1.png"))
-        assert found[-1] == dataset._stamp(str(tmp_path / place / "cats" / "1.png"))
-        assert found[-1] == dataset._stamp(Path("..") / place / "cats" / "1.png")
+        found.append(dataset._stamp("cats/1.png", os.getcwd()))
+        assert found[-1] == dataset._stamp(str(tmp_path / place / "cats" / "1.png"), os.getcwd())
+        assert found[-1] == dataset._stamp(Path("..") / place / "cats" / "1.png", os.getcwd())
     assert found[0][0] != found[1][0]
     assert found[0][0] == str(tmp_path / "a" / "cats" / "1.png")
