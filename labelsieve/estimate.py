@@ -102,8 +102,8 @@ def parts(n: int, k: int) -> list[slice]:
 
 
 def mend(probs: np.ndarray, temperature: float, weights: np.ndarray) -> np.ndarray:
-    """[n, k] probabilities at a temperature, with class weights [k]."""
-    found = np.empty(probs.shape)
+    """[n, k] probabilities at a temperature, with class weights [k]; as exact as they came."""
+    found = np.empty_like(probs)
     for part in parts(*probs.shape):
         found[part] = reweigh(soften(probs[part], temperature), weights)
     return found

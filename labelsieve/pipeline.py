@@ -293,6 +293,7 @@ def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
         tables.write_parquet(manifest.truth, folder / "truth.parquet")
     found = preflight.check(manifest.table, dict(spec.class_names), manifest.notes)
     run.write_json(folder / "preflight.json", found.as_dict())
+    pa.default_memory_pool().release_unused()  # arrow would keep what tables were sorted in through the whole training
 
 
 def _write_results(

@@ -77,10 +77,9 @@ class Preflight:
 
 def check(manifest: pa.Table, names: dict[str, str], notes: list[str]) -> Preflight:
     """Look at a manifest. `names` maps labels to prompt names where the user gave any."""
-    labelled = manifest.filter(pc.is_valid(manifest["given_label"]))
-    classes = counts(labelled["given_label"])
+    classes = counts(manifest["given_label"].drop_null())
     status = counts(manifest["status"])
-    usable = manifest.filter(pc.equal(manifest["status"], OK))
+    contents = manifest["content_hash"].filter(pc.equal(manifest["status"], OK))
     shown = {c: names.get(c) or prompt_name(c) for c in classes}
     return Preflight(
         images=len(manifest),
@@ -95,7 +94,7 @@ def check(manifest: pa.Table, names: dict[str, str], notes: list[str]) -> Prefli
         id_like=[c for c in classes if ID_LIKE.match(shown[c])],
         conflicts=status.get(CONFLICT, 0),
         conflict_examples=_examples(manifest, CONFLICT),
-        repeated=len(usable) - len(pc.unique(usable["content_hash"])),
+        repeated=len(contents) - len(pc.unique(contents)),
         unused_names=[c for c in names if c not in classes],
         notes=notes,
     )

@@ -26,6 +26,7 @@ Shapes: b images, n images in all, k classes, m context tokens, d width of the c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -312,10 +313,10 @@ def _evidence(
             flagged |= (positive - negative).argmax(1) != labels
         flagged, probs = _flagged(threshold, flagged, settings), softmax(positive)
         return Evidence(threshold.astype(np.float64), flagged, probs.argmax(1), probs, columns, learned)
-    posterior = _posterior(
-        positive, vote, labels, learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
-    )
-    p_clean = posterior[each, labels].astype(np.float64)
+    posterior, p_clean = np.empty(vote.shape, dtype=np.float32), np.empty(len(labels))
+    transition, temperature = learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
+    for part, found in _posterior(positive, vote, labels, transition, temperature):
+        posterior[part], p_clean[part] = found, found[np.arange(len(found)), labels[part]]
     flagged = _flagged(p_clean, flags.flag_by_f1(1 - p_clean), settings)
     return Evidence(
         p_clean, flagged, flags.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
@@ -328,16 +329,17 @@ def _flagged(p_clean: np.ndarray, own: np.ndarray, settings: Settings) -> np.nda
 
 def _posterior(
     positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: np.ndarray, temperature: float
-) -> np.ndarray:
-    """[n, k] probability of each class, given picture and label: two votes on the picture, times T[:, label].
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Probability of each class, given picture and label: two votes on the picture, times T[:, label].
 
     The votes are the softmax of the positive logits and `vote` [n, k].
+
+    Yields:
+        Some rows and their [r, k], float64; all at once would often be the largest array of a scan.
     """
-    found = np.empty(vote.shape)
     for part in estimate.parts(*vote.shape):
         votes = positive[part].astype(np.float64) + np.log(vote[part].clip(1e-12))
-        found[part] = estimate.reweigh(softmax(votes / temperature), transition[:, labels[part]].T)
-    return found
+        yield part, estimate.reweigh(softmax(votes / temperature), transition[:, labels[part]].T)
 
 
 def _temper(
@@ -358,8 +360,6 @@ def _rate(
     positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: np.ndarray, temperature: float
 ) -> float:
     """Share of wrong labels by `_posterior`, of which few rows are held at a time."""
-    found = np.empty(len(labels))
-    for part in estimate.parts(*vote.shape):
-        posterior = _posterior(positive[part], vote[part], labels[part], transition, temperature)
-        found[part] = posterior[np.arange(len(posterior)), labels[part]]
-    return float(1 - found.mean())
+    found = _posterior(positive, vote, labels, transition, temperature)
+    right = [probs[np.arange(len(probs)), labels[part]] for part, probs in found]
+    return float(1 - np.concatenate(right).mean())
