@@ -44,7 +44,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 # Classes are encoded in parts, recomputed for the gradient, when what all would keep for it is more than so many bytes.
 MEMORY_AT_ONCE = 1.5e9
 KEPT = (
-    28  # numbers a token leaves for the gradient, per unit of the tower's width and block (benchmarks/bench_memory.py)
+    20  # numbers a token takes for the gradient, per unit of the tower's width and block (benchmarks/bench_memory.py)
 )
 
 
