@@ -280,8 +280,8 @@ def _em(probs: np.ndarray, labels: np.ndarray, priors: np.ndarray, seen: np.ndar
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
     errors, weights = np.repeat(priors, len(seen), 0), np.tile(seen[:, order].T * 1.0, len(priors))  # [m, k, k], [n, m]
-    parts = zip(np.split(probs[order], starts[1:]), np.split(weights, starts[1:]), strict=True)
-    blocks = list(zip(present.tolist(), parts, strict=True))  # the images of each label
+    of_label = zip(np.split(probs[order], starts[1:]), np.split(weights, starts[1:]), strict=True)
+    blocks = list(zip(present.tolist(), of_label, strict=True))
     (m, k, _), sizes, before = errors.shape, weights.sum(0), np.full(len(errors), -np.inf)
     matrices, right = np.repeat(_symmetric(0.2, k)[None], m, 0), np.eye(k)
     for _ in range(rounds):

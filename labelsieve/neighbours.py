@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from labelsieve.errors import DataError
 
 MOST = 300_000  # images; the time grows with their square
+CELLS = 16_000_000  # pairs that are compared at once
 
 
 def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,12 +27,13 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
             f"Nearest neighbours of {n:,} images would compare {n * n:.1e} pairs; the limit is {MOST:,} images.",
             "Take a method without neighbours (see: labelsieve methods), or scan the data in parts.",
         )
-    from sklearn.neighbors import NearestNeighbors
-
-    inputs = np.asarray(features, dtype=np.float32)
-    index = NearestNeighbors(n_neighbors=max(1, min(count, n - 1)), algorithm="brute").fit(inputs)
-    distances, rows = index.kneighbors()  # without an argument an image is not its own neighbour
-    return rows, (1 - 0.5 * distances**2).astype(np.float32)
+    inputs = torch.from_numpy(np.array(features, dtype=np.float32))
+    found = []
+    for rows in torch.arange(n).split(max(1, CELLS // n)):
+        cosines = inputs[rows] @ inputs.T
+        cosines[torch.arange(len(rows)), rows] = -torch.inf  # an image is not its own neighbour
+        found.append(cosines.topk(max(1, min(count, n - 1))))
+    return np.concatenate([f.indices.numpy() for f in found]), np.concatenate([f.values.numpy() for f in found])
 
 
 def votes(rows: np.ndarray, weights: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

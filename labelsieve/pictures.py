@@ -62,10 +62,8 @@ class Images:
             self._source = open_source(spec)
         except LabelsieveError as error:
             raise RunError(f"The images of the run cannot be opened again. {error}") from error
-        self._ids, self._uris = (
-            manifest["sample_id"],
-            manifest["uri"],
-        )  # half a million of them would be 100 MB as a dict
+        # columns, as half a million rows would take 100 MB as a dictionary
+        self._ids, self._uris = manifest["sample_id"], manifest["uri"]
         self._lock = threading.Lock()
 
     def __contains__(self, sample_id: str) -> bool:

@@ -305,22 +305,27 @@ def _evidence(
 ) -> Evidence:
     """Judge labels [n] from positive and negative logits [n, k] and the witness's class probabilities `vote` [n, k]."""
     each = np.arange(len(labels))
-    threshold = 1 / (1 + np.exp(negative[each, labels] - positive[each, labels]))
     columns = {"positive_logit": positive[each, labels], "negative_logit": negative[each, labels]}
     if settings.judge == "threshold":
-        flagged = threshold <= 0.5
-        if settings.rule == "real":
-            flagged |= (positive - negative).argmax(1) != labels
-        flagged, probs = _flagged(threshold, flagged, settings), softmax(positive)
-        return Evidence(threshold.astype(np.float64), flagged, probs.argmax(1), probs, columns, learned)
-    posterior, p_clean = np.empty(vote.shape, dtype=np.float32), np.empty(len(labels))
+        return replace(_by_threshold(positive, negative, labels, settings), columns=columns, learned=learned)
+    probs, p_clean = np.empty(vote.shape, dtype=np.float32), np.empty(len(labels))
     transition, temperature = learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
     for part, found in _posterior(positive, vote, labels, transition, temperature):
-        posterior[part], p_clean[part] = found, found[np.arange(len(found)), labels[part]]
+        probs[part], p_clean[part] = found, found[np.arange(len(found)), labels[part]]
     flagged = _flagged(p_clean, flags.flag_by_f1(1 - p_clean), settings)
-    return Evidence(
-        p_clean, flagged, flags.suggestions(posterior, labels, flagged), posterior, columns, learned, posterior=True
-    )
+    suggested = flags.suggestions(probs, labels, flagged)
+    return Evidence(p_clean, flagged, suggested, probs, columns, learned, posterior=True)
+
+
+def _by_threshold(positive: np.ndarray, negative: np.ndarray, labels: np.ndarray, settings: Settings) -> Evidence:
+    """The paper's rule: the similarity to the negative prompt is the threshold (Wei et al. 2024, section 3; eq. 2 is p_clean)."""
+    each = np.arange(len(labels))
+    p_clean = 1 / (1 + np.exp(negative[each, labels] - positive[each, labels]))
+    flagged = p_clean <= 0.5
+    if settings.rule == "real":
+        flagged |= (positive - negative).argmax(1) != labels
+    probs = softmax(positive)
+    return Evidence(p_clean.astype(np.float64), _flagged(p_clean, flagged, settings), probs.argmax(1), probs)
 
 
 def _flagged(p_clean: np.ndarray, own: np.ndarray, settings: Settings) -> np.ndarray:

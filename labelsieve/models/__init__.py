@@ -43,9 +43,7 @@ RECOMMENDED = (
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Classes are encoded in parts, recomputed for the gradient, when what all would keep for it is more than so many bytes.
 MEMORY_AT_ONCE = 1.5e9
-KEPT = (
-    20  # numbers a token takes for the gradient, per unit of the tower's width and block (benchmarks/bench_memory.py)
-)
+KEPT = 20  # numbers that a token takes for the gradient, per block and unit of its width (benchmarks/bench_memory.py)
 
 
 @dataclass(frozen=True)
