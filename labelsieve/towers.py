@@ -21,9 +21,9 @@ SMALL = 128
 
 
 class QuickGelu(nn.Module):
-    """x · sigmoid(1.702 x), as OpenAI's CLIP has it, in two passes over memory each way and with x alone kept.
+    """x · sigmoid(1.702 x), as OpenAI's CLIP has it, with three passes over memory forward, one back, and one array kept.
 
-    Written out it takes three passes forward and six back, and keeps the sigmoid, too.
+    Written out it takes six passes back and keeps the sigmoid, too.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,13 +38,14 @@ class _QuickGelu(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
-        context.save_for_backward(x)
-        return F.silu(x * 1.702).div_(1.702)
+        scaled = x * 1.702
+        context.save_for_backward(scaled)
+        return F.silu(scaled).div_(1.702)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        (x,) = context.saved_tensors
-        return torch.ops.aten.silu_backward(gradients[0], x * 1.702)
+        (scaled,) = context.saved_tensors
+        return torch.ops.aten.silu_backward(gradients[0], scaled)
 
 
 def use_quick_gelu(layers: Sequence[nn.Module], slow: type[nn.Module]) -> None:
