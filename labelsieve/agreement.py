@@ -28,7 +28,7 @@ import numpy as np
 
 from labelsieve import registry
 from labelsieve.dataset import LabelledImages
-from labelsieve.features import class_features, image_features, zero_shot
+from labelsieve.features import class_features, some_features, zero_shot
 from labelsieve.models import DualEncoder
 from labelsieve.neighbours import nearest, votes
 from labelsieve.probe import out_of_fold
@@ -159,7 +159,7 @@ def measure(images: LabelledImages, encoder: DualEncoder, seed: int) -> Agreemen
     rows = np.arange(len(images))
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng([seed, len(rows)]).choice(rows, SAMPLE, replace=False))
-    features, labels = np.asarray(image_features(images, encoder)[rows], dtype=np.float32), images.labels[rows]
+    features, labels = some_features(images, encoder, rows), images.labels[rows]
     answers = (features @ class_features(encoder, images.names, images.template).T).argmax(1)
     near, cosines = nearest(features, NEIGHBOURS)
     said = votes(near, cosines.clip(1e-6), labels, len(images.classes)).argmax(1)

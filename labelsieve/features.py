@@ -61,16 +61,43 @@ def image_features(images: LabelledImages, encoder: DualEncoder, view: View | No
 
 def image_features_file(images: LabelledImages, encoder: DualEncoder, view: View | None = None) -> Path:
     """The file of the cache that holds them, computed first where it is not there."""
-    kind = (images.content, weights_fingerprint(encoder), images.preprocess.to_json(), repr(view))
-    path = cache_folder() / "features" / f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
+    path = _place(images, encoder, view)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         _fill(path, images, encoder, view)
     return path
 
 
-def _fill(path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None) -> None:
-    scratch = path.with_name(f".{path.name}.partial")
+def some_features(images: LabelledImages, encoder: DualEncoder, rows: np.ndarray) -> np.ndarray:
+    """[m, d] float32 of length one, of the rows [m] alone where they are few: what is not in the cache is computed and kept.
+
+    They are computed once more among all others, so that the file of all never depends on who asked for some before.
+    """
+    path = _place(images, encoder, None)
+    if path.exists() or 2 * len(rows) > len(images):
+        return np.asarray(image_features(images, encoder)[rows], dtype=np.float32)
+    kept = _partial(path, images, encoder, None)
+    missing = rows[~_complete(kept[rows])]
+    with progress.bar("Computing features", len(rows), len(rows) - len(missing)) as shown:
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            kept[part] = _embed(images, encoder, part, None)
+            shown.advance(len(part))
+    return np.asarray(kept[rows], dtype=np.float32)
+
+
+def _place(images: LabelledImages, encoder: DualEncoder, view: View | None) -> Path:
+    kind = (images.content, weights_fingerprint(encoder), images.preprocess.to_json(), repr(view))
+    path = cache_folder() / "features" / f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _partial(path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None) -> np.memmap[Any, Any]:
+    """The file [n, d] that is filled in place until it is whole."""
     first = _embed(images, encoder, np.zeros(1, dtype=np.int64), view)
     dtype = np.float32 if encoder.dtype == torch.float32 else np.float16
     shape = (len(images), first.shape[1])
@@ -79,7 +106,11 @@ def _fill(path: Path, images: LabelledImages, encoder: DualEncoder, view: View |
             f"The features of {shape[0]:,} images do not fit into the cache '{cache_folder()}'.",
             "Set LABELSIEVE_CACHE to a folder on a larger disk, or raise LABELSIEVE_CACHE_GB.",
         )
-    kept = _open(scratch, dtype, shape)
+    return _open(_scratch(path), dtype, shape)
+
+
+def _fill(path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None) -> None:
+    kept = _partial(path, images, encoder, view)
     missing = np.unique(np.flatnonzero(~_complete(kept)) // BATCH)  # whole batches: sums depend on what is in them
     with progress.bar("Computing features", len(images), len(images) - min(len(missing) * BATCH, len(images))) as shown:
         for batch in missing:
@@ -88,7 +119,7 @@ def _fill(path: Path, images: LabelledImages, encoder: DualEncoder, view: View |
             shown.advance(len(rows))
     kept.flush()
     with contextlib.suppress(FileNotFoundError):  # another process was faster
-        scratch.replace(path)
+        _scratch(path).replace(path)
 
 
 def _open(scratch: Path, dtype: Any, shape: tuple[int, int]) -> np.memmap[Any, Any]:

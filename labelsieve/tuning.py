@@ -158,6 +158,7 @@ def _collect(encoder: DualEncoder, mark: str) -> Tuning:
     return Tuning(chosen)
 
 
+BESIDE = ("vpt-deep", "vpt-shallow", "none")  # these leave the tower as it is
 KINDS: dict[str, Callable[[DualEncoder, int, torch.Generator], Tuning]] = {
     "vpt-deep": _vpt(lambda encoder: len(encoder.image_layers)),
     "vpt-shallow": _vpt(lambda encoder: 1),

@@ -124,6 +124,33 @@ class TestImageFeatures:
             features.image_features(images, encoder)
 
 
+class TestSomeFeatures:
+    ROWS = np.array([1, 5, 6, 7, 8, 20])
+
+    def test_only_these_are_computed_and_once(self, cache: Path, images: Any, encoder: Any, distance: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            counted = Counted(encoder, patch)
+            found = features.some_features(images, encoder, self.ROWS)
+            assert sum(counted.batches) == 1 + len(self.ROWS)  # one for the width
+            assert np.array_equal(features.some_features(images, encoder, self.ROWS), found)
+            assert sum(counted.batches) == 2 + len(self.ROWS)
+        assert found.dtype == np.float32 and distance(found, direct(images, encoder)[self.ROWS]) < 1e-5
+
+    def test_the_file_of_all_does_not_depend_on_them(self, cache: Path, images: Any, encoder: Any) -> None:
+        whole = np.array(features.image_features(images, encoder))
+        for file in cache.iterdir():
+            file.unlink()
+        features.some_features(images, encoder, np.array([0, 1, 2, 5, 9]))
+        assert np.array_equal(features.image_features(images, encoder), whole)
+        assert np.array_equal(features.some_features(images, encoder, self.ROWS), whole[self.ROWS])
+
+    def test_where_they_are_most_all_are_computed(self, cache: Path, images: Any, encoder: Any) -> None:
+        rows = np.arange(12)
+        found = features.some_features(images, encoder, rows)
+        assert np.array_equal(found, features.image_features(images, encoder)[rows])
+        assert [f.suffix for f in cache.iterdir()] == [".npy"]
+
+
 class TestViews:
     def test_each_picture_has_a_crop_of_its_own_whatever_the_batches(
         self, cache: Path, images: Any, encoder: Any, monkeypatch: pytest.MonkeyPatch, distance: Any

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from labelsieve import estimate, flags, tuning
-from labelsieve.agreement import witnesses
+from labelsieve.agreement import FITS, measure, witnesses
 from labelsieve.augment import crop_and_mirror
 from labelsieve.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
@@ -125,14 +125,17 @@ def build(
 
 def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
     """Train the detector on all images and judge their labels."""
-    frozen = image_features(images, encoder)  # of the untouched tower, before adapters are put into it
-    asked = witnesses(images, encoder, run.seed)
-    # where text alone is asked nothing depends on T before the judgement, and training begins at once
-    believed = _believe(asked, images.labels, run.seed) if len(asked) > 1 else None
+    text_fits = measure(images, encoder, run.seed).verdict == FITS
+    # features are of the tower before adapters are put into it; where it stays as it is, training need not wait for them
+    waits = settings.tuning in tuning.BESIDE
+    frozen = None if waits else image_features(images, encoder)
+    asked = {} if waits and text_fits else witnesses(images, encoder, run.seed)
+    believed = None if text_fits else _believe(asked, images.labels, run.seed)
     settings = _chosen(settings, believed[0] if believed else "text")
     learned = _probe(images, encoder, run.seed) if believed and believed[0] != "text" else {}
     detector = build(images, encoder, settings, run.seed, residuals=bool(settings.residuals))
-    seen = _train(detector, images, frozen, settings, run)
+    seen = _train(detector, images, frozen if settings.tuning == "features" else None, settings, run)
+    asked = asked or witnesses(images, encoder, run.seed)
     witness, transition = believed or _believe(asked, images.labels, run.seed)
     vote = transition.mend(asked[witness])
     del asked  # class probabilities of all images, as large as what follows
@@ -171,7 +174,7 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
 
 
 def _logits(
-    detector: Detector, images: LabelledImages, frozen: np.ndarray, settings: Settings
+    detector: Detector, images: LabelledImages, frozen: np.ndarray | None, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
     features = frozen if detector.adapter is not None else None
     return detector.judge(images, features, settings.views or 4, settings.mirror)
@@ -209,9 +212,13 @@ def _vote(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tenso
 
 
 def _train(
-    detector: Detector, images: LabelledImages, frozen: np.ndarray, settings: Settings, run: Workplace
+    detector: Detector, images: LabelledImages, frozen: np.ndarray | None, settings: Settings, run: Workplace
 ) -> dict[str, Tensor]:
-    """Train in place; gives what was seen of each image last: p_clean and whether it was selected."""
+    """Train in place, on pixels or on features `frozen` [n, d].
+
+    Returns:
+        What was seen of each image last: p_clean and whether it was selected.
+    """
     recipe = _recipe(settings)
     n, k, device = len(images), len(images.classes), detector.encoder.device
     held_out = _held_out(n, run.seed) if settings.warmup_epochs is None and n >= 10 * k else np.empty(0, dtype=np.int64)
@@ -222,16 +229,17 @@ def _train(
         "accuracy": torch.zeros(recipe.epochs),
     }
     labels = torch.from_numpy(images.labels)
-    on_features = detector.adapter is not None
 
     def load(rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.asarray(frozen[rows], dtype=np.float32)) if on_features else images.pixels(rows)
+        return images.pixels(rows) if frozen is None else torch.from_numpy(np.asarray(frozen[rows], dtype=np.float32))
 
     def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
         given = labels[batch.rows]
         other = complementary_labels(given, k, batch.generator).to(device)
         pictures = (
-            loaded.to(device) if on_features else _augmented(loaded, detector.encoder, batch.generator, settings.mirror)
+            loaded.to(device)
+            if frozen is not None
+            else _augmented(loaded, detector.encoder, batch.generator, settings.mirror)
         )
         warm = bool(seen["warm"]) if settings.warmup_epochs is None else batch.epoch < settings.warmup_epochs
         step = detector.step(pictures, given.to(device), other, selecting=not warm, rule=settings.rule)
@@ -240,7 +248,7 @@ def _train(
 
     def after_epoch(epoch: int) -> bool:
         if len(held_out):
-            seen["accuracy"][epoch - 1] = _accuracy(detector, images, held_out, frozen if on_features else None)
+            seen["accuracy"][epoch - 1] = _accuracy(detector, images, held_out, frozen)
             seen["warm"][0] = float(still_rising(seen["accuracy"][:epoch].numpy(), len(held_out)))
         return False
 

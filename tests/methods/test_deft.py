@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from labelsieve import estimate, flags, probe
+from labelsieve import agreement, estimate, features, flags, probe
 from labelsieve.augment import views
 from labelsieve.errors import OptionError
 from labelsieve.features import image_features, softmax, zero_shot
@@ -256,6 +257,32 @@ def test_held_out_images_are_not_trained_on(plant: Callable[..., Any], monkeypat
     planted.detect(deft, **SMALL, tuning="none")
     held_out = deft._held_out(len(planted.images), planted.run.seed)
     assert len(held_out) == 12 and seen == set(range(120)) - set(held_out.tolist())
+
+
+@pytest.mark.parametrize(("tuning", "known", "before"), [("vpt-deep", True, 20), ("vpt-deep", False, 120), ("bias", True, 120)])  # fmt: skip
+def test_training_begins_before_all_features_are_there(
+    plant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tuning: str, known: bool, before: int
+) -> None:
+    """Where names are known and the tower stays as it is, only those of the sample are needed."""
+    monkeypatch.setenv("LABELSIEVE_CACHE", str(tmp_path / "cache"))
+    planted = plant(each=30) if known else plant(each=30).with_names_that_say_nothing()
+    monkeypatch.setattr(agreement, "SAMPLE", 20)
+    monkeypatch.setattr(agreement, "NEIGHBOURS", 3)
+    done: list[int] = []
+    embed, train = features._embed, deft._train
+
+    def counted(images: Any, encoder: Any, rows: np.ndarray, view: Any) -> np.ndarray:
+        done.extend(rows.tolist())
+        return embed(images, encoder, rows, view)
+
+    def begin(*args: Any) -> Any:
+        assert len(set(done[1:])) == before, "the first one is for the width"
+        return train(*args)
+
+    monkeypatch.setattr(features, "_embed", counted)
+    monkeypatch.setattr(deft, "_train", begin)
+    planted.detect(deft, **SMALL, tuning=tuning)
+    assert set(done) == set(range(120))
 
 
 def test_contexts_start_at_the_templates_words(plant: Callable[..., Any]) -> None:
