@@ -14,8 +14,8 @@ from shapes import SHAPES, encoder, unfused
 from timing import machine, seconds, side_by_side, table
 from torch import Tensor, nn
 
-from labelsieve.models import choose_precision
-from labelsieve.towers import image_block
+from labelsieve.models.blocks import image_block
+from labelsieve.models.device import choose_precision
 
 Block = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -36,8 +36,13 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = choose_precision("auto", device)
     model = encoder(args.shape, str(device), dtype)
-    fast, slow = model.image_layers[0], unfused(encoder(args.shape, str(device), dtype)).image_layers[0]
-    x = torch.randn(args.batch, model.image_tokens, model.image_width, device=device, dtype=dtype)
+    fast, slow = (
+        model.image_layers[0],
+        unfused(encoder(args.shape, str(device), dtype)).image_layers[0],
+    )
+    x = torch.randn(
+        args.batch, model.image_tokens, model.image_width, device=device, dtype=dtype
+    )
     prompts = torch.randn(20, model.image_width, device=device, dtype=dtype)
     compiled: Block = torch.compile(image_block)  # type: ignore[assignment]
     first = seconds(lambda: step(compiled, fast, x, prompts))
@@ -52,7 +57,10 @@ def main() -> None:
     taken["products alone"] = (
         taken.pop("product") * 2 * 3
     )  # four of width x width and two four times as wide, both ways
-    rows = [[name, value, f"{value / taken['products alone']:.2f}"] for name, value in taken.items()]
+    rows = [
+        [name, value, f"{value / taken['products alone']:.2f}"]
+        for name, value in taken.items()
+    ]
     title = f"One block of {args.shape}, {args.batch} pictures, {str(dtype)[6:]}; compiling took {first:.0f} s."
     table(f"{title} {machine()}", ["block", "s", "of its products"], rows)
 

@@ -56,15 +56,25 @@ def synthetic(path: Path, count: int, side: int = 32) -> None:
             for _ in range(size):
                 buffer = io.BytesIO()
                 grey = rng.integers(0, 256, (side, side), dtype=np.uint8)
-                Image.fromarray(grey.repeat(3).reshape(side, side, 3)).save(buffer, "BMP")
+                Image.fromarray(grey.repeat(3).reshape(side, side, 3)).save(
+                    buffer, "BMP"
+                )
                 images.append(buffer.getvalue())
-            writer.write_table(pa.table({"image": images, "label": [f"kind {k % 10}" for k in range(size)]}, schema))
+            writer.write_table(
+                pa.table(
+                    {"image": images, "label": [f"kind {k % 10}" for k in range(size)]},
+                    schema,
+                )
+            )
 
 
 def peak(program: str, arguments: list[str], **environment: str) -> int:
     """Peak memory of a process in MiB, as it measured itself."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("PEAK")]
     if done.returncode or not lines:
@@ -74,7 +84,9 @@ def peak(program: str, arguments: list[str], **environment: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, nargs="+", default=[5_000, 50_000, 500_000])
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[5_000, 50_000, 500_000]
+    )
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 1000, 10000])
     args = parser.parse_args()
     rows = []
@@ -94,13 +106,28 @@ def main() -> None:
                 "--json",
                 "--force",
             ]
-            arguments = ["scan", str(folder / "data.parquet"), "-o", str(folder / "run"), *options]
+            arguments = [
+                "scan",
+                str(folder / "data.parquet"),
+                "-o",
+                str(folder / "run"),
+                *options,
+            ]
             used = peak(SCAN, arguments, LABELSIEVE_CACHE=str(folder / "cache"))
-            table_size = sum(p.stat().st_size for p in (folder / "run").glob("*.parquet")) / 2**20
+            table_size = (
+                sum(p.stat().st_size for p in (folder / "run").glob("*.parquet"))
+                / 2**20
+            )
             rows.append([count, used, f"{table_size:.0f}"])
-    table(f"A whole scan. {machine()}", ["images", "peak MiB", "tables on disk MiB"], rows)
+    table(
+        f"A whole scan. {machine()}", ["images", "peak MiB", "tables on disk MiB"], rows
+    )
     rows = [[k, peak(TEXT, [str(Path(__file__).parent), str(k)])] for k in args.classes]
-    table("Text side of one step, ViT-B/16, float32", ["classes", "peak MiB above the model"], rows)
+    table(
+        "Text side of one step, ViT-B/16, float32",
+        ["classes", "peak MiB above the model"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -15,31 +15,36 @@ import torch
 from shapes import SHAPES, detector, encoder
 from timing import machine, side_by_side, table
 
-from labelsieve import dataset
-from labelsieve.images import CLIP_MEAN, CLIP_STD, Preprocess
-from labelsieve.models import choose_precision
+from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.images import CLIP_MEAN, CLIP_STD, Preprocess
+from labelsieve.data.manifest import open_cache, read
+from labelsieve.data.sources.arrays import ArraySource
+from labelsieve.models.device import choose_precision
 from labelsieve.progress import be_quiet
-from labelsieve.sources.arrays import ArraySource
 
 
-def pictures(count: int, size: int) -> dataset.LabelledImages:
+def pictures(count: int, size: int) -> LabelledImages:
     """Random pictures through the real reading path: source, hashing, pixel cache."""
     rng = np.random.default_rng(0)
     preprocess = Preprocess(size, size, size, 3, CLIP_MEAN, CLIP_STD)
-    cache = dataset.open_cache(preprocess)
+    cache = open_cache(preprocess)
     source = ArraySource(
         [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(count)],
         [i % 10 for i in range(count)],
         [],
     )
-    manifest = dataset.read(source, preprocess, cache)
-    return dataset.labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
+    manifest = read(source, preprocess, cache)
+    return labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", nargs="+", default=["ViT-B/16", "tiny"], choices=list(SHAPES))
-    parser.add_argument("--images", type=int, nargs="+", default=[256, 4096], help="per shape")
+    parser.add_argument(
+        "--shapes", nargs="+", default=["ViT-B/16", "tiny"], choices=list(SHAPES)
+    )
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[256, 4096], help="per shape"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     be_quiet()
@@ -52,7 +57,9 @@ def main() -> None:
             size = SHAPES[shape]["vision_config"]["image_size"]
             images = pictures(count, size)
             found = detector(encoder(shape, str(device), dtype), 10)
-            batch = torch.randn(min(256, count), 3, size, size, device=device, dtype=dtype)
+            batch = torch.randn(
+                min(256, count), 3, size, size, device=device, dtype=dtype
+            )
 
             @torch.no_grad()
             def bare(found=found, batch=batch, count=count) -> None:  # type: ignore[no-untyped-def]
@@ -67,10 +74,19 @@ def main() -> None:
             taken = side_by_side(runs, args.repeats)
             for what, passes in (("whole pictures", 1), ("four views", 4)):
                 speeds = (count / taken["bare"], passes * count / taken[what])
-                rows.append([shape, count, what, *speeds, f"{speeds[1] / speeds[0]:.2f}"])
+                rows.append(
+                    [shape, count, what, *speeds, f"{speeds[1] / speeds[0]:.2f}"]
+                )
     table(
         f"Scoring pass, {str(dtype)[6:]}. {machine()}",
-        ["shape", "images", "scored", "bare tower images/s", "scoring views/s", "ratio"],
+        [
+            "shape",
+            "images",
+            "scored",
+            "bare tower images/s",
+            "scoring views/s",
+            "ratio",
+        ],
         rows,
     )
 

@@ -39,11 +39,16 @@ def folder_of(path: Path, count: int, side: int) -> None:
     """`count` JPEG pictures in ten class folders: scikit-learn's digits, which the embedded model knows by name, with noise."""
     rng = np.random.default_rng(0)
     digits = load_digits()
-    drawn = [Image.fromarray((picture * 14).astype(np.uint8)).resize((side, side)) for picture in digits.images]
+    drawn = [
+        Image.fromarray((picture * 14).astype(np.uint8)).resize((side, side))
+        for picture in digits.images
+    ]
     for name in NAMES:
         (path / name).mkdir(parents=True)
     for i in range(count):
-        grey = np.asarray(drawn[i % len(drawn)]) + rng.integers(0, 32, (side, side), dtype=np.uint8)
+        grey = np.asarray(drawn[i % len(drawn)]) + rng.integers(
+            0, 32, (side, side), dtype=np.uint8
+        )
         folder = path / NAMES[digits.target[i % len(drawn)]]
         Image.fromarray(grey).convert("RGB").save(folder / f"{i:06d}.jpg", quality=80)
 
@@ -51,7 +56,12 @@ def folder_of(path: Path, count: int, side: int) -> None:
 def first_step(data: Path, run: Path, cache: Path) -> float:
     """Seconds from the start of the process to the end of the first training step."""
     command = [sys.executable, "-c", FIRST_STEP, str(time.time()), str(data), str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LABELSIEVE_CACHE": str(cache)})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LABELSIEVE_CACHE": str(cache)},
+    )
     found = [line for line in done.stdout.splitlines() if line.startswith("FIRST")]
     if not found:
         raise SystemExit(done.stderr[-2000:])
@@ -61,12 +71,18 @@ def first_step(data: Path, run: Path, cache: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--side", type=int, default=64, help="of the pictures, in pixels")
+    parser.add_argument(
+        "--side", type=int, default=64, help="of the pictures, in pixels"
+    )
     args = parser.parse_args()
     taken = []
     for _ in range(7):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "labelsieve", "--help"], capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "labelsieve", "--help"],
+            capture_output=True,
+            check=True,
+        )
         taken.append(time.perf_counter() - start)
     rows: list[list[object]] = [["labelsieve --help", sorted(taken)[3]]]
     with tempfile.TemporaryDirectory() as name:

@@ -21,17 +21,33 @@ def main() -> None:
         model, theirs = encoder(shape, device), unfused(encoder(shape, device))
         for classes in args.classes:
             tokens = class_tokens(model, classes)
-            contexts = (0.02 * torch.randn(2, 16, model.text_width, device=device)).requires_grad_()
-            target = torch.randn(2, classes, model.model.config.projection_dim, device=device)
+            contexts = (
+                0.02 * torch.randn(2, 16, model.text_width, device=device)
+            ).requires_grad_()
+            target = torch.randn(
+                2, classes, model.model.config.projection_dim, device=device
+            )
             gradients = {}
 
-            def run(name, encode, contexts=contexts, tokens=tokens, target=target, gradients=gradients):  # type: ignore[no-untyped-def]
+            def run(
+                name,
+                encode,
+                contexts=contexts,
+                tokens=tokens,
+                target=target,
+                gradients=gradients,
+            ):  # type: ignore[no-untyped-def]
                 features = encode(contexts, tokens)
-                gradients[name] = (features.detach(), torch.autograd.grad((features * target).sum(), contexts)[0])
+                gradients[name] = (
+                    features.detach(),
+                    torch.autograd.grad((features * target).sum(), contexts)[0],
+                )
 
             taken = side_by_side(
                 {
-                    "shared": lambda run=run, model=model: run("shared", model.prompt_features),
+                    "shared": lambda run=run, model=model: run(
+                        "shared", model.prompt_features
+                    ),
                     "plain": lambda run=run, theirs=theirs: run(
                         "plain", lambda c, t: plain_text_features(theirs, c, t)
                     ),
@@ -43,9 +59,24 @@ def main() -> None:
                 for a, b in zip(gradients["shared"], gradients["plain"], strict=True)
             ]
             rows.append(
-                [shape, classes, taken["plain"], taken["shared"], f"{taken['plain'] / taken['shared']:.1f}", *apart]
+                [
+                    shape,
+                    classes,
+                    taken["plain"],
+                    taken["shared"],
+                    f"{taken['plain'] / taken['shared']:.1f}",
+                    *apart,
+                ]
             )
-    header = ["shape", "classes", "plain s", "shared s", "ratio", "outputs apart", "gradients apart"]
+    header = [
+        "shape",
+        "classes",
+        "plain s",
+        "shared s",
+        "ratio",
+        "outputs apart",
+        "gradients apart",
+    ]
     table(f"Text features, forward and backward, float32. {machine()}", header, rows)
 
 

@@ -26,9 +26,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from timing import machine, table
 
-from labelsieve import adapt, classifier, features, models, pipeline, planting, progress, registry
-from labelsieve.config import parse_sets
-from labelsieve.run import Run, fingerprint, read_json, write_json
+from labelsieve import progress, registry
+from labelsieve.classifiers import predict
+from labelsieve.classifiers.train import LAST, RECORD, train
+from labelsieve.data.load import load
+from labelsieve.data.spec import DataSpec
+from labelsieve.features import cached
+from labelsieve.files import fingerprint, read_json, write_json
+from labelsieve.models.load import load_encoder
+from labelsieve.noise import planting
+from labelsieve.pipeline.scan import scan
+from labelsieve.runs.run import Run
+from labelsieve.settings import parse_sets
 
 TRUE = "true labels"  # a label set without noise
 
@@ -49,7 +58,9 @@ class Row:
 
 
 ROWS = {
-    "zero-shot": Row("zero-shot", settings={"epochs": 0, "head_start": "text"}, clean=True, once=True),
+    "zero-shot": Row(
+        "zero-shot", settings={"epochs": 0, "head_start": "text"}, clean=True, once=True
+    ),
     "head": Row("linear head, all labels", settings={"tune": "head"}),
     "all": Row("fine-tuned, all labels"),
     "clean": Row("fine-tuned, clean part", use="clean"),
@@ -62,16 +73,39 @@ ROWS = {
     "true": Row("fine-tuned, true labels", clean=True),
 }
 USUAL = ("zero-shot", "head", "all", "clean", "relabelled", "weighted", "true")
-LABELS = ("worse_label", "random_label1", "symmetric-20", "symmetric-40", "symmetric-60")
+LABELS = (
+    "worse_label",
+    "random_label1",
+    "symmetric-20",
+    "symmetric-40",
+    "symmetric-60",
+)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="Parquet with images, true labels and columns of noisy labels")
-    add("--test", type=Path, required=True, help="Parquet with test images and true labels")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="Parquet with images, true labels and columns of noisy labels",
+    )
+    add(
+        "--test",
+        type=Path,
+        required=True,
+        help="Parquet with test images and true labels",
+    )
     add("--out", type=Path, required=True, help="folder of the cells")
-    add("--labels", nargs="+", default=LABELS, help="columns of --data, or NOISE-PERCENT as in symmetric-40")
+    add(
+        "--labels",
+        nargs="+",
+        default=LABELS,
+        help="columns of --data, or NOISE-PERCENT as in symmetric-40",
+    )
     add("--rows", nargs="+", default=USUAL, choices=ROWS)
     add("--seeds", type=int, default=3, help="how many")
     add("--limit", type=int, default=3000, help="training images, drawn once; 0: all")
@@ -83,8 +117,18 @@ def arguments() -> argparse.Namespace:
     add("--preset", default="fast", help="of the scan")
     add("--student", default="clip")
     add("--recipe", default="auto")
-    add("--set", dest="sets", action="append", default=[], help="NAME=VALUE, a setting of the training")
-    add("--keep-runs", action="store_true", help="do not delete scans and models when their cells are done")
+    add(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        help="NAME=VALUE, a setting of the training",
+    )
+    add(
+        "--keep-runs",
+        action="store_true",
+        help="do not delete scans and models when their cells are done",
+    )
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error("--seeds is at least 1")
@@ -94,7 +138,7 @@ def arguments() -> argparse.Namespace:
 
 def check_folder(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the figures; cells of other options are never mixed with these."""
-    encoder = models.load(args.model)
+    encoder = load_encoder(args.model)
     names = (
         "limit",
         "test_limit",
@@ -108,12 +152,19 @@ def check_folder(args: argparse.Namespace) -> dict[str, Any]:
         "settings",
     )
     options = {name: getattr(args, name) for name in names}
-    options["weights"] = features.weights_fingerprint(encoder)
-    options |= {name: hashlib.sha256(getattr(args, name).read_bytes()).hexdigest()[:16] for name in ("data", "test")}
+    options["weights"] = cached.weights_fingerprint(encoder)
+    options |= {
+        name: hashlib.sha256(getattr(args, name).read_bytes()).hexdigest()[:16]
+        for name in ("data", "test")
+    }
     path = args.out / "options.json"
     if path.exists() and (before := read_json(path)) != json.loads(json.dumps(options)):
-        changed = ", ".join(name for name in options if options[name] != before.get(name))
-        sys.exit(f"error: '{args.out}' holds cells of other options ({changed}). Choose another --out.")
+        changed = ", ".join(
+            name for name in options if options[name] != before.get(name)
+        )
+        sys.exit(
+            f"error: '{args.out}' holds cells of other options ({changed}). Choose another --out."
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     write_json(path, options)
     return options
@@ -123,31 +174,44 @@ def drawn(source: Path, limit: int, target: Path) -> Path:
     """Rows of a table, the same ones at every call."""
     if not target.exists():
         whole = pq.read_table(source)
-        rows = np.sort(np.random.default_rng(0).permutation(len(whole))[: limit or None])
+        rows = np.sort(
+            np.random.default_rng(0).permutation(len(whole))[: limit or None]
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(whole.take(pa.array(rows)), target)
     return target
 
 
-def noisy(args: argparse.Namespace, labels: str, seed: int, folder: Path) -> pipeline.DataSpec:
+def noisy(args: argparse.Namespace, labels: str, seed: int, folder: Path) -> DataSpec:
     """The training images with one set of labels, and the truth beside them for scoring."""
     images = drawn(args.data, args.limit, args.out / "train.parquet")
     kind, _, percent = labels.rpartition("-")
-    if kind in registry.names("noise") and percent.isdigit():
+    if kind in registry.names("noise/generators") and percent.isdigit():
         plan = planting.Plan(kind, int(percent) / 100, seed)
     else:
-        plan = planting.Plan("recorded", recorded=args.truth_column if labels == TRUE else labels)
+        plan = planting.Plan(
+            "recorded", recorded=args.truth_column if labels == TRUE else labels
+        )
     target = folder / "data.parquet"
-    planting.plant(pipeline.load(images, label_column=args.truth_column), plan, target)
-    return pipeline.load(target, label_column="given_label", truth_column="true_label", id_column="id")
+    planting.plant(load(images, label_column=args.truth_column), plan, target)
+    return load(
+        target, label_column="given_label", truth_column="true_label", id_column="id"
+    )
 
 
 def scanned(args: argparse.Namespace, labels: str, seed: int, folder: Path) -> Run:
-    if (folder / "run" / "run.json").exists() and (found := Run(folder / "run")).finished:
+    if (folder / "run" / "run.json").exists() and (
+        found := Run(folder / "run")
+    ).finished:
         return found
     spec = noisy(args, labels, seed, folder)
-    return pipeline.scan(
-        spec, output=folder / "run", model=args.model, method=args.method, preset=args.preset, seed=seed
+    return scan(
+        spec,
+        output=folder / "run",
+        model=args.model,
+        method=args.method,
+        preset=args.preset,
+        seed=seed,
     )
 
 
@@ -156,9 +220,12 @@ def noise_of(run: Run) -> dict[str, Any]:
     quality, flagged = run.record["quality"], run.record["flagged"]
     left = quality["wrong"] * (1 - (quality["recall"] or 0))
     return {
-        "wrong": quality["wrong"] / quality["images"], "estimated": run.noise_rate[0], "f1": quality["f1"],
-        "auroc": quality["auroc"], "wrong_left": left / max(quality["images"] - flagged, 1),
-    }  # fmt: skip
+        "wrong": quality["wrong"] / quality["images"],
+        "estimated": run.noise_rate[0],
+        "f1": quality["f1"],
+        "auroc": quality["auroc"],
+        "wrong_left": left / max(quality["images"] - flagged, 1),
+    }
 
 
 def cell(args: argparse.Namespace, name: str, labels: str, seed: int) -> dict[str, Any]:
@@ -172,20 +239,34 @@ def cell(args: argparse.Namespace, name: str, labels: str, seed: int) -> dict[st
     run = scanned(args, labels, seed, folder)
     after_scan = time.perf_counter()
     settings = {**args.settings, "keep": "both", **row.settings}
-    adapt.train(
-        run, output=folder / name, use=row.use, loss=row.loss, settings=settings, seed=seed, student=args.student,
+    train(
+        run,
+        output=folder / name,
+        use=row.use,
+        loss=row.loss,
+        settings=settings,
+        seed=seed,
+        student=args.student,
         recipe=args.recipe,
-    )  # fmt: skip
+    )
     found = {
-        "row": name, "labels": labels, "seed": seed, **judged(args, folder / name), "noise": noise_of(run),
-        "seconds": {"scan": after_scan - start, "train": time.perf_counter() - after_scan},
-    }  # fmt: skip
+        "row": name,
+        "labels": labels,
+        "seed": seed,
+        **judged(args, folder / name),
+        "noise": noise_of(run),
+        "seconds": {
+            "scan": after_scan - start,
+            "train": time.perf_counter() - after_scan,
+        },
+    }
     path.parent.mkdir(exist_ok=True)
     write_json(path, found)
     if not args.keep_runs:
         shutil.rmtree(folder / name)
     print(
-        f"{name:11} {labels:14} seed {seed}: {100 * found['chosen']:.1f} / {100 * found['last']:.1f}", file=sys.stderr
+        f"{name:11} {labels:14} seed {seed}: {100 * found['chosen']:.1f} / {100 * found['last']:.1f}",
+        file=sys.stderr,
     )
     return found
 
@@ -193,11 +274,16 @@ def cell(args: argparse.Namespace, name: str, labels: str, seed: int) -> dict[st
 def judged(args: argparse.Namespace, model: Path) -> dict[str, Any]:
     """Test accuracy of the chosen epoch and of the last one."""
     test = drawn(args.test, args.test_limit, args.out / "test.parquet")
-    record = read_json(model / adapt.RECORD)
-    both = {"chosen": model, "last": model / adapt.LAST if (model / adapt.LAST).exists() else model}
-    accuracy = {k: classifier.evaluate(m, test, truth_column=args.test_column)["accuracy"] for k, m in both.items()}
+    record = read_json(model / RECORD)
+    both = {"chosen": model, "last": model / LAST if (model / LAST).exists() else model}
+    accuracy = {
+        k: predict.evaluate(m, test, truth_column=args.test_column)["accuracy"]
+        for k, m in both.items()
+    }
     validation = {
-        k: v and {"epoch": v["epoch"], "accuracy": v["accuracy"]} for k, v in record["figures"].items() if k in both
+        k: v and {"epoch": v["epoch"], "accuracy": v["accuracy"]}
+        for k, v in record["figures"].items()
+        if k in both
     }
     return {
         **accuracy,
@@ -218,14 +304,29 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, int]]:
     return list(dict.fromkeys(wanted))
 
 
-def show(args: argparse.Namespace, options: dict[str, Any], cells: list[dict[str, Any]]) -> None:
+def show(
+    args: argparse.Namespace, options: dict[str, Any], cells: list[dict[str, Any]]
+) -> None:
     rows: list[list[object]] = []
     for name in args.rows:
         mine = [c for c in cells if c["row"] == name]
-        sets = [[c for c in mine if c["labels"] in (labels, TRUE)] for labels in args.labels]
-        rows.append([ROWS[name].title, *(f"{spread(s, 'chosen')} / {spread(s, 'last')}" for s in sets)])
-    for title, key in (("wrong labels, all, %", "wrong"), ("wrong labels, clean part, %", "wrong_left")):
-        about = [{c["seed"]: c["noise"] for c in cells if c["labels"] == labels} for labels in args.labels]
+        sets = [
+            [c for c in mine if c["labels"] in (labels, TRUE)] for labels in args.labels
+        ]
+        rows.append(
+            [
+                ROWS[name].title,
+                *(f"{spread(s, 'chosen')} / {spread(s, 'last')}" for s in sets),
+            ]
+        )
+    for title, key in (
+        ("wrong labels, all, %", "wrong"),
+        ("wrong labels, clean part, %", "wrong_left"),
+    ):
+        about = [
+            {c["seed"]: c["noise"] for c in cells if c["labels"] == labels}
+            for labels in args.labels
+        ]
         rows.append([title, *(spread(list(seeds.values()), key) for seeds in about)])
     table(headline(args, options, cells), ["", *args.labels], rows)
 
@@ -238,7 +339,9 @@ def spread(found: list[dict[str, Any]], key: str) -> str:
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
-def headline(args: argparse.Namespace, options: dict[str, Any], cells: list[dict[str, Any]]) -> str:
+def headline(
+    args: argparse.Namespace, options: dict[str, Any], cells: list[dict[str, Any]]
+) -> str:
     used = cells[-1]["settings"]
     minutes = sum(sum(c["seconds"].values()) for c in cells) / 60
     return (

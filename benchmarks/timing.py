@@ -19,7 +19,9 @@ def machine() -> str:
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
         models = [
-            line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")
+            line.partition(":")[2].strip()
+            for line in cpus.read_text().splitlines()
+            if line.startswith("model name")
         ]
         name = next(iter(models), name)
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -34,7 +36,9 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def side_by_side(runs: Mapping[str, Callable[[], object]], repeats: int = 5, warmups: int = 1) -> dict[str, float]:
+def side_by_side(
+    runs: Mapping[str, Callable[[], object]], repeats: int = 5, warmups: int = 1
+) -> dict[str, float]:
     """Median seconds of each, measured in turns so that a noisy machine hits all alike."""
     for _ in range(warmups):
         for run in runs.values():
@@ -50,4 +54,9 @@ def table(title: str, header: list[str], rows: list[list[object]]) -> None:
     """Print a Markdown table."""
     print(f"\n{title}\n\n| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     for row in rows:
-        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row) + " |", flush=True)
+        print(
+            "| "
+            + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row)
+            + " |",
+            flush=True,
+        )

@@ -12,7 +12,12 @@ from labelsieve.cli import app
 project = "labelsieve"
 author = "the labelsieve authors"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
 html_theme = "furo"
 html_title = f"labelsieve {__version__}"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -49,9 +54,12 @@ def _rooms() -> None:
         "# Methods, models, storages and formats\n",
         "Each is one file; its name is its name on the command line.\n",
     ]
-    for room in ("methods", "models", "sources", "noise", "archives", "exports"):
-        parts.append(f"## {room.capitalize()}\n")
-        parts += [f"- **{name}**: {registry.summary(room, name)}" for name in registry.names(room)]
+    for room, kind in registry.ROOMS.items():
+        parts.append(f"## {kind} ({room}/)\n")
+        parts += [
+            f"- **{name}**: {registry.summary(room, name)}"
+            for name in registry.names(room)
+        ]
         parts.append("")
     _write(HERE / "reference" / "rooms.md", "\n".join(parts))
 

@@ -6,15 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelsieve.adapt import train
-    from labelsieve.classifier import Classifier, evaluate, predict
-    from labelsieve.correcting import apply
-    from labelsieve.corrections import Policy
-    from labelsieve.detector import DeFT
+    from labelsieve.classifiers.classifier import Classifier
+    from labelsieve.classifiers.predict import evaluate, predict
+    from labelsieve.classifiers.train import train
+    from labelsieve.corrections.apply import apply
+    from labelsieve.corrections.policy import Policy
+    from labelsieve.data.load import load
     from labelsieve.errors import LabelsieveError
     from labelsieve.exports import export
-    from labelsieve.pipeline import load, look, scan, score
-    from labelsieve.run import Run
+    from labelsieve.pipeline.detector import DeFT
+    from labelsieve.pipeline.scan import look, scan
+    from labelsieve.pipeline.score import score
+    from labelsieve.runs.run import Run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,10 +39,21 @@ __all__ = [
 ]
 
 _HOME = {
-    "Classifier": "classifier", "train": "adapt", "predict": "classifier", "evaluate": "classifier",
-    "DeFT": "detector", "LabelsieveError": "errors", "Run": "run",
-    "apply": "correcting", "export": "exports", "Policy": "corrections", "load": "pipeline", "look": "pipeline", "scan": "pipeline", "score": "pipeline",
-}  # fmt: skip
+    "Classifier": "classifiers.classifier",
+    "DeFT": "pipeline.detector",
+    "LabelsieveError": "errors",
+    "Policy": "corrections.policy",
+    "Run": "runs.run",
+    "apply": "corrections.apply",
+    "evaluate": "classifiers.predict",
+    "export": "exports",
+    "load": "data.load",
+    "look": "pipeline.scan",
+    "predict": "classifiers.predict",
+    "scan": "pipeline.scan",
+    "score": "pipeline.score",
+    "train": "classifiers.train",
+}
 
 
 def __getattr__(name: str) -> Any:

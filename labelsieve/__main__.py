@@ -1,5 +1,5 @@
 """python -m labelsieve"""
 
-from labelsieve.cli import main
+from labelsieve.cli.app import main
 
 main()

@@ -54,7 +54,10 @@ class MissingExtra(LabelsieveError):
     """An optional library is needed and not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed.", f"Install it with: pip install 'labelsieve[{extra}]'.")
+        super().__init__(
+            f"{library} is not installed.",
+            f"Install it with: pip install 'labelsieve[{extra}]'.",
+        )
 
 
 def unknown(kind: str, value: str, valid: Iterable[str]) -> str:

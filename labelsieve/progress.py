@@ -10,7 +10,15 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -35,7 +43,9 @@ class Bar(Protocol):
 
 
 @contextmanager
-def bar(what: str, total: int | None, done: int = 0, unit: str = "images") -> Iterator[Bar]:
+def bar(
+    what: str, total: int | None, done: int = 0, unit: str = "images"
+) -> Iterator[Bar]:
     """Show progress of `what` while the block runs; `done` of `total` were finished in an earlier run."""
     if _quiet:
         yield _Silent()
@@ -56,24 +66,37 @@ class _Silent:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="dim")
+        return Text(
+            f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="dim"
+        )
 
 
 class _Terminal:
     def __init__(self, what: str, total: int | None, done: int, unit: str) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
-            console=Console(stderr=True), speed_estimate_period=60,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=Console(stderr=True),
+            speed_estimate_period=60,
+        )
         self._note = ""
-        self._task = self._progress.add_task(what, total=total, completed=done, unit=unit, note="")
+        self._task = self._progress.add_task(
+            what, total=total, completed=done, unit=unit, note=""
+        )
 
     def __enter__(self) -> _Terminal:
         self._progress.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
 
@@ -87,7 +110,12 @@ class _Lines:
 
     def __init__(self, what: str, total: int | None, done: int, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
-        self._start, self._first, self._done, self._note = time.monotonic(), done, done, ""
+        self._start, self._first, self._done, self._note = (
+            time.monotonic(),
+            done,
+            done,
+            "",
+        )
         self._next = self._start + SECONDS_BETWEEN_LINES
 
     def advance(self, count: int, note: str = "") -> None:

@@ -1,6 +1,6 @@
 """Plug-ins are files: the name of a file in a room is the name on the command line.
 
-The rooms are the folders `methods/`, `models/`, `sources/`, `noise/`, `archives/` and `exports/`. Nothing is registered anywhere.
+A room is a folder, named by its path below the package: see `ROOMS`. Nothing is registered anywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,16 @@ from typing import Any
 
 from labelsieve.errors import MissingExtra, OptionError, unknown
 
+# Rooms, and how a person calls what lies in each of them.
+ROOMS = {
+    "methods": "Method",
+    "exports": "Export",
+    "data/sources": "Source",
+    "data/archives": "Archive",
+    "models/families": "Family",
+    "noise/generators": "Noise",
+    "corrections/writers": "Writer",
+}
 # The extra that installs a library which only some plug-ins import.
 EXTRAS = {
     "peft": "lora",
@@ -32,21 +42,33 @@ EXTRAS = {
 def names(room: str) -> list[str]:
     """Names of the plug-ins of a room, as typed on the command line (`zero_shot.py` is `zero-shot`)."""
     folder = Path(__file__).parent / room
-    return sorted(p.stem.replace("_", "-") for p in folder.glob("*.py") if not p.stem.startswith("_"))
+    return sorted(
+        p.stem.replace("_", "-")
+        for p in folder.glob("*.py")
+        if not p.stem.startswith("_")
+    )
 
 
 def summary(room: str, name: str) -> str:
     """First line of a plug-in's docstring, read without importing it."""
-    source = (Path(__file__).parent / room / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / room / f"{name.replace('-', '_')}.py").read_text(
+        encoding="utf-8"
+    )
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def constants(room: str, name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     """Values of literal constants of a file of a room, read without importing it."""
-    source = (Path(__file__).parent / room / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / room / f"{name.replace('-', '_')}.py").read_text(
+        encoding="utf-8"
+    )
     found = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in wanted:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in wanted
+        ):
             found[node.targets[0].id.lower()] = ast.literal_eval(node.value)
     return found
 
@@ -59,8 +81,8 @@ def load(room: str, name: str) -> ModuleType:
         MissingExtra: the plug-in needs a library that is not installed.
     """
     if name not in names(room):
-        raise OptionError(unknown(room.rstrip("s").capitalize(), name, names(room)))
-    return need(f"labelsieve.{room}.{name.replace('-', '_')}")
+        raise OptionError(unknown(ROOMS[room], name, names(room)))
+    return need(f"labelsieve.{room.replace('/', '.')}.{name.replace('-', '_')}")
 
 
 def need(module: str) -> ModuleType:

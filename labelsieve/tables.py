@@ -5,11 +5,9 @@ All are joined by `sample_id`; nothing is ever matched by position.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,11 +41,17 @@ SCORES = pa.schema(
         ("sample_id", pa.string()),
         ("path", pa.string()),
         ("given_label", pa.string()),
-        ("p_clean", pa.float64()),  # probability that the given label is right; null where nothing could be said
+        (
+            "p_clean",
+            pa.float64(),
+        ),  # probability that the given label is right; null where nothing could be said
         ("is_label_issue", pa.bool_()),
         ("suggested_label", pa.string()),
         ("suggested_prob", pa.float64()),
-        ("margin", pa.float64()),  # probability of the given label minus that of the best other one, in [-1, 1]
+        (
+            "margin",
+            pa.float64(),
+        ),  # probability of the given label minus that of the best other one, in [-1, 1]
         ("rank", pa.int64()),  # 1 = most suspicious
         ("status", pa.string()),
         ("reason", pa.string()),
@@ -57,7 +61,7 @@ SCORES = pa.schema(
 DECISIONS = pa.schema(
     [
         ("sample_id", pa.string()),
-        ("verdict", pa.string()),  # of labelsieve.decisions.VERDICTS
+        ("verdict", pa.string()),  # of labelsieve.runs.decisions.VERDICTS
         ("label", pa.string()),  # the right label, where it is known
         ("by", pa.string()),
         ("at", pa.string()),  # ISO 8601, UTC
@@ -72,7 +76,10 @@ CORRECTIONS = pa.schema(
         ("old_label", pa.string()),
         ("new_label", pa.string()),  # null where dropped
         ("reason", pa.string()),
-        ("new_uri", pa.string()),  # where it is afterwards, for folders; null until applied
+        (
+            "new_uri",
+            pa.string(),
+        ),  # where it is afterwards, for folders; null until applied
     ]
 )
 
@@ -82,7 +89,7 @@ SAMPLES = pa.schema(
         ("given_label", pa.string()),
         ("label", pa.string()),  # what is trained on
         ("weight", pa.float64()),  # how much it counts in training
-        ("origin", pa.string()),  # of labelsieve.samples.ORIGINS
+        ("origin", pa.string()),  # of labelsieve.classifiers.training_set.ORIGINS
         ("part", pa.string()),  # train, validation, or none
     ]
 )
@@ -91,26 +98,6 @@ SAMPLES = pa.schema(
 def make_sample_id(key: str, content_hash: str) -> SampleId:
     """`key` (the user's id, relative path or content) and the first twelve hex digits of the content's hash."""
     return f"{key}#{content_hash[:12]}"
-
-
-def path_to_uri(path: str | os.PathLike[str]) -> str:
-    """A path as text that is always valid UTF-8: bytes that are not, and '%', become %XX."""
-    text = os.fspath(path).replace("%", "%25")
-    return (
-        text
-        if text.isascii()
-        else "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
-    )
-
-
-def uri_to_path(uri: str) -> str:
-    """The inverse of `path_to_uri`."""
-    return os.fsdecode(unquote_to_bytes(os.fsencode(uri)))
-
-
-def readable(path: str | os.PathLike[str]) -> str:
-    """A path as a person reads it; bytes that are not UTF-8 are shown as hexadecimal escapes."""
-    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
 def check_unique(table: pa.Table) -> None:
@@ -122,12 +109,18 @@ def check_unique(table: pa.Table) -> None:
         return
     counts = pc.value_counts(ids)
     twice = next(c["values"].as_py() for c in counts if c["counts"].as_py() > 1)
-    raise DataError(f"sample_id '{twice}' appears twice.", "Give the table a column of unique ids with --id-column.")
+    raise DataError(
+        f"sample_id '{twice}' appears twice.",
+        "Give the table a column of unique ids with --id-column.",
+    )
 
 
 def check_same_ids(table: pa.Table, manifest: pa.Table) -> None:
     """Every id of the manifest exactly once in `table`, and no other: anything else is a bug of ours."""
-    ours, theirs = (pc.take(t["sample_id"], pc.sort_indices(t["sample_id"])) for t in (table, manifest))
+    ours, theirs = (
+        pc.take(t["sample_id"], pc.sort_indices(t["sample_id"]))
+        for t in (table, manifest)
+    )
     if not ours.equals(theirs):
         raise AssertionError("scores and manifest do not hold the same sample ids")
 
@@ -155,17 +148,33 @@ def read_parquet(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise RunError(f"'{path}' is missing.", "Run labelsieve scan again with the same options.") from error
+        raise RunError(
+            f"'{path}' is missing.", "Run labelsieve scan again with the same options."
+        ) from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise RunError(f"'{path}' is not readable as Parquet.", "Delete it and run the command again.") from error
-    lacking = [] if schema is None else [n for n in schema.names if n not in table.column_names]
+        raise RunError(
+            f"'{path}' is not readable as Parquet.",
+            "Delete it and run the command again.",
+        ) from error
+    lacking = (
+        []
+        if schema is None
+        else [n for n in schema.names if n not in table.column_names]
+    )
     if lacking:
-        raise RunError(f"'{path}' lacks the column '{lacking[0]}'.", "Delete it and run the command again.")
+        raise RunError(
+            f"'{path}' lacks the column '{lacking[0]}'.",
+            "Delete it and run the command again.",
+        )
     return table if schema is None else table.select(schema.names)
 
 
 def counts(values: pa.ChunkedArray | Sequence[str]) -> dict[str, int]:
     """How often each value appears, most frequent first."""
-    array = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([pa.array(values, pa.string())])
+    array = (
+        values
+        if isinstance(values, pa.ChunkedArray)
+        else pa.chunked_array([pa.array(values, pa.string())])
+    )
     pairs = [(c["values"].as_py(), c["counts"].as_py()) for c in pc.value_counts(array)]
     return dict(sorted(pairs, key=lambda p: (-p[1], str(p[0]))))

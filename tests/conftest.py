@@ -26,7 +26,9 @@ import pytest
 from PIL import Image
 
 # no test fails because the machine was busy, or only on some days
-hypothesis.settings.register_profile("labelsieve", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    "labelsieve", deadline=None, derandomize=True, database=None
+)
 hypothesis.settings.load_profile("labelsieve")
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -50,9 +52,9 @@ def no_progress() -> None:
 @pytest.fixture(scope="session")
 def tiny() -> Any:
     """The embedded model, float32 on the CPU. Shared: put no adapters into it (load your own for that)."""
-    from labelsieve import models
+    from labelsieve.models.load import load_encoder
 
-    return models.load("tiny")
+    return load_encoder("tiny")
 
 
 @pytest.fixture(scope="session")
@@ -89,23 +91,33 @@ def digit_folder(tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]) -> Path:
     return tmp_path / "digits"
 
 
-def write_tokenizer(folder: Path, longest: int, *, opening: bool, pad: str = "<pad>") -> None:
+def write_tokenizer(
+    folder: Path, longest: int, *, opening: bool, pad: str = "<pad>"
+) -> None:
     """One token per character, so that names have many lengths; id 1 ends a text, 2 opens it where wanted."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<end>", "<start>", "<unknown>"]
-    vocabulary = {word: number for number, word in enumerate([*special, *(chr(c) for c in range(32, 127))])}
+    vocabulary = {
+        word: number
+        for number, word in enumerate([*special, *(chr(c) for c in range(32, 127))])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     single = "<start> $A <end>" if opening else "$A <end>"
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=single, special_tokens=[(word, number) for number, word in enumerate(special[:3])]
+        single=single,
+        special_tokens=[(word, number) for number, word in enumerate(special[:3])],
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=longest, pad_token=pad, eos_token="<end>", bos_token="<start>",
+        tokenizer_object=tokenizer,
+        model_max_length=longest,
+        pad_token=pad,
+        eos_token="<end>",
+        bos_token="<start>",
         unk_token="<unknown>",
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)
 
 
 def shake(model: Any, seed: int = 0) -> Any:
@@ -134,14 +146,46 @@ def random_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     from transformers import CLIPConfig, CLIPModel
 
     @functools.cache
-    def make(*, width: int = 32, layers: int = 2, text_width: int = 32, text_layers: int = 2, longest: int = 40,
-             image: int = 16, patch: int = 4, common: int = 24, activation: str = "quick_gelu") -> Path:  # fmt: skip
+    def make(
+        *,
+        width: int = 32,
+        layers: int = 2,
+        text_width: int = 32,
+        text_layers: int = 2,
+        longest: int = 40,
+        image: int = 16,
+        patch: int = 4,
+        common: int = 24,
+        activation: str = "quick_gelu",
+    ) -> Path:
         folder = tmp_path_factory.mktemp("clip")
-        shared = {"hidden_act": activation, "num_attention_heads": 2, "projection_dim": common}
-        text = {**shared, "vocab_size": 99, "hidden_size": text_width, "intermediate_size": 2 * text_width, "num_hidden_layers": text_layers,
-                "max_position_embeddings": longest, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}  # fmt: skip
-        vision = {**shared, "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers, "image_size": image, "patch_size": patch}  # fmt: skip
-        config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=common)
+        shared = {
+            "hidden_act": activation,
+            "num_attention_heads": 2,
+            "projection_dim": common,
+        }
+        text = {
+            **shared,
+            "vocab_size": 99,
+            "hidden_size": text_width,
+            "intermediate_size": 2 * text_width,
+            "num_hidden_layers": text_layers,
+            "max_position_embeddings": longest,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "bos_token_id": 2,
+        }
+        vision = {
+            **shared,
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
+            "num_hidden_layers": layers,
+            "image_size": image,
+            "patch_size": patch,
+        }
+        config = CLIPConfig(
+            text_config=text, vision_config=vision, projection_dim=common
+        )
         shake(CLIPModel(config)).save_pretrained(folder)
         write_tokenizer(folder, longest, opening=True)
         return folder
@@ -156,12 +200,34 @@ def random_siglip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 
     @functools.cache
     def make(
-        *, width: int = 32, layers: int = 2, longest: int = 24, image: int = 16, patch: int = 4, pad: str = "<pad>"
+        *,
+        width: int = 32,
+        layers: int = 2,
+        longest: int = 24,
+        image: int = 16,
+        patch: int = 4,
+        pad: str = "<pad>",
     ) -> Path:
         folder = tmp_path_factory.mktemp("siglip")
-        shared = {"hidden_size": width, "intermediate_size": 2 * width, "num_attention_heads": 2, "num_hidden_layers": layers}  # fmt: skip
-        text = {**shared, "vocab_size": 99, "max_position_embeddings": longest, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "projection_size": width}  # fmt: skip
-        config = SiglipConfig(text_config=text, vision_config={**shared, "image_size": image, "patch_size": patch})
+        shared = {
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
+            "num_attention_heads": 2,
+            "num_hidden_layers": layers,
+        }
+        text = {
+            **shared,
+            "vocab_size": 99,
+            "max_position_embeddings": longest,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "bos_token_id": 2,
+            "projection_size": width,
+        }
+        config = SiglipConfig(
+            text_config=text,
+            vision_config={**shared, "image_size": image, "patch_size": patch},
+        )
         shake(SiglipModel(config)).save_pretrained(folder)
         write_tokenizer(folder, longest, opening=False, pad=pad)
         return folder
@@ -175,7 +241,11 @@ class NaiveClip:
     def __init__(self, folder: Path | str) -> None:
         from transformers import CLIPModel
 
-        self.model = CLIPModel.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
+        self.model = (
+            CLIPModel.from_pretrained(folder, attn_implementation="eager")
+            .eval()
+            .requires_grad_(False)
+        )
 
     def pooled(self, pixels: Any, prompts: Any = None) -> Any:
         """[b, width]; `prompts` [layers, p, width] are set behind the image's tokens before each block anew."""
@@ -201,13 +271,25 @@ class NaiveClip:
 
         tower = self.model.text_model
         embedded = tower.embeddings.token_embedding(ids)
-        embedded = torch.cat([embedded[:, :1], context.expand(len(ids), -1, -1), embedded[:, 1 + len(context) :]], 1)
+        embedded = torch.cat(
+            [
+                embedded[:, :1],
+                context.expand(len(ids), -1, -1),
+                embedded[:, 1 + len(context) :],
+            ],
+            1,
+        )
         length = ids.shape[1]
         future = torch.full((length, length), float("-inf")).triu(1)
         x = embedded + tower.embeddings.position_embedding.weight[:length]
         for layer in tower.encoder.layers:
             x = layer(x, future)
-        read = torch.stack([row[e] for row, e in zip(tower.final_layer_norm(x), end.tolist(), strict=True)])
+        read = torch.stack(
+            [
+                row[e]
+                for row, e in zip(tower.final_layer_norm(x), end.tolist(), strict=True)
+            ]
+        )
         features = self.model.text_projection(read)
         return features / features.norm(dim=1, keepdim=True)
 
@@ -220,7 +302,10 @@ def naive_clip() -> type[NaiveClip]:
 
 def relative(ours: Any, theirs: Any) -> float:
     """Largest difference over largest value; infinite where shapes differ or something is not finite."""
-    a, b = (np.asarray(x.detach() if hasattr(x, "detach") else x, dtype=np.float64) for x in (ours, theirs))
+    a, b = (
+        np.asarray(x.detach() if hasattr(x, "detach") else x, dtype=np.float64)
+        for x in (ours, theirs)
+    )
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
@@ -235,16 +320,26 @@ def distance() -> Callable[[Any, Any], float]:
 @pytest.fixture
 def labelled(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """What a method sees of pictures and labels in memory, through the real reading and a pixel cache of its own."""
-    from labelsieve.dataset import labelled_images, read
-    from labelsieve.pixels import PixelCache
-    from labelsieve.sources import DataSpec, arrays
+    from labelsieve.data.dataset import labelled_images
+    from labelsieve.data.manifest import read
+    from labelsieve.data.pixel_cache import PixelCache
+    from labelsieve.data.sources import arrays
+    from labelsieve.data.spec import DataSpec
 
     caches = []
 
-    def make(preprocess: Any, images: Any, labels: Any, template: str = "a photo of a {}.") -> Any:
-        cache = PixelCache(tmp_path / f"pixels{len(caches)}", preprocess.height, preprocess.width)
+    def make(
+        preprocess: Any, images: Any, labels: Any, template: str = "a photo of a {}."
+    ) -> Any:
+        cache = PixelCache(
+            tmp_path / f"pixels{len(caches)}", preprocess.height, preprocess.width
+        )
         caches.append(cache)
-        table = read(arrays.open_source(DataSpec((list(images), list(labels)))), preprocess, cache).table
+        table = read(
+            arrays.open_source(DataSpec((list(images), list(labels)))),
+            preprocess,
+            cache,
+        ).table
         return labelled_images(table, {}, template, preprocess, cache)
 
     yield make
@@ -269,13 +364,14 @@ def call() -> Callable[..., Called]:
     """`call("scan", folder, "-o", run)`: the command line in this process, with the exit code a shell would see."""
 
     def run(*words: object) -> Called:
-        from labelsieve import cli, progress
+        from labelsieve import progress
+        from labelsieve.cli import app
 
         out, err, argv, code = io.StringIO(), io.StringIO(), sys.argv, 0
         sys.argv = ["labelsieve", *map(str, words)]
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                cli.main()
+                app.main()
         except SystemExit as exit:
             code = int(exit.code or 0)
         finally:
@@ -287,7 +383,9 @@ def call() -> Callable[..., Called]:
 
 
 @pytest.fixture(scope="session")
-def digit_table(tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndarray, np.ndarray]) -> Path:
+def digit_table(
+    tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndarray, np.ndarray]
+) -> Path:
     """Parquet of 40 digits with planted errors and of what goes wrong: columns id, image, label, truth.
 
     Every fifth label is wrong. Beside them: "broken" and "empty" (no picture), "unlabelled", and "twin-a", "twin-b" (the
@@ -303,7 +401,12 @@ def digit_table(tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndarr
 
     for number, row in enumerate(rows):
         wrong = number % 5 == 0
-        add(f"digit-{row}", png(images[row]), WORDS[(truth[row] + wrong) % 4], WORDS[truth[row]])
+        add(
+            f"digit-{row}",
+            png(images[row]),
+            WORDS[(truth[row] + wrong) % 4],
+            WORDS[truth[row]],
+        )
     add("broken", b"this is no picture", "one", "one")
     add("empty", b"", "two", "two")
     other = np.flatnonzero(truth == 2)[20:23]
@@ -318,7 +421,17 @@ def digit_table(tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndarr
 @pytest.fixture(scope="session")
 def scan_words(digit_table: Path) -> list[str]:
     """The words after `labelsieve` of a quick scan of `digit_table`; the truth and -o are not among them."""
-    columns = ["--id-column", "id", "--label-column", "label", "--set", "epochs=1", "--set", "batch_size=16", "-q"]
+    columns = [
+        "--id-column",
+        "id",
+        "--label-column",
+        "label",
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch_size=16",
+        "-q",
+    ]
     return ["scan", str(digit_table), *columns]
 
 
@@ -333,7 +446,10 @@ class Scanned:
 
 @pytest.fixture(scope="session")
 def scanned(
-    tmp_path_factory: pytest.TempPathFactory, call: Callable[..., Called], scan_words: list[str], own_cache: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    call: Callable[..., Called],
+    scan_words: list[str],
+    own_cache: Path,
 ) -> Scanned:
     folder = tmp_path_factory.mktemp("scanned") / "run"
     words = [*scan_words, "--truth-column", "truth", "--json", "-o", str(folder)]
@@ -347,13 +463,17 @@ STRANGE = 'it\'s "odd" & <b>\n two.png'  # a file name in it
 
 
 @pytest.fixture(scope="session")
-def planted_base(tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndarray, np.ndarray]) -> Path:
+def planted_base(
+    tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndarray, np.ndarray]
+) -> Path:
     """`data/`, 48 digits in four class folders (one with a hostile name), every fourth in the wrong one, and `run/`, its scan.
 
     The scores are put there by us, whatever the model is worth: wrong labels have p_clean below 0.3 and the true class
     as suggestion with 0.95, right ones p_clean above 0.7.
     """
-    from labelsieve import pipeline, run, tables
+    from labelsieve import files as files_module
+    from labelsieve import tables
+    from labelsieve.pipeline.scan import scan
 
     base = tmp_path_factory.mktemp("scanned")
     images, truth = digits
@@ -367,26 +487,43 @@ def planted_base(tmp_path_factory: pytest.TempPathFactory, digits: tuple[np.ndar
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(images[row]))
         true_of[f"{label}/{file.name}"] = names[truth[row]]
-    opened = pipeline.scan(base / "data", output=base / "run", preset="fast", settings={"epochs": 1})
-    by_uri = dict(zip(opened.manifest["sample_id"].to_pylist(), opened.manifest["uri"].to_pylist(), strict=True))
+    opened = scan(
+        base / "data", output=base / "run", preset="fast", settings={"epochs": 1}
+    )
+    by_uri = dict(
+        zip(
+            opened.manifest["sample_id"].to_pylist(),
+            opened.manifest["uri"].to_pylist(),
+            strict=True,
+        )
+    )
     scores = opened.scores.sort_by("sample_id").to_pylist()
     for number, about in enumerate(scores):
-        true = true_of[tables.uri_to_path(by_uri[about["sample_id"]])]
+        true = true_of[files_module.uri_to_path(by_uri[about["sample_id"]])]
         wrong = true != about["given_label"]
         other = true if wrong else names[(names.index(true) + 1) % 4]
         about.update(
-            p_clean=0.02 + 0.005 * number if wrong else 0.7 + 0.005 * number, is_label_issue=wrong,
-            suggested_label=other if wrong else true, suggested_prob=0.95, margin=-0.9 if wrong else 0.9,
-        )  # fmt: skip
+            p_clean=0.02 + 0.005 * number if wrong else 0.7 + 0.005 * number,
+            is_label_issue=wrong,
+            suggested_label=other if wrong else true,
+            suggested_prob=0.95,
+            margin=-0.9 if wrong else 0.9,
+        )
     scores.sort(key=lambda s: s["p_clean"])
     for rank, about in enumerate(scores, 1):
         about["rank"] = rank
     import pyarrow as pa
 
-    tables.write_parquet(pa.Table.from_pylist(scores, schema=opened.scores.schema), base / "run" / "scores.parquet")
-    run.write_json(base / "run" / "true.json", true_of)
-    found = run.read_json(base / "run" / "run.json")
-    run.write_json(base / "run" / "run.json", {**found, "flagged": sum(s["is_label_issue"] for s in scores)})
+    tables.write_parquet(
+        pa.Table.from_pylist(scores, schema=opened.scores.schema),
+        base / "run" / "scores.parquet",
+    )
+    files_module.write_json(base / "run" / "true.json", true_of)
+    found = files_module.read_json(base / "run" / "run.json")
+    files_module.write_json(
+        base / "run" / "run.json",
+        {**found, "flagged": sum(s["is_label_issue"] for s in scores)},
+    )
     return base
 
 
@@ -396,17 +533,25 @@ class Planted:
     def __init__(self, base: Path) -> None:
         import json
 
-        from labelsieve.run import Run
-        from labelsieve.tables import uri_to_path
+        from labelsieve.files import uri_to_path
+        from labelsieve.runs.run import Run
 
         self.data, self.folder = base / "data", base / "run"
         self.run = Run(self.folder)
         true_of = json.loads((self.folder / "true.json").read_text())
-        uris = zip(self.run.manifest["sample_id"].to_pylist(), self.run.manifest["uri"].to_pylist(), strict=True)
+        uris = zip(
+            self.run.manifest["sample_id"].to_pylist(),
+            self.run.manifest["uri"].to_pylist(),
+            strict=True,
+        )
         self.truth: dict[str, str] = {i: true_of[uri_to_path(u)] for i, u in uris}
         rows = self.run.scores.to_pylist()
         self.given: dict[str, str] = {r["sample_id"]: r["given_label"] for r in rows}
-        self.wrong: list[str] = [r["sample_id"] for r in rows if r["given_label"] != self.truth[r["sample_id"]]]
+        self.wrong: list[str] = [
+            r["sample_id"]
+            for r in rows
+            if r["given_label"] != self.truth[r["sample_id"]]
+        ]
 
     def tree(self) -> dict[str, bytes]:
         """Every file of the data with its bytes, our own history left out; and every folder."""
@@ -434,16 +579,23 @@ def planted(planted_base: Path, tmp_path: Path) -> Planted:
 @pytest.fixture(scope="session")
 def chromium() -> Any:
     """A headless browser, or a skip that says what is missing."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed"
+    )
     import shutil as tools
 
-    found = tools.which("chromium") or tools.which("chromium-browser") or tools.which("google-chrome")
+    found = (
+        tools.which("chromium")
+        or tools.which("chromium-browser")
+        or tools.which("google-chrome")
+    )
     if found is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=found, args=[*flags.split(), "--disable-component-update", "--disable-sync"]
+            executable_path=found,
+            args=[*flags.split(), "--disable-component-update", "--disable-sync"],
         )
         yield browser
         browser.close()
@@ -474,7 +626,9 @@ def random_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
             "patch_size": 4,
         }
         if kind == "vit":
-            model: Any = ViTForImageClassification(ViTConfig(**vit, num_labels=3, hidden_dropout_prob=dropout))
+            model: Any = ViTForImageClassification(
+                ViTConfig(**vit, num_labels=3, hidden_dropout_prob=dropout)
+            )
         elif kind == "vit_mae":
             small = {
                 "decoder_hidden_size": 16,
@@ -485,11 +639,19 @@ def random_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
             model = ViTMAEForPreTraining(ViTMAEConfig(**vit, **small))
         else:
             model = ResNetForImageClassification(
-                ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3)
+                ResNetConfig(
+                    embedding_size=8,
+                    hidden_sizes=[8, 16],
+                    depths=[1, 1],
+                    layer_type="basic",
+                    num_labels=3,
+                )
             )
         shake(model).save_pretrained(folder)
         sides = {"height": 16, "width": 16}
-        ViTImageProcessor(size=sides, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.25, 0.3]).save_pretrained(folder)
+        ViTImageProcessor(
+            size=sides, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.25, 0.3]
+        ).save_pretrained(folder)
         return folder
 
     return make
@@ -498,7 +660,10 @@ def random_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
 @pytest.fixture(scope="session")
 def parity_folder() -> Path:
     """Recordings of the authors' own code: beside the repository, or where LABELSIEVE_PARITY_DIR says."""
-    folder = Path(os.environ.get("LABELSIEVE_PARITY_DIR") or Path(__file__).parents[2] / "shared" / "parity")
+    folder = Path(
+        os.environ.get("LABELSIEVE_PARITY_DIR")
+        or Path(__file__).parents[2] / "shared" / "parity"
+    )
     if not (folder / "deft.npz").exists():
         pytest.skip(f"no recordings at '{folder}'; set LABELSIEVE_PARITY_DIR")
     return folder

@@ -17,12 +17,22 @@ import labelsieve
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "labelsieve"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 # Test files that look at the whole instead of one module.
 WHOLE = {"test_architecture", "test_contracts", "test_docs", "test_interrupt"}
 # What an import is called where it is installed from.
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "multipart": "python-multipart"}
-BROUGHT_ALONG = {"huggingface_hub": "transformers", "starlette": "fastapi", "markupsafe": "jinja2"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "multipart": "python-multipart",
+}
+BROUGHT_ALONG = {
+    "huggingface_hub": "transformers",
+    "starlette": "fastapi",
+    "markupsafe": "jinja2",
+}
 
 
 def name_of(path: Path) -> str:
@@ -49,10 +59,20 @@ def test_every_test_has_its_module() -> None:
     """One module may have several test files: tests/test_estimate.py, tests/test_estimate_flags.py."""
     known = {mirror(p).with_suffix("") for p in MODULES}
     for path in (ROOT / "tests").rglob("test_*.py"):
-        special = path.parent == ROOT / "tests" and (path.stem in WHOLE or "_parity" in path.stem)
-        own = [k for k in known if path.parent == k.parent and f"{path.stem}_".startswith(f"{k.stem}_")]
-        special = special or path.stem == f"test_{path.parent.name}"  # of a room's door, its __init__.py
-        assert own or special or path.parent.name in ("gold", "parity"), path.relative_to(ROOT)
+        special = path.parent == ROOT / "tests" and (
+            path.stem in WHOLE or "_parity" in path.stem
+        )
+        own = [
+            k
+            for k in known
+            if path.parent == k.parent and f"{path.stem}_".startswith(f"{k.stem}_")
+        ]
+        special = (
+            special or path.stem == f"test_{path.parent.name}"
+        )  # of a room's door, its __init__.py
+        assert own or special or path.parent.name in ("gold", "parity"), (
+            path.relative_to(ROOT)
+        )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -61,7 +81,11 @@ def test_files_and_functions_are_of_a_readable_size(path: Path) -> None:
     assert text.count("\n") <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            start = node.body[1].lineno if ast.get_docstring(node) and len(node.body) > 1 else node.body[0].lineno
+            start = (
+                node.body[1].lineno
+                if ast.get_docstring(node) and len(node.body) > 1
+                else node.body[0].lineno
+            )
             assert (node.end_lineno or start) - start < 60, f"{node.name} is too long"
 
 
@@ -91,7 +115,13 @@ def test_no_module_is_a_drawer() -> None:
 def test_imports_run_one_way() -> None:
     pytest.importorskip("importlinter")
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert found.returncode == 0, found.stdout
 
 
@@ -103,14 +133,26 @@ def test_libraries_are_declared_and_used() -> None:
                 imported |= {a.name.partition(".")[0] for a in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.partition(".")[0])
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("registry.need", "importlib.import_module"):
-                imported |= {a.value.partition(".")[0] for a in node.args if isinstance(a, ast.Constant)}
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "registry.need",
+                "importlib.import_module",
+            ):
+                imported |= {
+                    a.value.partition(".")[0]
+                    for a in node.args
+                    if isinstance(a, ast.Constant)
+                }
     outside = {
-        DISTRIBUTIONS.get(n, BROUGHT_ALONG.get(n, n)) for n in imported - {"labelsieve"} - set(sys.stdlib_module_names)
+        DISTRIBUTIONS.get(n, BROUGHT_ALONG.get(n, n))
+        for n in imported - {"labelsieve"} - set(sys.stdlib_module_names)
     }
     needed = {re.split(r"[><=\[ ]", line)[0] for line in PROJECT["dependencies"]}
-    extras = {re.split(r"[><=\[ ]", line)[0] for name, lines in PROJECT["optional-dependencies"].items()
-              if name not in ("test", "dev") for line in lines}  # fmt: skip
+    extras = {
+        re.split(r"[><=\[ ]", line)[0]
+        for name, lines in PROJECT["optional-dependencies"].items()
+        if name not in ("test", "dev")
+        for line in lines
+    }
     assert outside <= needed | extras, "imported, not declared"
     assert needed <= outside, "declared, not imported"
     assert len(needed) <= 12
@@ -120,8 +162,14 @@ def test_libraries_are_declared_and_used() -> None:
 
 
 def test_public_names_are_exactly_these() -> None:
-    assert set(labelsieve.__all__) == set(dir(labelsieve)) == {"__version__", *labelsieve._HOME}
-    assert {"DeFT", "Run", "LabelsieveError", "load", "look", "scan", "score"} <= set(labelsieve.__all__)
+    assert (
+        set(labelsieve.__all__)
+        == set(dir(labelsieve))
+        == {"__version__", *labelsieve._HOME}
+    )
+    assert {"DeFT", "Run", "LabelsieveError", "load", "look", "scan", "score"} <= set(
+        labelsieve.__all__
+    )
     assert len(labelsieve.__all__) <= 15
     for name, home in labelsieve._HOME.items():
         value = getattr(labelsieve, name)
@@ -146,8 +194,17 @@ def test_type_checkers_see_the_same_names() -> None:
 
 def test_importing_the_package_imports_nothing() -> None:
     code = "import sys; before = set(sys.modules); import labelsieve; print(*(set(sys.modules) - before))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert {m.partition(".")[0] for m in found.stdout.split()} <= {"labelsieve", *sys.stdlib_module_names}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert {m.partition(".")[0] for m in found.stdout.split()} <= {
+        "labelsieve",
+        *sys.stdlib_module_names,
+    }
 
 
 # --- what has no place in the repository
@@ -156,9 +213,19 @@ def test_importing_the_package_imports_nothing() -> None:
 def test_no_path_of_a_single_machine_is_written_down() -> None:
     folders = ("labelsieve", "tests", "docs", "benchmarks", "tools")
     files = [
-        p for f in folders for p in (ROOT / f).rglob("*") if p.suffix in (".py", ".md", ".j2", ".toml", ".js", ".css")
+        p
+        for f in folders
+        for p in (ROOT / f).rglob("*")
+        if p.suffix in (".py", ".md", ".j2", ".toml", ".js", ".css")
     ]
-    pattern = re.compile(r"(?<![\w.])/(?:" + "|".join(("work", "root", "home", "Users")) + r")/\w")
-    for path in [*files, *ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "Makefile"]:
+    pattern = re.compile(
+        r"(?<![\w.])/(?:" + "|".join(("work", "root", "home", "Users")) + r")/\w"
+    )
+    for path in [
+        *files,
+        *ROOT.glob("*.md"),
+        ROOT / "pyproject.toml",
+        ROOT / "Makefile",
+    ]:
         found = pattern.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}"

@@ -14,37 +14,54 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve import config, dataset, models, registry
-from labelsieve.dataset import LabelledImages
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.sources import DataSpec, open_source
+from labelsieve import registry
+from labelsieve.data import manifest as dataset
+from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.sources import open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.models.load import load_encoder, preprocess_of
+from labelsieve.settings import as_dict, resolve
 
 METHODS = registry.names("methods")
-NOISE = registry.names("noise")
-QUICK = {"epochs": 2, "batch_size": 8, "folds": 2, "views": 1, "rounds": 1, "iterations": 5}  # where a method has them
+NOISE = registry.names("noise/generators")
+QUICK = {
+    "epochs": 2,
+    "batch_size": 8,
+    "folds": 2,
+    "views": 1,
+    "rounds": 1,
+    "iterations": 5,
+}  # where a method has them
 # One class has a single image; names have accents, spaces, other scripts and what a shell or HTML would take for its own.
 CLASSES = ("zéro  ", "一 (one)", "two_<b>&'\"", "lonely")
 
 
 def quick(method: ModuleType) -> Any:
     names = {f.name for f in dataclasses.fields(method.Settings)}
-    return config.resolve(method.Settings, {k: v for k, v in QUICK.items() if k in names})
+    return resolve(method.Settings, {k: v for k, v in QUICK.items() if k in names})
 
 
 def pictures(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, list[str]]:
     """Twenty-eight digits, one of them alone in its class; two of nine labels of each other class are wrong."""
     images, truth = digits
-    rows = [*(r for k in range(3) for r in np.flatnonzero(truth == k)[:9]), int(np.flatnonzero(truth == 3)[0])]
-    labels = [CLASSES[(int(truth[r]) + (i % 9 < 2)) % 3] for i, r in enumerate(rows[:-1])] + ["lonely"]
+    rows = [
+        *(r for k in range(3) for r in np.flatnonzero(truth == k)[:9]),
+        int(np.flatnonzero(truth == 3)[0]),
+    ]
+    labels = [
+        CLASSES[(int(truth[r]) + (i % 9 < 2)) % 3] for i, r in enumerate(rows[:-1])
+    ] + ["lonely"]
     return images[rows], labels
 
 
 def seen(images: np.ndarray, labels: list[str]) -> LabelledImages:
     """What a method sees; ids are numbers of rows and hashes of contents."""
-    preprocess = models.preprocess_of("tiny")
+    preprocess = preprocess_of("tiny")
     cache = dataset.open_cache(preprocess)
     manifest = dataset.read(open_source(DataSpec((images, labels))), preprocess, cache)
-    return dataset.labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
+    return labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
 
 
 @dataclasses.dataclass
@@ -59,7 +76,11 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def judged(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> Any:
+def judged(
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+    own_cache: Path,
+) -> Any:
     """Every method runs twice, once; the tests look at what came out."""
     found: dict[str, Judged] = {}
 
@@ -68,15 +89,23 @@ def judged(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempP
             method = registry.load("methods", name)
             images, labels = pictures(digits)
             order = np.random.default_rng(5).permutation(len(labels))
-            encoder = models.load("tiny")
+            encoder = load_encoder("tiny")
             before = {n: p.clone() for n, p in encoder.image_tower.state_dict().items()}
             answers = []
-            for pictures_seen in (seen(images, labels), seen(images[order], [labels[i] for i in order])):
+            for pictures_seen in (
+                seen(images, labels),
+                seen(images[order], [labels[i] for i in order]),
+            ):
                 place = Workplace(tmp_path_factory.mktemp(name), 0, "fingerprint")
                 torch.rand(3), np.random.random()  # noqa: NPY002 (whatever global generators hold decides nothing)
-                answers += [pictures_seen, method.detect(pictures_seen, encoder, quick(method), place)]
+                answers += [
+                    pictures_seen,
+                    method.detect(pictures_seen, encoder, quick(method), place),
+                ]
             after = encoder.image_tower.state_dict()
-            touched = before.keys() != after.keys() or any(not torch.equal(before[n], after[n]) for n in before)
+            touched = before.keys() != after.keys() or any(
+                not torch.equal(before[n], after[n]) for n in before
+            )
             found[name] = Judged(*answers, weights_touched=touched)
         return found[name]
 
@@ -91,13 +120,26 @@ def test_a_method_offers_what_the_room_asks_for(name: str) -> None:
     method = registry.load("methods", name)
     assert isinstance(method.COST, str) and method.COST
     assert isinstance(method.NEEDS, tuple) and set(method.NEEDS) <= {"text", "pixels"}
-    assert dataclasses.is_dataclass(method.Settings) and method.Settings.__dataclass_params__.frozen
-    assert list(inspect.signature(method.detect).parameters) == ["images", "encoder", "settings", "run"]
+    assert (
+        dataclasses.is_dataclass(method.Settings)
+        and method.Settings.__dataclass_params__.frozen
+    )
+    assert list(inspect.signature(method.detect).parameters) == [
+        "images",
+        "encoder",
+        "settings",
+        "run",
+    ]
     if hasattr(method, "judge"):
-        assert list(inspect.signature(method.judge).parameters) == ["images", "encoder", "settings", "learned"]
+        assert list(inspect.signature(method.judge).parameters) == [
+            "images",
+            "encoder",
+            "settings",
+            "learned",
+        ]
     assert "default" in method.PRESETS
     for preset in method.PRESETS.values():
-        config.resolve(method.Settings, preset)
+        resolve(method.Settings, preset)
 
 
 def text_for(kind: Any, default: Any) -> list[Any]:
@@ -118,12 +160,16 @@ def test_every_setting_can_be_written_on_the_command_line(name: str) -> None:
     kinds = typing.get_type_hints(settings)
     for field in dataclasses.fields(settings):
         for text in text_for(kinds[field.name], field.default):
-            value = getattr(config.resolve(settings, {field.name: text}), field.name)
+            value = getattr(resolve(settings, {field.name: text}), field.name)
             if text == str(field.default):
-                assert value == field.default and type(value) is type(field.default), field.name
+                assert value == field.default and type(value) is type(field.default), (
+                    field.name
+                )
             else:
                 assert str(value) == text or value is None, field.name
-    assert config.resolve(settings, config.as_dict(settings())) == settings(), "run.json can be read back"
+    assert resolve(settings, as_dict(settings())) == settings(), (
+        "run.json can be read back"
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -135,9 +181,12 @@ def test_every_setting_is_read(name: str) -> None:
         node.attr
         for tree in trees
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("settings", "self", "self.settings")
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) in ("settings", "self", "self.settings")
     }
-    unread = {f.name for f in dataclasses.fields(registry.load("methods", name).Settings)} - read
+    unread = {
+        f.name for f in dataclasses.fields(registry.load("methods", name).Settings)
+    } - read
     assert not unread, f"never read: {unread}"
 
 
@@ -150,10 +199,21 @@ def test_every_label_gets_a_probability(name: str, judged: Any) -> None:
     n, k = len(found.images), 4
     assert n == 28 and found.images.classes == tuple(sorted(CLASSES))
     for evidence in (found.first, found.shuffled):
-        assert evidence.p_clean.shape == evidence.flagged.shape == evidence.suggested.shape == (n,)
-        assert np.isfinite(evidence.p_clean).all() and (evidence.p_clean >= 0).all() and (evidence.p_clean <= 1).all()
+        assert (
+            evidence.p_clean.shape
+            == evidence.flagged.shape
+            == evidence.suggested.shape
+            == (n,)
+        )
+        assert (
+            np.isfinite(evidence.p_clean).all()
+            and (evidence.p_clean >= 0).all()
+            and (evidence.p_clean <= 1).all()
+        )
         assert evidence.flagged.dtype == bool
-        assert evidence.suggested.dtype.kind == "i" and set(evidence.suggested) <= set(range(k))
+        assert evidence.suggested.dtype.kind == "i" and set(evidence.suggested) <= set(
+            range(k)
+        )
         assert evidence.probs.shape == (n, k) and (evidence.probs >= 0).all()
         assert np.abs(evidence.probs.sum(1) - 1).max() < 1e-4
         assert all(len(column) == n for column in evidence.columns.values())
@@ -161,19 +221,34 @@ def test_every_label_gets_a_probability(name: str, judged: Any) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_order_of_rows_and_a_second_run_change_no_bit(name: str, judged: Any) -> None:
+def test_the_order_of_rows_and_a_second_run_change_no_bit(
+    name: str, judged: Any
+) -> None:
     found = judged(name)
     by_content = [
         {
-            sample_id.partition("#")[2]: (e.p_clean[i], e.flagged[i], e.suggested[i], *e.probs[i], *(c[i] for c in e.columns.values()))
+            sample_id.partition("#")[2]: (
+                e.p_clean[i],
+                e.flagged[i],
+                e.suggested[i],
+                *e.probs[i],
+                *(c[i] for c in e.columns.values()),
+            )
             for i, sample_id in enumerate(images.ids.to_pylist())
         }
-        for images, e in ((found.images, found.first), (found.shuffled_images, found.shuffled))
-    ]  # fmt: skip
+        for images, e in (
+            (found.images, found.first),
+            (found.shuffled_images, found.shuffled),
+        )
+    ]
     assert found.images.ids.to_pylist() != found.shuffled_images.ids.to_pylist()
     assert len(by_content[0]) == 28
     for content, answer in by_content[0].items():
-        assert np.array_equal(np.array(answer, float), np.array(by_content[1][content], float), equal_nan=True)
+        assert np.array_equal(
+            np.array(answer, float),
+            np.array(by_content[1][content], float),
+            equal_nan=True,
+        )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -181,15 +256,21 @@ def test_the_tower_is_left_as_it_was(name: str, judged: Any) -> None:
     assert not judged(name).weights_touched
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if hasattr(registry.load("methods", n), "judge")])
+@pytest.mark.parametrize(
+    "name", [n for n in METHODS if hasattr(registry.load("methods", n), "judge")]
+)
 def test_what_was_learned_gives_the_same_answers(name: str, judged: Any) -> None:
     method, found = registry.load("methods", name), judged(name)
     if found.first.learned is None:
         pytest.skip("learns nothing with its default settings")
-    learned = {k: v.detach().cpu().contiguous().clone() for k, v in found.first.learned.items()}
-    again = method.judge(found.images, models.load("tiny"), quick(method), learned)
+    learned = {
+        k: v.detach().cpu().contiguous().clone() for k, v in found.first.learned.items()
+    }
+    again = method.judge(found.images, load_encoder("tiny"), quick(method), learned)
     assert np.abs(again.p_clean - found.first.p_clean).max() < 1e-6
-    assert np.array_equal(again.suggested, found.first.suggested) and np.array_equal(again.flagged, found.first.flagged)
+    assert np.array_equal(again.suggested, found.first.suggested) and np.array_equal(
+        again.flagged, found.first.flagged
+    )
 
 
 # --- noise
@@ -201,10 +282,15 @@ def noisy(name: str, labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(99)
     confusion = np.full((K, K), 0.05) + 0.75 * np.eye(K)
     context = {
-        "matrix": confusion, "targets": np.array([1, 2, 3, 4, 0]), "pixels": rng.random((len(labels), 12)), "centre": True,
+        "matrix": confusion,
+        "targets": np.array([1, 2, 3, 4, 0]),
+        "pixels": rng.random((len(labels), 12)),
+        "centre": True,
         "recorded": (labels + (np.arange(len(labels)) % 4 == 0)) % K,
-    }  # fmt: skip
-    found: np.ndarray = registry.load("noise", name).corrupt(labels, K, rate, np.random.default_rng(seed), context)
+    }
+    found: np.ndarray = registry.load("noise/generators", name).corrupt(
+        labels, K, rate, np.random.default_rng(seed), context
+    )
     return found
 
 
@@ -213,8 +299,16 @@ def test_noise_leaves_its_input_and_its_seed_decides(name: str) -> None:
     labels = np.random.default_rng(0).integers(0, K, N)
     kept = labels.copy()
     first = noisy(name, labels, 0.3, 1)
-    assert np.array_equal(labels, kept) and first is not labels and not np.shares_memory(first, labels)
-    assert first.shape == labels.shape and first.dtype.kind == "i" and set(first) <= set(range(K))
+    assert (
+        np.array_equal(labels, kept)
+        and first is not labels
+        and not np.shares_memory(first, labels)
+    )
+    assert (
+        first.shape == labels.shape
+        and first.dtype.kind == "i"
+        and set(first) <= set(range(K))
+    )
     np.random.random(7)  # noqa: NPY002 (the global generator decides nothing)
     assert np.array_equal(noisy(name, labels, 0.3, 1), first)
     assert (first != labels).any()
@@ -222,9 +316,16 @@ def test_noise_leaves_its_input_and_its_seed_decides(name: str) -> None:
         assert not np.array_equal(noisy(name, labels, 0.3, 2), first)
 
 
-@pytest.mark.parametrize("name", [n for n in NOISE if n not in ("recorded", "class-conditional")])
+@pytest.mark.parametrize(
+    "name", [n for n in NOISE if n not in ("recorded", "class-conditional")]
+)
 def test_more_is_planted_at_a_higher_rate_and_nothing_at_zero(name: str) -> None:
     labels = np.random.default_rng(0).integers(0, K, N)
-    none, few, many = (float((noisy(name, labels, rate, 1) != labels).mean()) for rate in (0.0, 0.2, 0.4))
-    assert none == 0 or name == "instance"  # there the rate differs from picture to picture, around the nominal one
+    none, few, many = (
+        float((noisy(name, labels, rate, 1) != labels).mean())
+        for rate in (0.0, 0.2, 0.4)
+    )
+    assert (
+        none == 0 or name == "instance"
+    )  # there the rate differs from picture to picture, around the nominal one
     assert none < 0.1 < few < 0.3 < many < 0.5

@@ -18,15 +18,20 @@ import pytest
 import typer
 
 import labelsieve
-from labelsieve import cli, registry
-from labelsieve.pipeline import ScanOptions
-from labelsieve.sources import DataSpec
+from labelsieve import registry
+from labelsieve.cli.app import app
+from labelsieve.data.spec import DataSpec
+from labelsieve.pipeline.scan import ScanOptions
 
 ROOT = Path(__file__).parent.parent
 GENERATED = {"cli.md", "rooms.md"}  # by docs/conf.py, from the code
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-PAGES += [p for p in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in p.parts and p.name not in GENERATED]
-COMMAND: Any = typer.main.get_command(cli.app)
+PAGES += [
+    p
+    for p in sorted((ROOT / "docs").rglob("*.md"))
+    if "_build" not in p.parts and p.name not in GENERATED
+]
+COMMAND: Any = typer.main.get_command(app)
 VERBS: dict[str, Any] = COMMAND.commands
 RUNNABLE = "<!-- runnable -->"  # before a python block that is to be executed
 
@@ -34,7 +39,11 @@ RUNNABLE = "<!-- runnable -->"  # before a python block that is to be executed
 def blocks(page: Path) -> Iterator[tuple[str, str, bool]]:
     """Language, text and whether it is marked runnable, of every fenced block."""
     text = page.read_text(encoding="utf-8")
-    for found in re.finditer(r"(?:^(<!-- runnable -->)\n+)?^```([\w{}-]*)[^\n]*\n(.*?)^```", text, re.M | re.S):
+    for found in re.finditer(
+        r"(?:^(<!-- runnable -->)\n+)?^```([\w{}-]*)[^\n]*\n(.*?)^```",
+        text,
+        re.M | re.S,
+    ):
         yield found[2], found[3], found[1] is not None
 
 
@@ -48,18 +57,24 @@ def shell_lines() -> list[Any]:
                     line = line.strip().removeprefix("$ ")
                     if line.startswith("labelsieve "):
                         words = shlex.split(line, comments=True)[1:]
-                        found.append(pytest.param(words, id=f"{page.name}: {line[:60]}"))
+                        found.append(
+                            pytest.param(words, id=f"{page.name}: {line[:60]}")
+                        )
     return found
 
 
 def inline_code(page: Path) -> list[str]:
-    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    prose = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
     return re.findall(r"`([^`\n]+)`", prose)
 
 
 def test_the_search_finds_lines_and_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("<!-- runnable -->\n```python\nx = 1\n```\ntext\n```\nlabelsieve scan a\n```\n```bash\nls\n```\n")
+    page.write_text(
+        "<!-- runnable -->\n```python\nx = 1\n```\ntext\n```\nlabelsieve scan a\n```\n```bash\nls\n```\n"
+    )
     assert list(blocks(page)) == [
         ("python", "x = 1\n", True),
         ("", "labelsieve scan a\n", False),
@@ -76,19 +91,28 @@ def test_command_lines_can_be_typed(words: list[str]) -> None:
         return
     assert words[0] in VERBS, f"there is no command {words[0]}"
     if "--help" not in words:
-        VERBS[words[0]].make_context(words[0], words[1:])  # raises for an unknown option, a missing word, a wrong type
+        VERBS[words[0]].make_context(
+            words[0], words[1:]
+        )  # raises for an unknown option, a missing word, a wrong type
 
 
 def test_options_and_commands_in_prose_exist() -> None:
     options = {"--version", "--help"} | {
-        o for verb in VERBS.values() for p in verb.params for o in p.opts + p.secondary_opts
+        o
+        for verb in VERBS.values()
+        for p in verb.params
+        for o in p.opts + p.secondary_opts
     }
-    for script in (s for folder in ("tools", "benchmarks") for s in (ROOT / folder).glob("*.py")):
+    for script in (
+        s for folder in ("tools", "benchmarks") for s in (ROOT / folder).glob("*.py")
+    ):
         options |= set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     for page in PAGES:
         for code in inline_code(page):
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code):
-                assert option in options or code.startswith(("pip", "make", "git", "pytest")), f"{page.name}: {code}"
+                assert option in options or code.startswith(
+                    ("pip", "make", "git", "pytest")
+                ), f"{page.name}: {code}"
             verb = re.match(r"labelsieve ([a-z-]+)(?= |$)", code)
             assert verb is None or verb[1] in VERBS, f"{page.name}: {code}"
 
@@ -108,7 +132,9 @@ def test_every_command_and_option_has_a_help_text(verb: str) -> None:
 
 def python_blocks() -> list[Any]:
     return [
-        pytest.param(text, marked, id=f"{page.name}: {text.strip().splitlines()[0][:50]}")
+        pytest.param(
+            text, marked, id=f"{page.name}: {text.strip().splitlines()[0][:50]}"
+        )
         for page in PAGES
         for language, text, marked in blocks(page)
         if language in ("python", "py")
@@ -130,14 +156,27 @@ def test_python_examples_use_what_exists(text: str, marked: bool) -> None:
         "load": set(DataSpec.__dataclass_fields__),
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in {"ls", *names}:
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in {"ls", *names}
+        ):
             assert node.attr in labelsieve.__all__, node.attr
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in allowed:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in allowed
+        ):
             assert {k.arg for k in node.keywords} <= allowed[node.func.attr]
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Any, encode: Callable[..., bytes]) -> Path:
+def photos(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    digits: Any,
+    encode: Callable[..., bytes],
+) -> Path:
     """A working folder with `photos/`: twelve digits in class folders."""
     images, truth = digits
     for name, k in (("zero", 0), ("one", 1), ("two", 2)):
@@ -148,18 +187,24 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Any, encode:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize(("text", "marked"), [p for p in python_blocks() if p.values[1]])
+@pytest.mark.parametrize(
+    ("text", "marked"), [p for p in python_blocks() if p.values[1]]
+)
 def test_marked_examples_run(text: str, marked: bool, photos: Path) -> None:
     exec(compile(text, "example", "exec"), {"__name__": "example"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_sessions_in_pages_give_what_they_show(page: Path, photos: Path) -> None:
-    failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
+    failed, _ = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.ELLIPSIS
+    )
     assert failed == 0
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "labelsieve").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "labelsieve").glob("*.py")), ids=lambda p: p.name
+)
 def test_sessions_in_docstrings_give_what_they_show(path: Path, photos: Path) -> None:
     if ">>>" in path.read_text(encoding="utf-8"):
         module = registry.need(f"labelsieve.{path.stem}")
@@ -180,10 +225,16 @@ def test_pages_that_are_generated_hold_every_command_and_plugin(
     commands = (tmp_path / "reference" / "cli.md").read_text(encoding="utf-8")
     for verb in VERBS:
         assert f"\n## {verb}\n" in commands
-    for option in (o for verb in VERBS.values() for p in verb.params for o in p.opts if o.startswith("--")):
+    for option in (
+        o
+        for verb in VERBS.values()
+        for p in verb.params
+        for o in p.opts
+        if o.startswith("--")
+    ):
         assert option in commands
     rooms = (tmp_path / "reference" / "rooms.md").read_text(encoding="utf-8")
-    for room in ("methods", "models", "sources", "noise", "archives"):
+    for room in registry.ROOMS:
         for name in registry.names(room):
             assert f"- **{name}**: {registry.summary(room, name)}" in rooms
     assert sys.executable

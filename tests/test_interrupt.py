@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from labelsieve import cli, pipeline, training
+from labelsieve.cli import app
+from labelsieve.pipeline.scan import scan
+from labelsieve.training import checkpoint as training_checkpoint_module
 
 # Processes are forked from one that has imported everything, so that a kill hits the work and not the imports.
 FORKED = multiprocessing.get_context("forkserver")
@@ -28,10 +30,17 @@ Results = dict[str, Any]
 @pytest.fixture(scope="module", autouse=True)
 def forkserver() -> Iterator[None]:
     FORKED.set_forkserver_preload(
-        ["labelsieve.cli", "labelsieve.adapt", "labelsieve.methods.deft", "transformers.models.clip"]
+        [
+            "labelsieve.cli",
+            "labelsieve.classifiers.train",
+            "labelsieve.methods.deft",
+            "transformers.models.clip",
+        ]
     )
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads cannot be forked safely
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # a process with threads cannot be forked safely
+    )
     yield
     if before is None:
         del os.environ["OMP_NUM_THREADS"]
@@ -45,18 +54,34 @@ class Place:
     files: tuple[str, ...]  # what it writes
     checkpoint: str
     record = "run.json"
-    seconds = training.SECONDS_BETWEEN_CHECKPOINTS
+    seconds = training_checkpoint_module.SECONDS_BETWEEN_CHECKPOINTS
 
-    def __init__(self, folder: Path, command: str, data: Path, settings: list[str]) -> None:
-        self.output, self.cache, self.log = folder / "output", folder / "cache", folder / "stderr.txt"
+    def __init__(
+        self, folder: Path, command: str, data: Path, settings: list[str]
+    ) -> None:
+        self.output, self.cache, self.log = (
+            folder / "output",
+            folder / "cache",
+            folder / "stderr.txt",
+        )
         sets = [word for setting in settings for word in ("--set", setting)]
-        self.words = ["labelsieve", command, str(data), "-o", str(self.output), "--json", *sets]
+        self.words = [
+            "labelsieve",
+            command,
+            str(data),
+            "-o",
+            str(self.output),
+            "--json",
+            *sets,
+        ]
         folder.mkdir()
 
     def start(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         """The command as a process of its own."""
         monkeypatch.setattr(sys, "argv", self.words)
-        process = FORKED.Process(target=_command_line, args=(str(self.cache), str(self.log), self.seconds))
+        process = FORKED.Process(
+            target=_command_line, args=(str(self.cache), str(self.log), self.seconds)
+        )
         process.start()
         return process
 
@@ -65,12 +90,17 @@ class Place:
         process = self.start(monkeypatch)
         process.join(PATIENCE)
         assert process.exitcode == 0, self.log.read_text()
-        assert not (self.output / "checkpoints").exists() and not list(self.output.rglob("*.partial"))
+        assert not (self.output / "checkpoints").exists() and not list(
+            self.output.rglob("*.partial")
+        )
         return self.results()
 
     def results(self) -> Results:
         """All that it gives, without times, places and versions."""
-        return {**{name: (self.output / name).read_bytes() for name in self.files}, "told": self.told()}
+        return {
+            **{name: (self.output / name).read_bytes() for name in self.files},
+            "told": self.told(),
+        }
 
     def told(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -94,8 +124,13 @@ class Place:
 
 class Scan(Place):
     files = (
-        "scores.csv", "scores.parquet", "probs.parquet", "manifest.parquet", "noise.json", "detector/detector.safetensors",
-    )  # fmt: skip
+        "scores.csv",
+        "scores.parquet",
+        "probs.parquet",
+        "manifest.parquet",
+        "noise.json",
+        "detector/detector.safetensors",
+    )
     checkpoint = "deft.safetensors"
 
     def __init__(self, folder: Path, pictures: Path) -> None:
@@ -103,13 +138,23 @@ class Scan(Place):
 
     def told(self) -> dict[str, Any]:
         record = json.loads((self.output / "run.json").read_text())
-        names = ("state", "data_fingerprint", "noise_rate", "flagged", "scored", "confused_pairs")
+        names = (
+            "state",
+            "data_fingerprint",
+            "noise_rate",
+            "flagged",
+            "scored",
+            "confused_pairs",
+        )
         return {name: record[name] for name in names}
 
     def stages(self) -> dict[str, Callable[[], bool]]:
         return {
             "reading": self.is_reading,
-            "features": lambda: any(self.cache.glob("features/*.npy")) or any(self.cache.glob("features/.*")),
+            "features": lambda: (
+                any(self.cache.glob("features/*.npy"))
+                or any(self.cache.glob("features/.*"))
+            ),
             "second-epoch": lambda: self.steps_done() >= 4,
             "scoring": lambda: self.steps_done() >= 8,
             "writing": lambda: (self.output / "noise.json").exists(),
@@ -119,7 +164,13 @@ class Scan(Place):
 class Train(Place):
     """Every step is kept that takes long enough, not only each epoch."""
 
-    files = ("model.safetensors", "last/model.safetensors", "samples.parquet", "config.json", "README.md")
+    files = (
+        "model.safetensors",
+        "last/model.safetensors",
+        "samples.parquet",
+        "config.json",
+        "README.md",
+    )
     checkpoint = "training.safetensors"
     record = "training.json"
     seconds = 0.0
@@ -131,13 +182,17 @@ class Train(Place):
 
     def told(self) -> dict[str, Any]:
         record = json.loads((self.output / "training.json").read_text())
-        return {name: record[name] for name in ("state", "identity", "samples", "figures")}
+        return {
+            name: record[name] for name in ("state", "identity", "samples", "figures")
+        }
 
     def stages(self) -> dict[str, Callable[[], bool]]:
         return {
             "reading": self.is_reading,
             "first-steps": lambda: self.steps_done() >= 1,
-            "choosing": lambda: (self.output / "checkpoints" / "chosen.safetensors").exists(),
+            "choosing": lambda: (
+                self.output / "checkpoints" / "chosen.safetensors"
+            ).exists(),
             "third-epoch": lambda: self.steps_done() >= 26,
             "saving": lambda: (self.output / "last" / "model.safetensors").exists(),
         }
@@ -146,14 +201,16 @@ class Train(Place):
 def _command_line(cache: str, log: str, seconds: float) -> None:
     """In the forked process."""
     os.environ["LABELSIEVE_CACHE"] = cache
-    training.SECONDS_BETWEEN_CHECKPOINTS = seconds
+    training_checkpoint_module.SECONDS_BETWEEN_CHECKPOINTS = seconds
     with open(log, "w") as err, open(os.devnull, "w") as nowhere:
         sys.stdout, sys.stderr = nowhere, err
-        cli.main()
+        app.main()
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Callable[..., bytes]) -> Path:
+def pictures(
+    tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Callable[..., bytes]
+) -> Path:
     """Sixty digits of three classes."""
     folder = tmp_path_factory.mktemp("pictures")
     images, truth = digits
@@ -165,17 +222,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Call
 
 
 @pytest.fixture(scope="module", params=["scan", "train"])
-def make(request: Any, tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callable[[Path], Place]:
+def make(
+    request: Any, tmp_path_factory: pytest.TempPathFactory, pictures: Path
+) -> Callable[[Path], Place]:
     """Folder -> a place for the command, scan or train."""
     if request.param == "scan":
         return lambda folder: Scan(folder, pictures)
     run = tmp_path_factory.mktemp("scanned") / "run"
-    pipeline.scan(pictures, output=run, preset="fast", settings={"epochs": 1})
+    scan(pictures, output=run, preset="fast", settings={"epochs": 1})
     return lambda folder: Train(folder, run)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Place]) -> Results:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Place]
+) -> Results:
     place = make(tmp_path_factory.mktemp("left-alone") / "a")
     with pytest.MonkeyPatch.context() as patch:
         return place.to_the_end(patch)
@@ -192,7 +253,10 @@ def wait_for(process: Any, reached: Callable[[], bool]) -> bool:
 
 
 def test_killed_at_every_stage_it_ends_in_the_same_bits(
-    tmp_path: Path, make: Callable[[Path], Place], undisturbed: Results, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make: Callable[[Path], Place],
+    undisturbed: Results,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw = random.Random(7)
     place = make(tmp_path / "killed")
@@ -204,7 +268,9 @@ def test_killed_at_every_stage_it_ends_in_the_same_bits(
             process.kill()
         process.join(PATIENCE)
         assert process.exitcode in (0, -signal.SIGKILL), place.log.read_text()
-        if process.exitcode == 0 or place.is_finished():  # on a busy machine a stage is over before the signal comes
+        if (
+            process.exitcode == 0 or place.is_finished()
+        ):  # on a busy machine a stage is over before the signal comes
             assert place.results() == undisturbed
             place, kept = make(tmp_path / stage), 0
             continue
@@ -216,7 +282,10 @@ def test_killed_at_every_stage_it_ends_in_the_same_bits(
 
 
 def test_killed_at_random_times_it_ends_in_the_same_bits(
-    tmp_path: Path, make: Callable[[Path], Place], undisturbed: Results, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make: Callable[[Path], Place],
+    undisturbed: Results,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw = random.Random(11)
     place = make(tmp_path / "killed")
@@ -229,7 +298,10 @@ def test_killed_at_random_times_it_ends_in_the_same_bits(
 
 
 def test_control_c_says_that_the_same_command_continues(
-    tmp_path: Path, make: Callable[[Path], Place], undisturbed: Results, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make: Callable[[Path], Place],
+    undisturbed: Results,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = make(tmp_path / "stopped")
     process = place.start(monkeypatch)
@@ -237,7 +309,9 @@ def test_control_c_says_that_the_same_command_continues(
     os.kill(process.pid, signal.SIGINT)
     process.join(PATIENCE)
     if process.exitcode == 0:
-        pytest.skip("the machine is so busy that the command ended before it was interrupted")
+        pytest.skip(
+            "the machine is so busy that the command ended before it was interrupted"
+        )
     assert process.exitcode == 130
     said = place.log.read_text().splitlines()
     assert said[-1] == "Interrupted. The same command continues."

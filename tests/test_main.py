@@ -10,12 +10,21 @@ import labelsieve
 
 def test_python_m_labelsieve() -> None:
     found = subprocess.run(
-        [sys.executable, "-m", "labelsieve", "--version"], capture_output=True, text=True, timeout=300, check=True
+        [sys.executable, "-m", "labelsieve", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
     )
     assert found.stdout == f"{labelsieve.__version__}\n"
 
 
 def test_its_errors_have_exit_code_2() -> None:
-    found = subprocess.run([sys.executable, "-m", "labelsieve", "scna"], capture_output=True, text=True, timeout=300)
+    found = subprocess.run(
+        [sys.executable, "-m", "labelsieve", "scna"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert found.returncode == 2
     assert found.stderr.startswith("error: ") and len(found.stderr.splitlines()) == 1

@@ -35,7 +35,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_tell_count_rate_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_tell_count_rate_and_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with progress.bar("Scoring", 4000, done=1000) as shown:
         clock.now += 14
         shown.advance(500)
@@ -43,15 +45,25 @@ def test_lines_tell_count_rate_and_time_left(clock: Clock, capsys: pytest.Captur
         clock.now += 6
         shown.advance(500, "epoch 1")
         # 1,000 pictures in 20 s; 2,000 are left at 50 a second
-        assert capsys.readouterr().err == "Scoring: 2,000 of 4,000 images, 50/s, 40 s left epoch 1\n"
+        assert (
+            capsys.readouterr().err
+            == "Scoring: 2,000 of 4,000 images, 50/s, 40 s left epoch 1\n"
+        )
         clock.now += 20
         shown.advance(2000)
-        assert capsys.readouterr().err == "Scoring: 4,000 of 4,000 images, 75/s, 40 s epoch 1\n"
+        assert (
+            capsys.readouterr().err
+            == "Scoring: 4,000 of 4,000 images, 75/s, 40 s epoch 1\n"
+        )
     captured = capsys.readouterr()
-    assert captured.err.startswith("Scoring: 4,000 of 4,000 images") and captured.out == ""
+    assert (
+        captured.err.startswith("Scoring: 4,000 of 4,000 images") and captured.out == ""
+    )
 
 
-def test_lines_without_a_total_and_in_other_units(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_without_a_total_and_in_other_units(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with progress.bar("Reading", None, unit="rows") as shown:
         clock.now += 2
         shown.advance(10)
@@ -78,10 +90,15 @@ def test_a_terminal_gets_a_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) ->
         assert words in screen.getvalue()
 
 
-def test_an_error_passes_and_the_terminal_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_passes_and_the_terminal_is_given_back(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     with pytest.raises(KeyboardInterrupt), progress.bar("Scoring", 40):
         raise KeyboardInterrupt
-    hidden, visible = screen.getvalue().rfind("\x1b[?25l"), screen.getvalue().rfind("\x1b[?25h")
+    hidden, visible = (
+        screen.getvalue().rfind("\x1b[?25l"),
+        screen.getvalue().rfind("\x1b[?25h"),
+    )
     assert visible > hidden >= 0  # the cursor is there again

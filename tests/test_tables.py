@@ -10,11 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from labelsieve import tables
+from labelsieve import files, tables
 from labelsieve.errors import DataError, RunError
 
 # what a file system can hand out: any bytes but NUL, decoded the way Python decodes file names
-paths = st.binary(min_size=1, max_size=40).map(lambda b: os.fsdecode(b.replace(b"\0", b"x")))
+paths = st.binary(min_size=1, max_size=40).map(
+    lambda b: os.fsdecode(b.replace(b"\0", b"x"))
+)
 
 
 @given(paths)
@@ -23,30 +25,32 @@ paths = st.binary(min_size=1, max_size=40).map(lambda b: os.fsdecode(b.replace(b
 @example(os.fsdecode(b"caf\xe9/\xff.png"))
 @example("line\nbreak 'and' \"quotes\".png")
 def test_a_path_comes_back_from_its_uri(path: str) -> None:
-    assert tables.uri_to_path(tables.path_to_uri(path)) == path
+    assert files.uri_to_path(files.path_to_uri(path)) == path
 
 
 @given(paths, paths)
-def test_uris_are_utf8_and_different_paths_have_different_ones(one: str, other: str) -> None:
-    a, b = tables.path_to_uri(one), tables.path_to_uri(other)
+def test_uris_are_utf8_and_different_paths_have_different_ones(
+    one: str, other: str
+) -> None:
+    a, b = files.path_to_uri(one), files.path_to_uri(other)
     a.encode("utf-8")
     assert (a == b) == (one == other)
 
 
 def test_a_plain_path_is_its_own_uri() -> None:
-    assert tables.path_to_uri(Path("cat/ä b.png")) == "cat/ä b.png"
+    assert files.path_to_uri(Path("cat/ä b.png")) == "cat/ä b.png"
 
 
 @given(paths)
 def test_readable_is_utf8_and_leaves_what_was_readable(path: str) -> None:
-    shown = tables.readable(path)
+    shown = files.readable(path)
     shown.encode("utf-8")
     if path.isprintable():
         assert shown == path
 
 
 def test_readable_shows_bytes_that_are_no_text() -> None:
-    assert tables.readable(os.fsdecode(b"caf\xe9.png")) == "caf\\xe9.png"
+    assert files.readable(os.fsdecode(b"caf\xe9.png")) == "caf\\xe9.png"
 
 
 @given(st.lists(st.sampled_from(["cat", "dog", "", "Cat", "é"]), max_size=60))
@@ -54,28 +58,42 @@ def test_counts_are_those_of_a_counter_most_frequent_first(values: list[str]) ->
     found = tables.counts(values)
     assert found == dict(Counter(values))
     assert list(found.values()) == sorted(found.values(), reverse=True)
-    assert tables.counts(pa.chunked_array([values[:3], values[3:]], pa.string())) == found
+    assert (
+        tables.counts(pa.chunked_array([values[:3], values[3:]], pa.string())) == found
+    )
 
 
 def test_sample_id_is_key_and_content() -> None:
-    assert tables.make_sample_id("cat/1.png", "0123456789abcdef") == "cat/1.png#0123456789ab"
+    assert (
+        tables.make_sample_id("cat/1.png", "0123456789abcdef")
+        == "cat/1.png#0123456789ab"
+    )
 
 
 def test_an_id_that_appears_twice_is_named() -> None:
     tables.check_unique(pa.table({"sample_id": ["a", "b"]}))
-    with pytest.raises(DataError, match=r"^sample_id 'b' appears twice\. .*--id-column"):
+    with pytest.raises(
+        DataError, match=r"^sample_id 'b' appears twice\. .*--id-column"
+    ):
         tables.check_unique(pa.table({"sample_id": ["a", "b", "c", "b"]}))
 
 
 @given(st.permutations(["a", "b", "c"]))
 def test_the_same_ids_in_any_order_are_the_same(order: list[str]) -> None:
-    tables.check_same_ids(pa.table({"sample_id": order}), pa.table({"sample_id": ["a", "b", "c"]}))
+    tables.check_same_ids(
+        pa.table({"sample_id": order}), pa.table({"sample_id": ["a", "b", "c"]})
+    )
 
 
-@pytest.mark.parametrize("ids", [["a", "b"], ["a", "b", "b"], ["a", "b", "d"], ["a", "b", "c", "d"], []])
+@pytest.mark.parametrize(
+    "ids", [["a", "b"], ["a", "b", "b"], ["a", "b", "d"], ["a", "b", "c", "d"], []]
+)
 def test_a_lost_doubled_strange_or_added_id_is_found(ids: list[str]) -> None:
     with pytest.raises(AssertionError):
-        tables.check_same_ids(pa.table({"sample_id": pa.array(ids, pa.string())}), pa.table({"sample_id": ["a", "b", "c"]}))  # fmt: skip
+        tables.check_same_ids(
+            pa.table({"sample_id": pa.array(ids, pa.string())}),
+            pa.table({"sample_id": ["a", "b", "c"]}),
+        )
 
 
 def test_rows_where_there_should_be_none_are_found() -> None:
@@ -86,7 +104,13 @@ def test_rows_where_there_should_be_none_are_found() -> None:
 
 
 def test_tables_come_back_and_leave_no_scratch_file(tmp_path: Path) -> None:
-    table = pa.table({"sample_id": ["a", "line\nbreak", 'quo"te,comma'], "true_label": ["x", None, "é"]}, tables.TRUTH)
+    table = pa.table(
+        {
+            "sample_id": ["a", "line\nbreak", 'quo"te,comma'],
+            "true_label": ["x", None, "é"],
+        },
+        tables.TRUTH,
+    )
     tables.write_parquet(table, tmp_path / "t.parquet")
     tables.write_csv(table, tmp_path / "t.csv")
     assert tables.read_parquet(tmp_path / "t.parquet", tables.TRUTH).equals(table)
@@ -104,18 +128,24 @@ def test_a_write_that_fails_leaves_the_old_table(tmp_path: Path) -> None:
     tables.write_parquet(old, tmp_path / "t.parquet")
     kind = pa.month_day_nano_interval()  # Parquet has no such type
     with pytest.raises(pa.ArrowNotImplementedError):
-        tables.write_parquet(pa.table({"sample_id": pa.array([None], kind)}), tmp_path / "t.parquet")
+        tables.write_parquet(
+            pa.table({"sample_id": pa.array([None], kind)}), tmp_path / "t.parquet"
+        )
     assert tables.read_parquet(tmp_path / "t.parquet").equals(old)
 
 
 def test_a_missing_damaged_or_foreign_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"gone\.parquet' is missing\. Run labelsieve scan again"):
+    with pytest.raises(
+        RunError, match=r"gone\.parquet' is missing\. Run labelsieve scan again"
+    ):
         tables.read_parquet(tmp_path / "gone.parquet")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(RunError, match=r"cut\.parquet' is not readable as Parquet"):
         tables.read_parquet(tmp_path / "cut.parquet")
     tables.write_parquet(pa.table({"sample_id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(RunError, match=r"other\.parquet' lacks the column 'true_label'"):
+    with pytest.raises(
+        RunError, match=r"other\.parquet' lacks the column 'true_label'"
+    ):
         tables.read_parquet(tmp_path / "other.parquet", tables.TRUTH)
 
 

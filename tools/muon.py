@@ -15,9 +15,15 @@ class Muon(torch.optim.Optimizer):
     """For two-dimensional parameters; matrices of one shape are orthogonalised together."""
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.1
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.1,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -26,16 +32,22 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 shapes.setdefault(parameter.shape, []).append(parameter)
             for shape, chosen in shapes.items():
-                update = self._update(chosen, group["momentum"]) * (0.2 * max(shape) ** 0.5 * group["lr"])
+                update = self._update(chosen, group["momentum"]) * (
+                    0.2 * max(shape) ** 0.5 * group["lr"]
+                )
                 torch._foreach_mul_(chosen, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_sub_(chosen, list(update))
 
     def _update(self, parameters: list[nn.Parameter], momentum: float) -> Tensor:
         """Nesterov momentum of the gradients, orthogonalised: [count, rows, columns]."""
         gradients = [p.grad for p in parameters]
-        averages = [self.state[p].setdefault("average", torch.zeros_like(p)) for p in parameters]
+        averages = [
+            self.state[p].setdefault("average", torch.zeros_like(p)) for p in parameters
+        ]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
-        return orthogonalise(torch.stack(torch._foreach_lerp(gradients, averages, momentum)))
+        return orthogonalise(
+            torch.stack(torch._foreach_lerp(gradients, averages, momentum))
+        )
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:

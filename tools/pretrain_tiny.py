@@ -46,7 +46,18 @@ from small_clip import (
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerFast
 
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10 = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
 
 @dataclass
@@ -65,15 +76,23 @@ def _noun(caption: str, label: str) -> str:
     return label if re.search(r"[0-9_.]|\bmanual\b", caption) else caption
 
 
-def read_pairs(paths: list[Path], left_out: set[str], num_glyphs: int, seed: int) -> Pairs:
+def read_pairs(
+    paths: list[Path], left_out: set[str], num_glyphs: int, seed: int
+) -> Pairs:
     images, names, sources = [], [], []
     for path in paths:
         first = len(images)
-        for row in pq.read_table(path, columns=["image", "caption", "label"]).to_pylist():
+        for row in pq.read_table(
+            path, columns=["image", "caption", "label"]
+        ).to_pylist():
             label = row["label"].replace("_", " ")
             if label in left_out:
                 continue
-            picture = Image.open(io.BytesIO(row["image"])).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)
+            picture = (
+                Image.open(io.BytesIO(row["image"]))
+                .convert("RGB")
+                .resize((32, 32), Image.Resampling.BICUBIC)
+            )
             images.append(np.asarray(picture))
             names.append(tuple(dict.fromkeys((_noun(row["caption"], label), label))))
         sources.append(range(first, len(images)))
@@ -87,7 +106,10 @@ def read_pairs(paths: list[Path], left_out: set[str], num_glyphs: int, seed: int
         for symbol in symbols:
             words, own = glyphs.names(symbol)
             names.append((f"glyph {symbol}",))
-            texts[f"glyph {symbol}"] = (tuple(words), (*own, *own, *captions.SHORT[:12]))
+            texts[f"glyph {symbol}"] = (
+                tuple(words),
+                (*own, *own, *captions.SHORT[:12]),
+            )
     return Pairs(torch.from_numpy(np.stack(images)), names, texts, natural, sources)
 
 
@@ -103,19 +125,40 @@ def augment(images: Tensor, natural: Tensor, generator: torch.Generator) -> Tens
     room = (1 - zoom).abs().clamp(min=0.12)
     theta = torch.stack(
         [
-            torch.stack([zoom * aspect * mirror * angle.cos(), -zoom * angle.sin(), room * (2 * rand(b) - 1)], 1),
-            torch.stack([zoom * mirror * angle.sin(), zoom / aspect * angle.cos(), room * (2 * rand(b) - 1)], 1),
+            torch.stack(
+                [
+                    zoom * aspect * mirror * angle.cos(),
+                    -zoom * angle.sin(),
+                    room * (2 * rand(b) - 1),
+                ],
+                1,
+            ),
+            torch.stack(
+                [
+                    zoom * mirror * angle.sin(),
+                    zoom / aspect * angle.cos(),
+                    room * (2 * rand(b) - 1),
+                ],
+                1,
+            ),
         ],
         1,
     )
     pixels = F.grid_sample(
-        pixels, F.affine_grid(theta, list(pixels.shape), False), padding_mode="reflection", align_corners=False
+        pixels,
+        F.affine_grid(theta, list(pixels.shape), False),
+        padding_mode="reflection",
+        align_corners=False,
     )
     level, contrast, colour = (s * (rand(b, 1, 1, 1) - 0.5) for s in (0.4, 0.7, 0.8))
     mean = pixels.mean((1, 2, 3), keepdim=True)
     grey = pixels.mean(1, keepdim=True)
     pixels = (pixels - mean) * (1 + contrast) + mean + level + (pixels - grey) * colour
-    return _erase((pixels.clamp(0, 1) - channel(MEAN, device)) / channel(STD, device), natural, rand)
+    return _erase(
+        (pixels.clamp(0, 1) - channel(MEAN, device)) / channel(STD, device),
+        natural,
+        rand,
+    )
 
 
 def _erase(pixels: Tensor, natural: Tensor, rand) -> Tensor:  # type: ignore[no-untyped-def]
@@ -123,20 +166,32 @@ def _erase(pixels: Tensor, natural: Tensor, rand) -> Tensor:  # type: ignore[no-
     centre, half = 32 * rand(b, 2), 3 + 5 * rand(b, 1)
     axis = torch.arange(32, device=pixels.device)[None]
     inside = [(axis - centre[:, i : i + 1]).abs() < half for i in (0, 1)]
-    hole = inside[0][:, :, None] & inside[1][:, None, :] & (natural & (rand(b) < 0.5))[:, None, None]
+    hole = (
+        inside[0][:, :, None]
+        & inside[1][:, None, :]
+        & (natural & (rand(b) < 0.5))[:, None, None]
+    )
     return pixels.masked_fill(hole[:, None], 0.0)
 
 
-def draw_texts(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator, long: bool) -> tuple[list[str], Tensor]:
+def draw_texts(
+    pairs: Pairs, rows: np.ndarray, rng: np.random.Generator, long: bool
+) -> tuple[list[str], Tensor]:
     """One sentence per name met in the batch, and which image [b] has which sentence [t] as a positive, bool [b, t].
 
     The noun of the file and the class name (the last one) are drawn equally often.
     """
-    keys = list(dict.fromkeys(pairs.names[i][rng.integers(len(pairs.names[i]))] for i in rows))
+    keys = list(
+        dict.fromkeys(pairs.names[i][rng.integers(len(pairs.names[i]))] for i in rows)
+    )
     sentences = []
     for key in keys:
         spellings, own = pairs.texts[key]
-        sentences.append(captions.write(spellings[rng.integers(len(spellings))], rng, long=long, templates=own))
+        sentences.append(
+            captions.write(
+                spellings[rng.integers(len(spellings))], rng, long=long, templates=own
+            )
+        )
     column = {key: k for k, key in enumerate(keys)}
     positive = torch.zeros(len(rows), len(keys), dtype=torch.bool)
     for r, i in enumerate(rows):
@@ -147,22 +202,37 @@ def draw_texts(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator, long: b
 def contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
     """Both directions of InfoNCE [b, t], averaged over the positives of each row (every row and column has one)."""
     weight = positive.float()
-    to_text = -(weight / weight.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
-    to_image = -(weight / weight.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+    to_text = (
+        -(weight / weight.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    )
+    to_image = (
+        -(weight / weight.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+    )
     return (to_text + to_image) / 2
 
 
-def exams(test: Path | None) -> dict[str, tuple[np.ndarray, np.ndarray, list[str], str]]:
+def exams(
+    test: Path | None,
+) -> dict[str, tuple[np.ndarray, np.ndarray, list[str], str]]:
     """What zero-shot accuracy is reported on; never trained on."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    grow = lambda x: Image.fromarray((x * 255 / 16).astype(np.uint8)).resize((32, 32), Image.Resampling.BICUBIC)  # noqa: E731
+    grow = lambda x: Image.fromarray((x * 255 / 16).astype(np.uint8)).resize(
+        (32, 32), Image.Resampling.BICUBIC
+    )  # noqa: E731
     digits = np.stack([np.asarray(grow(x).convert("RGB")) for x in data.images])
-    found = {"digits": (digits, data.target, list(glyphs.DIGITS), "a handwritten digit {}.")}
+    found = {
+        "digits": (digits, data.target, list(glyphs.DIGITS), "a handwritten digit {}.")
+    }
     if test is not None:
         table = pq.read_table(test, columns=["image", "label"]).to_pydict()
-        images = np.stack([np.asarray(Image.open(io.BytesIO(b)).convert("RGB")) for b in table["image"]])
+        images = np.stack(
+            [
+                np.asarray(Image.open(io.BytesIO(b)).convert("RGB"))
+                for b in table["image"]
+            ]
+        )
         truth = np.array([CIFAR10.index(label) for label in table["label"]])
         found["cifar10"] = (images, truth, list(CIFAR10), "a photo of a {}.")
     return found
@@ -174,7 +244,10 @@ def optimizers(model: CLIPModel, lr: float) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in inside}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     decayed, plain = [p for p in rest if p.ndim >= 2], [p for p in rest if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": 0.05},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     return [
         Muon(inside, lr=lr),
         torch.optim.AdamW(groups, lr=lr / 2, betas=(0.9, 0.98)),
@@ -186,15 +259,32 @@ def schedule(step: int, steps: int, warmup: int = 200, decay: float = 0.6) -> fl
     return min(1.0, (step + 1) / warmup, max(steps - step, 1) / (decay * steps))
 
 
-def beginning(args: argparse.Namespace, pairs: Pairs) -> tuple[PreTrainedTokenizerFast, CLIPModel]:
+def beginning(
+    args: argparse.Namespace, pairs: Pairs
+) -> tuple[PreTrainedTokenizerFast, CLIPModel]:
     """New towers, or finished ones with their tokenizer."""
     if args.start is not None:
-        return AutoTokenizer.from_pretrained(args.start), CLIPModel.from_pretrained(args.start, dtype=torch.float32)
+        return AutoTokenizer.from_pretrained(args.start), CLIPModel.from_pretrained(
+            args.start, dtype=torch.float32
+        )
     tokenizer = make_tokenizer(pairs.texts)
-    return tokenizer, build(tokenizer, args.width, args.blocks, args.text_width, args.text_blocks, args.scale)
+    return tokenizer, build(
+        tokenizer,
+        args.width,
+        args.blocks,
+        args.text_width,
+        args.text_blocks,
+        args.scale,
+    )
 
 
-def look(model: CLIPModel, pixels: Tensor, natural: Tensor, keep: int | None, generator: torch.Generator) -> Tensor:
+def look(
+    model: CLIPModel,
+    pixels: Tensor,
+    natural: Tensor,
+    keep: int | None,
+    generator: torch.Generator,
+) -> Tensor:
     """Features of a batch in its order; patches are left out of natural pictures only."""
     if keep is None or natural.all():
         return image_features(model, pixels, keep, generator)
@@ -215,7 +305,9 @@ def train(args: argparse.Namespace) -> None:
     tokenizer, model = beginning(args, pairs)
     model.to(device)
     if device.type == "cpu":
-        model.set_attn_implementation("eager")  # faster at 65 tokens: 300 images/s against 260, measured
+        model.set_attn_implementation(
+            "eager"
+        )  # faster at 65 tokens: 300 images/s against 260, measured
     opts = optimizers(model, args.lr)
     start, checkpoint = 0, out / "checkpoint.pt"
     if checkpoint.exists():
@@ -224,7 +316,11 @@ def train(args: argparse.Namespace) -> None:
         for opt, saved in zip(opts, state["optimizers"], strict=True):
             opt.load_state_dict(saved)
         start = state["step"]
-    images, natural, tests = pairs.images.to(device), pairs.natural.to(device), exams(args.test)
+    images, natural, tests = (
+        pairs.images.to(device),
+        pairs.natural.to(device),
+        exams(args.test),
+    )
     print(
         f"{len(images)} images, {len(pairs.texts)} names, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {start}",
         flush=True,
@@ -237,7 +333,9 @@ def train(args: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
         for opt in opts:
             for group in opt.param_groups:
-                group["lr"] = group.setdefault("peak", group["lr"]) * schedule(step, args.steps)
+                group["lr"] = group.setdefault("peak", group["lr"]) * schedule(
+                    step, args.steps
+                )
         rows = draw_rows(pairs, args.shares, args.batch, step, args.seed)
         sentences, positive = draw_texts(pairs, rows, rng, rng.random() < args.long)
         keep = args.keep if step < args.whole_from * args.steps else None
@@ -248,7 +346,9 @@ def train(args: argparse.Namespace) -> None:
                 look(model, pixels, natural[index], keep, generator),
                 text_features(model, tokenizer, sentences),
             )
-        loss = contrastive_loss(model.logit_scale.exp() * vision @ text.T, positive.to(device))
+        loss = contrastive_loss(
+            model.logit_scale.exp() * vision @ text.T, positive.to(device)
+        )
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
@@ -258,38 +358,65 @@ def train(args: argparse.Namespace) -> None:
             model.logit_scale.clamp_(max=float(np.log(100)))
         running = loss.item() if not running else 0.98 * running + 0.02 * loss.item()
         if (step + 1) % args.log == 0 or step + 1 == args.steps:
-            marks = {n: zero_shot(model, tokenizer, *exam)["all"] for n, exam in tests.items()}
+            marks = {
+                n: zero_shot(model, tokenizer, *exam)["all"]
+                for n, exam in tests.items()
+            }
             rate = args.batch * (step + 1 - start) / (time.time() - clock)
             print(
                 f"step {step + 1} loss {running:.3f} scale {model.logit_scale.exp():.1f} {rate:.0f} images/s {marks}",
                 flush=True,
             )
-            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts], "step": step + 1}
+            state = {
+                "model": model.state_dict(),
+                "optimizers": [o.state_dict() for o in opts],
+                "step": step + 1,
+            }
             torch.save(state, out / "checkpoint.tmp")
             (out / "checkpoint.tmp").replace(checkpoint)
     final = {name: zero_shot(model, tokenizer, *exam) for name, exam in tests.items()}
-    recipe = {k: v for k, v in vars(args).items() if isinstance(v, int | float) or k in ("leave_out", "shares")}
+    recipe = {
+        k: v
+        for k, v in vars(args).items()
+        if isinstance(v, int | float) or k in ("leave_out", "shares")
+    }
     if args.start is not None:  # whose towers have the sizes of then
-        recipe = {k: v for k, v in recipe.items() if k not in ("width", "blocks", "text_width", "text_blocks", "scale")}
-        recipe["went on from"] = json.loads((args.start / "figures.json").read_text())["recipe"]
+        recipe = {
+            k: v
+            for k, v in recipe.items()
+            if k not in ("width", "blocks", "text_width", "text_blocks", "scale")
+        }
+        recipe["went on from"] = json.loads((args.start / "figures.json").read_text())[
+            "recipe"
+        ]
     save(model, tokenizer, out / "model", final, recipe)
 
 
-def draw_rows(pairs: Pairs, shares: list[float], batch: int, step: int, seed: int) -> np.ndarray:
+def draw_rows(
+    pairs: Pairs, shares: list[float], batch: int, step: int, seed: int
+) -> np.ndarray:
     """Row numbers of a step: from each source its share, consecutive slices of one permutation per epoch of the source."""
     parts = []
     for number, (rows, share) in enumerate(zip(pairs.sources, shares, strict=True)):
         count = round(batch * share)
         per_epoch = len(rows) // count
-        order = np.random.default_rng((seed, number, step // per_epoch)).permutation(rows)
+        order = np.random.default_rng((seed, number, step // per_epoch)).permutation(
+            rows
+        )
         parts.append(order[(step % per_epoch) * count :][:count])
     return np.concatenate(parts)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
-    parser.add_argument("--test", type=Path, help="CIFAR-10 test split with `image` and `label`, for reporting only")
+    parser.add_argument(
+        "--test",
+        type=Path,
+        help="CIFAR-10 test split with `image` and `label`, for reporting only",
+    )
     parser.add_argument("--out", required=True)
     parser.add_argument("--leave-out", type=lambda s: s.split(","), default=[])
     parser.add_argument("--glyphs", type=int, default=12000)
@@ -301,10 +428,17 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--text-width", type=int, default=128)
     parser.add_argument("--text-blocks", type=int, default=4)
-    parser.add_argument("--start", type=Path, help="folder of finished weights to go on from")
-    parser.add_argument("--keep", type=int, default=24, help="patches kept in most steps")
     parser.add_argument(
-        "--whole-from", type=float, default=0.8, help="share of the steps after which all patches are used"
+        "--start", type=Path, help="folder of finished weights to go on from"
+    )
+    parser.add_argument(
+        "--keep", type=int, default=24, help="patches kept in most steps"
+    )
+    parser.add_argument(
+        "--whole-from",
+        type=float,
+        default=0.8,
+        help="share of the steps after which all patches are used",
     )
     parser.add_argument(
         "--shares",
@@ -312,10 +446,16 @@ def main() -> None:
         default=[0.5, 0.4, 0.1],
         help="of a batch: one per pairs file, glyphs last",
     )
-    parser.add_argument("--long", type=float, default=0.2, help="share of the steps with long captions")
+    parser.add_argument(
+        "--long", type=float, default=0.2, help="share of the steps with long captions"
+    )
     parser.add_argument("--log", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--install", type=Path, help="copy the finished model here, e.g. labelsieve/assets/tiny")
+    parser.add_argument(
+        "--install",
+        type=Path,
+        help="copy the finished model here, e.g. labelsieve/assets/tiny",
+    )
     args = parser.parse_args()
     train(args)
     if args.install:

@@ -9,9 +9,23 @@ import captions
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerFast
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    PreTrainedTokenizerFast,
+)
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 POSITIONS = 64
@@ -30,7 +44,9 @@ def make_tokenizer(
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Split(Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), "removed", invert=True),
+            pre_tokenizers.Split(
+                Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), "removed", invert=True
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -72,7 +88,12 @@ def _with_every_byte(tokenizer: Tokenizer) -> models.BPE:
 
 
 def build(
-    tokenizer: PreTrainedTokenizerFast, width: int, blocks: int, text_width: int, text_blocks: int, scale: float
+    tokenizer: PreTrainedTokenizerFast,
+    width: int,
+    blocks: int,
+    text_width: int,
+    text_blocks: int,
+    scale: float,
 ) -> CLIPModel:
     ids = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -81,16 +102,29 @@ def build(
     }
     config = CLIPConfig(
         vision_config={
-            "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": blocks, "num_attention_heads": width // HEAD,
-            "image_size": 32, "patch_size": 4, "hidden_act": "gelu", "projection_dim": width,
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_hidden_layers": blocks,
+            "num_attention_heads": width // HEAD,
+            "image_size": 32,
+            "patch_size": 4,
+            "hidden_act": "gelu",
+            "projection_dim": width,
         },
         text_config={
-            "hidden_size": text_width, "intermediate_size": 4 * text_width, "num_hidden_layers": text_blocks,
-            "num_attention_heads": text_width // HEAD, "vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS,
-            "hidden_act": "gelu", "projection_dim": width, **ids,
+            "hidden_size": text_width,
+            "intermediate_size": 4 * text_width,
+            "num_hidden_layers": text_blocks,
+            "num_attention_heads": text_width // HEAD,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": POSITIONS,
+            "hidden_act": "gelu",
+            "projection_dim": width,
+            **ids,
         },
-        projection_dim=width, logit_scale_init_value=float(np.log(scale)),
-    )  # fmt: skip
+        projection_dim=width,
+        logit_scale_init_value=float(np.log(scale)),
+    )
     model = CLIPModel(config)
     for tower in (model.vision_model, model.text_model):
         for block in tower.encoder.layers:
@@ -105,10 +139,14 @@ def _mimetic(attention: nn.Module, alpha: float = 0.7, beta: float = 0.4) -> Non
     width, head = attention.embed_dim, attention.head_dim
     for h in range(attention.num_heads):
         rows = slice(h * head, (h + 1) * head)
-        u, s, v = torch.linalg.svd(alpha * torch.randn(width, width) / width**0.5 + alpha * torch.eye(width))
+        u, s, v = torch.linalg.svd(
+            alpha * torch.randn(width, width) / width**0.5 + alpha * torch.eye(width)
+        )
         attention.q_proj.weight[rows] = (u[:, :head] * s[:head].sqrt()).T
         attention.k_proj.weight[rows] = (v[:head].T * s[:head].sqrt()).T
-    u, s, v = torch.linalg.svd(beta * torch.randn(width, width) / width**0.5 - beta * torch.eye(width))
+    u, s, v = torch.linalg.svd(
+        beta * torch.randn(width, width) / width**0.5 - beta * torch.eye(width)
+    )
     attention.out_proj.weight.copy_(u * s.sqrt())
     attention.v_proj.weight.copy_((v.T * s.sqrt()).T)
 
@@ -118,34 +156,55 @@ def _sinusoidal(table: Tensor, side: int) -> None:
     quarter = table.shape[1] // 4
     frequencies = 10 ** -torch.linspace(0, 2, quarter)
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    waves = [f(axis.flatten()[:, None] * frequencies) for axis in (y, x) for f in (torch.sin, torch.cos)]
+    waves = [
+        f(axis.flatten()[:, None] * frequencies)
+        for axis in (y, x)
+        for f in (torch.sin, torch.cos)
+    ]
     table[1:, : 4 * quarter] = 0.3 * torch.cat(waves, dim=1)
 
 
 def precision(device: torch.device) -> torch.autocast:
     """bfloat16 where the processor or card computes with it natively; emulated it is many times slower than float32."""
-    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    native = (
+        device.type == "cuda"
+        or torch.cpu._is_avx512_bf16_supported()
+        or torch.cpu._is_amx_tile_supported()
+    )
     return torch.autocast(device.type, torch.bfloat16, enabled=native)
 
 
-def image_features(model: CLIPModel, pixels: Tensor, keep: int | None, generator: torch.Generator) -> Tensor:
+def image_features(
+    model: CLIPModel, pixels: Tensor, keep: int | None, generator: torch.Generator
+) -> Tensor:
     """The image tower on a random `keep` of the 64 patches (all of them when None)."""
     tower = model.vision_model
     tokens = tower.embeddings(pixels)
     if keep is not None:
         order = (
-            torch.rand(len(tokens), tokens.shape[1] - 1, generator=generator).argsort(1)[:, :keep].to(tokens.device) + 1
+            torch.rand(len(tokens), tokens.shape[1] - 1, generator=generator)
+            .argsort(1)[:, :keep]
+            .to(tokens.device)
+            + 1
         )
         chosen = torch.cat([torch.zeros_like(order[:, :1]), order], 1)
         tokens = tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[2]))
     hidden = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens)).last_hidden_state
-    return F.normalize(model.visual_projection(tower.post_layernorm(hidden[:, 0])).float(), dim=-1)
-
-
-def text_features(model: CLIPModel, tokenizer: PreTrainedTokenizerFast, sentences: list[str]) -> Tensor:
-    batch = tokenizer(sentences, padding=True, truncation=True, max_length=POSITIONS, return_tensors="pt").to(
-        model.device
+    return F.normalize(
+        model.visual_projection(tower.post_layernorm(hidden[:, 0])).float(), dim=-1
     )
+
+
+def text_features(
+    model: CLIPModel, tokenizer: PreTrainedTokenizerFast, sentences: list[str]
+) -> Tensor:
+    batch = tokenizer(
+        sentences,
+        padding=True,
+        truncation=True,
+        max_length=POSITIONS,
+        return_tensors="pt",
+    ).to(model.device)
     return F.normalize(model.get_text_features(**batch).pooler_output.float(), dim=-1)
 
 
@@ -170,10 +229,18 @@ def zero_shot(
         pixels = part.to(model.device).permute(0, 3, 1, 2).float() / 255
         pixels = (pixels - channel(MEAN, model.device)) / channel(STD, model.device)
         with precision(model.device):
-            answers.append((image_features(model, pixels, None, torch.Generator()) @ text.T).argmax(1).cpu().numpy())
+            answers.append(
+                (image_features(model, pixels, None, torch.Generator()) @ text.T)
+                .argmax(1)
+                .cpu()
+                .numpy()
+            )
     model.train()
     right = np.concatenate(answers) == truth
-    return {"all": float(right.mean()), **{n: float(right[truth == k].mean()) for k, n in enumerate(names)}}
+    return {
+        "all": float(right.mean()),
+        **{n: float(right[truth == k].mean()) for k, n in enumerate(names)},
+    }
 
 
 def save(
@@ -188,18 +255,29 @@ def save(
     model.half().save_pretrained(out)
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
-    for name in ("is_local", "local_files_only"):  # how it was opened here is nobody's business
+    for name in (
+        "is_local",
+        "local_files_only",
+    ):  # how it was opened here is nobody's business
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(out)
     CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_mean=list(MEAN), image_std=list(STD)
+        size={"shortest_edge": 32},
+        crop_size={"height": 32, "width": 32},
+        image_mean=list(MEAN),
+        image_std=list(STD),
     ).save_pretrained(out)
     figures = {"zero_shot": marks, "logit_scale": scale, "recipe": recipe}
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     count = sum(p.numel() for p in model.parameters()) / 1e6
     card = (Path(__file__).parent / "tiny_card.md").read_text()
     tables = "\n\n".join(_table(name, mark) for name, mark in marks.items())
-    fields = {"parameters": f"{count:.1f}", "scale": f"{scale:.0f}", "tables": tables, "settings": _settings(recipe)}
+    fields = {
+        "parameters": f"{count:.1f}",
+        "scale": f"{scale:.0f}",
+        "tables": tables,
+        "settings": _settings(recipe),
+    }
     (out / "README.md").write_text(card.format(glyphs=recipe["glyphs"], **fields))
 
 
@@ -207,10 +285,17 @@ def _settings(recipe: dict[str, object]) -> str:
     """In words; weights that were gone on from come first."""
     before = recipe.get("went on from")
     text = ", ".join(f"{k} {v}" for k, v in recipe.items() if k != "went on from")
-    return f"{_settings(before)}; then, from these weights: {text}" if isinstance(before, dict) else text
+    return (
+        f"{_settings(before)}; then, from these weights: {text}"
+        if isinstance(before, dict)
+        else text
+    )
 
 
 def _table(name: str, mark: dict[str, float]) -> str:
     """A Markdown table of zero-shot accuracy, overall and per class."""
-    rows = [f"| {'**all**' if key == 'all' else key} | {100 * value:.1f} % |" for key, value in mark.items()]
+    rows = [
+        f"| {'**all**' if key == 'all' else key} | {100 * value:.1f} % |"
+        for key, value in mark.items()
+    ]
     return "\n".join([f"| {name} | zero-shot accuracy |", "| --- | --- |", *rows])

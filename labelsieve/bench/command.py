@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve import registry, tables
-from labelsieve.bench import collect, markup, plan, published, schedule, steps
+from labelsieve.bench import plan, published, schedule, steps
+from labelsieve.bench import results as collect
+from labelsieve.bench.render import FORMATS, sheets
 from labelsieve.bench.steps import Place, Step
 from labelsieve.errors import MissingExtra, RunError
 
@@ -62,33 +64,55 @@ def _needed(every: Sequence[Step], chosen: set[int]) -> list[Step]:
     return [s for s in every if s in needed or s in wanted]
 
 
-def _write(name: str, outcomes: Mapping[Step, Mapping[str, Any]], output: Path) -> dict[str, Any]:
+def _write(
+    name: str, outcomes: Mapping[Step, Mapping[str, Any]], output: Path
+) -> dict[str, Any]:
     results = collect.results(outcomes)
     headroom = collect.headroom(results, outcomes)
     tables.write_parquet(results, output / "results.parquet")
     tables.write_parquet(headroom, output / "headroom.parquet")
     done = collect.finished(results)
-    made = [*markup.sheets(results, headroom), *published.sheets(results)]
-    for file, render in markup.FORMATS.items():
-        (output / file).write_text(render(f"labelsieve bench {name}", made), encoding="utf-8")
+    made = [*sheets(results, headroom), *published.sheets(results)]
+    for file, render in FORMATS.items():
+        (output / file).write_text(
+            render(f"labelsieve bench {name}", made), encoding="utf-8"
+        )
     lacking = [r for r in results.to_pylist() if r["state"] != "done"]
     if not len(done) and lacking:
-        raise RunError(f"None of {len(lacking)} cells could run.", f"The first one: {lacking[0]['message']}")
+        raise RunError(
+            f"None of {len(lacking)} cells could run.",
+            f"The first one: {lacking[0]['message']}",
+        )
     plots, warnings = _plots(results, outcomes, output)
-    files = ["results.parquet", "headroom.parquet", *markup.FORMATS, *plots]
+    files = ["results.parquet", "headroom.parquet", *FORMATS, *plots]
     return {
-        "config": name, "output": str(output), "cells": len([s for s in outcomes if s.cell]), "done": len(done),
-        "not_run": [{k: r[k] for k in (*plan.AXES, "state", "message")} for r in lacking],
-        "headroom": headroom.to_pylist(), "rank_correlation": {n: collect.rank_correlation(headroom, n) for n in ("lead", "pictures")}, "warnings": warnings,
+        "config": name,
+        "output": str(output),
+        "cells": len([s for s in outcomes if s.cell]),
+        "done": len(done),
+        "not_run": [
+            {k: r[k] for k in (*plan.AXES, "state", "message")} for r in lacking
+        ],
+        "headroom": headroom.to_pylist(),
+        "rank_correlation": {
+            n: collect.rank_correlation(headroom, n) for n in ("lead", "pictures")
+        },
+        "warnings": warnings,
         "files": {f: str(output / f) for f in files},
-    }  # fmt: skip
+    }
 
 
-def _plots(results: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]], output: Path) -> tuple[list[str], list[str]]:
+def _plots(
+    results: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]], output: Path
+) -> tuple[list[str], list[str]]:
     """Names of plots, and what stood in their way."""
     try:
         plots = registry.need("labelsieve.bench.plots")
     except MissingExtra as error:
         return [], [f"There are no plots: {error}"]
-    curves = {f"cells/{s.folder.name}": o["curve"] for s, o in outcomes.items() if s.cell and o.get("curve")}
+    curves = {
+        f"cells/{s.folder.name}": o["curve"]
+        for s, o in outcomes.items()
+        if s.cell and o.get("curve")
+    }
     return [p.name for p in plots.write(results, curves, output)], []

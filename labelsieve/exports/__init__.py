@@ -20,15 +20,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import registry
-from labelsieve.corrections import Policy, labels_after, plan
-from labelsieve.decisions import SETTLED, open_decisions
+from labelsieve.corrections.patch import labels_after
+from labelsieve.corrections.policy import Policy, plan
 from labelsieve.errors import OptionError, unknown
-from labelsieve.pictures import Images, open_pictures, original
-from labelsieve.run import Run
-from labelsieve.tables import path_to_uri
+from labelsieve.files import path_to_uri
+from labelsieve.runs.decisions import SETTLED, open_decisions
+from labelsieve.runs.pictures import Images, open_pictures, original
+from labelsieve.runs.run import Run
 
 KEEP = ("all", "clean", "issues")
-SCORE_COLUMNS = ("p_clean", "is_label_issue", "suggested_label", "suggested_prob", "rank", "status", "reason")
+SCORE_COLUMNS = (
+    "p_clean",
+    "is_label_issue",
+    "suggested_label",
+    "suggested_prob",
+    "rank",
+    "status",
+    "reason",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ class Rows:
             data, suffix = original(self.pictures, sample_id)
         except OptionError:
             raise
-        except Exception:  # whatever its source or decoder says: a row without a picture stays a row
+        except (
+            Exception
+        ):  # whatever its source or decoder says: a row without a picture stays a row
             return None
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / (safe_name(sample_id) + suffix)
@@ -66,11 +77,19 @@ class Rows:
 
 def safe_name(text: str) -> str:
     """Text as the name of one file or folder, the same for the same text: what could lead elsewhere becomes %XX."""
-    name = path_to_uri(text).replace("/", "%2F").replace("\\", "%5C").replace(":", "%3A").replace("\0", "%00")
+    name = (
+        path_to_uri(text)
+        .replace("/", "%2F")
+        .replace("\\", "%5C")
+        .replace(":", "%3A")
+        .replace("\0", "%00")
+    )
     return "%2E" + name[1:] if name.startswith(".") else name or "%"
 
 
-def export(opened: str | Path | Run, to: str, target: str | Path, *, only: str = "all") -> list[Path]:
+def export(
+    opened: str | Path | Run, to: str, target: str | Path, *, only: str = "all"
+) -> list[Path]:
     """Write a run in the format of another tool.
 
     Args:
@@ -88,7 +107,9 @@ def export(opened: str | Path | Run, to: str, target: str | Path, *, only: str =
     target = Path(target)
     if room.TARGET == "folder":
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise OptionError(f"'{target}' exists already.", "Choose another place with -o.")
+            raise OptionError(
+                f"'{target}' exists already.", "Choose another place with -o."
+            )
     elif target.suffix.lower() != room.TARGET:
         raise OptionError(f"-o '{target}' must end in {room.TARGET}.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,21 +121,32 @@ def collect(opened: Run, only: str = "all") -> Rows:
     """Scores, decisions and pictures of a run, ready to be written."""
     decisions = open_decisions(opened)
     after = labels_after(plan(opened, decisions, Policy(drop=True)))
-    verdicts = {i: d.verdict for i, d in decisions.all_current().items()} if decisions else {}
+    verdicts = (
+        {i: d.verdict for i, d in decisions.all_current().items()} if decisions else {}
+    )
     scores = opened.scores
     ids = scores["sample_id"].to_pylist()
     given = scores["given_label"].to_pylist()
-    table = pa.table({
-        "sample_id": scores["sample_id"], "path": scores["path"], "given_label": scores["given_label"],
-        "label": pa.array([after.get(i, g) for i, g in zip(ids, given, strict=True)], pa.string()),
-        "verdict": pa.array([verdicts.get(i) for i in ids], pa.string()), **{c: scores[c] for c in SCORE_COLUMNS},
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "sample_id": scores["sample_id"],
+            "path": scores["path"],
+            "given_label": scores["given_label"],
+            "label": pa.array(
+                [after.get(i, g) for i, g in zip(ids, given, strict=True)], pa.string()
+            ),
+            "verdict": pa.array([verdicts.get(i) for i in ids], pa.string()),
+            **{c: scores[c] for c in SCORE_COLUMNS},
+        }
+    )
     if decisions:
         decisions.close()
     issue = pc.fill_null(table["is_label_issue"], False)
     settled = pc.is_in(table["verdict"], pa.array(SETTLED))
     if only == "clean":
-        table = table.filter(pc.and_(pc.or_(settled, pc.invert(issue)), pc.is_valid(table["label"])))
+        table = table.filter(
+            pc.and_(pc.or_(settled, pc.invert(issue)), pc.is_valid(table["label"]))
+        )
     elif only == "issues":
         table = table.filter(issue)
     command = opened.record["command"]

@@ -24,14 +24,29 @@ def write(rows: Rows, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     table = rows.table.filter(pc.is_valid(rows.table["p_clean"]))
     number = {name: k for k, name in enumerate(rows.classes)}
-    labels = np.array([number[name] for name in table["given_label"].to_pylist()], dtype=np.int64)
-    probs = np.array([rows.probs[i] for i in table["sample_id"].to_pylist()], dtype=np.float32)
+    labels = np.array(
+        [number[name] for name in table["given_label"].to_pylist()], dtype=np.int64
+    )
+    probs = np.array(
+        [rows.probs[i] for i in table["sample_id"].to_pylist()], dtype=np.float32
+    )
     np.save(target / "labels.npy", labels)
     np.save(target / "pred_probs.npy", probs.reshape(len(labels), len(rows.classes)))
-    (target / "classes.json").write_text(json.dumps(rows.classes, ensure_ascii=False) + "\n", encoding="utf-8")
-    issues = pa.table({
-        "sample_id": table["sample_id"], "path": table["path"], "is_label_issue": table["is_label_issue"], "label_score": table["p_clean"],
-        "given_label": table["given_label"], "predicted_label": table["suggested_label"],
-    })  # fmt: skip
+    (target / "classes.json").write_text(
+        json.dumps(rows.classes, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    issues = pa.table(
+        {
+            "sample_id": table["sample_id"],
+            "path": table["path"],
+            "is_label_issue": table["is_label_issue"],
+            "label_score": table["p_clean"],
+            "given_label": table["given_label"],
+            "predicted_label": table["suggested_label"],
+        }
+    )
     write_parquet(issues, target / "issues.parquet")
-    return [target / name for name in ("labels.npy", "pred_probs.npy", "classes.json", "issues.parquet")]
+    return [
+        target / name
+        for name in ("labels.npy", "pred_probs.npy", "classes.json", "issues.parquet")
+    ]

@@ -28,24 +28,56 @@ KINDS = {
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the file, and images beside it where they are embedded in a table. Unreadable images are left out."""
     folder = target.with_name(f"{target.stem}-images")
-    samples = [_sample(row, file) for row in rows if (file := rows.file(row["sample_id"], folder)) is not None]
+    samples = [
+        _sample(row, file)
+        for row in rows
+        if (file := rows.file(row["sample_id"], folder)) is not None
+    ]
     document = {
-        "name": target.stem, "version": None, "media_type": "image", "num_samples": len(samples), "sample_fields": KINDS,
-        "info": {"made_by": rows.model_version}, "default_classes": rows.classes, "samples": samples,
-    }  # fmt: skip
-    target.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+        "name": target.stem,
+        "version": None,
+        "media_type": "image",
+        "num_samples": len(samples),
+        "sample_fields": KINDS,
+        "info": {"made_by": rows.model_version},
+        "default_classes": rows.classes,
+        "samples": samples,
+    }
+    target.write_text(
+        json.dumps(document, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
     return [target]
 
 
 def _sample(row: dict[str, Any], file: Path) -> dict[str, Any]:
     p_clean = row["p_clean"]
-    tags = ["label_issue"] * bool(row["is_label_issue"]) + ["reviewed"] * (row["verdict"] not in (None, "skip"))
+    tags = ["label_issue"] * bool(row["is_label_issue"]) + ["reviewed"] * (
+        row["verdict"] not in (None, "skip")
+    )
     return {
-        "filepath": str(file), "tags": tags, "ground_truth": _classification(row["label"]), "given_label": _classification(row["given_label"]),
-        "suggested": _classification(row["suggested_label"], row["suggested_prob"]), "p_clean": p_clean,
-        "mistakenness": None if p_clean is None else 1 - p_clean, "sample_key": row["sample_id"],
-    }  # fmt: skip
+        "filepath": str(file),
+        "tags": tags,
+        "ground_truth": _classification(row["label"]),
+        "given_label": _classification(row["given_label"]),
+        "suggested": _classification(row["suggested_label"], row["suggested_prob"]),
+        "p_clean": p_clean,
+        "mistakenness": None if p_clean is None else 1 - p_clean,
+        "sample_key": row["sample_id"],
+    }
 
 
-def _classification(label: str | None, confidence: float | None = None) -> dict[str, Any] | None:
-    return None if label is None else {"_cls": "Classification", "tags": [], "label": label, "confidence": confidence}
+def _classification(
+    label: str | None, confidence: float | None = None
+) -> dict[str, Any] | None:
+    return (
+        None
+        if label is None
+        else {
+            "_cls": "Classification",
+            "tags": [],
+            "label": label,
+            "confidence": confidence,
+        }
+    )

@@ -11,7 +11,7 @@ import datasets
 
 from labelsieve.errors import ImageError
 from labelsieve.exports import Rows
-from labelsieve.pictures import original
+from labelsieve.runs.pictures import original
 
 TARGET = "folder"
 
@@ -19,13 +19,23 @@ TARGET = "folder"
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the data set: image, label (after decisions), given_label, sample_id and scores. Unreadable images are null."""
     classes = datasets.ClassLabel(names=rows.classes)
-    features = datasets.Features({
-        "image": datasets.Image(), "label": classes, "given_label": classes, "sample_id": datasets.Value("string"),
-        "p_clean": datasets.Value("float64"), "is_label_issue": datasets.Value("bool"), "suggested_label": classes,
-        "suggested_prob": datasets.Value("float64"), "verdict": datasets.Value("string"),
-    })  # fmt: skip
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": classes,
+            "given_label": classes,
+            "sample_id": datasets.Value("string"),
+            "p_clean": datasets.Value("float64"),
+            "is_label_issue": datasets.Value("bool"),
+            "suggested_label": classes,
+            "suggested_prob": datasets.Value("float64"),
+            "verdict": datasets.Value("string"),
+        }
+    )
     with tempfile.TemporaryDirectory(prefix="labelsieve-") as cache:
-        made = datasets.Dataset.from_generator(lambda: _records(rows, features), features=features, cache_dir=cache)
+        made = datasets.Dataset.from_generator(
+            lambda: _records(rows, features), features=features, cache_dir=cache
+        )
         made.save_to_disk(str(target))
         del made
     return [target]

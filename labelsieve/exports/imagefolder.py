@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labelsieve.errors import ImageError
 from labelsieve.exports import Rows, safe_name
-from labelsieve.pictures import original
+from labelsieve.runs.pictures import original
 
 TARGET = "folder"
 

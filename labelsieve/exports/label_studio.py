@@ -28,34 +28,75 @@ def write(rows: Rows, target: Path) -> list[Path]:
     files = [rows.file(row["sample_id"], target / "images") for row in listed]
     storage = _common([f for f in files if f is not None], target)
     root = storage.parent
-    tasks = [_task(row, file, root, rows.model_version) for row, file in zip(listed, files, strict=True)]
-    names = ("tasks.json", "label_config.xml", "local-files-root.txt", "local-files-storage.txt")
-    (target / names[0]).write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    tasks = [
+        _task(row, file, root, rows.model_version)
+        for row, file in zip(listed, files, strict=True)
+    ]
+    names = (
+        "tasks.json",
+        "label_config.xml",
+        "local-files-root.txt",
+        "local-files-storage.txt",
+    )
+    (target / names[0]).write_text(
+        json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
     (target / names[1]).write_text(_interface(rows.classes), encoding="utf-8")
     for name, folder in zip(names[2:], (root, storage), strict=True):
-        (target / name).write_text(f"{folder}\n", encoding="utf-8", errors="surrogateescape")
+        (target / name).write_text(
+            f"{folder}\n", encoding="utf-8", errors="surrogateescape"
+        )
     return [target / name for name in names]
 
 
 def _common(files: list[Path], target: Path) -> Path:
-    return Path(os.path.commonpath([f.parent for f in files])) if files else target.absolute()
+    return (
+        Path(os.path.commonpath([f.parent for f in files]))
+        if files
+        else target.absolute()
+    )
 
 
-def _task(row: dict[str, Any], file: Path | None, root: Path, model_version: str) -> dict[str, Any]:
-    url = "" if file is None else "/data/local-files/?d=" + quote(os.fsencode(os.path.relpath(file, root)))
-    about = ("sample_id", "path", "given_label", "label", "verdict", "p_clean", "is_label_issue")
-    task: dict[str, Any] = {"data": {"image": url, **{name: row[name] for name in about}}}
+def _task(
+    row: dict[str, Any], file: Path | None, root: Path, model_version: str
+) -> dict[str, Any]:
+    url = (
+        ""
+        if file is None
+        else "/data/local-files/?d=" + quote(os.fsencode(os.path.relpath(file, root)))
+    )
+    about = (
+        "sample_id",
+        "path",
+        "given_label",
+        "label",
+        "verdict",
+        "p_clean",
+        "is_label_issue",
+    )
+    task: dict[str, Any] = {
+        "data": {"image": url, **{name: row[name] for name in about}}
+    }
     if row["suggested_label"] is not None:
-        task["predictions"] = [{
-            "model_version": model_version, "score": row["suggested_prob"], "result": [_choice(row["suggested_label"])],
-        }]  # fmt: skip
+        task["predictions"] = [
+            {
+                "model_version": model_version,
+                "score": row["suggested_prob"],
+                "result": [_choice(row["suggested_label"])],
+            }
+        ]
     if row["verdict"] in ("keep", "accept", "other") and row["label"] is not None:
         task["annotations"] = [{"result": [_choice(row["label"])]}]
     return task
 
 
 def _choice(label: str) -> dict[str, Any]:
-    return {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [label]}}
+    return {
+        "from_name": "label",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": [label]},
+    }
 
 
 def _interface(classes: list[str]) -> str:
@@ -63,7 +104,14 @@ def _interface(classes: list[str]) -> str:
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image")
     ElementTree.SubElement(view, "Header", value="Given label: $given_label")
-    choices = ElementTree.SubElement(view, "Choices", name="label", toName="image", choice="single", showInline="true")
+    choices = ElementTree.SubElement(
+        view,
+        "Choices",
+        name="label",
+        toName="image",
+        choice="single",
+        showInline="true",
+    )
     for name in classes:
         ElementTree.SubElement(choices, "Choice", value=name)
     ElementTree.indent(view)

@@ -16,14 +16,12 @@ the pipeline. Higher p_clean always means: more likely right.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from labelsieve.estimate import Transition
-from labelsieve.training import Checkpoint
+from labelsieve.estimation.transition import Transition
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,3 @@ class Evidence:
     rates: tuple[float, ...] = ()
     transition: Transition | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What a method may use of the run: a folder for checkpoints and its detector, and the seed."""
-
-    folder: Path
-    seed: int
-    fingerprint: str  # of data, model and settings; a checkpoint of another one is not used
-
-    def checkpoint(self, name: str) -> Checkpoint:
-        return Checkpoint(self.folder / "checkpoints" / f"{name}.safetensors", self.fingerprint)

@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import losses
-from labelsieve.dataset import LabelledImages
-from labelsieve.features import image_features
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.probe import out_of_fold, standardise
-from labelsieve.training import Batch, Recipe, fit
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.cached import image_features
+from labelsieve.features.probe import out_of_fold, standardise
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.training import losses
+from labelsieve.training.loop import Batch, Recipe, fit
 
 COST = "one pass of the image tower (cached), two trainings of a linear layer, five linear probes"
 NEEDS = ()
@@ -65,11 +66,19 @@ def threshold_samples(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.n
 
 
 def areas(
-    inputs: np.ndarray, labels: np.ndarray, classes: int, settings: Settings, run: Workplace, name: str
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    settings: Settings,
+    run: Workplace,
+    name: str,
 ) -> np.ndarray:
     """AUM [n] of training a linear layer with `classes` outputs on inputs [n, d]."""
     d = inputs.shape[1]
-    weight, bias = nn.Parameter(torch.zeros(classes, d)), nn.Parameter(torch.zeros(classes))
+    weight, bias = (
+        nn.Parameter(torch.zeros(classes, d)),
+        nn.Parameter(torch.zeros(classes)),
+    )
     total = torch.zeros(len(labels), dtype=torch.float64)
     given = torch.from_numpy(labels)
 
@@ -80,15 +89,29 @@ def areas(
         return losses.cross_entropy(logits, own).mean()
 
     fit(
-        {"weight": weight, "bias": bias}, np.arange(len(labels)), lambda rows: torch.from_numpy(inputs[rows]), loss_of,
-        Recipe(settings.epochs, settings.batch_size, settings.lr, momentum=settings.momentum,
-               weight_decay=settings.weight_decay, schedule="constant"),
-        seed=run.seed, what="Training a probe", memory={"total": total}, checkpoint=run.checkpoint(name),
-    )  # fmt: skip
+        {"weight": weight, "bias": bias},
+        np.arange(len(labels)),
+        lambda rows: torch.from_numpy(inputs[rows]),
+        loss_of,
+        Recipe(
+            settings.epochs,
+            settings.batch_size,
+            settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            schedule="constant",
+        ),
+        seed=run.seed,
+        what="Training a probe",
+        memory={"total": total},
+        checkpoint=run.checkpoint(name),
+    )
     return total.numpy() / (settings.epochs - 1)
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Train twice and compare every margin with those of labels known to be wrong."""
     n, k = len(images), len(images.classes)
     inputs = standardise(np.asarray(image_features(images, encoder), dtype=np.float32))
@@ -104,4 +127,12 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     above /= runs.clip(1)
     own = above < 0 if settings.flags == "own" else None
     probs = out_of_fold(images, encoder, run.seed)
-    return judged(images, run, probs, -above, noise_rate=settings.noise_rate, own=own, columns={"aum": above})
+    return judged(
+        images,
+        run,
+        probs,
+        -above,
+        noise_rate=settings.noise_rate,
+        own=own,
+        columns={"aum": above},
+    )

@@ -23,14 +23,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.dataset import LabelledImages
+from labelsieve.data.dataset import LabelledImages
 from labelsieve.errors import OptionError
-from labelsieve.features import temperature_facts, temperature_of, zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.mixture import upper_cluster
-from labelsieve.models import DualEncoder
-from labelsieve.probe import out_of_fold
+from labelsieve.estimation.mixture import upper_cluster
+from labelsieve.features.probe import out_of_fold
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import temperature_facts, temperature_of, zero_shot
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached), five linear probes, two mixtures for each class"
 NEEDS = ("text",)
@@ -43,7 +44,9 @@ class Settings:
 
     posterior: float = 0.5  # least posterior of the better Gaussian
     consistency: float = 0.8  # θ
-    templates: str | None = None  # prompts with {}, separated by |; auto: the data's template
+    templates: str | None = (
+        None  # prompts with {}, separated by |; auto: the data's template
+    )
     temperature: float | None = None  # of the zero-shot answers; auto: the model's own
     flags: Literal["own", "estimated"] = "own"
     noise_rate: float | None = None  # known share of wrong labels
@@ -54,19 +57,33 @@ class Settings:
             raise OptionError("Settings posterior and consistency are at most 1.")
 
 
-def in_words(images: LabelledImages, encoder: DualEncoder, settings: Settings) -> np.ndarray:
+def in_words(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings
+) -> np.ndarray:
     """[n, k] zero-shot probabilities: per class the sum over prompts of exp(cos / T)."""
     temperature = temperature_of(encoder, settings.temperature)
-    templates = settings.templates.split("|") if settings.templates else [images.template]
+    templates = (
+        settings.templates.split("|") if settings.templates else [images.template]
+    )
     if any("{}" not in t for t in templates):
-        raise OptionError(f"Setting templates: '{settings.templates}' has a prompt without {{}}.")
-    logits = [zero_shot(images, encoder, temperature, t).cosines.astype(np.float64) / temperature for t in templates]
+        raise OptionError(
+            f"Setting templates: '{settings.templates}' has a prompt without {{}}."
+        )
+    logits = [
+        zero_shot(images, encoder, temperature, t).cosines.astype(np.float64)
+        / temperature
+        for t in templates
+    ]
     top = max(float(part.max()) for part in logits)
-    total = sum((np.exp(part - top) for part in logits), np.zeros_like(logits[0])).clip(1e-300)
+    total = sum((np.exp(part - top) for part in logits), np.zeros_like(logits[0])).clip(
+        1e-300
+    )
     return total / total.sum(1, keepdims=True)
 
 
-def rule_values(probs: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def rule_values(
+    probs: np.ndarray, labels: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Posterior of the better Gaussian of the class [n], and p(y) / max p [n]."""
     given = probs[np.arange(len(labels)), labels]
     posterior = np.ones(len(labels))
@@ -93,18 +110,34 @@ def rescue(p_clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return lifted
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Apply the four rules."""
-    answers = (in_words(images, encoder, settings), out_of_fold(images, encoder, run.seed, balanced=True))
+    answers = (
+        in_words(images, encoder, settings),
+        out_of_fold(images, encoder, run.seed, balanced=True),
+    )
     values = []
     for probs in answers:
         posterior, ratio = rule_values(probs, images.labels, run.seed)
-        values += [centred(posterior, settings.posterior), centred(ratio, settings.consistency)]
+        values += [
+            centred(posterior, settings.posterior),
+            centred(ratio, settings.consistency),
+        ]
     p_clean = rescue(np.min(values, axis=0), images.labels)
     names = ("words_loss", "words_consistency", "probe_loss", "probe_consistency")
     own = p_clean < 0.5 if settings.flags == "own" else None
     return judged(
-        images, run, (answers[0] + answers[1]) / 2, -p_clean, noise_rate=settings.noise_rate, own=own, p_clean=p_clean,
+        images,
+        run,
+        (answers[0] + answers[1]) / 2,
+        -p_clean,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=p_clean,
         columns=dict(zip(names, values, strict=True)),
-        facts=temperature_facts(temperature_of(encoder, settings.temperature), settings.temperature is None),
-    )  # fmt: skip
+        facts=temperature_facts(
+            temperature_of(encoder, settings.temperature), settings.temperature is None
+        ),
+    )

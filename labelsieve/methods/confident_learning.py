@@ -4,7 +4,7 @@ Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset
 library: flags from `cleanlab.filter.find_label_issues` (own rule; `filter_by` names one of its rules), p_clean from
 `cleanlab.rank.get_label_quality_scores`. Self-confidence, the probe's probability of the given label, is no calibrated
 probability that the label is right; the share of labels that cleanlab flags counts the probe's own errors too.
-Probabilities: logistic regression on frozen image features, five folds (labelsieve.probe).
+Probabilities: logistic regression on frozen image features, five folds (labelsieve.features.probe).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
-from labelsieve.dataset import LabelledImages
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.probe import FOLDS, out_of_fold
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.probe import FOLDS, out_of_fold
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached), five linear probes; needs cleanlab"
 NEEDS = ()
@@ -34,10 +35,17 @@ class Settings:
 
     folds: int = FOLDS
     filter_by: Literal[
-        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given",
-        "low_normalized_margin", "low_self_confidence",
-    ] = "prune_by_noise_rate"  # fmt: skip
-    score: Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"] = "self_confidence"
+        "prune_by_noise_rate",
+        "prune_by_class",
+        "both",
+        "confident_learning",
+        "predicted_neq_given",
+        "low_normalized_margin",
+        "low_self_confidence",
+    ] = "prune_by_noise_rate"
+    score: Literal[
+        "self_confidence", "normalized_margin", "confidence_weighted_entropy"
+    ] = "self_confidence"
     flags: Literal["own", "estimated"] = "own"
     noise_rate: float | None = None  # known share of wrong labels
 
@@ -45,14 +53,30 @@ class Settings:
         need(self, folds=2)
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Hand the probe's answers to cleanlab."""
-    probs = out_of_fold(images, encoder, run.seed, folds=settings.folds).astype(np.float64)
+    probs = out_of_fold(images, encoder, run.seed, folds=settings.folds).astype(
+        np.float64
+    )
     probs /= probs.sum(1, keepdims=True)
     quality = get_label_quality_scores(images.labels, probs, method=settings.score)
     own = None
     if settings.flags == "own":
-        with warnings.catch_warnings():  # it keeps the last image of a class, and says so
+        with (
+            warnings.catch_warnings()
+        ):  # it keeps the last image of a class, and says so
             warnings.simplefilter("ignore", UserWarning)
-            own = find_label_issues(images.labels, probs, filter_by=settings.filter_by, n_jobs=1)
-    return judged(images, run, probs, -quality, noise_rate=settings.noise_rate, own=own, p_clean=quality)
+            own = find_label_issues(
+                images.labels, probs, filter_by=settings.filter_by, n_jobs=1
+            )
+    return judged(
+        images,
+        run,
+        probs,
+        -quality,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=quality,
+    )

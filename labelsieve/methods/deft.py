@@ -17,7 +17,7 @@ Preset `default` differs where small towers and human errors showed it must (doc
   The learned threshold alone asks whether a class is likelier than chance given the noisy labels, and lets frequent human
   confusions pass.
 - The witness is the untouched model's zero-shot answer. Where it does not know the classes and a probe on its features,
-  asked out of fold, foretells the labels better (labelsieve.estimate, "Witnesses"), it is the probe. Then class names
+  asked out of fold, foretells the labels better (labelsieve.estimation.transition, "Witnesses"), it is the probe. Then class names
   have no meaning to start from, and each class also learns a vector of its own (task residuals), for twice the epochs.
 Preset `fast` trains prompts and a small map on cached features instead of tuning the tower.
 
@@ -26,7 +26,6 @@ Shapes: b images, n images in all, k classes, m context tokens, d width of the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -34,21 +33,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import estimate, flags, tuning
-from labelsieve.agreement import FITS, measure, witnesses
-from labelsieve.augment import crop_and_mirror
-from labelsieve.dataset import LabelledImages
+from labelsieve.data.augment import crop_and_mirror
+from labelsieve.data.dataset import LabelledImages
 from labelsieve.errors import OptionError, unknown
-from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._dual import Detector as Detector
-from labelsieve.methods._dual import Step as Step
-from labelsieve.methods._dual import complementary_labels, pictures_of
-from labelsieve.methods._ranking import need
-from labelsieve.models import DualEncoder
-from labelsieve.probe import linear
-from labelsieve.prompts import DualPrompts
-from labelsieve.training import Batch, Recipe, fit
+from labelsieve.estimation import flagging
+from labelsieve.estimation.agreement import FITS
+from labelsieve.estimation.transition import Transition, believe, fit_transition
+from labelsieve.features.cached import image_features
+from labelsieve.features.references import measure, witnesses
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
+from labelsieve.methods import Evidence
+from labelsieve.methods._dual_prompts import Detector as Detector
+from labelsieve.methods._dual_prompts import Step as Step
+from labelsieve.methods._dual_prompts import complementary_labels, pictures_of
+from labelsieve.methods._evidence import need
+from labelsieve.methods._posterior import (
+    _posterior,
+    _probe,
+    _rate,
+    _temper,
+    _vote,
+    _voter,
+)
+from labelsieve.models import adapters as tuning
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.models.prompts import DualPrompts
+from labelsieve.training.loop import Batch, Recipe, fit
 
 COST = "a few passes forward and backward through the frozen image tower; with --fast one pass forward"
 NEEDS = ("text", "pixels")
@@ -56,32 +67,51 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "fast": {"tuning": "features", "epochs": 15, "batch_size": 256, "image_lr": 2e-3},
     "paper": {
-        "tuning_size": 20, "context_length": 16, "context_start": "random", "residuals": False, "epochs": 10, "warmup_epochs": 1,
-        "optimizer": "sgd", "image_lr": 0.03, "text_lr": 0.03, "schedule": "cosine", "judge": "threshold", "scoring": "last-epoch",
+        "tuning_size": 20,
+        "context_length": 16,
+        "context_start": "random",
+        "residuals": False,
+        "epochs": 10,
+        "warmup_epochs": 1,
+        "optimizer": "sgd",
+        "image_lr": 0.03,
+        "text_lr": 0.03,
+        "schedule": "cosine",
+        "judge": "threshold",
+        "scoring": "last-epoch",
         "views": 1,
     },
-}  # fmt: skip
+}
 EPOCHS = {
     "text": 6,
     "pictures": 12,
 }  # classes without a meaning are learned from the pictures alone, which takes longer
 HELD_OUT = 0.1  # share of the images whose noisy labels decide when the warm-up ends
-DOUBT = (0.7, 1.4)  # the class probabilities might as well have these temperatures: they widen the interval of the rate
+DOUBT = (
+    0.7,
+    1.4,
+)  # the class probabilities might as well have these temperatures: they widen the interval of the rate
 
 
 @dataclass(frozen=True)
 class Settings:
     """See the module's docstring for the presets."""
 
-    tuning: str = "vpt-deep"  # how the image side adapts: a name of labelsieve.tuning.KINDS, or "features"
+    tuning: str = "vpt-deep"  # how the image side adapts: a name of labelsieve.models.adapters.KINDS, or "features"
     tuning_size: int | None = (
         None  # visual prompt tokens a block, rank or width; auto: a quarter of the tokens, at most 20
     )
-    context_length: int = 16  # context vectors before each class name, where they start at random
+    context_length: int = (
+        16  # context vectors before each class name, where they start at random
+    )
     context_start: Literal["template", "random"] = "template"
-    residuals: bool | None = None  # prompt features get a learned vector per class; auto: where a probe is the witness
+    residuals: bool | None = (
+        None  # prompt features get a learned vector per class; auto: where a probe is the witness
+    )
     epochs: int | None = None  # auto: `EPOCHS` of the witness
-    warmup_epochs: int | None = None  # epochs that trust every label; auto: until held-out noisy accuracy stops rising
+    warmup_epochs: int | None = (
+        None  # epochs that trust every label; auto: until held-out noisy accuracy stops rising
+    )
     optimizer: Literal["adamw", "sgd"] = "adamw"
     image_lr: float = 5e-3
     text_lr: float = 2e-3
@@ -91,39 +121,69 @@ class Settings:
     batch_size: int = 64
     accumulate: int = 1
     judge: Literal["posterior", "threshold"] = "posterior"
-    rule: Literal["threshold", "real"] = "threshold"  # "real": selected labels must also be the best class; SCE warm-up
+    rule: Literal["threshold", "real"] = (
+        "threshold"  # "real": selected labels must also be the best class; SCE warm-up
+    )
     scoring: Literal["final", "last-epoch"] = "final"
-    views: Literal[1, 4] | None = None  # judged are whole pictures, or four crops into the corners; auto: 4 of pixels
+    views: Literal[1, 4] | None = (
+        None  # judged are whole pictures, or four crops into the corners; auto: 4 of pixels
+    )
     mirror: bool = True  # augmentation and views mirror pictures
-    noise_rate: float | None = None  # known share of wrong labels: so many of the most suspicious are flagged
+    noise_rate: float | None = (
+        None  # known share of wrong labels: so many of the most suspicious are flagged
+    )
 
     def __post_init__(self) -> None:
         if self.tuning not in (*tuning.KINDS, "features"):
-            raise OptionError(unknown("--tuning", self.tuning, (*tuning.KINDS, "features")))
+            raise OptionError(
+                unknown("--tuning", self.tuning, (*tuning.KINDS, "features"))
+            )
         if self.tuning == "features" and self.views == 4:
-            raise OptionError("views=4 needs pictures, tuning=features has one vector of each.", "Leave views out.")
+            raise OptionError(
+                "views=4 needs pictures, tuning=features has one vector of each.",
+                "Leave views out.",
+            )
         need(self, image_lr=0, text_lr=0, context_length=1)
         _recipe(self)  # refuses numbers that cannot be
 
 
 def build(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int, *, residuals: bool = False
+    images: LabelledImages,
+    encoder: DualEncoder,
+    settings: Settings,
+    seed: int,
+    *,
+    residuals: bool = False,
 ) -> Detector:
     """A detector before training."""
     generator = torch.Generator().manual_seed(seed)
     template = images.template if settings.context_start == "template" else None
-    prompts = DualPrompts.start(encoder, template, settings.context_length, 0.1, generator)
+    prompts = DualPrompts.start(
+        encoder, template, settings.context_length, 0.1, generator
+    )
     tokens = encoder.class_tokens(images.names, prompts.length)
     width, device = encoder.text_features(["a"]).shape[1], encoder.device
-    added = nn.Parameter(torch.zeros(2, len(images.classes), width, device=device)) if residuals else None
+    added = (
+        nn.Parameter(torch.zeros(2, len(images.classes), width, device=device))
+        if residuals
+        else None
+    )
     if settings.tuning == "features":
         adapter = nn.Parameter(torch.zeros(width, width, device=device))
         return Detector(encoder, tokens, prompts, tuning.Tuning(), adapter, added)
     size = settings.tuning_size or tuning.fitting_size(encoder)
-    return Detector(encoder, tokens, prompts, tuning.build(settings.tuning, encoder, size, generator), residuals=added)
+    return Detector(
+        encoder,
+        tokens,
+        prompts,
+        tuning.build(settings.tuning, encoder, size, generator),
+        residuals=added,
+    )
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Train the detector on all images and judge their labels."""
     text_fits = measure(images, encoder, run.seed).verdict == FITS
     # features are of the tower before adapters are put into it; where it stays as it is, training need not wait for them
@@ -132,38 +192,75 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     asked = {} if waits and text_fits else witnesses(images, encoder, run.seed)
     believed = None if text_fits else _believe(asked, images.labels, run.seed)
     settings = _chosen(settings, believed[0] if believed else "text")
-    learned = _probe(images, encoder, run.seed) if believed and believed[0] != "text" else {}
-    detector = build(images, encoder, settings, run.seed, residuals=bool(settings.residuals))
-    seen = _train(detector, images, frozen if settings.tuning == "features" else None, settings, run)
+    learned = (
+        _probe(images, encoder, run.seed) if believed and believed[0] != "text" else {}
+    )
+    detector = build(
+        images, encoder, settings, run.seed, residuals=bool(settings.residuals)
+    )
+    seen = _train(
+        detector,
+        images,
+        frozen if settings.tuning == "features" else None,
+        settings,
+        run,
+    )
     asked = asked or witnesses(images, encoder, run.seed)
     witness, transition = believed or _believe(asked, images.labels, run.seed)
     vote = transition.mend(asked[witness])
     del asked  # class probabilities of all images, as large as what follows
     if witness != "text":
         transition = transition.simplified(vote, images.labels, run.seed)
-    learned |= _voter(transition) | {name: p.detach() for name, p in detector.parameters().items()}
+    learned |= _voter(transition) | {
+        name: p.detach() for name, p in detector.parameters().items()
+    }
     positive, negative = _logits(detector, images, frozen, settings)
-    tempered = 1.0 if witness == "text" else _temper(positive, vote, images.labels, transition, run.seed)
+    tempered = (
+        1.0
+        if witness == "text"
+        else _temper(positive, vote, images.labels, transition, run.seed)
+    )
     learned["votes_temperature"] = torch.tensor(tempered, dtype=torch.float64)
     evidence = _evidence(positive, negative, images.labels, vote, settings, learned)
     if settings.scoring == "last-epoch":
         p_clean = seen["p_clean"].double().numpy()
-        evidence = replace(evidence, p_clean=p_clean, flagged=_flagged(p_clean, ~seen["selected"].numpy(), settings))
+        evidence = replace(
+            evidence,
+            p_clean=p_clean,
+            flagged=_flagged(p_clean, ~seen["selected"].numpy(), settings),
+        )
     if settings.judge == "posterior":
-        doubts = tuple(_rate(positive, vote, images.labels, transition.matrix, tempered * t) for t in DOUBT)
+        doubts = tuple(
+            _rate(positive, vote, images.labels, transition.matrix, tempered * t)
+            for t in DOUBT
+        )
         evidence = replace(evidence, rates=(*transition.rates, *doubts))
     facts = temperature_facts(temperature_of(encoder, None), own=True)
     rule = "own rule" if settings.noise_rate is None else "known rate"
-    return replace(evidence, facts={**facts, "transition_from": witness, "flags_by": rule})
+    return replace(
+        evidence, facts={**facts, "transition_from": witness, "flags_by": rule}
+    )
 
 
-def _believe(asked: dict[str, np.ndarray], labels: np.ndarray, seed: int) -> tuple[str, estimate.Transition]:
-    return estimate.believe({name: estimate.fit_transition(probs, labels, seed) for name, probs in asked.items()})
+def _believe(
+    asked: dict[str, np.ndarray], labels: np.ndarray, seed: int
+) -> tuple[str, Transition]:
+    return believe(
+        {name: fit_transition(probs, labels, seed) for name, probs in asked.items()}
+    )
 
 
-def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
+def judge(
+    images: LabelledImages,
+    encoder: DualEncoder,
+    settings: Settings,
+    learned: dict[str, Tensor],
+) -> Evidence:
     """Judge the labels of other images with a trained detector."""
-    vote, frozen = _vote(images, encoder, learned), image_features(images, encoder)  # before adapters are put into it
+    vote, frozen = (
+        _vote(images, encoder, learned),
+        image_features(images, encoder),
+    )  # before adapters are put into it
     detector = build(images, encoder, settings, 0, residuals="residuals" in learned)
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
@@ -174,7 +271,10 @@ def judge(images: LabelledImages, encoder: DualEncoder, settings: Settings, lear
 
 
 def _logits(
-    detector: Detector, images: LabelledImages, frozen: np.ndarray | None, settings: Settings
+    detector: Detector,
+    images: LabelledImages,
+    frozen: np.ndarray | None,
+    settings: Settings,
 ) -> tuple[np.ndarray, np.ndarray]:
     features = frozen if detector.adapter is not None else None
     return detector.judge(images, features, settings.views or 4, settings.mirror)
@@ -187,32 +287,12 @@ def _chosen(settings: Settings, witness: str) -> Settings:
     return replace(settings, epochs=epochs, residuals=residuals)
 
 
-def _voter(transition: estimate.Transition) -> dict[str, Tensor]:
-    """What `_vote` and `_evidence` need of T, to judge other images."""
-    return {
-        "transition": torch.from_numpy(transition.matrix), "class_weights": torch.from_numpy(transition.weights),
-        "temperature": torch.tensor(transition.temperature),
-    }  # fmt: skip
-
-
-def _probe(images: LabelledImages, encoder: DualEncoder, seed: int) -> dict[str, Tensor]:
-    """The witness of other images where it is the pictures."""
-    weight, bias = linear(images, encoder, seed)
-    return {"probe_weight": torch.from_numpy(weight), "probe_bias": torch.from_numpy(bias)}
-
-
-def _vote(images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tensor]) -> np.ndarray:
-    """[n, k] class probabilities of the witness, mended as in training."""
-    if "probe_weight" in learned:
-        weight, bias = (learned[f"probe_{name}"].cpu().numpy() for name in ("weight", "bias"))
-        probs = softmax(np.asarray(image_features(images, encoder)) @ weight.T + bias)
-    else:
-        probs = zero_shot(images, encoder).probs()
-    return estimate.mend(probs, float(learned["temperature"]), learned["class_weights"].cpu().numpy())
-
-
 def _train(
-    detector: Detector, images: LabelledImages, frozen: np.ndarray | None, settings: Settings, run: Workplace
+    detector: Detector,
+    images: LabelledImages,
+    frozen: np.ndarray | None,
+    settings: Settings,
+    run: Workplace,
 ) -> dict[str, Tensor]:
     """Train in place, on pixels or on features `frozen` [n, d].
 
@@ -221,7 +301,11 @@ def _train(
     """
     recipe = _recipe(settings)
     n, k, device = len(images), len(images.classes), detector.encoder.device
-    held_out = _held_out(n, run.seed) if settings.warmup_epochs is None and n >= 10 * k else np.empty(0, dtype=np.int64)
+    held_out = (
+        _held_out(n, run.seed)
+        if settings.warmup_epochs is None and n >= 10 * k
+        else np.empty(0, dtype=np.int64)
+    )
     seen = {
         "p_clean": torch.zeros(n),
         "selected": torch.zeros(n, dtype=torch.bool),
@@ -231,7 +315,11 @@ def _train(
     labels = torch.from_numpy(images.labels)
 
     def load(rows: np.ndarray) -> Tensor:
-        return images.pixels(rows) if frozen is None else torch.from_numpy(np.asarray(frozen[rows], dtype=np.float32))
+        return (
+            images.pixels(rows)
+            if frozen is None
+            else torch.from_numpy(np.asarray(frozen[rows], dtype=np.float32))
+        )
 
     def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
         given = labels[batch.rows]
@@ -241,49 +329,94 @@ def _train(
             if frozen is not None
             else _augmented(loaded, detector.encoder, batch.generator, settings.mirror)
         )
-        warm = bool(seen["warm"]) if settings.warmup_epochs is None else batch.epoch < settings.warmup_epochs
-        step = detector.step(pictures, given.to(device), other, selecting=not warm, rule=settings.rule)
-        seen["p_clean"][batch.rows], seen["selected"][batch.rows] = step.p_clean.cpu(), step.selected.cpu()
+        warm = (
+            bool(seen["warm"])
+            if settings.warmup_epochs is None
+            else batch.epoch < settings.warmup_epochs
+        )
+        step = detector.step(
+            pictures, given.to(device), other, selecting=not warm, rule=settings.rule
+        )
+        seen["p_clean"][batch.rows], seen["selected"][batch.rows] = (
+            step.p_clean.cpu(),
+            step.selected.cpu(),
+        )
         return step.loss
 
     def after_epoch(epoch: int) -> bool:
         if len(held_out):
             seen["accuracy"][epoch - 1] = _accuracy(detector, images, held_out, frozen)
-            seen["warm"][0] = float(still_rising(seen["accuracy"][:epoch].numpy(), len(held_out)))
+            seen["warm"][0] = float(
+                still_rising(seen["accuracy"][:epoch].numpy(), len(held_out))
+            )
         return False
 
     parameters = detector.parameters()
-    of_text = {name: settings.text_lr for name in parameters if name in ("contexts", "residuals")}
+    of_text = {
+        name: settings.text_lr
+        for name in parameters
+        if name in ("contexts", "residuals")
+    }
     fit(
-        parameters, np.setdiff1d(np.arange(n), held_out), load, loss_of, recipe, seed=run.seed,
-        rates=of_text, what="Training prompts", memory=seen, checkpoint=run.checkpoint("deft"), after_epoch=after_epoch,
-    )  # fmt: skip
+        parameters,
+        np.setdiff1d(np.arange(n), held_out),
+        load,
+        loss_of,
+        recipe,
+        seed=run.seed,
+        rates=of_text,
+        what="Training prompts",
+        memory=seen,
+        checkpoint=run.checkpoint("deft"),
+        after_epoch=after_epoch,
+    )
     return seen
 
 
 def _recipe(settings: Settings) -> Recipe:
     return Recipe(
-        epochs=max(EPOCHS.values()) if settings.epochs is None else settings.epochs, batch_size=settings.batch_size,
-        lr=settings.image_lr, optimizer=settings.optimizer, momentum=settings.momentum,
-        weight_decay=settings.weight_decay, schedule=settings.schedule, accumulate=settings.accumulate,
-    )  # fmt: skip
+        epochs=max(EPOCHS.values()) if settings.epochs is None else settings.epochs,
+        batch_size=settings.batch_size,
+        lr=settings.image_lr,
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        schedule=settings.schedule,
+        accumulate=settings.accumulate,
+    )
 
 
-def _augmented(pixels: Tensor, encoder: DualEncoder, generator: torch.Generator, mirror: bool) -> Tensor:
+def _augmented(
+    pixels: Tensor, encoder: DualEncoder, generator: torch.Generator, mirror: bool
+) -> Tensor:
     return crop_and_mirror(encoder.normalise(pixels), generator, mirror=mirror)
 
 
 def _held_out(n: int, seed: int) -> np.ndarray:
     """Rows [h] that are not trained on while the end of the warm-up is being decided."""
-    return np.sort(np.random.default_rng([seed, 1]).choice(n, min(2000, int(HELD_OUT * n)), replace=False))
+    return np.sort(
+        np.random.default_rng([seed, 1]).choice(
+            n, min(2000, int(HELD_OUT * n)), replace=False
+        )
+    )
 
 
 @torch.no_grad()
-def _accuracy(detector: Detector, images: LabelledImages, rows: np.ndarray, features: np.ndarray | None) -> float:
+def _accuracy(
+    detector: Detector,
+    images: LabelledImages,
+    rows: np.ndarray,
+    features: np.ndarray | None,
+) -> float:
     """Share of held-out images whose given label is the best positive class."""
     text = detector.text_features()[0]
     parts = [
-        (detector.image_features(pictures_of(images, part, features, detector.encoder)) @ text.T)
+        (
+            detector.image_features(
+                pictures_of(images, part, features, detector.encoder)
+            )
+            @ text.T
+        )
         .argmax(1)
         .cpu()
         .numpy()
@@ -313,19 +446,33 @@ def _evidence(
 ) -> Evidence:
     """Judge labels [n] from positive and negative logits [n, k] and the witness's class probabilities `vote` [n, k]."""
     each = np.arange(len(labels))
-    columns = {"positive_logit": positive[each, labels], "negative_logit": negative[each, labels]}
+    columns = {
+        "positive_logit": positive[each, labels],
+        "negative_logit": negative[each, labels],
+    }
     if settings.judge == "threshold":
-        return replace(_by_threshold(positive, negative, labels, settings), columns=columns, learned=learned)
+        return replace(
+            _by_threshold(positive, negative, labels, settings),
+            columns=columns,
+            learned=learned,
+        )
     probs, p_clean = np.empty(vote.shape, dtype=np.float32), np.empty(len(labels))
-    transition, temperature = learned["transition"].cpu().numpy(), float(learned["votes_temperature"])
+    transition, temperature = (
+        learned["transition"].cpu().numpy(),
+        float(learned["votes_temperature"]),
+    )
     for part, found in _posterior(positive, vote, labels, transition, temperature):
         probs[part], p_clean[part] = found, found[np.arange(len(found)), labels[part]]
-    flagged = _flagged(p_clean, flags.flag_by_f1(1 - p_clean), settings)
-    suggested = flags.suggestions(probs, labels, flagged)
-    return Evidence(p_clean, flagged, suggested, probs, columns, learned, posterior=True)
+    flagged = _flagged(p_clean, flagging.flag_by_f1(1 - p_clean), settings)
+    suggested = flagging.suggestions(probs, labels, flagged)
+    return Evidence(
+        p_clean, flagged, suggested, probs, columns, learned, posterior=True
+    )
 
 
-def _by_threshold(positive: np.ndarray, negative: np.ndarray, labels: np.ndarray, settings: Settings) -> Evidence:
+def _by_threshold(
+    positive: np.ndarray, negative: np.ndarray, labels: np.ndarray, settings: Settings
+) -> Evidence:
     """The paper's rule: the similarity to the negative prompt is the threshold (Wei et al. 2024, section 3; eq. 2 is p_clean)."""
     each = np.arange(len(labels))
     p_clean = 1 / (1 + np.exp(negative[each, labels] - positive[each, labels]))
@@ -333,46 +480,15 @@ def _by_threshold(positive: np.ndarray, negative: np.ndarray, labels: np.ndarray
     if settings.rule == "real":
         flagged |= (positive - negative).argmax(1) != labels
     probs = softmax(positive)
-    return Evidence(p_clean.astype(np.float64), _flagged(p_clean, flagged, settings), probs.argmax(1), probs)
+    return Evidence(
+        p_clean.astype(np.float64),
+        _flagged(p_clean, flagged, settings),
+        probs.argmax(1),
+        probs,
+    )
 
 
 def _flagged(p_clean: np.ndarray, own: np.ndarray, settings: Settings) -> np.ndarray:
-    return flags.choose(1 - p_clean, known=settings.noise_rate, own=own, estimated=None)[0]
-
-
-def _posterior(
-    positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: np.ndarray, temperature: float
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Probability of each class, given picture and label: two votes on the picture, times T[:, label].
-
-    The votes are the softmax of the positive logits and `vote` [n, k].
-
-    Yields:
-        Some rows and their [r, k], float64; all at once would often be the largest array of a scan.
-    """
-    for part in estimate.parts(*vote.shape):
-        votes = positive[part].astype(np.float64) + np.log(vote[part].clip(1e-12))
-        yield part, estimate.reweigh(softmax(votes / temperature), transition[:, labels[part]].T)
-
-
-def _temper(
-    positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: estimate.Transition, seed: int
-) -> float:
-    """Temperature of the two votes under which the share of wrong labels is the one that the witness alone gives.
-
-    Prompts and a probe that learned from the same labels are not independent, so their product is too sure of itself.
-    """
-    rows = estimate.sample(len(labels), seed)
-    positive, vote, labels = positive[rows], vote[rows], labels[rows]
-    wanted = 1 - float(transition.posterior(vote, labels)[np.arange(len(labels)), labels].mean())
-    rates = [_rate(positive, vote, labels, transition.matrix, t) for t in estimate.TEMPERATURES]
-    return float(estimate.TEMPERATURES[np.abs(np.array(rates) - wanted).argmin()])
-
-
-def _rate(
-    positive: np.ndarray, vote: np.ndarray, labels: np.ndarray, transition: np.ndarray, temperature: float
-) -> float:
-    """Share of wrong labels by `_posterior`, of which few rows are held at a time."""
-    found = _posterior(positive, vote, labels, transition, temperature)
-    right = [probs[np.arange(len(probs)), labels[part]] for part, probs in found]
-    return float(1 - np.concatenate(right).mean())
+    return flagging.choose(
+        1 - p_clean, known=settings.noise_rate, own=own, estimated=None
+    )[0]

@@ -14,12 +14,13 @@ import numpy as np
 from scipy.stats import rankdata
 
 from labelsieve import registry
-from labelsieve.dataset import LabelledImages
+from labelsieve.data.dataset import LabelledImages
 from labelsieve.errors import OptionError
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.probe import out_of_fold
+from labelsieve.features.probe import out_of_fold
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "the sum of its members' costs; by default one pass of the image tower (cached) and little more"
 NEEDS = ("text",)
@@ -36,9 +37,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         need(self)
-        if not self.names() or "ensemble" in self.names() or len(set(self.names())) < len(self.names()):
+        if (
+            not self.names()
+            or "ensemble" in self.names()
+            or len(set(self.names())) < len(self.names())
+        ):
             raise OptionError(
-                f"Setting methods cannot be '{self.methods}'.", "Name other methods than ensemble, each once."
+                f"Setting methods cannot be '{self.methods}'.",
+                "Name other methods than ensemble, each once.",
             )
 
     def names(self) -> list[str]:
@@ -51,16 +57,31 @@ def mean_rank(p_clean: np.ndarray) -> np.ndarray:
     return rankdata(-p_clean, axis=1).mean(0) / p_clean.shape[1]
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Ask every member."""
     rooms = {name: registry.load("methods", name) for name in settings.names()}
-    found = {name: room.detect(images, encoder, room.Settings(), run) for name, room in rooms.items()}
+    found = {
+        name: room.detect(images, encoder, room.Settings(), run)
+        for name, room in rooms.items()
+    }
     agreement = np.mean([e.flagged for e in found.values()], axis=0)
-    blind = [e.probs for e in found.values() if not e.posterior]  # those that do not know the labels they judge
+    blind = [
+        e.probs for e in found.values() if not e.posterior
+    ]  # those that do not know the labels they judge
     probs = np.mean(blind, axis=0) if blind else out_of_fold(images, encoder, run.seed)
     return judged(
-        images, run, probs, mean_rank(np.stack([e.p_clean for e in found.values()])), noise_rate=settings.noise_rate,
-        own=agreement > 0.5 if settings.flags == "own" else None, answers=np.mean([e.probs for e in found.values()], axis=0),
-        columns={"agreement": agreement, **{f"p_{name}": e.p_clean for name, e in found.items()}},
+        images,
+        run,
+        probs,
+        mean_rank(np.stack([e.p_clean for e in found.values()])),
+        noise_rate=settings.noise_rate,
+        own=agreement > 0.5 if settings.flags == "own" else None,
+        answers=np.mean([e.probs for e in found.values()], axis=0),
+        columns={
+            "agreement": agreement,
+            **{f"p_{name}": e.p_clean for name, e in found.items()},
+        },
         facts={"members": {name: e.facts for name, e in found.items()}},
-    )  # fmt: skip
+    )

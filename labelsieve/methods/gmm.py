@@ -6,7 +6,7 @@ mixture of two Gaussians is fitted, and labels with a posterior w > 0.5 of the o
 p_clean = w after the last epoch. The same tower and tuning as DeFT with a linear layer (`_tuned`).
 
 Differences: one network, no co-refinement and no MixMatch (as in the baseline); the mixture is seeded, runs until it
-converges, and w never rises with the loss (labelsieve.mixture.upper_cluster): with unequal variances the very smallest
+converges, and w never rises with the loss (labelsieve.estimation.mixture.upper_cluster): with unequal variances the very smallest
 losses would else count as wrong. Losses are float32, not half. Own rule: w ≤ 0.5.
 """
 
@@ -18,15 +18,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from labelsieve import mixture
-from labelsieve.dataset import LabelledImages
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged
-from labelsieve.methods._tuned import PRESETS as PRESETS
-from labelsieve.methods._tuned import Classifier, Training
-from labelsieve.models import DualEncoder
-from labelsieve.probe import out_of_fold
-from labelsieve.training import Batch
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.estimation import mixture
+from labelsieve.features.probe import out_of_fold
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged
+from labelsieve.methods._tuned_classifier import PRESETS as PRESETS
+from labelsieve.methods._tuned_classifier import Classifier, Training
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.training.loop import Batch
 
 COST = "a few passes forward and backward through the frozen image tower, and one forward for each epoch; with --fast one pass forward; five linear probes"
 NEEDS = ("pixels",)
@@ -39,7 +40,9 @@ class Settings(Training):
     flags: Literal["own", "estimated"] = "own"
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Train, dividing the labels before each epoch."""
     blind = out_of_fold(images, encoder, run.seed)
     classifier = Classifier(images, encoder, settings, run.seed)

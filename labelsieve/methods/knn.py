@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.dataset import LabelledImages
-from labelsieve.features import image_features
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.neighbours import nearest, votes
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.cached import image_features
+from labelsieve.features.neighbours import nearest, votes
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached); every pair of images is compared: quadratic, at most 300,000 images"
 NEEDS = ()
@@ -38,12 +39,24 @@ class Settings:
         need(self, neighbours=1)
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Let the neighbours vote on each label."""
     rows, cosines = nearest(image_features(images, encoder), settings.neighbours)
-    weights = cosines.clip(1e-6) if settings.weights == "cosine" else np.ones_like(cosines)
+    weights = (
+        cosines.clip(1e-6) if settings.weights == "cosine" else np.ones_like(cosines)
+    )
     counts = votes(rows, weights, images.labels, len(images.classes))
     probs = counts / counts.sum(1, keepdims=True)
     given = probs[np.arange(len(images)), images.labels]
     own = probs.max(1) > given if settings.flags == "own" else None
-    return judged(images, run, probs, -given, noise_rate=settings.noise_rate, own=own, p_clean=given)
+    return judged(
+        images,
+        run,
+        probs,
+        -given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=given,
+    )

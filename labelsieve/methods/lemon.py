@@ -25,12 +25,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.dataset import LabelledImages
-from labelsieve.features import image_features, softmax, zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.neighbours import nearest, votes
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.cached import image_features
+from labelsieve.features.neighbours import nearest, votes
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import softmax, zero_shot
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached); every pair of images is compared: quadratic, at most 300,000 images"
 NEEDS = ("text",)
@@ -56,7 +58,9 @@ class Settings:
         need(self, neighbours=1, beta=0, gamma=0)
 
 
-def scores(features: np.ndarray, cosines: np.ndarray, labels: np.ndarray, settings: Settings) -> np.ndarray:
+def scores(
+    features: np.ndarray, cosines: np.ndarray, labels: np.ndarray, settings: Settings
+) -> np.ndarray:
     """s(x_i, c) for every picture and class, [n, k].
 
     Args:
@@ -69,11 +73,19 @@ def scores(features: np.ndarray, cosines: np.ndarray, labels: np.ndarray, settin
     trust = np.exp(-settings.tau_doubt * distance[each, labels])
     rows, alike = nearest(features, settings.neighbours)
     weights = np.exp(-settings.tau_distance * (1 - alike)) * trust[rows]
-    disagree = (weights.sum(1, keepdims=True) - votes(rows, weights, labels, k)) / rows.shape[1]
-    return distance + settings.beta * disagree + settings.gamma * _same_label(features, labels, trust, k)
+    disagree = (
+        weights.sum(1, keepdims=True) - votes(rows, weights, labels, k)
+    ) / rows.shape[1]
+    return (
+        distance
+        + settings.beta * disagree
+        + settings.gamma * _same_label(features, labels, trust, k)
+    )
 
 
-def _same_label(features: np.ndarray, labels: np.ndarray, trust: np.ndarray, k: int) -> np.ndarray:
+def _same_label(
+    features: np.ndarray, labels: np.ndarray, trust: np.ndarray, k: int
+) -> np.ndarray:
     """s_m [n, k]; where no other picture has the label, the picture's mean over the other classes."""
     n = len(labels)
     total, centre = np.zeros(k), np.zeros((k, features.shape[1]))
@@ -81,7 +93,9 @@ def _same_label(features: np.ndarray, labels: np.ndarray, trust: np.ndarray, k: 
     np.add.at(centre, labels, trust[:, None] * features)
     counts = np.tile(np.bincount(labels, minlength=k).astype(float), (n, 1))
     counts[np.arange(n), labels] -= 1
-    distances = (total - features @ centre.T).clip(0)  # a picture's distance to itself adds nothing
+    distances = (total - features @ centre.T).clip(
+        0
+    )  # a picture's distance to itself adds nothing
     means = distances / counts.clip(1)
     alone = counts == 0
     neutral = (means * ~alone).sum(1) / (~alone).sum(1).clip(1)
@@ -95,7 +109,11 @@ def valley(values: np.ndarray, seed: int) -> float:
 
     if np.ptp(values) < 1e-12:
         return float(values.mean())
-    some = values if len(values) <= SAMPLE else np.random.default_rng(seed).choice(values, SAMPLE, replace=False)
+    some = (
+        values
+        if len(values) <= SAMPLE
+        else np.random.default_rng(seed).choice(values, SAMPLE, replace=False)
+    )
     grid = np.linspace(values.min(), values.max(), GRID)
     density = gaussian_kde(some)(grid)
     for find in (argrelmin, argrelmax):
@@ -105,7 +123,9 @@ def valley(values: np.ndarray, seed: int) -> float:
     return float(values.mean())
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Score each label and every other class, too."""
     answer = zero_shot(images, encoder, settings.temperature)
     features = np.asarray(image_features(images, encoder), dtype=np.float32)
@@ -115,5 +135,12 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
     own = given > valley(given, run.seed) if settings.flags == "own" else None
     columns = {"lemon_score": given}
     return judged(
-        images, run, probs, given, noise_rate=settings.noise_rate, own=own, columns=columns, facts=answer.facts()
+        images,
+        run,
+        probs,
+        given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        columns=columns,
+        facts=answer.facts(),
     )

@@ -24,22 +24,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import losses
-from labelsieve.dataset import LabelledImages
-from labelsieve.features import image_features, softmax, temperature_facts, temperature_of, zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.probe import split
-from labelsieve.prompts import DualPrompts
-from labelsieve.training import Batch, Recipe, fit
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.cached import image_features
+from labelsieve.features.probe import split
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import (
+    softmax,
+    temperature_facts,
+    temperature_of,
+    zero_shot,
+)
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.models.prompts import DualPrompts
+from labelsieve.training import losses
+from labelsieve.training.loop import Batch, Recipe, fit
 
 COST = "one pass of the image tower (cached); every step runs the text tower over all class names, in each fold"
 NEEDS = ("text",)
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "unsupervised": {"labels": "model"},
-    "paper": {"context_start": "random", "optimizer": "sgd", "epochs": 50, "batch_size": 32},
+    "paper": {
+        "context_start": "random",
+        "optimizer": "sgd",
+        "epochs": 50,
+        "batch_size": 32,
+    },
 }
 
 
@@ -63,14 +75,27 @@ class Settings:
     noise_rate: float | None = None  # known share of wrong labels
 
     def __post_init__(self) -> None:
-        need(self, q=1e-3, folds=2, shots=1, context_length=1, lr=0, epochs=0, batch_size=1)
+        need(
+            self,
+            q=1e-3,
+            folds=2,
+            shots=1,
+            context_length=1,
+            lr=0,
+            epochs=0,
+            batch_size=1,
+        )
 
 
-def opening(images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int) -> nn.Parameter:
+def opening(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int
+) -> nn.Parameter:
     """The context [1, m, text_width] before training."""
     generator = torch.Generator().manual_seed(seed)
     template = images.template if settings.context_start == "template" else None
-    start = DualPrompts.start(encoder, template, settings.context_length, 0.0, generator)
+    start = DualPrompts.start(
+        encoder, template, settings.context_length, 0.0, generator
+    )
     return nn.Parameter(start.contexts.detach()[:1].clone())
 
 
@@ -83,7 +108,7 @@ def learn(
     run: Workplace,
     name: str,
 ) -> np.ndarray:
-    """Learn a context on `rows` with `labels` [n]; gives the class features [k, d]."""  # fmt: skip
+    """Learn a context on `rows` with `labels` [n]; gives the class features [k, d]."""
     features = image_features(images, encoder)
     context = opening(images, encoder, settings, run.seed)
     tokens = encoder.class_tokens(images.names, context.shape[1])
@@ -92,14 +117,28 @@ def learn(
     def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
         text = encoder.prompt_features(context, tokens)[0]
         logits = encoder.logit_scale * loaded.to(encoder.device) @ text.T
-        return losses.generalized_cross_entropy(logits, target[batch.rows], settings.q).mean()
+        return losses.generalized_cross_entropy(
+            logits, target[batch.rows], settings.q
+        ).mean()
 
     fit(
-        {"context": context}, rows, lambda some: torch.from_numpy(np.asarray(features[some], dtype=np.float32)), loss_of,
-        Recipe(settings.epochs, settings.batch_size, settings.lr, settings.optimizer, settings.momentum, settings.weight_decay,
-               schedule="smooth"),
-        seed=run.seed, what="Training a prompt", checkpoint=run.checkpoint(name),
-    )  # fmt: skip
+        {"context": context},
+        rows,
+        lambda some: torch.from_numpy(np.asarray(features[some], dtype=np.float32)),
+        loss_of,
+        Recipe(
+            settings.epochs,
+            settings.batch_size,
+            settings.lr,
+            settings.optimizer,
+            settings.momentum,
+            settings.weight_decay,
+            schedule="smooth",
+        ),
+        seed=run.seed,
+        what="Training a prompt",
+        checkpoint=run.checkpoint(name),
+    )
     with torch.no_grad():
         return encoder.prompt_features(context, tokens)[0].cpu().numpy()
 
@@ -107,10 +146,16 @@ def learn(
 def few_of_each(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """Rows of at most `shots` random images of each class."""
     order = np.random.default_rng(seed).permutation(len(labels))
-    return np.sort(np.concatenate([order[labels[order] == label][:shots] for label in np.unique(labels)]))
+    return np.sort(
+        np.concatenate(
+            [order[labels[order] == label][:shots] for label in np.unique(labels)]
+        )
+    )
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Learn contexts and judge each image by one that has not seen its label."""
     features = np.asarray(image_features(images, encoder), dtype=np.float32)
     logits = np.empty((len(images), len(images.classes)), dtype=np.float32)
@@ -118,16 +163,35 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
         answers = zero_shot(images, encoder).cosines.argmax(1)
         rows = few_of_each(answers, settings.shots, run.seed)
         logits[:] = (
-            encoder.logit_scale * features @ learn(images, encoder, answers, rows, settings, run, "robust-prompt").T
+            encoder.logit_scale
+            * features
+            @ learn(images, encoder, answers, rows, settings, run, "robust-prompt").T
         )
     else:
         fold = split(images.labels, settings.folds, run.seed)
         for number in np.unique(fold):
             others, own_part = np.flatnonzero(fold != number), fold == number
-            text = learn(images, encoder, images.labels, others, settings, run, f"robust-prompt-{number}")
+            text = learn(
+                images,
+                encoder,
+                images.labels,
+                others,
+                settings,
+                run,
+                f"robust-prompt-{number}",
+            )
             logits[own_part] = encoder.logit_scale * features[own_part] @ text.T
     probs = softmax(logits)
     given = probs[np.arange(len(images)), images.labels]
     own = logits.argmax(1) != images.labels if settings.flags == "own" else None
     facts = temperature_facts(temperature_of(encoder, None), True)
-    return judged(images, run, probs, -given, noise_rate=settings.noise_rate, own=own, p_clean=given, facts=facts)
+    return judged(
+        images,
+        run,
+        probs,
+        -given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=given,
+        facts=facts,
+    )

@@ -27,13 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelsieve.dataset import LabelledImages
+from labelsieve.data.dataset import LabelledImages
 from labelsieve.errors import DataError
-from labelsieve.features import View, image_features
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
-from labelsieve.neighbours import nearest, votes
+from labelsieve.features.cached import View, image_features
+from labelsieve.features.neighbours import nearest, votes
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "a pass of the image tower for each view (cached); quadratic in images (at most 300,000), and k³ memory, k⁴ time in k classes (at most 200)"
 NEEDS = ("pixels",)
@@ -66,20 +67,30 @@ class Triples:
     three: Tensor
 
 
-def count_triples(labels: np.ndarray, rows: np.ndarray, classes: int, rng: np.random.Generator) -> Triples:
+def count_triples(
+    labels: np.ndarray, rows: np.ndarray, classes: int, rng: np.random.Generator
+) -> Triples:
     """Labels of pictures and of their two nearest neighbours (the first two columns of `rows`), over several draws."""
     counts = np.zeros(classes**3)
     for _ in range(ROUNDS if len(labels) > DRAWN else 1):
         some = rng.choice(len(labels), min(DRAWN, len(labels)), replace=False)
-        cells = (labels[some] * classes + labels[rows[some, 0]]) * classes + labels[rows[some, 1]]
+        cells = (labels[some] * classes + labels[rows[some, 0]]) * classes + labels[
+            rows[some, 1]
+        ]
         counts += np.bincount(cells, minlength=classes**3)
-    three = torch.from_numpy(counts / counts.sum()).float().reshape(classes, classes, classes)
+    three = (
+        torch.from_numpy(counts / counts.sum())
+        .float()
+        .reshape(classes, classes, classes)
+    )
     return Triples(three.sum((1, 2)), three.sum(2), three)
 
 
 def expected_triples(transition: Tensor, prior: Tensor) -> Triples:
     """What T [k, k] (true -> given) and p [k] predict when the three share the true class."""
-    pairs = (prior[:, None, None] * transition[:, :, None] * transition[:, None, :]).flatten(1)  # [i, a b]
+    pairs = (
+        prior[:, None, None] * transition[:, :, None] * transition[:, None, :]
+    ).flatten(1)  # [i, a b]
     three = (pairs.T @ transition).reshape(len(prior), len(prior), len(prior))
     return Triples(prior @ transition, pairs.sum(0).reshape(len(prior), -1), three)
 
@@ -101,7 +112,10 @@ class Hoc:
         for step in range(steps):
             transition, prior = self.transition.softmax(1), self.prior.softmax(0)
             expected = expected_triples(transition, prior)
-            loss = sum((getattr(seen, n) - getattr(expected, n)).norm() for n in ("one", "two", "three"))
+            loss = sum(
+                (getattr(seen, n) - getattr(expected, n)).norm()
+                for n in ("one", "two", "three")
+            )
             if step >= 5 and float(loss.detach()) < best:
                 best, found = float(loss.detach()), (transition, prior)
             optimizer.zero_grad()
@@ -110,15 +124,21 @@ class Hoc:
         return found[0].detach().double().numpy(), found[1].detach().double().numpy()
 
 
-def similarity(rows: np.ndarray, cosines: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def similarity(
+    rows: np.ndarray, cosines: np.ndarray, labels: np.ndarray, classes: int
+) -> np.ndarray:
     """The s [n, k], rows of length one; `rows` [n, m - 1] and `cosines` are of the others, nearest first."""
     counts = votes(rows, cosines.clip(0), labels, classes)
     second = cosines[:, 1] if cosines.shape[1] > 1 else cosines[:, 0]
-    counts[np.arange(len(labels)), labels] += (2 * cosines[:, 0] - second).clip(0)  # 1 - (2 d₁ - d₂)
+    counts[np.arange(len(labels)), labels] += (2 * cosines[:, 0] - second).clip(
+        0
+    )  # 1 - (2 d₁ - d₂)
     return counts / np.linalg.norm(counts, axis=1, keepdims=True).clip(1e-12)
 
 
-def rank_flags(given: np.ndarray, labels: np.ndarray, transition: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def rank_flags(
+    given: np.ndarray, labels: np.ndarray, transition: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
     """[n] bool: in each class the share that T and p call wrong, lowest s[y] = `given` [n] first."""
     flagged = np.zeros(len(labels), dtype=bool)
     frequencies = np.bincount(labels, minlength=len(prior)) / len(labels)
@@ -130,7 +150,9 @@ def rank_flags(given: np.ndarray, labels: np.ndarray, transition: np.ndarray, pr
     return flagged
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Look at every picture several times and at its neighbours each time."""
     n, k, each = len(images), len(images.classes), np.arange(len(images))
     if k > MOST_CLASSES:
@@ -139,23 +161,38 @@ def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run
             "Take --method knn, which votes without a transition matrix.",
         )
     if n < 3:
-        raise DataError(f"simifeat needs two neighbours for each image; there are {n} images.", "Take another method.")
+        raise DataError(
+            f"simifeat needs two neighbours for each image; there are {n} images.",
+            "Take another method.",
+        )
     hoc, rng = Hoc(k), np.random.default_rng(run.seed)
     given, clean, blind = np.zeros(n), np.zeros(n), np.zeros((n, k))
     for number in range(settings.views):
         rows, cosines = nearest(
-            image_features(images, encoder, View(run.seed, number)), max(2, settings.neighbours - 1)
+            image_features(images, encoder, View(run.seed, number)),
+            max(2, settings.neighbours - 1),
         )
         s = similarity(rows, cosines, images.labels, k)
         transition, prior = hoc.fit(count_triples(images.labels, rows, k, rng))
         vote = s.max(1) > s[each, images.labels]
         rank = rank_flags(s[each, images.labels], images.labels, transition, prior)
         given += s[each, images.labels] / settings.views
-        clean += 1 - {"vote": vote, "rank": rank, "both": (vote + rank.astype(float)) / 2}[settings.rule]
+        clean += (
+            1
+            - {"vote": vote, "rank": rank, "both": (vote + rank.astype(float)) / 2}[
+                settings.rule
+            ]
+        )
         blind += votes(rows, cosines.clip(1e-6), images.labels, k)
     own = clean / settings.views < 0.5 if settings.flags == "own" else None
     rate = float(1 - prior @ np.diag(transition))
     return judged(
-        images, run, blind / blind.sum(1, keepdims=True), -given, noise_rate=settings.noise_rate, own=own, p_clean=given,
+        images,
+        run,
+        blind / blind.sum(1, keepdims=True),
+        -given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=given,
         facts={"hoc_noise_rate": rate},
-    )  # fmt: skip
+    )

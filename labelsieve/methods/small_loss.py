@@ -3,7 +3,7 @@
 The rule of Co-teaching (Han et al., NeurIPS 2018) as DeFT's paper uses it for a baseline (Wei et al. 2024, tables 1 and 5):
 one network, the same tower and tuning as DeFT with a linear layer (`_tuned`), which learns in epoch e from the
 int((1 - R(e)) b) smallest of the b losses of a batch, R(e) = linspace(0, r, warm-up epochs)[e], then r. r is the known rate
-of wrong labels, or the estimated one (labelsieve.estimate on out-of-fold answers of a linear probe).
+of wrong labels, or the estimated one (labelsieve.estimation.transition on out-of-fold answers of a linear probe).
 
 Differences: labels are judged by the loss in a last pass without augmentation, ranked over all images (there: within the
 batches of the last training epoch, whose precision and recall are averaged). Co-teaching's second network, which
@@ -20,19 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelsieve import estimate
-from labelsieve.dataset import LabelledImages
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged
-from labelsieve.methods._tuned import PRESETS as PRESETS
-from labelsieve.methods._tuned import Classifier, Training
-from labelsieve.models import DualEncoder
-from labelsieve.probe import out_of_fold
-from labelsieve.training import Batch
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.estimation.transition import fit_transition
+from labelsieve.features.probe import out_of_fold
+from labelsieve.features.task import Workplace
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged
+from labelsieve.methods._tuned_classifier import PRESETS as PRESETS
+from labelsieve.methods._tuned_classifier import Classifier, Training
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.training.loop import Batch
 
-COST = (
-    "a few passes forward and backward through the frozen image tower; with --fast one pass forward; five linear probes"
-)
+COST = "a few passes forward and backward through the frozen image tower; with --fast one pass forward; five linear probes"
 NEEDS = ("pixels",)
 
 
@@ -43,27 +42,44 @@ class Settings(Training):
 
 def forget_rate(epoch: int, rate: float, warmup_epochs: int) -> float:
     """R(e): the share of a batch that is left out."""
-    return float(np.linspace(0, rate, warmup_epochs)[epoch]) if epoch < warmup_epochs else rate
+    return (
+        float(np.linspace(0, rate, warmup_epochs)[epoch])
+        if epoch < warmup_epochs
+        else rate
+    )
 
 
 def smallest(losses: Tensor, share: float) -> Tensor:
     """[b] bool: the int(share b) smallest, at least one; of equal ones the first."""
-    chosen = losses.argsort(stable=True)[: max(1, math.floor(share * len(losses) + 1e-9))]
-    return torch.zeros(len(losses), dtype=torch.bool, device=losses.device).index_fill(0, chosen, True)
+    chosen = losses.argsort(stable=True)[
+        : max(1, math.floor(share * len(losses) + 1e-9))
+    ]
+    return torch.zeros(len(losses), dtype=torch.bool, device=losses.device).index_fill(
+        0, chosen, True
+    )
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Train on small losses and rank by the loss."""
     blind = out_of_fold(images, encoder, run.seed)
     rate = settings.noise_rate
     if rate is None:
-        transition = estimate.fit_transition(blind, images.labels, run.seed)
+        transition = fit_transition(blind, images.labels, run.seed)
         each = np.arange(len(images))
-        rate = float(1 - transition.posterior(transition.mend(blind), images.labels)[each, images.labels].mean())
+        rate = float(
+            1
+            - transition.posterior(transition.mend(blind), images.labels)[
+                each, images.labels
+            ].mean()
+        )
     classifier = Classifier(images, encoder, settings, run.seed)
 
     def keep(batch: Batch, losses: Tensor) -> Tensor:
-        return smallest(losses, 1 - forget_rate(batch.epoch, rate, settings.warmup_epochs))
+        return smallest(
+            losses, 1 - forget_rate(batch.epoch, rate, settings.warmup_epochs)
+        )
 
     classifier.train(run, "small-loss", keep)
     losses, probs = classifier.judge()

@@ -21,16 +21,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.dataset import LabelledImages
+from labelsieve.data.dataset import LabelledImages
 from labelsieve.errors import OptionError
-from labelsieve.features import zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import zero_shot
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached)"
 NEEDS = ("text",)
-PRESETS: dict[str, dict[str, Any]] = {"default": {}, "class": {"threshold": "class", "rho": 0.5}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "class": {"threshold": "class", "rho": 0.5},
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Settings:
     def __post_init__(self) -> None:
         need(self, rho=0, mu=0)
         if "{}" not in self.second_template:
-            raise OptionError(f"Setting second_template '{self.second_template}' has no {{}} for the class name.")
+            raise OptionError(
+                f"Setting second_template '{self.second_template}' has no {{}} for the class name."
+            )
 
 
 def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -80,18 +86,31 @@ def least(probs: np.ndarray, labels: np.ndarray, settings: Settings) -> np.ndarr
     return settings.rho * np.diag(transition(probs[kept], labels[kept]))[labels]
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Compare the probability of each label with its threshold."""
     answer = zero_shot(images, encoder, settings.temperature)
     probs = answer.probs().astype(np.float64)
     given = probs[np.arange(len(images)), images.labels]
-    other = zero_shot(images, encoder, settings.temperature, settings.second_template).probs().astype(np.float64)
+    other = (
+        zero_shot(images, encoder, settings.temperature, settings.second_template)
+        .probs()
+        .astype(np.float64)
+    )
     ambiguity = divergence(probs, other)
     own = None
     if settings.flags == "own":
         own = given <= least(probs, images.labels, settings)
         own |= False if settings.mu is None else ambiguity >= settings.mu
     return judged(
-        images, run, probs, -given, noise_rate=settings.noise_rate, own=own, p_clean=given,
-        columns={"ambiguity": ambiguity}, facts={**answer.facts(), "rho": settings.rho},
-    )  # fmt: skip
+        images,
+        run,
+        probs,
+        -given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=given,
+        columns={"ambiguity": ambiguity},
+        facts={**answer.facts(), "rho": settings.rho},
+    )

@@ -20,17 +20,23 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from labelsieve.dataset import LabelledImages
-from labelsieve.features import softmax, zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import softmax, zero_shot
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached); Sinkhorn's iterations on images x classes"
 NEEDS = ("text",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}}
 SAMPLE = 20_000  # pictures that the class potentials are found on
-STEPS_DOWN = (1.0, 0.3, 0.1, 0.03)  # ε on the way to the wanted one: each starts where the last one ended
+STEPS_DOWN = (
+    1.0,
+    0.3,
+    0.1,
+    0.03,
+)  # ε on the way to the wanted one: each starts where the last one ended
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ class Settings:
         need(self, epsilon=1e-4, rounds=1)
 
 
-def potentials(log_p: np.ndarray, marginal: np.ndarray, epsilon: float, rounds: int) -> tuple[np.ndarray, float]:
+def potentials(
+    log_p: np.ndarray, marginal: np.ndarray, epsilon: float, rounds: int
+) -> tuple[np.ndarray, float]:
     """Dual potentials g [k] of the classes, and how far the plan's class masses are from `marginal` (L1).
 
     The plan's rows are proportional to exp((log p + g) / ε); each has mass 1/n.
@@ -65,16 +73,31 @@ def potentials(log_p: np.ndarray, marginal: np.ndarray, epsilon: float, rounds: 
     return g - g.mean(), error
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Share the pictures out and see who got another class."""
     answer = zero_shot(images, encoder, settings.temperature)
     log_p = log_softmax(answer.cosines.astype(np.float64) / answer.temperature, axis=1)
     marginal = np.bincount(images.labels, minlength=log_p.shape[1]) / len(images)
     rng = np.random.default_rng(run.seed)
-    some = slice(None) if len(images) <= SAMPLE else rng.choice(len(images), SAMPLE, replace=False)
+    some = (
+        slice(None)
+        if len(images) <= SAMPLE
+        else rng.choice(len(images), SAMPLE, replace=False)
+    )
     g, error = potentials(log_p[some], marginal, settings.epsilon, settings.rounds)
     probs = softmax(log_p + g)
     given = probs[np.arange(len(images)), images.labels]
     own = (log_p + g).argmax(1) != images.labels if settings.flags == "own" else None
     facts = {**answer.facts(), "marginal_error": error}
-    return judged(images, run, probs, -given, noise_rate=settings.noise_rate, own=own, p_clean=given, facts=facts)
+    return judged(
+        images,
+        run,
+        probs,
+        -given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=given,
+        facts=facts,
+    )

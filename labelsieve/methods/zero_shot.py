@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.dataset import LabelledImages
-from labelsieve.features import zero_shot
-from labelsieve.methods import Evidence, Workplace
-from labelsieve.methods._ranking import judged, need
-from labelsieve.models import DualEncoder
+from labelsieve.data.dataset import LabelledImages
+from labelsieve.features.task import Workplace
+from labelsieve.features.zero_shot import zero_shot
+from labelsieve.methods import Evidence
+from labelsieve.methods._evidence import judged, need
+from labelsieve.models.encoder import DualEncoder
 
 COST = "one pass of the image tower (cached)"
 NEEDS = ("text",)
@@ -35,12 +36,21 @@ class Settings:
         need(self)
 
 
-def detect(images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace) -> Evidence:
+def detect(
+    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+) -> Evidence:
     """Compare each label with the model's answer."""
     answer = zero_shot(images, encoder, settings.temperature)
     probs = answer.probs()
     given = probs[np.arange(len(images)), images.labels]
     own = answer.cosines.argmax(1) != images.labels if settings.flags == "own" else None
     return judged(
-        images, run, probs, -given, noise_rate=settings.noise_rate, own=own, p_clean=given, facts=answer.facts()
+        images,
+        run,
+        probs,
+        -given,
+        noise_rate=settings.noise_rate,
+        own=own,
+        p_clean=given,
+        facts=answer.facts(),
     )

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelsieve.bench import collect
-from labelsieve.metrics import FIGURES
+from labelsieve.bench.results import CLEAN, RESULTS
+from labelsieve.estimation.metrics import FIGURES
 
 PATIENCE = 600.0  # seconds
 
@@ -28,25 +28,47 @@ def results() -> Callable[..., pa.Table]:
 
     def make(*rows: dict[str, Any]) -> pa.Table:
         usual = {
-            "tower": "tiny", "data": "digits", "noise": "symmetric 20 %", "method": "knn", "seed": 0, "state": "done", "model": "tiny",
-            "preset": "default", "settings": "{}", "kind": "symmetric", "nominal_rate": 0.2, "realised_rate": 0.21, "images": 300,
-            "classes": 10, **dict.fromkeys(FIGURES, 0.5), **dict.fromkeys(collect.CLEAN, 0.5), "seconds": 1.0, "peak_mib": 500.0,
-        }  # fmt: skip
+            "tower": "tiny",
+            "data": "digits",
+            "noise": "symmetric 20 %",
+            "method": "knn",
+            "seed": 0,
+            "state": "done",
+            "model": "tiny",
+            "preset": "default",
+            "settings": "{}",
+            "kind": "symmetric",
+            "nominal_rate": 0.2,
+            "realised_rate": 0.21,
+            "images": 300,
+            "classes": 10,
+            **dict.fromkeys(FIGURES, 0.5),
+            **dict.fromkeys(CLEAN, 0.5),
+            "seconds": 1.0,
+            "peak_mib": 500.0,
+        }
         made = [{**usual, "detector": row.get("method", "knn"), **row} for row in rows]
-        return pa.Table.from_pylist(made, collect.RESULTS)
+        return pa.Table.from_pylist(made, RESULTS)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def digit_data(tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Callable[..., bytes]) -> Path:
+def digit_data(
+    tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Callable[..., bytes]
+) -> Path:
     """Folder with digits.parquet: 60 digits of four classes, their truth, and labels of a person, one in five wrong."""
     images, truth = digits
     rows = np.flatnonzero(truth < 4)[:60]
     words = np.array(["zero", "one", "two", "three"])
     person = np.where(np.arange(60) % 5 == 0, (truth[rows] + 1) % 4, truth[rows])
     folder = tmp_path_factory.mktemp("data")
-    columns = {"id": [f"d{r}" for r in rows], "image": [encode(images[r]) for r in rows], "true": words[truth[rows]], "person": words[person]}  # fmt: skip
+    columns = {
+        "id": [f"d{r}" for r in rows],
+        "image": [encode(images[r]) for r in rows],
+        "true": words[truth[rows]],
+        "person": words[person],
+    }
     pq.write_table(pa.table(columns), folder / "digits.parquet")
     return folder
 
@@ -93,12 +115,18 @@ class Ran:
         return pq.read_table(self.output / "results.parquet")
 
     def row(self, method: str, data: str = "digits") -> dict[str, Any]:
-        (found,) = [r for r in self.results.to_pylist() if (r["method"], r["data"]) == (method, data)]
+        (found,) = [
+            r
+            for r in self.results.to_pylist()
+            if (r["method"], r["data"]) == (method, data)
+        ]
         return dict(found)
 
 
 @pytest.fixture(scope="session")
-def ran(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, own_cache: Path) -> Ran:
+def ran(
+    tmp_path_factory: pytest.TempPathFactory, digit_data: Path, own_cache: Path
+) -> Ran:
     from labelsieve.bench import command
     from labelsieve.bench.steps import Place
 
@@ -122,7 +150,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, own_cache: P
         "data=digits",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "labelsieve", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "labelsieve", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     wait_for(lambda: any(output.glob("cells/*deft*/run/checkpoints/*")), process)
     process.send_signal(signal.SIGKILL)

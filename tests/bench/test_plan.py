@@ -44,13 +44,23 @@ def test_cells_are_the_product_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert names[-1] == ("big", "people", "worse", "deft --fast", "1")
     assert {n[2] for n in names} == {"symmetric 25 %", "swaps", "worse"}
     fast = found.methods[1]
-    assert (fast.detector, fast.preset, fast.settings) == ("deft", "fast", {"epochs": 3})
-    assert found.data[0].class_names == {"cat": "tabby cat"} and found.data[1].limit == 50
+    assert (fast.detector, fast.preset, fast.settings) == (
+        "deft",
+        "fast",
+        {"epochs": 3},
+    )
+    assert (
+        found.data[0].class_names == {"cat": "tabby cat"} and found.data[1].limit == 50
+    )
 
 
 def test_towers_of_the_command_line_come_last_or_replace(tmp_path: Path) -> None:
     found = read(tmp_path, GOOD, "bench=towers/bench", "tiny=elsewhere")
-    assert [(t.name, t.model) for t in found.towers] == [("big", "models/big"), ("bench", "towers/bench"), ("tiny", "elsewhere")]  # fmt: skip
+    assert [(t.name, t.model) for t in found.towers] == [
+        ("big", "models/big"),
+        ("bench", "towers/bench"),
+        ("tiny", "elsewhere"),
+    ]
     for wrong in ("bench", "=x", "bench="):
         with pytest.raises(OptionError, match="is not NAME=MODEL"):
             read(tmp_path, GOOD, wrong)
@@ -65,7 +75,9 @@ def test_what_is_ready_can_be_read(name: str) -> None:
 
 def test_the_offline_configuration_has_every_method() -> None:
     found = {m.detector for m in plan.read("offline").methods}
-    assert found >= set(registry.names("methods")) - {"auto"}  # which is one of the others
+    assert found >= set(registry.names("methods")) - {
+        "auto"
+    }  # which is one of the others
 
 
 MISTAKES = [
@@ -73,25 +85,71 @@ MISTAKES = [
     ("seeds = [0, 1]", "sedes = [0]", "Did you mean 'seeds'"),
     ('method = [{ name = "knn" },', "method = [{},", r"A \[\[method\]\] has no name"),
     ('{ name = "knn" }', '{ name = "knm" }', "method 'knm': Method 'knm' is unknown"),
-    ('{ name = "knn" }', '{ name = "deft --fast" , method = "knn"}', "method 'deft --fast' is there twice"),
-    ('preset = "fast"', 'preset = "fats"', "method 'deft --fast': preset 'fats' is unknown"),
-    ("epochs = 3", "epoch = 3", "method 'deft --fast': Setting 'epoch' is unknown.*Did you mean 'epochs'"),
+    (
+        '{ name = "knn" }',
+        '{ name = "deft --fast" , method = "knn"}',
+        "method 'deft --fast' is there twice",
+    ),
+    (
+        'preset = "fast"',
+        'preset = "fats"',
+        "method 'deft --fast': preset 'fats' is unknown",
+    ),
+    (
+        "epochs = 3",
+        "epoch = 3",
+        "method 'deft --fast': Setting 'epoch' is unknown.*Did you mean 'epochs'",
+    ),
     ("epochs = 3", "epochs = -3", "method 'deft --fast': Setting epochs cannot be -3"),
-    ('path = "photos"', "", "data 'photos': it needs one of path, archive and embedded"),
-    ('path = "photos"', 'archive = "cifar1000"', "data 'photos': archive 'cifar1000' is unknown"),
-    ('path = "photos"', 'embedded = "letters"', "data 'photos': embedded 'letters' is unknown"),
-    ('path = "photos"', 'path = "photos"\ncolumn = "x"', "data 'photos': Setting 'column' is unknown"),
+    (
+        'path = "photos"',
+        "",
+        "data 'photos': it needs one of path, archive and embedded",
+    ),
+    (
+        'path = "photos"',
+        'archive = "cifar1000"',
+        "data 'photos': archive 'cifar1000' is unknown",
+    ),
+    (
+        'path = "photos"',
+        'embedded = "letters"',
+        "data 'photos': embedded 'letters' is unknown",
+    ),
+    (
+        'path = "photos"',
+        'path = "photos"\ncolumn = "x"',
+        "data 'photos': Setting 'column' is unknown",
+    ),
     ("limit = 50", "limit = 0", "data 'people': limit cannot be 0"),
-    ('kind = "symmetric"', 'kind = "symetric"', "data 'photos': Noise 'symetric' is unknown"),
-    ("rate = 0.25", "rate = 25", "data 'photos': noise 'symmetric' needs a rate from 0 to 1"),
-    (', name = "swaps"', ', name = "symmetric 25 %"', "noise of 'photos' 'symmetric 25 %' is there twice"),
-    ('truth_column = "clean"', "", "data 'people': recorded noise needs its column, and the data's truth_column"),
+    (
+        'kind = "symmetric"',
+        'kind = "symetric"',
+        "data 'photos': Noise 'symetric' is unknown",
+    ),
+    (
+        "rate = 0.25",
+        "rate = 25",
+        "data 'photos': noise 'symmetric' needs a rate from 0 to 1",
+    ),
+    (
+        ', name = "swaps"',
+        ', name = "symmetric 25 %"',
+        "noise of 'photos' 'symmetric 25 %' is there twice",
+    ),
+    (
+        'truth_column = "clean"',
+        "",
+        "data 'people': recorded noise needs its column, and the data's truth_column",
+    ),
     ("seeds", "seeds = [1]\nseeds", "mine.toml' cannot be read"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
-def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str | None) -> None:
+def test_a_mistake_is_named(
+    tmp_path: Path, old: str, new: str, message: str | None
+) -> None:
     assert old in GOOD
     if message is None:
         read(tmp_path, GOOD.replace(old, new, 1))
@@ -101,7 +159,9 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str | N
     assert "mine.toml" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_method_whose_library_is_lacking_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_whose_library_is_lacking_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load = registry.load
 
     def lacking(room: str, name: str) -> Any:
@@ -115,13 +175,20 @@ def test_a_method_whose_library_is_lacking_stops_no_other(tmp_path: Path, monkey
 
 def test_the_example_of_the_documentation_can_be_read(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "guide" / "bench.md"
-    (example,) = re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    (example,) = re.findall(
+        r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S
+    )
     found = read(tmp_path, example)
-    assert [d.name for d in found.data] == ["photos", "crowd", "CIFAR-100"] and len(list(found.cells())) == 3 * 3 * 5
+    assert [d.name for d in found.data] == ["photos", "crowd", "CIFAR-100"] and len(
+        list(found.cells())
+    ) == 3 * 3 * 5
 
 
 def test_an_unknown_configuration_names_those_there_are() -> None:
-    with pytest.raises(OptionError, match=r"'ofline' is unknown; there are: offline, .*Did you mean 'offline'"):
+    with pytest.raises(
+        OptionError,
+        match=r"'ofline' is unknown; there are: offline, .*Did you mean 'offline'",
+    ):
         plan.read("ofline")
     with pytest.raises(OptionError, match=r"nowhere.toml' cannot be opened"):
         plan.read("nowhere.toml")
@@ -149,12 +216,19 @@ def test_filters(cells: list[plan.Cell], only: list[str], count: int) -> None:
     assert len(found) == count
     for cell in found:
         for key in ("method", "data", "seed", "tower"):
-            asked = [p.partition("=")[2] for t in only for p in t.split(",") if p.startswith(f"{key}=")]
+            asked = [
+                p.partition("=")[2]
+                for t in only
+                for p in t.split(",")
+                if p.startswith(f"{key}=")
+            ]
             assert not asked or cell.names()[key] in asked
 
 
 def test_names_with_commas_can_be_asked_for(tmp_path: Path) -> None:
-    found = list(read(tmp_path, GOOD.replace('name = "photos"', 'name = "photos, new"')).cells())
+    found = list(
+        read(tmp_path, GOOD.replace('name = "photos"', 'name = "photos, new"')).cells()
+    )
     assert len(plan.narrow(found, ["data=photos, new,seed=1"])) == 8
 
 
@@ -163,9 +237,14 @@ def test_names_with_commas_can_be_asked_for(tmp_path: Path) -> None:
     [
         ("method", "is not KEY=NAME"),
         ("model=knn", "Key 'model' is unknown"),
-        ("method=knm", "method 'knm' is unknown; there are: deft --fast, knn. Did you mean 'knn'"),
+        (
+            "method=knm",
+            "method 'knm' is unknown; there are: deft --fast, knn. Did you mean 'knn'",
+        ),
     ],
 )
-def test_filters_that_cannot_be(cells: list[plan.Cell], only: str, message: Any) -> None:
+def test_filters_that_cannot_be(
+    cells: list[plan.Cell], only: str, message: Any
+) -> None:
     with pytest.raises(OptionError, match=message):
         plan.narrow(cells, [only])

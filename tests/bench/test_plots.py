@@ -29,17 +29,31 @@ def table(results: Callable[..., pa.Table]) -> pa.Table:
         for k, m in enumerate(METHODS)
         for noise, rate in (("a", 0.2), ("b", 0.4))
     ]
-    return results(*rows, {"method": "none", "f1": None}, {"method": "no", "state": "failed"})
+    return results(
+        *rows, {"method": "none", "f1": None}, {"method": "no", "state": "failed"}
+    )
 
 
 def texts(path: Path) -> set[str]:
-    return {"".join(e.itertext()).strip() for e in ElementTree.parse(path).iter() if e.tag.endswith("}text")}
+    return {
+        "".join(e.itertext()).strip()
+        for e in ElementTree.parse(path).iter()
+        if e.tag.endswith("}text")
+    }
 
 
-def test_plots_show_every_method_and_the_same_bytes_again(table: pa.Table, tmp_path: Path) -> None:
-    curves: dict[str, Any] = {f: CURVE for f in table["folder"].to_pylist() if f and f.endswith("-a")}
+def test_plots_show_every_method_and_the_same_bytes_again(
+    table: pa.Table, tmp_path: Path
+) -> None:
+    curves: dict[str, Any] = {
+        f: CURVE for f in table["folder"].to_pylist() if f and f.endswith("-a")
+    }
     found = plots.write(table, curves, tmp_path)
-    assert [p.name for p in found] == ["pr-tiny-digits-a.svg", "f1-noise-tiny-digits.svg", "f1-seconds-tiny-digits.svg"]
+    assert [p.name for p in found] == [
+        "pr-tiny-digits-a.svg",
+        "f1-noise-tiny-digits.svg",
+        "f1-seconds-tiny-digits.svg",
+    ]
     for path in found:
         assert set(METHODS) <= texts(path), path.name
         assert any("tower tiny" in t for t in texts(path))
@@ -52,6 +66,10 @@ def test_methods_do_not_look_alike() -> None:
     assert len(set(styles)) == 24
 
 
-def test_one_noise_has_no_plot_against_the_rate(results: Callable[..., pa.Table], tmp_path: Path) -> None:
-    assert [p.name for p in plots.write(results({}), {}, tmp_path)] == ["f1-seconds-tiny-digits.svg"]
+def test_one_noise_has_no_plot_against_the_rate(
+    results: Callable[..., pa.Table], tmp_path: Path
+) -> None:
+    assert [p.name for p in plots.write(results({}), {}, tmp_path)] == [
+        "f1-seconds-tiny-digits.svg"
+    ]
     assert plots.write(results({"f1": None}), {}, tmp_path) == []

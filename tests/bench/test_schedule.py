@@ -11,15 +11,19 @@ from labelsieve.bench import schedule
 from labelsieve.bench.plan import Cell, Data, Method, Noise, Tower
 from labelsieve.bench.steps import Step
 from labelsieve.errors import OptionError, RunError
-from labelsieve.run import write_json
+from labelsieve.files import write_json
 
 
-def cell(folder: Path, method: str, tower: str = "tiny", *needs: Step, seed: int = 0) -> Step:
+def cell(
+    folder: Path, method: str, tower: str = "tiny", *needs: Step, seed: int = 0
+) -> Step:
     made = Cell(Tower(tower), Data("d"), Noise("pair", 0.1), Method(method), seed)
     return Step("cell", folder / f"{tower}-{method}-{seed}", {}, tower, needs, made)
 
 
-def waiting(steps: list[Step], jobs: int = 8, memory: float = 1000.0) -> schedule._Schedule:
+def waiting(
+    steps: list[Step], jobs: int = 8, memory: float = 1000.0
+) -> schedule._Schedule:
     return schedule._Schedule(steps, jobs, memory)
 
 
@@ -48,7 +52,9 @@ def test_memory_goes_by_what_finished_cells_took(tmp_path: Path) -> None:
     assert found._estimate(other) == pytest.approx(schedule.HEADROOM * 500)
     third = cell(tmp_path, "knn", "tiny", tower, seed=2)
     found.results[third] = {"state": "done", "peak_mib": 700.0}
-    assert found._estimate(other) == pytest.approx(schedule.HEADROOM * 700), "the most that any seed took"
+    assert found._estimate(other) == pytest.approx(schedule.HEADROOM * 700), (
+        "the most that any seed took"
+    )
     assert found._estimate(big) == schedule.UNKNOWN_MIB, "another tower says nothing"
 
 
@@ -83,7 +89,9 @@ def test_on_an_accelerator_auto_runs_one_at_a_time(tmp_path: Path) -> None:
         assert found._fits(cells[1]) is fits
 
 
-def test_threads_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(schedule, "cores", lambda: 12)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     cells = [cell(tmp_path, "knn", seed=s) for s in range(3)]
@@ -93,23 +101,33 @@ def test_threads_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert waiting(cells, jobs=2)._environment()["OMP_NUM_THREADS"] == "2"
 
 
-def test_what_is_done_is_left_alone_and_so_is_what_only_it_needs(tmp_path: Path) -> None:
+def test_what_is_done_is_left_alone_and_so_is_what_only_it_needs(
+    tmp_path: Path,
+) -> None:
     shared, own = (Step("material", tmp_path / n, {}) for n in ("shared", "own"))
-    one, two = cell(tmp_path, "knn", "tiny", shared, own), cell(tmp_path, "deft", "tiny", shared)
+    one, two = (
+        cell(tmp_path, "knn", "tiny", shared, own),
+        cell(tmp_path, "deft", "tiny", shared),
+    )
     one.folder.mkdir()
     write_json(one.folder / "result.json", {"state": "done"})
     found = waiting([shared, own, one, two])
     assert found.waiting == [shared, two] and list(found.results) == [one]
 
 
-def test_a_step_that_breaks_is_told_and_stops_only_those_that_need_it(tmp_path: Path) -> None:
+def test_a_step_that_breaks_is_told_and_stops_only_those_that_need_it(
+    tmp_path: Path,
+) -> None:
     broken = Step("no such kind", tmp_path / "broken", {})
     needs = cell(tmp_path, "knn", "tiny", broken)
     done = cell(tmp_path, "deft")
     done.folder.mkdir()
     write_json(done.folder / "result.json", {"state": "done"})
     found = schedule.run([broken, needs, done], 2)
-    assert found[broken]["state"] == "failed" and "KeyError: 'no such kind' (see" in found[broken]["message"]
+    assert (
+        found[broken]["state"] == "failed"
+        and "KeyError: 'no such kind' (see" in found[broken]["message"]
+    )
     assert found[needs] == {"state": "skipped", "message": found[broken]["message"]}
     assert found[done] == {"state": "done"} and not (needs.folder / "job.json").exists()
 
@@ -117,19 +135,28 @@ def test_a_step_that_breaks_is_told_and_stops_only_those_that_need_it(tmp_path: 
 def test_a_killed_step_is_told_without_its_log(tmp_path: Path) -> None:
     step = Step("cell", tmp_path, {})
     (tmp_path / "log.txt").write_text("half a word")
-    assert "killed by signal 9; is there enough memory?" in schedule._crashed(step, -9)["message"]
+    assert (
+        "killed by signal 9; is there enough memory?"
+        in schedule._crashed(step, -9)["message"]
+    )
     (tmp_path / "log.txt").write_text("")
     assert "it ended without a word" in schedule._crashed(step, 1)["message"]
 
 
 def test_two_benches_do_not_share_a_folder(tmp_path: Path) -> None:
-    with schedule.alone(tmp_path), pytest.raises(RunError, match="Another bench"), schedule.alone(tmp_path):
+    with (
+        schedule.alone(tmp_path),
+        pytest.raises(RunError, match="Another bench"),
+        schedule.alone(tmp_path),
+    ):
         pass
     with schedule.alone(tmp_path):
         pass
 
 
-def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_control_group_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "memory.max").write_text(f"{300 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{100 << 20}\n")
     monkeypatch.setattr(schedule, "GROUP", tmp_path)

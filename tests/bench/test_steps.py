@@ -10,21 +10,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelsieve import models
 from labelsieve.bench import steps
 from labelsieve.bench.plan import Cell, Data, Method, Noise, Tower
 from labelsieve.bench.steps import Place
-from labelsieve.run import write_json
+from labelsieve.files import write_json
+from labelsieve.models.load import TINY
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     (tmp_path / "data").mkdir()
-    pq.write_table(pa.table({"image": ["a", "b"], "true": ["x", "y"]}), tmp_path / "data" / "t.parquet")
+    pq.write_table(
+        pa.table({"image": ["a", "b"], "true": ["x", "y"]}),
+        tmp_path / "data" / "t.parquet",
+    )
     return Place(tmp_path / "out", tmp_path / "data")
 
 
-CELL = Cell(Tower("tiny"), Data("d", path="t.parquet", truth_column="true"), Noise("symmetric", 0.2), Method("knn"), 0)
+CELL = Cell(
+    Tower("tiny"),
+    Data("d", path="t.parquet", truth_column="true"),
+    Noise("symmetric", 0.2),
+    Method("knn"),
+    0,
+)
 RECORDED = replace(CELL, noise=Noise("recorded", column="worse"))
 
 
@@ -33,10 +42,26 @@ def name(cell: Cell, place: Place) -> str:
 
 
 def test_shared_steps_are_made_once_and_come_first(place: Place) -> None:
-    cells = [replace(CELL, method=Method(m), seed=s) for m in ("knn", "deft", "lemon") for s in (0, 1)]
+    cells = [
+        replace(CELL, method=Method(m), seed=s)
+        for m in ("knn", "deft", "lemon")
+        for s in (0, 1)
+    ]
     made = steps.of(cells, place)
-    assert sorted(s.kind for s in made[:4]) == ["headroom", "material", "material", "truth"]
-    assert [s.cell.method.name for s in made[4:] if s.cell] == ["deft", "deft", "knn", "knn", "lemon", "lemon"]
+    assert sorted(s.kind for s in made[:4]) == [
+        "headroom",
+        "material",
+        "material",
+        "truth",
+    ]
+    assert [s.cell.method.name for s in made[4:] if s.cell] == [
+        "deft",
+        "deft",
+        "knn",
+        "knn",
+        "lemon",
+        "lemon",
+    ]
     for step in made:
         assert all(made.index(n) < made.index(step) for n in step.needs)
     kinds = [[n.kind for n in s.needs] for s in made[4:]]
@@ -47,7 +72,10 @@ def test_shared_steps_are_made_once_and_come_first(place: Place) -> None:
 def test_seeds_draw_planted_errors_but_not_recorded_ones(place: Place) -> None:
     for cell, count in ((CELL, 2), (RECORDED, 1)):
         made = steps.of([replace(cell, seed=s) for s in (0, 1)], place)
-        assert sum(s.kind == "material" for s in made) == count and sum(s.kind == "cell" for s in made) == 2
+        assert (
+            sum(s.kind == "material" for s in made) == count
+            and sum(s.kind == "cell" for s in made) == 2
+        )
 
 
 @pytest.mark.parametrize(
@@ -69,18 +97,28 @@ def test_what_decides_a_result_is_in_the_name(place: Place, other: Cell) -> None
     assert name(CELL, place).startswith("tiny-d-symmetric-20-knn-seed-0-")
 
 
-def test_other_content_is_another_cell_and_another_place_is_not(place: Place, tmp_path: Path) -> None:
+def test_other_content_is_another_cell_and_another_place_is_not(
+    place: Place, tmp_path: Path
+) -> None:
     before = name(CELL, place)
     shutil.copytree(tmp_path / "data", tmp_path / "moved")
-    assert name(CELL, replace(place, data_root=tmp_path / "moved", output=tmp_path / "else")) == before
+    assert (
+        name(
+            CELL, replace(place, data_root=tmp_path / "moved", output=tmp_path / "else")
+        )
+        == before
+    )
     assert name(CELL, replace(place, device="cpu")) != before
-    pq.write_table(pa.table({"image": ["a", "b"], "true": ["y", "x"]}), tmp_path / "data" / "t.parquet")
+    pq.write_table(
+        pa.table({"image": ["a", "b"], "true": ["y", "x"]}),
+        tmp_path / "data" / "t.parquet",
+    )
     assert name(CELL, place) != before
 
 
 def test_other_weights_are_another_cell(place: Place, tmp_path: Path) -> None:
     tower = tmp_path / "tower"
-    shutil.copytree(models.TINY, tower)
+    shutil.copytree(TINY, tower)
     cell = replace(CELL, tower=Tower("mine", str(tower)))
     before = name(cell, place)
     assert name(cell, place) == before
@@ -115,7 +153,8 @@ def test_a_step_is_done_when_its_result_says_so(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "file"), [("CIFAR-10N", "cifar-10n"), ("../a b/ü%", "a-b"), ("…", "x"), ("v1.2 ", "v1.2")]
+    ("text", "file"),
+    [("CIFAR-10N", "cifar-10n"), ("../a b/ü%", "a-b"), ("…", "x"), ("v1.2 ", "v1.2")],
 )
 def test_names_of_files(text: str, file: str) -> None:
     assert steps.slug(text) == file

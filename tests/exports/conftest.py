@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from labelsieve.decisions import Decisions
+from labelsieve.runs.decisions import Decisions
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from labelsieve.exports import export
 
 def test_arrays_and_table_are_in_the_same_order(planted: Any, tmp_path: Path) -> None:
     export(planted.run, "cleanlab", tmp_path / "out")
-    labels, probs = np.load(tmp_path / "out" / "labels.npy"), np.load(tmp_path / "out" / "pred_probs.npy")
+    labels, probs = (
+        np.load(tmp_path / "out" / "labels.npy"),
+        np.load(tmp_path / "out" / "pred_probs.npy"),
+    )
     issues = pq.read_table(tmp_path / "out" / "issues.parquet")
     classes = json.loads((tmp_path / "out" / "classes.json").read_text())
     assert issues.column_names == [
@@ -24,12 +27,16 @@ def test_arrays_and_table_are_in_the_same_order(planted: Any, tmp_path: Path) ->
         "given_label",
         "predicted_label",
     ]
-    assert [classes[k] for k in labels] == issues["given_label"].to_pylist() and labels.dtype == np.int64
+    assert [classes[k] for k in labels] == issues[
+        "given_label"
+    ].to_pylist() and labels.dtype == np.int64
     stored = planted.run.probs()
-    by_id = dict(zip(stored["sample_id"].to_pylist(), stored["probs"].to_pylist(), strict=True))
-    assert np.allclose(probs, [by_id[i] for i in issues["sample_id"].to_pylist()]) and np.allclose(
-        probs.sum(1), 1, atol=1e-4
+    by_id = dict(
+        zip(stored["sample_id"].to_pylist(), stored["probs"].to_pylist(), strict=True)
     )
+    assert np.allclose(
+        probs, [by_id[i] for i in issues["sample_id"].to_pylist()]
+    ) and np.allclose(probs.sum(1), 1, atol=1e-4)
     assert set(issues["sample_id"].to_pylist()) == set(planted.given)
 
 
@@ -37,6 +44,9 @@ def test_cleanlab_reads_them(planted: Any, tmp_path: Path) -> None:
     rank = pytest.importorskip("cleanlab.rank", reason="cleanlab is not installed")
     export(planted.run, "cleanlab", tmp_path / "out")
     scores = rank.get_label_quality_scores(
-        np.load(tmp_path / "out" / "labels.npy"), np.load(tmp_path / "out" / "pred_probs.npy")
+        np.load(tmp_path / "out" / "labels.npy"),
+        np.load(tmp_path / "out" / "pred_probs.npy"),
     )
-    assert scores.shape == (len(planted.given),) and ((scores >= 0) & (scores <= 1)).all()
+    assert (
+        scores.shape == (len(planted.given),) and ((scores >= 0) & (scores <= 1)).all()
+    )

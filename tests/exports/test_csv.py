@@ -21,6 +21,13 @@ def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
     assert {i: r["label"] for i, r in rows.items()} == decided.after
     for about in decided.run.scores.to_pylist():
         row = rows[about["sample_id"]]
-        assert row["path"] == about["path"] and row["p_clean"] == about["p_clean"] and row["rank"] == about["rank"]
-        assert row["suggested_label"] == about["suggested_label"] and row["is_label_issue"] == about["is_label_issue"]
+        assert (
+            row["path"] == about["path"]
+            and row["p_clean"] == about["p_clean"]
+            and row["rank"] == about["rank"]
+        )
+        assert (
+            row["suggested_label"] == about["suggested_label"]
+            and row["is_label_issue"] == about["is_label_issue"]
+        )
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out.csv"]

@@ -4,22 +4,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from labelsieve.data.images import content_hash
 from labelsieve.exports import export
-from labelsieve.images import content_hash
 
 
-def test_class_folders_hold_the_images_of_the_labels(decided: Any, tmp_path: Path) -> None:
+def test_class_folders_hold_the_images_of_the_labels(
+    decided: Any, tmp_path: Path
+) -> None:
     (folder,) = export(decided.run, "imagefolder", tmp_path / "out")
     expected: dict[str, set[str]] = {}
     for sample_id, label in decided.after.items():
         if label is not None:
             expected.setdefault(label, set()).add(sample_id.rpartition("#")[2][:12])
-    found = {unquote(f.name): {content_hash(p.read_bytes())[:12] for p in f.iterdir()} for f in folder.iterdir()}
+    found = {
+        unquote(f.name): {content_hash(p.read_bytes())[:12] for p in f.iterdir()}
+        for f in folder.iterdir()
+    }
     assert found == expected
 
 
 def test_it_can_be_scanned_again(decided: Any, tmp_path: Path) -> None:
-    from labelsieve.sources import DataSpec, open_source
+    from labelsieve.data.sources import open_source
+    from labelsieve.data.spec import DataSpec
 
     (folder,) = export(decided.run, "imagefolder", tmp_path / "out", only="clean")
     rows = list(open_source(DataSpec(folder)).rows())

@@ -15,17 +15,26 @@ def tasks_of(decided: Any, tmp_path: Path) -> tuple[list[dict[str, Any]], str, P
     export(decided.run, "label-studio", tmp_path / "out")
     tasks = json.loads((tmp_path / "out" / "tasks.json").read_text(encoding="utf-8"))
     root = Path((tmp_path / "out" / "local-files-root.txt").read_text().rstrip("\n"))
-    return tasks, (tmp_path / "out" / "label_config.xml").read_text(encoding="utf-8"), root
+    return (
+        tasks,
+        (tmp_path / "out" / "label_config.xml").read_text(encoding="utf-8"),
+        root,
+    )
 
 
-def test_tasks_carry_prediction_score_and_model_version(decided: Any, tmp_path: Path) -> None:
+def test_tasks_carry_prediction_score_and_model_version(
+    decided: Any, tmp_path: Path
+) -> None:
     tasks, _, _ = tasks_of(decided, tmp_path)
     scores = {r["sample_id"]: r for r in decided.run.scores.to_pylist()}
     assert {t["data"]["sample_id"] for t in tasks} == set(scores)
     for task in tasks:
         about = scores[task["data"]["sample_id"]]
         (prediction,) = task["predictions"]
-        assert prediction["model_version"] == "labelsieve-deft-tiny" and prediction["score"] == about["suggested_prob"]
+        assert (
+            prediction["model_version"] == "labelsieve-deft-tiny"
+            and prediction["score"] == about["suggested_prob"]
+        )
         assert prediction["result"] == [
             {
                 "from_name": "label",
@@ -50,12 +59,17 @@ def test_addresses_lead_to_the_images(decided: Any, tmp_path: Path) -> None:
         url = urlsplit(task["data"]["image"])
         assert url.path == "/data/local-files/"
         file = root / parse_qs(url.query)["d"][0]
-        assert file.resolve() == (decided.data / task["data"]["path"]).resolve() and file.is_file()
+        assert (
+            file.resolve() == (decided.data / task["data"]["path"]).resolve()
+            and file.is_file()
+        )
 
 
 def test_the_storage_lies_below_the_document_root(decided: Any, tmp_path: Path) -> None:
     _, _, root = tasks_of(decided, tmp_path)  # Label Studio serves nothing else
-    storage = Path((tmp_path / "out" / "local-files-storage.txt").read_text().rstrip("\n"))
+    storage = Path(
+        (tmp_path / "out" / "local-files-storage.txt").read_text().rstrip("\n")
+    )
     assert root in storage.parents and storage.samefile(decided.data)
 
 
@@ -63,11 +77,15 @@ def test_the_interface_has_every_class(decided: Any, tmp_path: Path) -> None:
     _, config, _ = tasks_of(decided, tmp_path)
     view = ElementTree.fromstring(config)
     assert [c.get("value") for c in view.iter("Choice")] == decided.run.classes
-    assert view.find("Choices").get("toName") == view.find("Image").get("name") == "image"  # type: ignore[union-attr]
+    assert (
+        view.find("Choices").get("toName") == view.find("Image").get("name") == "image"
+    )  # type: ignore[union-attr]
 
 
 def test_label_studios_own_checker_accepts_it(decided: Any, tmp_path: Path) -> None:
-    interface = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
+    interface = pytest.importorskip(
+        "label_studio_sdk.label_interface", reason="label-studio-sdk is not installed"
+    )
     tasks, config, _ = tasks_of(decided, tmp_path)
     checker = interface.LabelInterface(config)
     checker.validate()

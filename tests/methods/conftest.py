@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labelsieve.images import Preprocess
-from labelsieve.methods import Workplace
-from labelsieve.models import ClassTokens, DualEncoder
+from labelsieve.data.images import Preprocess
+from labelsieve.features.task import Workplace
+from labelsieve.models.encoder import ClassTokens, DualEncoder
 
 NAMES = ("apple", "boat", "crow", "drum")
 SIDE = 4
@@ -27,19 +27,35 @@ class PatternEncoder(DualEncoder):
 
     family, causal, tokenizer = "patterns", False, None
 
-    def __init__(self, prototypes: np.ndarray, names: Sequence[str] = NAMES, logit_scale: float = 50.0) -> None:
+    def __init__(
+        self,
+        prototypes: np.ndarray,
+        names: Sequence[str] = NAMES,
+        logit_scale: float = 50.0,
+    ) -> None:
         self.name, self.logit_scale = "patterns", logit_scale
         self.device, self.dtype = torch.device("cpu"), torch.float32
-        self.preprocess = Preprocess(SIDE, SIDE, None, 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        self.image_width, self.text_width, self.text_depth, self.image_tokens = WIDTH, WIDTH, 1, 4
+        self.preprocess = Preprocess(
+            SIDE, SIDE, None, 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+        )
+        self.image_width, self.text_width, self.text_depth, self.image_tokens = (
+            WIDTH,
+            WIDTH,
+            1,
+            4,
+        )
         self.max_text, self.patch_size = 24, 2
         self.words = {name: number + 1 for number, name in enumerate(names)}
         self.image_tower = nn.Module()
         self.image_layers = [nn.Identity()]
-        words = torch.cat([torch.full((1, WIDTH), 0.02), torch.from_numpy(prototypes).float()])
+        words = torch.cat(
+            [torch.full((1, WIDTH), 0.02), torch.from_numpy(prototypes).float()]
+        )
         self.image_tower.register_buffer("words", words)
 
-    def image_pooled(self, pixels: Tensor, prompts: Sequence[Tensor] | None = None) -> Tensor:
+    def image_pooled(
+        self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
+    ) -> Tensor:
         pooled = pixels.flatten(1)
         return pooled if prompts is None else pooled + sum(p.sum(0) for p in prompts)
 
@@ -56,10 +72,14 @@ class PatternEncoder(DualEncoder):
     def embed_tokens(self, ids: Tensor) -> Tensor:
         return self.image_tower.words[ids]
 
-    def prompt_embeddings(self, contexts: Tensor, tokens: ClassTokens) -> tuple[Tensor, Tensor]:
+    def prompt_embeddings(
+        self, contexts: Tensor, tokens: ClassTokens
+    ) -> tuple[Tensor, Tensor]:
         c, k = len(contexts), len(tokens.ids)
         own = self.embed_tokens(tokens.ids).expand(c, -1, -1, -1)
-        full = torch.cat([contexts[:, None].expand(-1, k, -1, -1), own], 2).flatten(0, 1)
+        full = torch.cat([contexts[:, None].expand(-1, k, -1, -1), own], 2).flatten(
+            0, 1
+        )
         return full, (contexts.shape[1] + tokens.end).repeat(c)
 
     def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
@@ -85,16 +105,24 @@ class Planted:
     run: Workplace
 
     def detect(self, method: Any, **settings: Any) -> Any:
-        return method.detect(self.images, self.encoder, method.Settings(**settings), self.run)
+        return method.detect(
+            self.images, self.encoder, method.Settings(**settings), self.run
+        )
 
     def with_scale(self, scale: float) -> Planted:
-        encoder = PatternEncoder(self.encoder.image_tower.words[1:].numpy(), logit_scale=scale)
-        return replace(self, encoder=encoder, run=replace(self.run, fingerprint=f"scale {scale}"))
+        encoder = PatternEncoder(
+            self.encoder.image_tower.words[1:].numpy(), logit_scale=scale
+        )
+        return replace(
+            self, encoder=encoder, run=replace(self.run, fingerprint=f"scale {scale}")
+        )
 
     def with_names_that_say_nothing(self) -> Planted:
         """The same pictures and labels; what the class names mean to the model lies elsewhere."""
         k, width = self.encoder.image_tower.words[1:].shape
-        encoder = PatternEncoder(np.random.default_rng(1).standard_normal((k, width)) / width**0.5)
+        encoder = PatternEncoder(
+            np.random.default_rng(1).standard_normal((k, width)) / width**0.5
+        )
         return replace(self, encoder=encoder, run=replace(self.run, fingerprint="mute"))
 
     def auroc(self, p_clean: np.ndarray) -> float:
@@ -108,25 +136,48 @@ def plant(labelled: Callable[..., Any], tmp_path: Path) -> Callable[..., Planted
     """Make patterns of k classes, n images each, with a share of wrong labels (another class, drawn evenly)."""
     made = []
 
-    def make(each: Any = 30, rate: float = 0.2, noise: float = 14.0, k: int = 4, seed: int = 0) -> Planted:
+    def make(
+        each: Any = 30,
+        rate: float = 0.2,
+        noise: float = 14.0,
+        k: int = 4,
+        seed: int = 0,
+    ) -> Planted:
         rng = np.random.default_rng(seed)
         bases = rng.integers(50, 205, (k, SIDE, SIDE, 3))
-        truth = np.repeat(np.arange(k), each)  # `each` is one number of images, or one for every class
+        truth = np.repeat(
+            np.arange(k), each
+        )  # `each` is one number of images, or one for every class
         pictures = (
-            (bases[truth] + noise * rng.standard_normal((len(truth), SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
+            (bases[truth] + noise * rng.standard_normal((len(truth), SIDE, SIDE, 3)))
+            .clip(0, 255)
+            .astype(np.uint8)
         )
         wrong = np.zeros(len(truth), dtype=bool)
         wrong[rng.choice(len(truth), round(rate * len(truth)), replace=False)] = True
         given = np.where(wrong, (truth + rng.integers(1, k, len(truth))) % k, truth)
         prototypes = (bases / 127.5 - 1).transpose(0, 3, 1, 2).reshape(k, -1)
-        prototypes = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True) + 0.05 * rng.standard_normal(
-            (k, WIDTH)
-        )
+        prototypes = prototypes / np.linalg.norm(
+            prototypes, axis=1, keepdims=True
+        ) + 0.05 * rng.standard_normal((k, WIDTH))
         encoder = PatternEncoder(prototypes, NAMES[:k])
         images = labelled(encoder.preprocess, pictures, [NAMES[y] for y in given])
-        rows = np.array([int(i.partition("#")[0].removeprefix("row")) for i in images.ids.to_pylist()])
-        assert [images.classes[y] for y in images.labels] == [NAMES[y] for y in given[rows]]
+        rows = np.array(
+            [
+                int(i.partition("#")[0].removeprefix("row"))
+                for i in images.ids.to_pylist()
+            ]
+        )
+        assert [images.classes[y] for y in images.labels] == [
+            NAMES[y] for y in given[rows]
+        ]
         made.append(None)
-        return Planted(images, encoder, truth[rows], wrong[rows], Workplace(tmp_path / f"run{len(made)}", 0, "planted"))
+        return Planted(
+            images,
+            encoder,
+            truth[rows],
+            wrong[rows],
+            Workplace(tmp_path / f"run{len(made)}", 0, "planted"),
+        )
 
     return make

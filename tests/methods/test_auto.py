@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from labelsieve.agreement import FITS, LITTLE, NOTHING, PARTLY, measure
-from labelsieve.methods import Workplace, aum, auto, deft
+from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY
+from labelsieve.features.references import measure
+from labelsieve.features.task import Workplace
+from labelsieve.methods import aum, auto, deft
 
 
 @pytest.fixture
@@ -23,7 +25,12 @@ def named(plant: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
         planted = plant(each=40)
         known = planted.encoder.image_tower.words[1:].numpy()
         none = np.random.default_rng(7).standard_normal(known.shape)
-        words = np.stack([none[k] / np.linalg.norm(none[k]) if m < 0 else known[m] for k, m in enumerate(meanings)])
+        words = np.stack(
+            [
+                none[k] / np.linalg.norm(none[k]) if m < 0 else known[m]
+                for k, m in enumerate(meanings)
+            ]
+        )
         run = Workplace(tmp_path / "".join(map(str, meanings)), 0, str(meanings))
         return replace(planted, encoder=type(planted.encoder)(words), run=run)
 
@@ -45,8 +52,14 @@ def test_the_choice_follows_what_names_mean(
     planted = named(meanings)
     assert measure(planted.images, planted.encoder, 0).verdict in verdicts
     found = planted.detect(auto)
-    assert found.facts["chosen"] == chosen and f"Method {chosen} was taken" in found.facts["why"]
-    room, settings = {"deft": (deft, deft.Settings()), "aum": (aum, aum.Settings(flags="estimated"))}[chosen]
+    assert (
+        found.facts["chosen"] == chosen
+        and f"Method {chosen} was taken" in found.facts["why"]
+    )
+    room, settings = {
+        "deft": (deft, deft.Settings()),
+        "aum": (aum, aum.Settings(flags="estimated")),
+    }[chosen]
     place = replace(planted.run, folder=planted.run.folder / "own")
     own = room.detect(planted.images, planted.encoder, settings, place)
     np.testing.assert_array_equal(found.p_clean, own.p_clean)
@@ -58,12 +71,16 @@ def test_the_choice_follows_what_names_mean(
 def test_what_deft_learned_judges_other_images(named: Callable[..., Any]) -> None:
     planted = named([0, 1, 2, 3])
     found = planted.detect(auto, preset="fast")
-    again = auto.judge(planted.images, planted.encoder, auto.Settings(preset="fast"), found.learned)
+    again = auto.judge(
+        planted.images, planted.encoder, auto.Settings(preset="fast"), found.learned
+    )
     np.testing.assert_allclose(again.p_clean, found.p_clean, atol=1e-6)
     assert "adapter" in found.learned, "the preset is DeFT's own"
 
 
-def test_the_better_witness_decides_where_some_classes_are_unknown(named: Callable[..., Any]) -> None:
+def test_the_better_witness_decides_where_some_classes_are_unknown(
+    named: Callable[..., Any],
+) -> None:
     planted = named([0, 1, 2, -1])
     found = measure(planted.images, planted.encoder, 0)
     assert found.unknown == ("drum",)
@@ -84,7 +101,17 @@ def test_scoring_with_a_run_of_auto(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(encode(images[row]))
     run = tmp_path / "run"
-    called = call("scan", tmp_path / "data", "--method", "auto", "--fast", "-o", run, "--json", "-q")
+    called = call(
+        "scan",
+        tmp_path / "data",
+        "--method",
+        "auto",
+        "--fast",
+        "-o",
+        run,
+        "--json",
+        "-q",
+    )
     assert called.code == 0, called.err
     facts = called.json()["method_facts"]
     assert escape(facts["why"]) in (run / "report.html").read_text(encoding="utf-8")
@@ -93,4 +120,8 @@ def test_scoring_with_a_run_of_auto(
     if facts["chosen"] == "deft":
         assert scored.code == 0, scored.err
     else:
-        assert scored.code == 2 and "has no detector" in scored.err and scored.err.count("\n") == 1
+        assert (
+            scored.code == 2
+            and "has no detector" in scored.err
+            and scored.err.count("\n") == 1
+        )

@@ -8,17 +8,26 @@ import pytest
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_self_confidence_for_each_label
 
+from labelsieve.features.probe import out_of_fold
 from labelsieve.methods import confident_learning
-from labelsieve.probe import out_of_fold
 
 
 @pytest.mark.parametrize("rule", ["prune_by_noise_rate", "predicted_neq_given"])
-def test_flags_and_scores_are_cleanlabs_on_out_of_fold_answers(rule: str, plant: Callable[..., Any]) -> None:
+def test_flags_and_scores_are_cleanlabs_on_out_of_fold_answers(
+    rule: str, plant: Callable[..., Any]
+) -> None:
     planted = plant(noise=90.0)
     found = planted.detect(confident_learning, filter_by=rule)
-    probs, labels = out_of_fold(planted.images, planted.encoder, 0), planted.images.labels
-    assert np.array_equal(found.flagged, find_label_issues(labels, probs, filter_by=rule))
-    assert np.allclose(found.p_clean, get_self_confidence_for_each_label(labels, probs), atol=1e-6)
+    probs, labels = (
+        out_of_fold(planted.images, planted.encoder, 0),
+        planted.images.labels,
+    )
+    assert np.array_equal(
+        found.flagged, find_label_issues(labels, probs, filter_by=rule)
+    )
+    assert np.allclose(
+        found.p_clean, get_self_confidence_for_each_label(labels, probs), atol=1e-6
+    )
 
 
 def test_the_rules_differ(plant: Callable[..., Any]) -> None:

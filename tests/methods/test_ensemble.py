@@ -12,7 +12,9 @@ from labelsieve.methods import ensemble, knn, zero_shot
 
 def test_ranks_are_averaged_and_equal_ones_share_theirs() -> None:
     found = ensemble.mean_rank(np.array([[0.1, 0.9, 0.5, 0.5], [0.2, 0.8, 0.1, 0.9]]))
-    assert np.allclose(found * 4, [(4 + 3) / 2, (1 + 2) / 2, (2.5 + 4) / 2, (2.5 + 1) / 2])
+    assert np.allclose(
+        found * 4, [(4 + 3) / 2, (1 + 2) / 2, (2.5 + 4) / 2, (2.5 + 1) / 2]
+    )
 
 
 def test_members_judge_as_they_would_alone(plant: Callable[..., Any]) -> None:
@@ -21,8 +23,13 @@ def test_members_judge_as_they_would_alone(plant: Callable[..., Any]) -> None:
     members = [planted.detect(zero_shot), planted.detect(knn)]
     assert np.array_equal(found.columns["p_zero-shot"], members[0].p_clean)
     assert np.array_equal(found.columns["p_knn"], members[1].p_clean)
-    assert np.array_equal(found.columns["agreement"], (members[0].flagged.astype(float) + members[1].flagged) / 2)
-    assert np.array_equal(found.flagged, members[0].flagged & members[1].flagged)  # more than half of two is both
+    assert np.array_equal(
+        found.columns["agreement"],
+        (members[0].flagged.astype(float) + members[1].flagged) / 2,
+    )
+    assert np.array_equal(
+        found.flagged, members[0].flagged & members[1].flagged
+    )  # more than half of two is both
     order = ensemble.mean_rank(np.stack([m.p_clean for m in members]))
     ahead = order[:, None] > order[None]
     assert (found.p_clean[:, None] <= found.p_clean[None])[ahead].all()

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelsieve import mixture
+from labelsieve.estimation import mixture
 from labelsieve.methods import gmm
-from labelsieve.methods._tuned import Classifier
+from labelsieve.methods._tuned_classifier import Classifier
 
 
-def test_p_clean_is_the_posterior_of_the_smaller_losses(plant: Callable[..., Any]) -> None:
+def test_p_clean_is_the_posterior_of_the_smaller_losses(
+    plant: Callable[..., Any],
+) -> None:
     planted = plant()
     found = planted.detect(gmm, tuning="features", epochs=4)
     loss = found.columns["loss"]
@@ -21,15 +23,33 @@ def test_p_clean_is_the_posterior_of_the_smaller_losses(plant: Callable[..., Any
     assert (np.diff(found.p_clean[order]) <= 1e-12).all()
 
 
-def test_after_the_warm_up_only_clean_labels_are_learned_from(plant: Callable[..., Any], monkeypatch: Any) -> None:
+def test_after_the_warm_up_only_clean_labels_are_learned_from(
+    plant: Callable[..., Any], monkeypatch: Any
+) -> None:
     planted = plant(each=15)
     kept: list[tuple[int, float, float]] = []
     train = Classifier.train
 
-    def watched(self: Any, run: Any, name: str, keep: Any, memory: Any = None, after_epoch: Any = None) -> None:
+    def watched(
+        self: Any,
+        run: Any,
+        name: str,
+        keep: Any,
+        memory: Any = None,
+        after_epoch: Any = None,
+    ) -> None:
         def noted(batch: Any, losses: torch.Tensor) -> torch.Tensor:
-            chosen, wrong = keep(batch, losses), torch.from_numpy(planted.wrong[batch.rows])
-            kept.append((batch.epoch, float(chosen[wrong].float().mean()), float(chosen[~wrong].float().mean())))
+            chosen, wrong = (
+                keep(batch, losses),
+                torch.from_numpy(planted.wrong[batch.rows]),
+            )
+            kept.append(
+                (
+                    batch.epoch,
+                    float(chosen[wrong].float().mean()),
+                    float(chosen[~wrong].float().mean()),
+                )
+            )
             return chosen
 
         train(self, run, name, noted, memory, after_epoch)

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from labelsieve.errors import OptionError
-from labelsieve.features import image_features
+from labelsieve.features.cached import image_features
 from labelsieve.methods import knn
 
 
 @pytest.mark.parametrize("weights", ["cosine", "equal"])
-def test_votes_are_those_counted_one_by_one(weights: str, plant: Callable[..., Any]) -> None:
+def test_votes_are_those_counted_one_by_one(
+    weights: str, plant: Callable[..., Any]
+) -> None:
     planted = plant(each=6, noise=60.0)
     features, labels = (
         np.array(image_features(planted.images, planted.encoder), dtype=np.float64),
@@ -27,7 +29,9 @@ def test_votes_are_those_counted_one_by_one(weights: str, plant: Callable[..., A
     found = planted.detect(knn, neighbours=5, weights=weights)
     assert np.allclose(found.probs, wanted, atol=1e-5)
     assert np.allclose(found.p_clean, wanted[np.arange(len(labels)), labels], atol=1e-5)
-    assert np.array_equal(found.flagged, wanted.max(1) > wanted[np.arange(len(labels)), labels] + 1e-9)
+    assert np.array_equal(
+        found.flagged, wanted.max(1) > wanted[np.arange(len(labels)), labels] + 1e-9
+    )
 
 
 def test_a_label_has_no_say_about_itself(plant: Callable[..., Any]) -> None:

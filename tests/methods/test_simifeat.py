@@ -12,12 +12,18 @@ from labelsieve.errors import DataError
 from labelsieve.methods import simifeat
 
 
-def test_similarity_counts_the_picture_itself_at_twice_the_first_less_the_second_distance() -> None:
+def test_similarity_counts_the_picture_itself_at_twice_the_first_less_the_second_distance() -> (
+    None
+):
     rng = np.random.default_rng(0)
     n, k, m = 12, 3, 4
-    cosines = np.sort(rng.uniform(0.2, 0.95, (n, m)), axis=1)[:, ::-1].astype(np.float32)
+    cosines = np.sort(rng.uniform(0.2, 0.95, (n, m)), axis=1)[:, ::-1].astype(
+        np.float32
+    )
     rows, labels = (
-        np.stack([rng.permutation([j for j in range(n) if j != i])[:m] for i in range(n)]),
+        np.stack(
+            [rng.permutation([j for j in range(n) if j != i])[:m] for i in range(n)]
+        ),
         rng.integers(0, k, n),
     )
     found = simifeat.similarity(rows, cosines, labels, k)
@@ -37,9 +43,13 @@ def test_expected_triples_are_the_sums_they_stand_for() -> None:
     for a in range(3):
         assert found.one[a] == pytest.approx(sum(p[i] * T[i, a] for i in range(3)))
         for b in range(3):
-            assert found.two[a, b] == pytest.approx(sum(p[i] * T[i, a] * T[i, b] for i in range(3)))
+            assert found.two[a, b] == pytest.approx(
+                sum(p[i] * T[i, a] * T[i, b] for i in range(3))
+            )
             for c in range(3):
-                assert found.three[a, b, c] == pytest.approx(sum(p[i] * T[i, a] * T[i, b] * T[i, c] for i in range(3)))
+                assert found.three[a, b, c] == pytest.approx(
+                    sum(p[i] * T[i, a] * T[i, b] * T[i, c] for i in range(3))
+                )
 
 
 def test_hoc_finds_the_transition_that_made_the_triples() -> None:
@@ -58,7 +68,9 @@ def test_triples_are_counted_over_neighbours() -> None:
     for i in range(4):
         wanted[labels[i], labels[rows[i, 0]], labels[rows[i, 1]]] += 0.25
     assert np.allclose(found.three.numpy(), wanted)
-    assert np.allclose(found.two.numpy(), wanted.sum(2)) and np.allclose(found.one.numpy(), [0.5, 0.5])
+    assert np.allclose(found.two.numpy(), wanted.sum(2)) and np.allclose(
+        found.one.numpy(), [0.5, 0.5]
+    )
 
 
 def test_ranking_flags_each_classs_own_share() -> None:
@@ -67,7 +79,9 @@ def test_ranking_flags_each_classs_own_share() -> None:
     T, p = np.array([[0.8, 0.2], [0.0, 1.0]]), np.array([0.5, 0.5])
     flagged = simifeat.rank_flags(given, labels, T, p)
     assert flagged[:10].tolist() == [True] * 2 + [False] * 8  # right: .8 * .5 / .5
-    assert flagged[10:].sum() == 0  # 1 * .5 / .5; cut to one, none is flagged for form's sake
+    assert (
+        flagged[10:].sum() == 0
+    )  # 1 * .5 / .5; cut to one, none is flagged for form's sake
     assert simifeat.rank_flags(given, labels, T, np.array([0.25, 0.75]))[:10].sum() == 6
 
 
@@ -78,7 +92,9 @@ def test_other_rules(rule: str, plant: Callable[..., Any]) -> None:
     assert (found.flagged == planted.wrong).mean() > 0.9
 
 
-def test_too_many_classes_are_refused_before_any_work(plant: Callable[..., Any]) -> None:
+def test_too_many_classes_are_refused_before_any_work(
+    plant: Callable[..., Any],
+) -> None:
     planted = plant(each=3)
     images = replace(planted.images, classes=tuple(map(str, range(201))))
     with pytest.raises(DataError, match=r"201³ .* the limit is 200 classes"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from labelsieve.features import zero_shot
+from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import transport
 
 
@@ -15,7 +15,9 @@ def answers(n: int = 40, k: int = 3, seed: int = 0) -> np.ndarray:
     return log_softmax(2 * np.random.default_rng(seed).standard_normal((n, k)), axis=1)
 
 
-def sinkhorn(cost: np.ndarray, rows: np.ndarray, columns: np.ndarray, epsilon: float) -> np.ndarray:
+def sinkhorn(
+    cost: np.ndarray, rows: np.ndarray, columns: np.ndarray, epsilon: float
+) -> np.ndarray:
     """The plan, by scaling the kernel's rows and columns in turn."""
     plan = np.exp(-cost / epsilon)
     for _ in range(3000):
@@ -31,7 +33,9 @@ def test_the_plan_is_sinkhorns(epsilon: float) -> None:
     plan = np.exp(log_softmax((log_p + g) / epsilon, axis=1)) / len(log_p)
     assert error < 1e-4
     assert np.allclose(plan.sum(0), marginal, atol=1e-4)
-    assert np.allclose(plan, sinkhorn(-log_p, np.full(40, 1 / 40), marginal, epsilon), atol=1e-5)
+    assert np.allclose(
+        plan, sinkhorn(-log_p, np.full(40, 1 / 40), marginal, epsilon), atol=1e-5
+    )
 
 
 def test_classes_get_what_their_labels_say(plant: Callable[..., Any]) -> None:
@@ -47,18 +51,30 @@ def test_a_class_that_the_model_prefers_is_held_to_its_share() -> None:
     biased = log_softmax(log_p + np.array([1.5, 0, 0]), axis=1)
     marginal = np.full(3, 1 / 3)
     share = [
-        np.bincount((p + transport.potentials(p, marginal, 0.01, 500)[0]).argmax(1), minlength=3) / 150
+        np.bincount(
+            (p + transport.potentials(p, marginal, 0.01, 500)[0]).argmax(1), minlength=3
+        )
+        / 150
         for p in (log_p, biased)
     ]
     assert np.bincount(biased.argmax(1), minlength=3)[0] > 70
-    assert np.abs(share[0] - 1 / 3).max() < 0.05 and np.abs(share[1] - 1 / 3).max() < 0.05
+    assert (
+        np.abs(share[0] - 1 / 3).max() < 0.05 and np.abs(share[1] - 1 / 3).max() < 0.05
+    )
 
 
-def test_p_clean_is_the_softmax_with_potentials_at_the_models_temperature(plant: Callable[..., Any]) -> None:
+def test_p_clean_is_the_softmax_with_potentials_at_the_models_temperature(
+    plant: Callable[..., Any],
+) -> None:
     planted = plant(each=8, noise=60.0)
     found, labels = planted.detect(transport), planted.images.labels
-    log_p = log_softmax(zero_shot(planted.images, planted.encoder).cosines.astype(np.float64) * 50, axis=1)
-    shift = np.log(found.probs) - log_p  # the same for every picture but for the row's own constant
+    log_p = log_softmax(
+        zero_shot(planted.images, planted.encoder).cosines.astype(np.float64) * 50,
+        axis=1,
+    )
+    shift = (
+        np.log(found.probs) - log_p
+    )  # the same for every picture but for the row's own constant
     shift -= shift.mean(1, keepdims=True)
     assert np.abs(shift - shift[0]).max() < 1e-3
     assert np.array_equal(found.flagged, found.probs.argmax(1) != labels)

@@ -11,17 +11,24 @@ from labelsieve.methods import zero_shot
 def naive(planted: Any, temperature: float) -> np.ndarray:
     """[n, k], picture by picture and class by class."""
     images, words = planted.images, planted.encoder.image_tower.words.numpy()
-    pictures = images.pixels(np.arange(len(images))).numpy().reshape(len(images), -1) / 127.5 - 1
+    pictures = (
+        images.pixels(np.arange(len(images))).numpy().reshape(len(images), -1) / 127.5
+        - 1
+    )
     probs = np.empty((len(images), len(images.classes)))
     for i, picture in enumerate(pictures):
         for j, name in enumerate(images.classes):
-            text = 4 * words[0] + words[planted.encoder.words[name]]  # "a photo of a NAME"
+            text = (
+                4 * words[0] + words[planted.encoder.words[name]]
+            )  # "a photo of a NAME"
             cosine = picture @ text / np.linalg.norm(picture) / np.linalg.norm(text)
             probs[i, j] = np.exp(cosine / temperature)
     return probs / probs.sum(1, keepdims=True)
 
 
-def test_probabilities_are_a_softmax_at_the_models_own_temperature(plant: Callable[..., Any]) -> None:
+def test_probabilities_are_a_softmax_at_the_models_own_temperature(
+    plant: Callable[..., Any],
+) -> None:
     planted = plant(each=6, noise=60.0)
     found, wanted = planted.detect(zero_shot), naive(planted, 1 / 50)
     given = wanted[np.arange(len(wanted)), planted.images.labels]

@@ -1,0 +1,1 @@
+"""Classifiers trained on what a scan found clean: `train`, `predict`, `evaluate`, `export-model`."""

@@ -1,0 +1,305 @@
+"""What is fine-tuned: an image tower with a linear head, or an image classifier of transformers; and the paper's recipes.
+
+A tower's head works on the pooled output after the last norm, before the projection (CLIP: the class token), as in the
+paper. `CLIPForImageClassification` of transformers averages the patch tokens without that norm instead, and no other
+class of transformers computes ours, so a tower is saved in a small format of its own: the directory is a
+`CLIPVisionModel` (or `SiglipVisionModel`) to transformers, with two more tensors, `classifier.weight` and
+`classifier.bias`. Its `model_type` is that of the tower alone, so `AutoModelForImageClassification` refuses it instead of
+giving other answers. Every other student is a plain directory of transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from labelsieve.data.images import Preprocess
+from labelsieve.errors import ModelError, OptionError
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.models.load import (
+    TINY,
+    accepts,
+    image_processor,
+    load_encoder,
+    without_bar,
+)
+
+# Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum 0.9 and cosine for all.
+RECIPES: dict[str, dict[str, Any]] = {
+    "clip": {"optimizer": "sgd", "lr": 5e-4, "weight_decay": 5e-4},
+    "vit": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 1e-5},
+    "resnet": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5},
+    "convnext": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-4},
+    "mae": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-3},
+}
+# model_type -> recipe; families that the paper did not train take `convnext`, the gentlest.
+OF_FAMILY = {"vit": "vit", "deit": "vit", "resnet": "resnet", "vit_mae": "mae"}
+# Image classifiers of transformers that share their model_type with an image-text model.
+IMAGE_CLASSIFIERS = ("CLIPForImageClassification", "SiglipForImageClassification")
+
+
+class TowerClassifier(nn.Module):
+    """A linear layer on the pooled output of an image tower of transformers: pixels [b, 3, h, w] -> logits [b, k]."""
+
+    def __init__(self, vision_model: Any, classes: int) -> None:
+        super().__init__()
+        self.vision_model = vision_model
+        self.classifier = nn.Linear(
+            vision_model.config.hidden_size, classes, device=vision_model.device
+        )
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """[b, 3, height, width] normalised -> [b, k]."""
+        return self.classifier(self.vision_model(pixel_values).pooler_output)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to train, and what belongs to it.
+
+    Attributes:
+        model: `TowerClassifier`, or an image classifier of transformers; float32.
+        preprocess: how it wants its pictures.
+        processor: its image processor of transformers, None where the checkpoint had none.
+        encoder: the image-text model that a tower was taken from; None for a classifier of transformers.
+    """
+
+    model: Any
+    preprocess: Preprocess
+    processor: Any
+    encoder: DualEncoder | None = None
+
+
+def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of student."""
+    found = model(pixels)
+    return found if isinstance(found, Tensor) else found.logits
+
+
+def recipe_name(student: str, wanted: str = "auto") -> str:
+    """The name of the recipe for a checkpoint. Raises ModelError when there is no such checkpoint."""
+    if wanted != "auto":
+        return wanted
+    config = read_config(student)
+    return "clip" if _is_tower(config) else OF_FAMILY.get(config.model_type, "convnext")
+
+
+def build(
+    student: str, classes: Sequence[str], *, seed: int, device: torch.device
+) -> Student:
+    """A student with a new head, drawn from the seed.
+
+    Args:
+        student: a checkpoint: "tiny", a directory or a hub id. Of an image-text model the image tower is taken.
+
+    Raises:
+        ModelError: not found, or no image model that transformers can classify with.
+    """
+    config = read_config(student)
+    if _is_tower(config):
+        encoder = load_encoder(student, device=device)
+        with _seeded(seed):
+            model: Any = TowerClassifier(
+                getattr(encoder, "model", None).vision_model, len(classes)
+            )  # type: ignore[union-attr]
+        where = str(TINY) if student == "tiny" else student
+        return Student(model, encoder.preprocess, image_processor(where), encoder)
+    with _seeded(seed), _one_line(student), without_bar(), _hushed():
+        model = _classifier(student, config, classes)
+    processor = image_processor(student)
+    return Student(model.to(device), _preprocess(processor, model.config), processor)
+
+
+def _classifier(student: str, config: Any, classes: Sequence[str]) -> Any:
+    from transformers import (
+        AutoModelForImageClassification,
+        ViTConfig,
+        ViTForImageClassification,
+    )
+
+    kind: Any = AutoModelForImageClassification
+    if (
+        config.model_type == "vit_mae"
+    ):  # its encoder is a ViT; transformers has no classifier under its own name
+        known = ViTConfig().to_dict().keys() - {
+            "model_type",
+            "architectures",
+            "transformers_version",
+        }
+        config = ViTConfig(**{k: v for k, v in config.to_dict().items() if k in known})
+        kind = ViTForImageClassification
+    name_classes(config, classes)
+    model = kind.from_pretrained(
+        student, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+    )
+    inner = set(model.base_model.modules())
+    for module in model.modules():
+        if module not in inner and isinstance(module, nn.Linear):
+            module.reset_parameters()  # a head of as many classes would else stay, with other classes in mind
+    return model
+
+
+def name_classes(config: Any, classes: Sequence[str]) -> None:
+    """Write the classes into a configuration."""
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: number for number, name in enumerate(classes)}
+
+
+def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
+    """The parameters that are to train, by name.
+
+    Args:
+        tune: "blocks" (a tower's transformer blocks, and the head: the paper's full fine-tuning of CLIP), "all", "head";
+            None is "blocks" for a tower and "all" for others.
+
+    Raises:
+        OptionError: "blocks" of a model that is no tower.
+    """
+    tower = isinstance(model, TowerClassifier)
+    tune = tune or ("blocks" if tower else "all")
+    if tune == "blocks" and not tower:
+        raise OptionError(
+            "tune=blocks is for image towers (--student clip).",
+            "Use tune=all or tune=head.",
+        )
+    body = model.vision_model if tower else model.base_model
+    inner = {
+        id(p) for p in (body.encoder.layers if tune == "blocks" else body).parameters()
+    }
+    every = {id(p) for p in body.parameters()}
+    frozen = {"blocks": every - inner, "all": set(), "head": every}[tune]
+    return {n: p for n, p in model.named_parameters() if id(p) not in frozen}
+
+
+def trainable(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
+    """As `parameters_of`; these get gradients, all others are frozen."""
+    chosen = parameters_of(model, tune)
+    model.requires_grad_(False)
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def save_memory(model: Any) -> None:
+    """Keep no activations of the blocks; they are computed again for the gradient.
+
+    Raises:
+        OptionError: the model cannot do that.
+    """
+    body = model.vision_model if isinstance(model, TowerClassifier) else model
+    try:
+        body.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+    except ValueError as error:
+        raise OptionError(
+            f"checkpointing is not supported by {type(body).__name__}.",
+            "Use --set accumulate=4 instead.",
+        ) from error
+
+
+@torch.no_grad()
+def head_from_texts(student: Student, texts: Sequence[str], pixels: Tensor) -> None:
+    """Let the head of a tower begin as the zero-shot classifier of its texts.
+
+    Logits s · t · Px / |Px| of a pooled output x, projection P and text t of length one become linear in x when |Px| is
+    replaced by its mean over some pictures.
+
+    Args:
+        texts: one prompt per class.
+        pixels: normalised [b, 3, h, w], pictures of the training set.
+
+    Raises:
+        OptionError: the student has no text tower.
+    """
+    encoder = student.encoder
+    if encoder is None:
+        raise OptionError(
+            "head_start=text needs an image-text model.",
+            "Use --student clip or head_start=random.",
+        )
+    length = encoder.project_image(encoder.image_pooled(pixels)).norm(dim=1).mean()
+    projection = encoder.project_image(
+        torch.eye(encoder.image_width, device=encoder.device)
+    )  # [width, d]
+    head = student.model.classifier
+    head.weight.copy_(
+        encoder.logit_scale / length * encoder.text_features(texts) @ projection.T
+    )
+    head.bias.zero_()
+
+
+def read_config(where: str) -> Any:
+    """The configuration of a checkpoint. Raises ModelError when it is not there or of an unknown kind."""
+    from transformers import AutoConfig
+
+    with _one_line(where):
+        return AutoConfig.from_pretrained(str(TINY) if where == "tiny" else where)
+
+
+def _is_tower(config: Any) -> bool:
+    return (
+        accepts(config) and (config.architectures or [""])[0] not in IMAGE_CLASSIFIERS
+    )
+
+
+def _preprocess(processor: Any, config: Any) -> Preprocess:
+    size: Any = getattr(config, "image_size", None) or getattr(
+        getattr(config, "vision_config", None), "image_size", 224
+    )
+    found = Preprocess.from_processor(
+        processor, max(size) if isinstance(size, list | tuple) else int(size)
+    )
+    share = getattr(
+        processor, "crop_pct", None
+    )  # ConvNeXt's processor, which ResNets have, too
+    if share is None or found.shortest_edge is None:
+        return found
+    return replace(
+        found,
+        shortest_edge=int(found.shortest_edge / share)
+        if found.shortest_edge < 384
+        else None,
+    )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Modules draw their first weights from torch's global generator: set for them, and put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """No report of transformers about a head that is new: it is meant to be."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """What loading raises, as one line of ours."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (
+            str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        )
+        raise ModelError(
+            f"Model '{name}' cannot be loaded: {reason[:300]}.",
+            "Give a directory or hub id of an image classifier.",
+        ) from error

@@ -1,0 +1,67 @@
+"""The model card: what a classifier was trained on, how, and how good it was, in Hugging Face's form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labelsieve.runs.run import Run
+
+TEMPLATE = Path(__file__).parent.parent / "assets" / "model_card.md.j2"
+USES = {
+    "clean": "the labels that the scan did not flag",
+    "clean+relabelled": "the labels that the scan did not flag, and confident suggestions in place of flagged ones",
+    "all": "every given label, flagged or not (a baseline)",
+    "weighted": "every given label, each weighed by the probability that it is right",
+    "gmm": "before each epoch, the labels whose loss belongs to the lower of two Gaussians (a baseline)",
+}
+
+
+def write(opened: Run, record: Mapping[str, Any]) -> str:
+    """The card, Markdown with a YAML head. No path of this machine is in it, only the names of files and folders.
+
+    Args:
+        opened: the run that was trained on.
+        record: of the training (`training.json`).
+    """
+    from huggingface_hub import ModelCardData
+    from jinja2 import Environment, StrictUndefined
+
+    command = record["command"]
+    tags = ["image-classification", "label-noise", "labelsieve"]
+    base = (
+        None
+        if Path(command["student"]).exists() or command["student"] == "tiny"
+        else command["student"]
+    )
+    head = ModelCardData(
+        library_name="labelsieve",
+        pipeline_tag="image-classification",
+        tags=tags,
+        base_model=base,
+    )
+    page = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    scanned = opened.record["command"]
+    return page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        head=head.to_yaml(),
+        record=record,
+        command=command,
+        scan=scanned,
+        noise=opened.noise,
+        use=USES[command["use"]],
+        data=Path(scanned["data"]).name,
+        student=_base_name(command["student"]),
+        model=_base_name(scanned["model"]),
+        settings=command["settings"],
+        figures=record["figures"],
+    )
+
+
+def _base_name(checkpoint: str) -> str:
+    return Path(checkpoint).name if Path(checkpoint).exists() else checkpoint

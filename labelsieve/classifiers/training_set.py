@@ -1,0 +1,138 @@
+"""What a classifier is trained on: one row per image of a run, with its label, its weight and why.
+
+Origins: clean (the scan found nothing wrong), relabelled (a suggestion in place of the given label), reviewed (a person
+said what it is), flagged (held to be wrong), left-out (a person said that the label is wrong or that there is none, or
+named a class that the run does not have).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from labelsieve.errors import DataError
+from labelsieve.features.probe import split
+from labelsieve.runs.decisions import Decision
+from labelsieve.tables import SAMPLES
+
+Use = Literal["clean", "clean+relabelled", "all", "weighted", "gmm"]
+USES: tuple[Use, ...] = ("clean", "clean+relabelled", "all", "weighted", "gmm")
+ORIGINS = ("clean", "relabelled", "reviewed", "flagged", "left-out")
+TRAIN, VALIDATION, NONE = "train", "validation", "none"
+
+
+def choose(
+    scores: pa.Table,
+    decisions: Mapping[str, Decision],
+    classes: Sequence[str],
+    use: Use,
+    min_confidence: float,
+) -> pa.Table:
+    """Labels and weights, one row per image that was scored, by sample id; `part` is still empty.
+
+    Args:
+        scores: of a run.
+        decisions: by sample id; a person's word outweighs the scan's.
+        classes: of the run.
+        use: "clean": labels that are not flagged; "clean+relabelled": also suggestions that are at least
+            `min_confidence` probable; "all" and "gmm": every given label; "weighted": every given label, by p_clean.
+    """
+    rows = []
+    for about in scores.sort_by("sample_id").to_pylist():
+        if about["p_clean"] is None:
+            continue
+        decision = decisions.get(about["sample_id"])
+        if decision is not None and decision.verdict != "skip":
+            label, weight, origin = _decided(about, decision, classes)
+        else:
+            label, weight, origin = _scanned(about, use, min_confidence)
+        rows.append(
+            {
+                "sample_id": about["sample_id"],
+                "given_label": about["given_label"],
+                "label": label,
+                "weight": weight,
+                "origin": origin,
+                "part": NONE,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=SAMPLES)
+
+
+def _decided(
+    about: Mapping[str, Any], decision: Decision, classes: Sequence[str]
+) -> tuple[str, float, str]:
+    label = about["given_label"] if decision.verdict == "keep" else decision.label
+    if label is None or label not in classes:
+        return about["given_label"], 0.0, "left-out"
+    return label, 1.0, "reviewed"
+
+
+def _scanned(
+    about: Mapping[str, Any], use: Use, min_confidence: float
+) -> tuple[str, float, str]:
+    given, flagged = about["given_label"], bool(about["is_label_issue"])
+    sure = (
+        flagged
+        and about["suggested_label"] != given
+        and about["suggested_prob"] >= min_confidence
+    )
+    if use == "clean+relabelled" and sure:
+        return about["suggested_label"], 1.0, "relabelled"
+    weight = about["p_clean"] if use == "weighted" else 1.0
+    counts = not flagged or use in ("all", "weighted", "gmm")
+    return given, weight if counts else 0.0, "flagged" if flagged else "clean"
+
+
+def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
+    """The same rows with `part` filled in.
+
+    A part of what is held to be clean, whatever is trained on, is kept aside for validation: of every class alike, drawn
+    from the seed. A class never loses its last training image to it.
+
+    Args:
+        share: of the clean rows that are kept aside; 0 keeps none.
+
+    Raises:
+        DataError: less than two classes are left to train on.
+    """
+    label = samples["label"].to_numpy(zero_copy_only=False)
+    weight = samples["weight"].to_numpy()
+    clean = np.isin(
+        samples["origin"].to_numpy(zero_copy_only=False), ("clean", "reviewed")
+    )
+    part = np.where(weight > 0, TRAIN, NONE).astype(object)
+    aside = np.flatnonzero(clean)
+    if share > 0 and len(aside) > 1:
+        numbers = np.unique(label[aside], return_inverse=True)[1]
+        aside = aside[split(numbers, round(1 / share), seed) == 0]
+        part[aside] = VALIDATION
+        lost = ~np.isin(label[aside], label[part == TRAIN])
+        part[aside[lost]] = TRAIN
+    left = np.unique(label[part == TRAIN])
+    if len(left) < 2:
+        raise DataError(
+            f"{'Only one class has' if len(left) else 'No class has'} images to train on.",
+            "Use --use all, or scan with another method or rule.",
+        )
+    return samples.set_column(
+        samples.column_names.index("part"), "part", pa.array(part, pa.string())
+    )
+
+
+def count(samples: pa.Table) -> dict[str, Any]:
+    """How many images of which origin train, and how many validate."""
+    part = samples["part"].to_numpy(zero_copy_only=False)
+    origin = samples["origin"].to_numpy(zero_copy_only=False)
+    trained = {
+        name: int(((part == TRAIN) & (origin == name)).sum()) for name in ORIGINS
+    }
+    return {
+        "train": int((part == TRAIN).sum()),
+        "validation": int((part == VALIDATION).sum()),
+        "left_out": int((part == NONE).sum()),
+        "origins": {name: number for name, number in trained.items() if number},
+    }

@@ -1,0 +1,1 @@
+"""What follows for the labels; the only package that writes the user's data."""

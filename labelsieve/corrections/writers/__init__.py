@@ -1,0 +1,1 @@
+"""How corrections are written into data: one storage per file."""

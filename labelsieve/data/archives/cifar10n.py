@@ -1,0 +1,38 @@
+"""CIFAR-10N: CIFAR-10's training pictures with five sets of labels that people gave, 9 to 40 % of them wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelsieve.data.archives import _cifar, cifar100n
+from labelsieve.data.archives._layout import Archive, spec
+from labelsieve.data.sources.archive import Listing
+from labelsieve.data.spec import DataSpec
+
+FILE = "CIFAR-10_human.pt"
+SETS = ("worse_label", "aggre_label", "random_label1", "random_label2", "random_label3")
+WHERE = (
+    f"Get {FILE} from https://github.com/UCSC-REAL/cifar-10-100n (data/) into this folder, and cifar-10-binary.tar.gz "
+    "(CIFAR-10 binary version) from https://www.cs.toronto.edu/~kriz/cifar.html beside it, packed or unpacked."
+)
+CITE = cifar100n.CITE
+SPLITS = ("train", "test")
+
+
+def read(directory: Path, split: str = "train") -> Listing:
+    """Label sets `worse_label` and the other four, and `clean_label`; `clean_label` alone for the test part.
+
+    Raises:
+        DataError: the folder does not hold pictures and labels, or not in the same order.
+    """
+    return _cifar.relabelled(
+        Archive("cifar10n", directory, WHERE), _cifar.CIFAR10, split, FILE, SETS
+    )
+
+
+def open(directory: Path, split: str = "train") -> DataSpec:
+    """The archive as data, `worse_label` given (--label-column chooses another). Raises DataError as `read`."""
+    truth = "clean_label" if split == "train" else None
+    return spec(
+        Archive("cifar10n", directory, WHERE), split, read(directory, split), truth
+    )

@@ -1,0 +1,84 @@
+"""Augmentation of whole batches where they lie, from one seeded generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CORNERS = (
+    (-1, -1, False),
+    (1, -1, True),
+    (-1, 1, True),
+    (1, 1, False),
+)  # right, down, mirrored
+SIDE = 0.85  # share of each side that a corner view keeps
+
+
+def crop_and_mirror(
+    pixels: Tensor,
+    generator: torch.Generator,
+    smallest: float = 0.7,
+    mirror: bool = True,
+) -> Tensor:
+    """A random crop of each picture, resized back, mirrored half of the time.
+
+    Args:
+        pixels: [b, 3, h, w] float, any device.
+        smallest: least share of the area that a crop keeps; its shape varies by up to 3:4.
+
+    Returns:
+        [b, 3, h, w], bilinear.
+    """
+    b = len(pixels)
+    chance = torch.rand(b, 5, generator=generator)
+    area, shape = (
+        smallest + (1 - smallest) * chance[:, 0],
+        torch.exp((2 * chance[:, 1] - 1) * 0.2877),
+    )  # ln(4/3)
+    width, height = (
+        (area * shape).sqrt().clamp(max=1),
+        (area / shape).sqrt().clamp(max=1),
+    )
+    flip = torch.where(chance[:, 4] < 0.5, -1.0, 1.0) if mirror else torch.ones(b)
+    theta = torch.zeros(b, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = width * flip, height
+    theta[:, 0, 2], theta[:, 1, 2] = (
+        (1 - width) * (2 * chance[:, 2] - 1),
+        (1 - height) * (2 * chance[:, 3] - 1),
+    )
+    return _resample(pixels, theta)
+
+
+def views(pixels: Tensor, count: int, mirror: bool = True) -> Iterator[Tensor]:
+    """What of each picture is judged, the same of all: answers to several views are averaged.
+
+    A tower that learned on crops answers crops best (Krizhevsky et al., NeurIPS 2012, section 4.1, "at test time").
+
+    Args:
+        pixels: [b, 3, h, w] float, any device.
+        count: 1, the pictures as they are; or 4, crops into the corners, two of them mirrored.
+
+    Yields:
+        [b, 3, h, w], bilinear.
+    """
+    if count == 1:
+        yield pixels
+        return
+    for right, down, turned in CORNERS:
+        flip = -1.0 if turned and mirror else 1.0
+        theta = torch.tensor(
+            [[SIDE * flip, 0.0, (1 - SIDE) * right], [0.0, SIDE, (1 - SIDE) * down]]
+        )
+        yield _resample(pixels, theta.expand(len(pixels), -1, -1))
+
+
+def _resample(pixels: Tensor, theta: Tensor) -> Tensor:
+    grid = F.affine_grid(
+        theta.to(pixels.device), list(pixels.shape), align_corners=False
+    )
+    return F.grid_sample(
+        pixels.float(), grid, padding_mode="reflection", align_corners=False
+    ).to(pixels.dtype)

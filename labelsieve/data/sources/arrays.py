@@ -1,0 +1,119 @@
+"""Data that is already in Python: (images, labels), or any torch Dataset that gives (image, label).
+
+Images are PIL pictures, uint8 arrays [h, w], [h, w, 3] or [3, h, w], float arrays in [0, 1], encoded bytes or paths.
+What a Dataset gives must be a picture before normalisation. Rows are known by their position: "row17".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from labelsieve.data.sources import Row, label_text
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+
+
+def accepts(spec: DataSpec) -> bool:
+    """Can this storage read it?"""
+    if spec.path() is not None or type(spec.data).__module__.startswith("datasets."):
+        return False
+    return isinstance(spec.data, tuple) or (
+        hasattr(spec.data, "__getitem__") and hasattr(spec.data, "__len__")
+    )
+
+
+def open_source(spec: DataSpec) -> ArraySource:
+    """Open it; raises DataError with what to do."""
+    for option in (
+        "image_column",
+        "label_column",
+        "truth_column",
+        "id_column",
+        "root",
+        "split",
+    ):
+        if getattr(spec, option):
+            raise DataError(f"{option} does not apply to data given as Python objects.")
+    if not spec.labelled and not isinstance(spec.data, tuple):
+        return ArraySource(
+            getattr(spec.data, "iloc", spec.data),
+            [None] * len(spec.data),
+            [],
+            len(spec.data),
+        )
+    if not isinstance(spec.data, tuple):
+        classes = getattr(spec.data, "classes", None)
+        return ArraySource(
+            spec.data, None, [] if classes is None else [str(c) for c in classes]
+        )
+    if len(spec.data) != 2 or not all(hasattr(part, "__len__") for part in spec.data):
+        raise DataError(
+            "A tuple of data must be (images, labels).",
+            f"It has {len(spec.data)} parts.",
+        )
+    images, labels = spec.data
+    if len(images) != len(labels):
+        raise DataError(
+            f"There are {len(images)} images and {len(labels)} labels.",
+            "Give one label per image.",
+        )
+    # pandas indexes by name, not by position: iloc and tolist cannot shift a row
+    labels = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    return ArraySource(getattr(images, "iloc", images), labels, [], len(labels))
+
+
+@dataclass
+class ArraySource:
+    """Rows of Python objects; `labels` None means that `items[i]` is (image, label)."""
+
+    items: Any
+    labels: list[Any] | None
+    class_names: list[str]
+    length: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        for number in range(len(self.items) if self.length is None else self.length):
+            image, label = self._item(number)
+            yield Row(
+                key=f"row{number}",
+                uri=str(number),
+                path=f"row {number}",
+                label=self._name(label, number),
+                image=image,
+            )
+
+    def read(self, uri: str) -> Any:
+        item = self.items[int(uri)]
+        return item[0] if self.labels is None else item
+
+    def _item(self, number: int) -> tuple[Any, Any]:
+        """(image, label); the error in place of an image that a Dataset cannot open."""
+        label = None if self.labels is None else self.labels[number]
+        try:
+            item = self.items[number]
+        except Exception as error:  # a Dataset that opens files itself: the row stays, with this as its reason
+            return error, label
+        if self.labels is not None:
+            return item, label
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise DataError(
+                f"Item {number} of the data set is {type(item).__name__}, not (image, label)."
+            )
+        return item[0], item[1]
+
+    def _name(self, label: Any, number: int) -> str | None:
+        try:
+            value = label.item() if hasattr(label, "item") else label
+            if isinstance(value, list | tuple | dict | set):
+                raise ValueError
+        except (
+            ValueError,
+            RuntimeError,
+        ) as error:  # several numbers: one-hot or multi-label
+            raise DataError(
+                f"The label of row {number} is {type(label).__name__}, not one value."
+            ) from error
+        return label_text(value, self.class_names)

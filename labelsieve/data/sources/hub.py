@@ -1,0 +1,221 @@
+"""A Hugging Face data set: a `save_to_disk` folder, `hf://OWNER/NAME` from the hub, or a `datasets.Dataset` object.
+
+Image paths in a plain text column are relative to --root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelsieve import registry
+from labelsieve.data.sources import Row, RowKeys, check_one_value, label_text
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, unknown
+
+
+def accepts(spec: DataSpec) -> bool:
+    """Can this storage read it?"""
+    path = spec.path()
+    if path is None:
+        return type(spec.data).__module__.startswith("datasets.")
+    saved = any(
+        (path / name).exists() for name in ("dataset_info.json", "dataset_dict.json")
+    )
+    return saved or str(spec.data).startswith("hf://")
+
+
+def open_source(spec: DataSpec) -> HubSource:
+    """Open it; raises DataError with what to do."""
+    datasets = registry.need("datasets")
+
+    data, folder = spec.data, None
+    if isinstance(data, str | Path):
+        folder = None if str(data).startswith("hf://") else Path(data)
+        data = (
+            _from_hub(str(data))
+            if str(data).startswith("hf://")
+            else _from_disk(str(data))
+        )
+    parts = dict(data) if isinstance(data, dict) else {None: data}
+    if spec.split is not None:
+        if spec.split not in parts:
+            raise DataError(
+                unknown("Split", spec.split, [str(p) for p in parts if p] or ["(none)"])
+            )
+        parts = {spec.split: parts[spec.split]}
+    if not parts or not all(
+        isinstance(part, datasets.Dataset) for part in parts.values()
+    ):
+        raise DataError(
+            "The data set is streamed or has no splits.",
+            "Load it whole, without streaming=True.",
+        )
+    features = next(iter(parts.values())).features
+    image = spec.image_column or _only(
+        features, datasets.Image, "--image-column", "image"
+    )
+    label = spec.label_column
+    if label is None and spec.labelled:
+        label = _only(features, datasets.ClassLabel, "--label-column", "label")
+    _check_columns(spec, image, label, features)
+    wanted = list(
+        dict.fromkeys(c for c in (image, label, spec.truth_column, spec.id_column) if c)
+    )
+    raw = {
+        name: _undecoded(part.with_format(None).select_columns(wanted), image)
+        for name, part in parts.items()
+    }
+    return HubSource(
+        raw,
+        image,
+        label,
+        spec.truth_column,
+        spec.id_column,
+        Path(spec.root or ""),
+        folder,
+    )
+
+
+def _check_columns(
+    spec: DataSpec, image: str, label: str | None, features: Any
+) -> None:
+    named = (
+        ("--label-column", label),
+        ("--truth-column", spec.truth_column),
+        ("--id-column", spec.id_column),
+    )
+    for flag, name in (("--image-column", image), *named):
+        if name is not None and name not in features:
+            raise DataError(f"{flag}: {unknown('Column', name, features)}")
+    for flag, name in named:
+        if name is not None:
+            check_one_value(features.arrow_schema.field(name).type, flag, name)
+
+
+def _from_hub(name: str) -> Any:
+    datasets = registry.need("datasets")
+
+    try:
+        return datasets.load_dataset(
+            name.removeprefix("hf://").removeprefix("datasets/")
+        )
+    except Exception as error:  # the library raises many kinds: no network, no such data set, gated, offline mode
+        raise DataError(
+            f"'{name}' could not be fetched from the hub: {_first_line(error)}",
+            "Check the name and the network, or save it to disk first.",
+        ) from error
+
+
+def _from_disk(folder: str) -> Any:
+    datasets = registry.need("datasets")
+
+    try:
+        return datasets.load_from_disk(folder)
+    except (
+        Exception
+    ) as error:  # a missing or cut file: OSError, ValueError, KeyError, ArrowInvalid
+        raise DataError(
+            f"'{folder}' cannot be opened as a saved data set: {_first_line(error)}",
+            "Save it again with save_to_disk.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _only(features: Any, kind: type, flag: str, usual: str) -> str:
+    found = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if len(found) == 1:
+        return found[0]
+    if usual in features:
+        return usual
+    raise DataError(
+        f"{flag} is needed: the data set has {len(found)} columns of kind {kind.__name__}.",
+        f"Name one of: {', '.join(features)}.",
+    )
+
+
+def _undecoded(part: Any, column: str) -> Any:
+    """The same data set with images left as bytes or paths: decoding errors are ours to name."""
+    kind = registry.need("datasets").Image
+    return (
+        part.cast_column(column, kind(decode=False))
+        if isinstance(part.features[column], kind)
+        else part
+    )
+
+
+@dataclass
+class HubSource:
+    """Rows of the splits of one data set, split by split."""
+
+    parts: dict[str | None, Any]
+    image_column: str
+    label_column: str | None
+    truth_column: str | None
+    id_column: str | None
+    root: Path
+    folder: Path | None = None  # where it is saved, if it is
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        keys = RowKeys(self.id_column)
+        for split, part in self.parts.items():
+            for number, record in enumerate(part):
+                yield self._row(split, number, record, part.features, keys)
+
+    def read(self, uri: str) -> Any:
+        split, _, number = uri.rpartition(":")
+        return self._image(self.parts[split or None][int(number)][self.image_column])
+
+    def _row(
+        self,
+        split: str | None,
+        number: int,
+        record: dict[str, Any],
+        features: Any,
+        keys: RowKeys,
+    ) -> Row:
+        cell = record[self.image_column]
+        path = (
+            cell.get("path")
+            if isinstance(cell, dict)
+            else cell
+            if isinstance(cell, str)
+            else None
+        )
+        place = f"{split} row {number}" if split else f"row {number}"
+        image = self._image(cell)
+        known_by = image if isinstance(image, bytes) else path or repr(cell).encode()
+        return Row(
+            key=keys.take(_cell(record, self.id_column, features), known_by, place),
+            uri=f"{split or ''}:{number}",
+            path=path or place,
+            label=_cell(record, self.label_column, features),
+            truth=_cell(record, self.truth_column, features),
+            split=split,
+            image=image,
+        )
+
+    def _image(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            value = value.get("path") if value.get("bytes") is None else value["bytes"]
+        return (
+            b""
+            if value is None
+            else self.root / value
+            if isinstance(value, str)
+            else value
+        )
+
+
+def _cell(record: dict[str, Any], column: str | None, features: Any) -> str | None:
+    return (
+        None
+        if column is None
+        else label_text(record[column], getattr(features[column], "names", None))
+    )

@@ -1,0 +1,361 @@
+"""A table: CSV, TSV, JSONL or Parquet, with a column of image paths or (Parquet) of encoded images.
+
+Paths are relative to --root, or to the table's folder. Parquet written by Hugging Face datasets (images as
+{bytes, path}, labels as ClassLabel numbers) is understood.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.json as pajson
+import pyarrow.parquet as pq
+
+from labelsieve.data.sources import Row, RowKeys, check_one_value, label_text
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, unknown
+from labelsieve.files import path_to_uri, readable, uri_to_path
+
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+IMAGE_NAMES = (
+    "image",
+    "img",
+    "image_path",
+    "path",
+    "file",
+    "file_name",
+    "filename",
+    "filepath",
+    "file_path",
+    "images",
+)
+AT_ONCE = 128  # rows of a Parquet file in memory at a time: each may hold a large photo
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "class_name",
+    "category",
+    "target",
+    "given_label",
+)
+
+
+def accepts(spec: DataSpec) -> bool:
+    """Can this storage read it?"""
+    path = spec.path()
+    return path is not None and path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def open_source(spec: DataSpec) -> TableSource:
+    """Open it; raises DataError with what to do."""
+    path = Path(spec.data)
+    schema = _schema(path)
+    columns = schema.names
+    image = _pick(spec.image_column, "--image-column", IMAGE_NAMES, columns, path)
+    label = None
+    if spec.labelled or spec.label_column:
+        label = _pick(spec.label_column, "--label-column", LABEL_NAMES, columns, path)
+    for flag, name in (
+        ("--truth-column", spec.truth_column),
+        ("--id-column", spec.id_column),
+    ):
+        if name is not None and name not in columns:
+            raise DataError(
+                f"{flag}: {unknown('Column', name, columns)}", f"Table: '{path}'."
+            )
+    split = "split" if "split" in columns else None
+    if spec.split is not None and split is None:
+        raise DataError(
+            f"--split needs a column 'split'; '{path}' has none.",
+            f"There are: {', '.join(columns)}.",
+        )
+    root = Path(spec.root) if spec.root else path.parent
+    if not root.is_dir():
+        raise DataError(
+            f"--root '{root}' is not a folder.",
+            "Name the folder that the image paths are relative to.",
+        )
+    _check_types(
+        path,
+        schema,
+        image,
+        {
+            "--label-column": label,
+            "--truth-column": spec.truth_column,
+            "--id-column": spec.id_column,
+        },
+    )
+    return TableSource(
+        path, root, image, label, spec.truth_column, spec.id_column, spec.split, split
+    )
+
+
+def _check_types(
+    path: Path, schema: pa.Schema, image: str, single: dict[str, str | None]
+) -> None:
+    for flag, name in {"--image-column": image, **single}.items():
+        if name is not None and schema.names.count(name) > 1:
+            raise DataError(
+                f"'{path}' has {schema.names.count(name)} columns named '{name}'.",
+                "Rename all but one.",
+            )
+        if name is not None and name != image:
+            check_one_value(schema.field(name).type, flag, name)
+    kind = schema.field(image).type
+    useless = (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+    )
+    if pa.types.is_list(kind) or (
+        useless and SUFFIXES[path.suffix.lower()] in ("parquet", "jsonl")
+    ):
+        raise DataError(
+            f"--image-column '{image}' of '{path}' holds {kind}.",
+            "Paths or encoded images (bytes) are needed.",
+        )
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        schema = _open(path).schema
+        _ = schema.names  # fails here where a name is no text
+        return schema
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"'{path}' cannot be read as {SUFFIXES[path.suffix.lower()].upper()}: {_first_line(error)}.",
+            "Check the file.",
+        ) from error
+
+
+def _pick(
+    wanted: str | None,
+    flag: str,
+    usual: tuple[str, ...],
+    columns: list[str],
+    path: Path,
+) -> str:
+    if wanted is not None:
+        if wanted not in columns:
+            raise DataError(
+                f"{flag}: {unknown('Column', wanted, columns)}", f"Table: '{path}'."
+            )
+        return wanted
+    lower = {c.lower(): c for c in columns}
+    for name in usual:
+        if name in lower:
+            return lower[name]
+    raise DataError(
+        f"'{path}' has no column with a usual name for {flag}.",
+        f"Name one of: {', '.join(columns)}.",
+    )
+
+
+@dataclass
+class _Batches:
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def _open(
+    path: Path, columns: list[str] | None = None, as_text: tuple[str, ...] = ()
+) -> _Batches:
+    """A table as a stream of record batches; `as_text` columns are not guessed to be numbers (labels like 007)."""
+    kind = SUFFIXES[path.suffix.lower()]
+    if kind == "parquet":
+        # pre_buffer would keep all that was read until the end, and without a buffer a row group is read whole
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        return _Batches(
+            file.schema_arrow, file.iter_batches(batch_size=AT_ONCE, columns=columns)
+        )
+    if kind == "jsonl":
+        table = _read_jsonl(path, as_text)
+        return _Batches(table.schema, iter(table.to_batches(max_chunksize=4096)))
+    reader = pacsv.open_csv(
+        path,
+        read_options=pacsv.ReadOptions(
+            use_threads=False
+        ),  # only then do errors name the row
+        parse_options=pacsv.ParseOptions(
+            delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(as_text, pa.string()),
+            include_columns=columns or [],
+            strings_can_be_null=True,
+            null_values=[""],  # a class may be called "null" or "NA"
+        ),
+    )
+    return _Batches(reader.schema, iter(reader))
+
+
+def _read_jsonl(path: Path, as_text: tuple[str, ...]) -> pa.Table:
+    """All rows; `as_text` columns are not guessed to be dates (labels like 2020-01-01)."""
+    options = pajson.ReadOptions(block_size=1 << 24)  # no row may be longer
+    table = pajson.read_json(path, options)
+    dates = [
+        f.name
+        for f in table.schema
+        if f.name in as_text and pa.types.is_temporal(f.type)
+    ]
+    if not dates:
+        return table
+    schema = pa.schema([(name, pa.string()) for name in dates])
+    return pajson.read_json(path, options, pajson.ParseOptions(explicit_schema=schema))
+
+
+@dataclass
+class TableSource:
+    """Rows of one table file."""
+
+    path: Path
+    root: Path
+    image_column: str
+    label_column: str | None
+    truth_column: str | None
+    id_column: str | None
+    split: str | None
+    split_column: str | None
+    notes: list[str] = field(default_factory=list)
+    _group: tuple[int, Any] = (-1, None)  # the row group that was read last
+
+    def rows(self) -> Iterator[Row]:
+        """Rows in the order of the file."""
+        wanted = [
+            self.image_column,
+            self.label_column,
+            self.truth_column,
+            self.id_column,
+            self.split_column,
+        ]
+        columns = list(dict.fromkeys(c for c in wanted if c))
+        text = tuple(
+            c
+            for c in columns
+            if c != self.image_column or SUFFIXES[self.path.suffix.lower()] != "parquet"
+        )
+        number, seen, keys = 0, 0, RowKeys(self.id_column)
+        try:
+            stream = _open(self.path, columns, text)
+            names = {c: _class_names(stream.schema, c) for c in columns}
+            for batch in stream.batches:
+                for record in batch.select(columns).to_pylist():
+                    row = self._row(number, record, names, keys)
+                    number += 1
+                    if self.split is None or row.split == self.split:
+                        seen += 1
+                        yield row
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"'{self.path}' cannot be read: {_first_line(error)}.",
+                f"The fault is after row {number}.",
+            ) from error
+        if number and not seen:
+            raise DataError(
+                f"--split '{self.split}' matches no row of '{self.path}'.",
+                "Check the column 'split'.",
+            )
+
+    def read(self, uri: str) -> Any:
+        if not uri.startswith("row:"):
+            return self.root / uri_to_path(uri)
+        number = int(uri[4:])
+        file = pq.ParquetFile(self.path)
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            if number < size:
+                if (
+                    self._group[0] != group
+                ):  # neighbours in the file are often asked for together
+                    self._group = (
+                        group,
+                        file.read_row_group(group, columns=[self.image_column])[
+                            self.image_column
+                        ],
+                    )
+                return _image(self._group[1][number].as_py())[0]
+            number -= size
+        raise DataError(
+            f"'{self.path}' has no row {uri[4:]}.",
+            "Was the table changed after the scan?",
+        )
+
+    def _row(
+        self,
+        number: int,
+        record: dict[str, Any],
+        names: dict[str, list[str] | None],
+        keys: RowKeys,
+    ) -> Row:
+        value, path = _image(record[self.image_column])
+        if isinstance(value, bytes):
+            uri, shown = f"row:{number}", path or f"row {number}"
+        else:
+            uri, shown = (
+                (path_to_uri(path), readable(path)) if path else ("", f"row {number}")
+            )
+            value = self.root / path if path else b""
+        return Row(
+            key=keys.take(
+                _cell(record, self.id_column, names),
+                value if isinstance(value, bytes) else uri,
+                f"row {number}",
+            ),
+            uri=uri,
+            path=shown,
+            label=_cell(record, self.label_column, names),
+            truth=_cell(record, self.truth_column, names),
+            split=_cell(record, self.split_column, names),
+            image=value,
+        )
+
+
+def _cell(
+    record: dict[str, Any], column: str | None, names: dict[str, list[str] | None]
+) -> str | None:
+    return None if column is None else label_text(record[column], names[column])
+
+
+def _image(value: Any) -> tuple[Any, str | None]:
+    """(bytes or None, path or None) of an image cell."""
+    if isinstance(value, dict):
+        return value.get("bytes"), value.get("path")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value), None
+    return None, None if value is None else str(value)
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """Names of a ClassLabel column, from the metadata that Hugging Face datasets leaves in Parquet."""
+    try:
+        features = (
+            json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+            .get("info", {})
+            .get("features", {})
+        )
+    except ValueError:
+        return None
+    names = (
+        features.get(column, {}).get("names")
+        if isinstance(features.get(column), dict)
+        else None
+    )
+    return list(names) if names else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")

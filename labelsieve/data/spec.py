@@ -1,0 +1,30 @@
+"""What the user said about the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What the user said about the data: the command line's words, unchanged."""
+
+    data: Any  # a path, a hub id, or in Python a data set object
+    image_column: str | None = None
+    label_column: str | None = None
+    truth_column: str | None = None
+    id_column: str | None = None
+    root: str | None = None  # folder that image paths in a table are relative to
+    split: str | None = None
+    class_names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # label -> how it is written into prompts
+    template: str = "a photo of a {}."  # of plain prompts
+    labelled: bool = True  # False: pictures to classify; labels may be missing, and folders need no classes
+
+    def path(self) -> Path | None:
+        """`data` as a path, None when it is an object."""
+        return Path(self.data) if isinstance(self.data, str | Path) else None

@@ -1,0 +1,1 @@
+"""What methods read off frozen towers: features, zero-shot answers, a probe, neighbours."""

@@ -1,0 +1,195 @@
+"""Ways to adapt a frozen image tower with few parameters (Wei et al. 2024, appendix: the paper compares them).
+
+`vpt-deep` and `vpt-shallow` put learned tokens beside the image's (Jia et al., ECCV 2022); the others change the tower's
+modules in place: LoRA through peft (Hu et al., ICLR 2022), a bottleneck beside each MLP (AdaptFormer, Chen et al., NeurIPS
+2022), scale and shift after each operation (SSF, Lian et al., NeurIPS 2022), biases alone (BitFit, Ben Zaken et al., ACL 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labelsieve import registry
+from labelsieve.errors import OptionError, unknown
+from labelsieve.models.encoder import DualEncoder
+
+
+@dataclass
+class Tuning:
+    """What of an image tower learns.
+
+    Attributes:
+        parameters: name -> parameter, float32.
+        prompts: prompt tokens to hand to the tower, [blocks or 1, p, image_width]; None where modules were changed instead.
+    """
+
+    parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+    prompts: nn.Parameter | None = None
+
+    def tokens(self) -> list[Tensor] | None:
+        """Prompt tokens per block, [p, image_width] each."""
+        return None if self.prompts is None else list(self.prompts)
+
+
+def build(
+    kind: str, encoder: DualEncoder, size: int, generator: torch.Generator
+) -> Tuning:
+    """Prepare an image tower for tuning.
+
+    Args:
+        kind: a name of `KINDS`.
+        size: prompt tokens (vpt), rank (lora) or bottleneck width (adapter); the others have no size.
+
+    Raises:
+        OptionError: unknown kind.
+    """
+    if kind not in KINDS:
+        raise OptionError(unknown("--tuning", kind, KINDS))
+    return KINDS[kind](encoder, size, generator)
+
+
+def fitting_size(encoder: DualEncoder) -> int:
+    """A size that follows the tower: a quarter of its image tokens, at least 1 and at most the paper's 20.
+
+    Twenty prompts beside a small tower's 65 tokens drown the picture.
+    """
+    return max(1, min(20, encoder.image_tokens // 4))
+
+
+def _vpt(
+    blocks: Callable[[DualEncoder], int],
+) -> Callable[[DualEncoder, int, torch.Generator], Tuning]:
+    def prepare(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
+        """Uniform start in ±sqrt(6 / (3 patch² + width)), as in VPT's code."""
+        bound = math.sqrt(6 / (3 * encoder.patch_size**2 + encoder.image_width))
+        shape = (blocks(encoder), size, encoder.image_width)
+        prompts = nn.Parameter(
+            ((2 * torch.rand(shape, generator=generator) - 1) * bound).to(
+                encoder.device
+            )
+        )
+        return Tuning({"visual_prompts": prompts}, prompts)
+
+    return prepare
+
+
+def _none(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
+    return Tuning()
+
+
+def _lora(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
+    """Rank `size` on query and value projections."""
+    peft = registry.need("peft")
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        chosen = peft.LoraConfig(
+            r=size, lora_alpha=2 * size, target_modules=["q_proj", "v_proj"]
+        )
+        peft.inject_adapter_in_model(chosen, encoder.image_tower)
+    return _collect(encoder, "lora_")
+
+
+class _Bottleneck(nn.Module):
+    """MLP(x) + 0.1 · up(relu(down(x))): starts as the MLP it replaces."""
+
+    def __init__(
+        self, mlp: nn.Module, width: int, size: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.mlp = mlp
+        self.adapter_down = nn.Parameter(
+            torch.randn(size, width, generator=generator) / math.sqrt(width)
+        )
+        self.adapter_up = nn.Parameter(torch.zeros(width, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, up = self.adapter_down.to(x.dtype), self.adapter_up.to(x.dtype)
+        return self.mlp(x) + 0.1 * (torch.relu(x @ down.T) @ up.T)
+
+
+def _adapter(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
+    for layer in encoder.image_layers:
+        holder: Any = layer
+        holder.mlp = _Bottleneck(holder.mlp, encoder.image_width, size, generator).to(
+            encoder.device
+        )
+    return _collect(encoder, "adapter_")
+
+
+class _ScaleShift(nn.Module):
+    """γ · f(x) + β, starting as f."""
+
+    def __init__(self, inner: nn.Module, width: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.ssf_scale, self.ssf_shift = (
+            nn.Parameter(torch.ones(width)),
+            nn.Parameter(torch.zeros(width)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) * self.ssf_scale.to(x.dtype) + self.ssf_shift.to(x.dtype)
+
+
+def _ssf(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
+    _wrap(encoder, _ScaleShift)
+    return _collect(encoder, "ssf_")
+
+
+class _Shift(nn.Module):
+    """f(x) + δ: a bias that can be learned in float32 while f computes in bfloat16."""
+
+    def __init__(self, inner: nn.Module, width: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.bias_change = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.bias_change.to(x.dtype)
+
+
+def _bias(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
+    _wrap(encoder, _Shift)
+    return _collect(encoder, "bias_change")
+
+
+def _wrap(encoder: DualEncoder, wrapper: Callable[[nn.Module, int], nn.Module]) -> None:
+    """Put a wrapper around every linear map and norm of every block."""
+    for layer in encoder.image_layers:
+        for name, module in list(layer.named_modules()):
+            if isinstance(module, nn.Linear | nn.LayerNorm):
+                width = (
+                    module.out_features
+                    if isinstance(module, nn.Linear)
+                    else module.normalized_shape[0]
+                )
+                layer.set_submodule(name, wrapper(module, width).to(encoder.device))
+
+
+def _collect(encoder: DualEncoder, mark: str) -> Tuning:
+    """The parameters with `mark` in their name, switched on; in a bfloat16 tower they are float32 masters."""
+    chosen = {
+        name: p for name, p in encoder.image_tower.named_parameters() if mark in name
+    }
+    for parameter in chosen.values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    return Tuning(chosen)
+
+
+BESIDE = ("vpt-deep", "vpt-shallow", "none")  # these leave the tower as it is
+KINDS: dict[str, Callable[[DualEncoder, int, torch.Generator], Tuning]] = {
+    "vpt-deep": _vpt(lambda encoder: len(encoder.image_layers)),
+    "vpt-shallow": _vpt(lambda encoder: 1),
+    "lora": _lora,
+    "adapter": _adapter,
+    "ssf": _ssf,
+    "bias": _bias,
+    "none": _none,
+}

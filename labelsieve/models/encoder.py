@@ -1,0 +1,213 @@
+"""Image-text models: one family per file.
+
+A file of this room offers:
+
+    FAMILY: str                                        how a person calls it
+    accepts(config) -> bool                            is this transformers configuration ours?
+    load(folder_or_id, config, device, dtype) -> DualEncoder
+
+`DualEncoder` says what a family must give. Towers are frozen; prompts and adapters are learned beside them.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelsieve.data.images import Preprocess
+
+# Classes are encoded in parts, recomputed for the gradient, when what all would keep for it is more than so many bytes.
+MEMORY_AT_ONCE = 1.5e9
+KEPT = 20  # numbers that a token takes for the gradient, per block and unit of its width (benchmarks/bench_memory.py)
+
+
+@dataclass(frozen=True)
+class ClassTokens:
+    """The tokens of each class after the context: name, ".", end.
+
+    ids: [k, s] int64, padded after the end token. end: [k] int64, position of the end token.
+    """
+
+    ids: Tensor
+    end: Tensor
+
+    def take(self, columns: Tensor) -> ClassTokens:
+        """The given classes only, [j] int64."""
+        return ClassTokens(self.ids[columns], self.end[columns])
+
+
+class DualEncoder(abc.ABC):
+    """An image tower and a text tower with a common space; all features it gives are float32 and of length one.
+
+    Attributes:
+        name: as the user wrote it.
+        family: e.g. "CLIP".
+        preprocess: how pictures are prepared.
+        logit_scale: what cosines are multiplied by (CLIP: 100), the inverse of the softmax temperature.
+        image_tower: the frozen image tower; adapters are put into it.
+        image_layers: its blocks.
+        image_width, image_tokens: width and number of its tokens without prompts.
+        text_width, text_depth, max_text: width, number of blocks and longest text of the text tower.
+        patch_size: in pixels.
+        causal: whether the text tower is, so that prefixes can be shared.
+    """
+
+    name: str
+    family: str
+    preprocess: Preprocess
+    logit_scale: float
+    image_tower: nn.Module
+    image_layers: Sequence[nn.Module]
+    image_width: int
+    image_tokens: int
+    text_width: int
+    text_depth: int
+    max_text: int
+    patch_size: int
+    causal: bool
+    device: torch.device
+    dtype: torch.dtype
+    tokenizer: Any
+
+    @abc.abstractmethod
+    def image_pooled(
+        self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """[b, 3, height, width] normalised -> [b, image_width], before the projection into the common space.
+
+        Args:
+            prompts: one [p, image_width] per block (deep), or a single one (shallow).
+        """
+
+    @abc.abstractmethod
+    def project_image(self, pooled: Tensor) -> Tensor:
+        """[b, image_width] -> [b, d], not normalised."""
+
+    @abc.abstractmethod
+    def encode_texts(self, embeddings: Tensor, end: Tensor) -> Tensor:
+        """Whole texts, token by token, the plain way: [n, t, text_width] without positions -> [n, d], not normalised."""
+
+    @abc.abstractmethod
+    def encode_after_prefix(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
+        """As `plain_prompts`, with start and context computed once for all classes: [c, m, text_width] -> [c, k, d]."""
+
+    @abc.abstractmethod
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Token ids [..., t] -> [..., t, text_width], without positions."""
+
+    @abc.abstractmethod
+    def prompt_embeddings(
+        self, contexts: Tensor, tokens: ClassTokens
+    ) -> tuple[Tensor, Tensor]:
+        """Full prompts: contexts [c, m, text_width] -> embeddings [c * k, t, text_width] and end positions [c * k]."""
+
+    @abc.abstractmethod
+    def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
+        """Tokens of "NAME." for each name. Raises ModelError when one is too long for the tower after the context."""
+
+    @abc.abstractmethod
+    def word_ids(self, text: str) -> Tensor:
+        """Ids [t] of a text alone, without start, end and padding."""
+
+    @abc.abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Whole texts -> ids [n, t] and end positions [n]."""
+
+    def image_features(
+        self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """[b, 3, height, width] normalised pixels -> [b, d] float32 of length one."""
+        return F.normalize(
+            self.project_image(self.image_pooled(pixels, prompts)).float(), dim=-1
+        )
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """[n, d] float32 of length one, without gradient."""
+        parts = []
+        for start in range(0, len(texts), 256):
+            ids, end = self.tokenize(texts[start : start + 256])
+            parts.append(self.encode_texts(self.embed_tokens(ids), end).float())
+        return F.normalize(torch.cat(parts), dim=-1)
+
+    def prompt_features(
+        self, contexts: Tensor, tokens: ClassTokens, *, plain: bool = False
+    ) -> Tensor:
+        """Features of learned prompts, with gradient to the contexts.
+
+        Args:
+            contexts: [c, m, text_width] float32.
+            tokens: of k classes.
+            plain: encode every prompt whole even where the prefix could be shared (a reference for tests).
+
+        Returns:
+            [c, k, d] float32 of length one.
+        """
+        encode = (
+            self.encode_after_prefix
+            if self.causal and not plain
+            else self.plain_prompts
+        )
+        per_class = len(contexts) * (
+            tokens.ids.shape[1] if encode == self.encode_after_prefix else self.max_text
+        )
+        kept = (
+            KEPT * self.text_width * self.text_depth * self.dtype.itemsize * per_class
+        )
+        size = max(8, int(MEMORY_AT_ONCE / kept))
+        if len(tokens.ids) <= size:
+            return F.normalize(encode(contexts, tokens).float(), dim=-1)
+        parts = [
+            ClassTokens(i, e)
+            for i, e in zip(tokens.ids.split(size), tokens.end.split(size), strict=True)
+        ]
+        features = [_Recomputed.apply(contexts, encode, part) for part in parts]  # type: ignore[no-untyped-call]
+        return F.normalize(torch.cat(features, 1).float(), dim=-1)
+
+    def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
+        """[c, m, text_width] -> [c, k, d] by encoding each of the c * k prompts whole."""
+        embeddings, end = self.prompt_embeddings(contexts, tokens)
+        return self.encode_texts(embeddings, end).unflatten(0, (len(contexts), -1))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants, on its device."""
+        return normalise(pixels, self.preprocess, self.device).to(self.dtype)
+
+
+class _Recomputed(torch.autograd.Function):
+    """Text features of some classes that keep nothing for the gradient but the contexts.
+
+    torch.utils.checkpoint would do the same, but leaves a graph whose many small objects tear the heap apart: with 1,000
+    classes at ViT-B/16's shape a gigabyte that is free cannot be used again.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        contexts: Tensor,
+        encode: Callable[[Tensor, ClassTokens], Tensor],
+        tokens: ClassTokens,
+    ) -> Tensor:
+        context.save_for_backward(contexts)
+        context.encode, context.tokens = encode, tokens
+        return encode(contexts, tokens)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        with torch.enable_grad():
+            contexts = context.saved_tensors[0].detach().requires_grad_()
+            features = context.encode(contexts, context.tokens)
+        return *torch.autograd.grad(features, contexts, gradients), None, None
+
+
+def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:
+    """uint8 or float in 0..255, [b, 3, height, width] -> float32 as a model with this preprocessing wants it."""
+    mean = torch.tensor(preprocess.mean, device=device)[:, None, None] * 255
+    std = torch.tensor(preprocess.std, device=device)[:, None, None] * 255
+    return (pixels.to(device, torch.float32) - mean) / std

@@ -1,0 +1,161 @@
+"""CLIP checkpoints in transformers' layout: OpenAI, LAION, MetaCLIP, and the embedded one.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021. The class token is
+pooled; the text tower is causal and read at the first end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from labelsieve.models.blocks import (
+    causal_mask,
+    run_image_blocks,
+    run_prefix,
+    run_suffix,
+    text_block,
+    use_quick_gelu,
+)
+from labelsieve.models.encoder import ClassTokens, DualEncoder
+from labelsieve.models.families._transformers import TransformersEncoder
+
+FAMILY = "CLIP"
+
+
+def accepts(config: Any) -> bool:
+    """Is this transformers configuration of this family?"""
+    return config.model_type == "clip"
+
+
+def load(
+    where: str, config: Any, device: torch.device, dtype: torch.dtype
+) -> DualEncoder:
+    """Load a checkpoint; its towers are frozen."""
+    from transformers import AutoModel
+
+    return ClipEncoder(
+        where,
+        config,
+        AutoModel.from_pretrained(where, dtype=torch.float32),
+        device,
+        dtype,
+    )
+
+
+class ClipEncoder(TransformersEncoder):
+    """A CLIP of transformers."""
+
+    family = FAMILY
+    causal = True
+
+    def __init__(
+        self,
+        where: str,
+        config: Any,
+        model: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        from transformers.activations import QuickGELUActivation
+
+        super().__init__(where, config, model, device, dtype)
+        use_quick_gelu([*self.image_layers, *self.text_layers], QuickGELUActivation)
+        self.logit_scale = float(model.logit_scale.float().exp())
+        self.start, self.end = (
+            config.text_config.bos_token_id,
+            config.text_config.eos_token_id,
+        )
+        if (
+            self.end == 2 and self.tokenizer is not None
+        ):  # configurations written before transformers 4.31 name the wrong ids
+            self.start, self.end = (
+                self.tokenizer.bos_token_id,
+                self.tokenizer.eos_token_id,
+            )
+
+    def image_pooled(
+        self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        tower: Any = self.image_tower
+        x = tower.pre_layrnorm(tower.embeddings(pixels))
+        return tower.post_layernorm(
+            run_image_blocks(self.image_layers, x, prompts, class_token_only=True)[:, 0]
+        )
+
+    def project_image(self, pooled: Tensor) -> Tensor:
+        return self.model.visual_projection(pooled)
+
+    def encode_texts(self, embeddings: Tensor, end: Tensor) -> Tensor:
+        x = embeddings.to(self.dtype) + self._positions(0, embeddings.shape[1])
+        mask = causal_mask(x.shape[1], x.device)
+        for layer in self.text_layers:
+            x = text_block(layer, x, mask)
+        return self._read(x[torch.arange(len(x), device=x.device), end])
+
+    def encode_after_prefix(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
+        start = self._start(len(contexts))
+        opening = torch.cat([start, contexts.to(self.dtype)], 1)
+        length = opening.shape[1]
+        prefix = run_prefix(self.text_layers, opening + self._positions(0, length))
+        own = self.embed_tokens(tokens.ids) + self._positions(
+            length, length + tokens.ids.shape[1]
+        )
+        return self._read(
+            run_suffix(
+                self.text_layers,
+                own.expand(len(contexts), -1, -1, -1),
+                tokens.end,
+                prefix,
+            )
+        )
+
+    def prompt_embeddings(
+        self, contexts: Tensor, tokens: ClassTokens
+    ) -> tuple[Tensor, Tensor]:
+        c, k = len(contexts), len(tokens.ids)
+        opening = torch.cat([self._start(c), contexts.to(self.dtype)], 1)
+        own = self.embed_tokens(tokens.ids)
+        full = torch.cat(
+            [opening[:, None].expand(-1, k, -1, -1), own.expand(c, -1, -1, -1)], 2
+        ).flatten(0, 1)
+        padding = full.new_zeros(
+            len(full), self.max_text - full.shape[1], full.shape[2]
+        )
+        return torch.cat([full, padding], 1), (opening.shape[1] + tokens.end).repeat(c)
+
+    def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
+        rows = [self._need_tokenizer()(f"{name}.").input_ids for name in names]
+        self._check_lengths([context_length + len(row) for row in rows], names)
+        return self.from_ids(
+            [torch.tensor(row[1 : row.index(self.end, 1) + 1]) for row in rows]
+        )
+
+    def from_ids(self, rows: Sequence[Tensor]) -> ClassTokens:
+        """Class tokens from ids that are there already, each [s_k], ending with the end token."""
+        ids = pad_sequence(list(rows), batch_first=True, padding_value=0)
+        return ClassTokens(
+            ids.to(self.device),
+            torch.tensor([len(row) - 1 for row in rows], device=self.device),
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        rows = [self._need_tokenizer()(text).input_ids for text in texts]
+        self._check_lengths([len(row) for row in rows], texts)
+        ids = pad_sequence(
+            [torch.tensor(row) for row in rows], batch_first=True, padding_value=0
+        )
+        return ids.to(self.device), torch.tensor(
+            [row.index(self.end, 1) for row in rows], device=self.device
+        )
+
+    def _start(self, count: int) -> Tensor:
+        return self.embed_tokens(torch.full((count, 1), self.start))
+
+    def _read(self, states: Tensor) -> Tensor:
+        """Output of the last block at the end token -> the common space."""
+        return self.model.text_projection(self.text_tower.final_layer_norm(states))

@@ -1,0 +1,27 @@
+"""Symmetric noise: a label is replaced with probability `rate` by another class, each equally likely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from labelsieve.noise.generators import check
+
+
+def corrupt(
+    labels: np.ndarray,
+    classes: int,
+    rate: float,
+    rng: np.random.Generator,
+    context: Any = None,
+) -> np.ndarray:
+    """[n] -> [n]; never the same class where it is replaced, so nominal and expected rate agree.
+
+    Raises:
+        OptionError: the rate is no probability, or there is no other class.
+    """
+    check(rate, classes)
+    flip = rng.random(len(labels)) < rate
+    other = (labels + rng.integers(1, classes, len(labels))) % classes
+    return np.where(flip, other, labels)

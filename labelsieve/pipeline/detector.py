@@ -1,0 +1,139 @@
+"""DeFT for people who have arrays, in scikit-learn's manner."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labelsieve.data.load import load
+from labelsieve.errors import RunError
+from labelsieve.pipeline.scan import scan
+from labelsieve.pipeline.score import score
+from labelsieve.runs.run import Run
+
+
+class DeFT:
+    """Find wrong labels among images and labels in memory (Wei et al., NeurIPS 2024).
+
+    Args:
+        model: "tiny", a Hugging Face directory or a hub id.
+        preset, seed, device, precision: as in `labelsieve.scan`.
+        class_names: label -> how it is written into prompts.
+        template: plain prompt with {} for the class name.
+        settings: settings of the method, e.g. epochs=5.
+
+    Attributes:
+        classes_: labels as text, sorted.
+        p_clean_: [n] float, probability that each training label is right; NaN where the image is unusable.
+        issues_: [n] bool, labels called wrong.
+        suggested_: [n] labels suggested, None where the image is unusable.
+        noise_rate_: (estimate, low, high).
+
+    Example:
+        >>> detector = DeFT(model="tiny", epochs=5).fit(images, labels)  # doctest: +SKIP
+        >>> suspicious = detector.p_clean_.argsort()[:50]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str = "tiny",
+        *,
+        preset: str = "default",
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        class_names: dict[str, str] | None = None,
+        template: str = "a photo of a {}.",
+        **settings: Any,
+    ) -> None:
+        self.model, self.preset, self.seed, self.device, self.precision = (
+            model,
+            preset,
+            seed,
+            device,
+            precision,
+        )
+        self.class_names, self.template, self.settings = class_names, template, settings
+        self._run: Run | None = None
+
+    def fit(self, images: Sequence[Any], labels: Sequence[Any]) -> DeFT:
+        """Train on all images and judge their labels.
+
+        Args:
+            images: n pictures, arrays, encoded bytes or paths (see `labelsieve.data.sources.arrays`).
+            labels: n labels of any type that can be written as text.
+
+        Raises:
+            LabelsieveError: what is wrong with the data and what to do.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="labelsieve-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        spec = load(
+            (images, labels), class_names=self.class_names or {}, template=self.template
+        )
+        self._run = scan(
+            spec,
+            output=folder / "run",
+            method="deft",
+            model=self.model,
+            preset=self.preset,
+            settings=self.settings,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+        )
+        self.classes_ = np.array(sorted(self._run.noise["per_class"]))
+        self.noise_rate_ = self._run.noise_rate
+        self.p_clean_, self.issues_, self.suggested_ = _columns(
+            self._run.scores, len(labels)
+        )
+        return self
+
+    def predict_proba(self, images: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
+        """[n] float: probability that each label is right, for images the detector was not trained on."""
+        return self._judge(images, labels)[0]
+
+    def predict(self, images: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
+        """[n] bool: True where the label is called wrong."""
+        return self._judge(images, labels)[1]
+
+    def _judge(
+        self, images: Sequence[Any], labels: Sequence[Any]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self._run is None:
+            raise RunError(
+                "This DeFT is not fitted.", "Call fit(images, labels) first."
+            )
+        table = score(
+            self._run,
+            (images, labels),
+            device=self.device,
+            precision=self.precision,
+        )
+        return _columns(table, len(labels))
+
+
+def _columns(scores: pa.Table, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p_clean, issues and suggestions in the order of the rows handed in: a row's key is its number."""
+    row = np.array(
+        [
+            int(i.partition("#")[0].removeprefix("row"))
+            for i in scores["sample_id"].to_pylist()
+        ]
+    )
+    p_clean, issues, suggested = (
+        np.full(n, np.nan),
+        np.zeros(n, dtype=bool),
+        np.full(n, None, dtype=object),
+    )
+    p_clean[row] = scores["p_clean"].to_numpy()
+    issues[row] = [bool(v) for v in scores["is_label_issue"].to_pylist()]
+    suggested[row] = scores["suggested_label"].to_pylist()
+    return p_clean, issues, suggested

@@ -1,0 +1,201 @@
+"""The data of a finished run, opened again: pictures by sample id, small copies of them, and cached features."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve.data.images import content_hash, decode, from_object, read_bytes
+from labelsieve.data.sources import Source, open_source
+from labelsieve.data.sources._history import originals
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
+from labelsieve.runs.run import Run
+from labelsieve.tables import SCORED
+
+THUMBNAIL = 160
+LARGE = 1024
+SPEC_FIELDS = (
+    "image_column",
+    "label_column",
+    "truth_column",
+    "id_column",
+    "root",
+    "split",
+    "template",
+    "class_names",
+)
+
+
+class Pictures(Protocol):
+    """Where pictures come from, by sample id."""
+
+    def read(self, sample_id: str) -> Any: ...
+
+
+def spec_of(opened: Run) -> DataSpec:
+    """The data set that a run scanned, named as on the command line.
+
+    Relative paths are taken from the folder that the scan was started in, where they lead nowhere from here.
+    """
+    command = opened.record["command"]
+    base = Path(opened.record.get("working_folder", "."))
+    fields = {k: command.get(k) for k in SPEC_FIELDS if command.get(k) is not None}
+    if fields.get("root"):
+        fields["root"] = _from(base, fields["root"])
+    return DataSpec(_from(base, command["data"]), **fields)
+
+
+def _from(base: Path, named: str) -> str:
+    return (
+        str(base / named)
+        if not Path(named).exists() and (base / named).exists()
+        else named
+    )
+
+
+class Images:
+    """The pictures of a run by sample id, for people to look at. Safe to use from several threads.
+
+    Raises:
+        RunError: the run scanned Python objects, which are gone.
+    """
+
+    def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
+        self._spec, self._kept = spec, dict[Path, Source]()
+        try:
+            self._source = open_source(spec)
+        except LabelsieveError as error:
+            raise RunError(
+                f"The images of the run cannot be opened again. {error}"
+            ) from error
+        # columns, as half a million rows would take 100 MB as a dictionary
+        self._ids, self._uris = manifest["sample_id"], manifest["uri"]
+        self._lock = threading.Lock()
+
+    def __contains__(self, sample_id: str) -> bool:
+        return self._row(sample_id) >= 0
+
+    def _row(self, sample_id: str) -> int:
+        return int(pc.index(self._ids, sample_id).as_py())
+
+    def read(self, sample_id: str) -> Any:
+        """Bytes, path or picture as the source has it; of a table that was corrected in place, as it was scanned.
+
+        Raises:
+            ImageError: the id is not in the run, or another image stands there now.
+        """
+        row, digest = self._row(sample_id), sample_id.rpartition("#")[2]
+        if row < 0:
+            raise ImageError("not an image of this run")
+        uri = self._uris[row].as_py()
+        with self._lock:
+            for source in self._versions():
+                try:
+                    item = source.read(uri)
+                except (DataError, IndexError):  # fewer rows than there were
+                    continue
+                if not isinstance(item, bytes) or content_hash(item).startswith(digest):
+                    return item
+        raise ImageError("not the image that was scanned")
+
+    def _versions(self) -> Iterator[Source]:
+        """The source, then a table or saved data set as it was before it was corrected in place, the latest first."""
+        yield self._source
+        place = getattr(self._source, "path", None) or getattr(
+            self._source, "folder", None
+        )
+        root = getattr(self._source, "root", None)
+        for kept in originals(place) if place else ():
+            if kept not in self._kept:
+                self._kept[kept] = open_source(
+                    replace(
+                        self._spec, data=str(kept), root=str(root) if root else None
+                    )
+                )
+            yield self._kept[kept]
+
+
+def open_pictures(opened: Run) -> Images:
+    """The pictures of a run. Raises RunError when its data cannot be opened again."""
+    return Images(spec_of(opened), opened.manifest)
+
+
+def webp(
+    pictures: Pictures, sample_id: str, side: int, quality: int = 80
+) -> bytes | None:
+    """A picture at most `side` pixels wide and high, encoded anew; None when it cannot be read."""
+    try:
+        item = pictures.read(sample_id)
+        image = (
+            decode(read_bytes(item), side)
+            if isinstance(item, bytes | str | Path)
+            else from_object(item)
+        )
+    except LabelsieveError:
+        return None
+    if max(image.size) > side:
+        image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality, lossless=max(image.size) <= 64)
+    return buffer.getvalue()
+
+
+def thumbnail(pictures: Pictures, sample_id: str, side: int = THUMBNAIL) -> str:
+    """A small picture as a data URL; empty when the image can no longer be read."""
+    found = webp(pictures, sample_id, side)
+    return (
+        ""
+        if found is None
+        else "data:image/webp;base64," + base64.b64encode(found).decode()
+    )
+
+
+def original(pictures: Pictures, sample_id: str) -> tuple[bytes, str]:
+    """The encoded image as it is in the data and its suffix; pictures that were never encoded become PNG.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    item = pictures.read(sample_id)
+    if isinstance(item, str | Path):
+        return read_bytes(item), Path(item).suffix.lower() or ".png"
+    if isinstance(item, bytes):
+        return read_bytes(item), "." + _format(item)
+    buffer = io.BytesIO()
+    from_object(item).save(buffer, "PNG")
+    return buffer.getvalue(), ".png"
+
+
+def _format(data: bytes) -> str:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return {"jpeg": "jpg"}.get(
+                (image.format or "png").lower(), (image.format or "png").lower()
+            )
+    except Exception as error:  # decoders raise many kinds on broken files
+        raise ImageError(f"broken image: {error}") from error
+
+
+def cached_features(opened: Run) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sample ids [n] and image features [n, d] of length one, mapped from the cache; None when they are no longer there."""
+    path = opened.record.get("features")
+    if not path or not Path(path).is_file():
+        return None
+    manifest = opened.manifest
+    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    features = np.load(path, mmap_mode="r")
+    if len(features) != len(usable):
+        return None
+    return usable["sample_id"].to_numpy(zero_copy_only=False), features

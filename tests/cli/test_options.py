@@ -1,0 +1,53 @@
+"""Options that several commands share mean the same in all of them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import typer
+
+from labelsieve.cli.app import app
+from labelsieve.cli.options import answer
+
+SHARED = (
+    "--image-column",
+    "--id-column",
+    "--root",
+    "--split",
+    "--json",
+    "--quiet",
+    "--device",
+    "--precision",
+)
+
+
+def test_shared_options_say_the_same_everywhere() -> None:
+    command: Any = typer.main.get_command(app)
+    said = defaultdict(set)
+    for verb in command.commands.values():
+        for parameter in verb.params:
+            for name in set(parameter.opts) & set(SHARED):
+                if not parameter.help.startswith(
+                    "Of --"
+                ):  # belongs to another option of that command
+                    said[name].add(parameter.help)
+    assert sorted(said) == sorted(SHARED)
+    assert {name: len(texts) for name, texts in said.items()} == dict.fromkeys(
+        SHARED, 1
+    )
+
+
+def test_an_answer_is_json_or_words(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"name": "Käse", "path": app}
+    answer(value, True, lambda _: pytest.fail("words were not asked for"))
+    printed = capsys.readouterr().out
+    assert (
+        json.loads(printed)["name"] == "Käse"
+        and "Käse" in printed
+        and printed.count("\n") == 1
+    )
+    answer(value, False, lambda found: typer.echo(found["name"]))
+    assert capsys.readouterr().out == "Käse\n"

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelsieve.runs.decisions import Decisions
+
+
+def test_report(call: Callable[..., Any], planted: Any) -> None:
+    planted.run.report.unlink()
+    called = call("report", str(planted.folder), "--json")
+    assert (
+        called.code == 0
+        and json.loads(called.out) == {"report": str(planted.run.report)}
+        and planted.run.report.exists()
+    )
+
+
+def test_apply_from_copy_to_reverse(
+    call: Callable[..., Any], planted: Any, tmp_path: Path
+) -> None:
+    decisions = Decisions(planted.folder)
+    decisions.add(planted.wrong[0], "accept", planted.truth[planted.wrong[0]])
+    decisions.close()
+    before = planted.tree()
+    run = str(planted.folder)
+    called = call("apply", run, "-o", str(tmp_path / "out"))
+    assert (
+        called.code == 0
+        and "1 labels changed, 0 images left out" in called.out
+        and "Patch" in called.out
+    )
+    assert call("apply", run, "--in-place", "--yes").code == 2
+    assert (
+        "1 changes would be made" in call("apply", run, "--in-place").out
+        and planted.tree() == before
+    )
+    assert (
+        "corrected in place" in call("apply", run, "--in-place", "--yes").out
+        and planted.tree() != before
+    )
+    assert (
+        "as it was before" in call("apply", run, "--reverse").out
+        and planted.tree() == before
+    )
+    found = call(
+        "apply",
+        run,
+        "-o",
+        str(tmp_path / "auto"),
+        "--policy",
+        "auto",
+        "--min-confidence",
+        "0.9",
+        "--drop",
+        "--json",
+    ).json()
+    assert (found["relabelled"], found["dropped"]) == (0, len(planted.wrong))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "One of -o, --in-place and --reverse is needed"),
+        (("--in-place", "--reverse"), "One of -o, --in-place and --reverse is needed"),
+        (("-o", "x", "--policy", "revewed"), "Did you mean 'reviewed'"),
+        (("--reverse",), "was not applied to"),
+    ],
+)
+def test_what_apply_refuses(
+    call: Callable[..., Any], planted: Any, words: tuple[str, ...], said: str
+) -> None:
+    called = call("apply", str(planted.folder), *words)
+    assert called.code == 2 and said in called.err and called.err.count("\n") == 1
+
+
+def test_export(call: Callable[..., Any], planted: Any, tmp_path: Path) -> None:
+    called = call(
+        "export",
+        str(planted.folder),
+        "--to",
+        "csv",
+        "-o",
+        str(tmp_path / "x.csv"),
+        "--only",
+        "issues",
+        "--json",
+    )
+    assert called.json() == {"files": [str(tmp_path / "x.csv")]}
+    assert (tmp_path / "x.csv").read_text().count("row") >= 0 and call(
+        "export", str(planted.folder), "--to", "cvs", "-o", "x"
+    ).code == 2
+
+
+def test_review_says_what_is_wrong_before_it_serves(
+    call: Callable[..., Any], tmp_path: Path
+) -> None:
+    called = call("review", str(tmp_path))
+    assert called.code == 2 and "is not a run folder" in called.err

@@ -1,0 +1,179 @@
+"""What the terminal shows: the numbers of the record, and words of the user's as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from labelsieve import registry
+from labelsieve.cli import show
+from labelsieve.data import preflight
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    side = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "auroc": 0.875, "ap": 0.75}
+    return {
+        "command": {"label_column": "planted_label"},
+        "warnings": ["3 images are unreadable."],
+        "scored": 12_345,
+        "images": 12_348,
+        "flagged": 1_234,
+        "noise_rate": {"rate": 0.1234, "low": 0.1, "high": 0.2},
+        "noise_per_class": {"cat": 0.01, "dog": 0.5},
+        "confused_pairs": [{"given": "cat", "suggested": "lynx", "images": 7.4}],
+        "quality": {
+            **side,
+            "clean": {**side, "auroc": None},
+            "wrong": 8,
+            "images": 12_345,
+        },
+        "files": {
+            "report.html": "run/report.html",
+            "scores.parquet": "run/scores.parquet",
+        },
+        **changes,
+    }
+
+
+def test_a_scan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    show.scan(record())
+    shown = capsys.readouterr().out
+    assert (
+        "About 12.3 % of 12,345 labels are probably wrong (10.0 % to 20.0 %); 1,234 are flagged."
+        in shown
+    )
+    assert "! 3 images are unreadable." in shown
+    assert shown.index("dog") < shown.index("cat"), "the worst class comes first"
+    assert "50.0 %" in shown and "cat → lynx (7)" in shown
+    assert "run/report.html" in shown and "run/scores.parquet" in shown
+
+
+def test_quality_has_both_sides_and_a_dash_for_what_is_undefined(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show.scan(record())
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [
+        "finding",
+        "wrong",
+        "labels",
+        "0.500",
+        "0.250",
+        "0.333",
+        "0.875",
+        "0.750",
+    ] in rows
+    assert [
+        "keeping",
+        "right",
+        "labels",
+        "0.500",
+        "0.250",
+        "0.333",
+        "–",
+        "0.750",
+    ] in rows
+
+
+def test_without_truth_there_is_no_quality(capsys: pytest.CaptureFixture[str]) -> None:
+    show.scan(record(quality=None, confused_pairs=[]))
+    shown = capsys.readouterr().out
+    assert "true labels" not in shown and "Most confused" not in shown
+
+
+def test_ten_classes_are_shown_and_the_others_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show.scan(record(noise_per_class={f"class{k:02d}": k / 100 for k in range(13)}))
+    shown = capsys.readouterr().out
+    assert [f"class{k:02d}" in shown for k in range(13)] == [False] * 3 + [True] * 10
+    assert "and 3 more classes" in shown
+
+
+def test_names_that_look_like_mark_up_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "[bold]x[/] [link=http://a]"
+    show.scan(
+        record(
+            noise_per_class={name: 0.5},
+            confused_pairs=[{"given": name, "suggested": name, "images": 1.0}],
+            warnings=[name],
+            files={"report.html": name, "scores.parquet": name},
+        )
+    )
+    assert capsys.readouterr().out.count(name) == 6
+
+
+def test_the_demo_says_what_was_planted_and_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show.demo(record())
+    shown = capsys.readouterr().out
+    assert "8 planted errors among 12345 labels" in shown
+    assert (
+        "2 of 8 wrong labels found: precision 0.500, recall 0.250, F1 0.333." in shown
+    )
+    show.demo(record(command={"label_column": "worse_label"}))
+    assert "planted" not in capsys.readouterr().out
+
+
+def test_the_preflight(capsys: pytest.CaptureFixture[str]) -> None:
+    classes = {f"n{k:08d}": 100 - k for k in range(22)} | {"[b]tabby_cat": 1}
+    found = preflight.Preflight(
+        images=3000,
+        usable=2500,
+        classes=classes,
+        names={c: c.replace("_", " ") for c in classes},
+        unreadable=1,
+        unreadable_examples=[{"path": "a.jpg", "reason": "empty file"}],
+        unlabelled=0,
+        twins=[],
+        lonely=["[b]tabby_cat"],
+        id_like=["n00000000"],
+        conflicts=0,
+        conflict_examples=[],
+        repeated=0,
+        notes=[],
+    )
+    show.preflight(found.as_dict())
+    shown = capsys.readouterr().out
+    assert "3,000 images, 2,500 usable, 23 classes" in shown
+    assert (
+        "n00000019: 81" in shown and "n00000020" not in shown and "and 3 more" in shown
+    )
+    for warning in found.warnings():
+        assert warning in shown
+    show.preflight({**found.as_dict(), "classes": {"[b]tabby_cat": 1}})
+    assert "[b]tabby_cat: 1  (written “[b]tabby cat”)" in capsys.readouterr().out
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    show.methods(
+        {
+            "methods": [
+                {
+                    "name": "deft",
+                    "summary": "Two prompts [x].",
+                    "cost": "much",
+                    "needs": ("text",),
+                }
+            ]
+        }
+    )
+    assert capsys.readouterr().out == "deft  Two prompts [x].\n    Much. Needs text.\n"
+    show.models({"models": [{"name": "tiny", "parameters": "4 M", "use": "demo"}]})
+    assert capsys.readouterr().out.splitlines()[1].split() == ["tiny", "4", "M", "demo"]
+    assert registry.names("methods")
+
+
+def test_scores_and_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    show.score({"images": 1200, "scored": 1100, "flagged": 7, "file": "[x].csv"})
+    assert (
+        capsys.readouterr().out == "1,100 of 1,200 images scored, 7 flagged: [x].csv\n"
+    )
+    show.cache({"folder": "/c", "bytes": 2_500_000, "deleted": 0})
+    assert capsys.readouterr().out == "/c: 2 MB\n"
+    show.cache({"folder": "/c", "bytes": 0, "deleted": 7_000_000})
+    assert capsys.readouterr().out == "/c: 0 MB, 7 MB deleted\n"

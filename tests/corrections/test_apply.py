@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labelsieve as ls
+from labelsieve.corrections.apply import PATCH, carry_out, in_words, prepare
+from labelsieve.corrections.patch import read_patch
+from labelsieve.corrections.policy import Policy
+from labelsieve.data.images import content_hash
+from labelsieve.errors import OptionError, RunError
+from labelsieve.runs.decisions import Decisions
+
+
+def by_class(folder: Path) -> dict[str, set[str]]:
+    return {
+        f.name: {content_hash(p.read_bytes())[:12] for p in f.iterdir()}
+        for f in folder.iterdir()
+        if not f.name.startswith(".")
+    }
+
+
+def truth(planted: Any) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for sample_id, label in planted.truth.items():
+        found.setdefault(label, set()).add(sample_id.rpartition("#")[2][:12])
+    return found
+
+
+def test_scan_review_apply_gives_the_truth_and_reverse_the_original(
+    planted: Any, tmp_path: Path
+) -> None:
+    before = planted.tree()
+    decisions = Decisions(planted.folder)
+    for sample_id in planted.wrong:
+        decisions.add(sample_id, "accept", planted.truth[sample_id])
+    decisions.close()
+    ls.apply(planted.folder, tmp_path / "out")
+    assert by_class(tmp_path / "out") == truth(planted) and planted.tree() == before
+    ls.apply(planted.folder)
+    assert by_class(planted.data) == truth(planted)
+    work = prepare(planted.folder, Policy())
+    carry_out(work, reverse=True)
+    assert planted.tree() == before
+
+
+def test_in_place_needs_a_dry_run_of_the_same_changes(planted: Any) -> None:
+    before = planted.tree()
+    work = prepare(planted.folder, Policy("auto", 0.9))
+    with pytest.raises(OptionError, match="not listed yet"):
+        carry_out(work, in_place=True, yes=True)
+    listed = carry_out(work, in_place=True)
+    assert len(listed["changes"]) == len(
+        planted.wrong
+    ) and "12 changes would be made" in in_words(listed)
+    other = prepare(planted.folder, Policy("auto", 0.9, relabel=False, drop=True))
+    with pytest.raises(OptionError, match="not listed yet"):
+        carry_out(other, in_place=True, yes=True)
+    assert planted.tree() == before
+    assert carry_out(work, in_place=True, yes=True)["relabelled"] == len(planted.wrong)
+    assert carry_out(work, in_place=True, yes=True)["already"]
+
+
+def test_nothing_is_left_out_without_drop(planted: Any, tmp_path: Path) -> None:
+    decisions = Decisions(planted.folder)
+    for sample_id in planted.wrong:
+        decisions.add(sample_id, "none")
+    decisions.close()
+    assert ls.apply(planted.folder, tmp_path / "a")["dropped"] == 0
+    assert sum(map(len, by_class(tmp_path / "a").values())) == len(planted.given)
+    assert ls.apply(planted.folder, tmp_path / "b", policy=ls.Policy(drop=True))[
+        "dropped"
+    ] == len(planted.wrong)
+    assert sum(map(len, by_class(tmp_path / "b").values())) == len(planted.given) - len(
+        planted.wrong
+    )
+
+
+def test_the_patch_is_always_written_and_works_elsewhere(
+    planted: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(planted.data, tmp_path / "elsewhere")
+    ls.apply(planted.folder, tmp_path / "out", policy=ls.Policy("auto", 0.9))
+    patch = planted.folder / PATCH
+    assert len(read_patch(patch)[0]) == len(planted.wrong)
+    work = prepare(None, Policy(), patch=patch, data=str(tmp_path / "elsewhere"))
+    carry_out(work, in_place=True)
+    carry_out(work, in_place=True, yes=True)
+    assert by_class(tmp_path / "elsewhere") == truth(planted)
+
+
+def test_a_patch_needs_data_and_a_run_must_be_finished(planted: Any) -> None:
+    with pytest.raises(OptionError, match="--patch with --data"):
+        prepare(None, Policy(), patch=planted.folder / "x.parquet")
+    planted.run.record["state"] = "running"
+    with pytest.raises(RunError, match="not finished"):
+        prepare(planted.run, Policy())
+
+
+def test_review_goes_on_after_the_data_were_corrected_in_place(
+    planted: Any, tmp_path: Path
+) -> None:
+    before, half = planted.tree(), len(planted.wrong) // 2
+    for part in (planted.wrong[:half], planted.wrong[half:]):
+        decisions = Decisions(planted.folder)
+        for sample_id in part:
+            decisions.add(sample_id, "accept", planted.truth[sample_id])
+        decisions.close()
+        assert len(carry_out(prepare(planted.folder, Policy()))["changes"]) == len(part)
+        ls.apply(planted.folder)
+        exported = ls.export(planted.folder, "imagefolder", tmp_path / part[0][:3])[
+            0
+        ]  # moved pictures are found
+        assert sum(p.is_file() for p in exported.rglob("*")) == len(planted.given)
+    assert by_class(planted.data) == truth(planted)
+    ls.apply(
+        planted.folder, tmp_path / "copy", policy=ls.Policy(drop=True)
+    )  # writes another patch into the run
+    work = prepare(planted.folder, Policy())
+    carry_out(work, reverse=True)
+    assert planted.tree() == before

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelsieve.cache import cache_folder, cache_limit, clear, used
+from labelsieve.data.pixel_cache import PixelCache
+from labelsieve.errors import DataError, OptionError
+
+H, W = 4, 5
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[PixelCache]:
+    opened = PixelCache(tmp_path / "cache", H, W)
+    yield opened
+    opened.close()
+
+
+def picture(number: int) -> np.ndarray:
+    """uint8 [H, W, 3], different for every number."""
+    return np.random.default_rng(number).integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+
+def digest(number: int) -> str:
+    return hashlib.sha256(picture(number).tobytes()).hexdigest()
+
+
+def add(cache: PixelCache, *numbers: int) -> dict[str, int]:
+    return cache.add([(digest(n), picture(n)) for n in numbers], [])
+
+
+def check(cache: PixelCache, *numbers: int) -> None:
+    """Every picture is found by its content and comes back to the bit."""
+    slots = [cache.find(digest(n)) for n in numbers]
+    assert None not in slots and len(set(slots)) == len(set(numbers))
+    assert np.array_equal(
+        cache.read(np.array(slots)), np.stack([picture(n) for n in numbers])
+    )
+
+
+def test_pictures_come_back_by_content_in_any_order(cache: PixelCache) -> None:
+    add(cache, 1, 2, 3)
+    add(cache, 4)
+    check(cache, 3, 1, 4, 2, 1)
+    assert cache.find("0" * 64) is None
+
+
+@settings(max_examples=15)
+@given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6))
+def test_a_content_is_stored_once_however_often_it_comes(
+    batches: list[list[int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cache = PixelCache(Path(folder), H, W)
+        for batch in batches:
+            slots = add(cache, *batch)
+            assert slots == {digest(n): cache.find(digest(n)) for n in batch}
+        met = sorted({n for batch in batches for n in batch})
+        if met:
+            check(cache, *met)
+        assert (Path(folder) / "pixels.u8").stat().st_size == len(met) * H * W * 3
+        cache.close()
+
+
+def test_a_file_is_known_while_size_and_time_are_the_same(cache: PixelCache) -> None:
+    slots = cache.add(
+        [(digest(1), picture(1))],
+        [("a.png", 10, 99, digest(1)), ("copy.png", 10, 98, digest(1))],
+    )
+    known = (digest(1), slots[digest(1)])
+    same, others = (
+        [("a.png", 10, 99), ("copy.png", 10, 98)],
+        [("a.png", 11, 99), ("a.png", 10, 98), ("b.png", 10, 99)],
+    )
+    assert cache.find_files([*others, *same]) == dict.fromkeys(same, known)
+    assert cache.find_files(others) == cache.find_files([]) == {}
+    cache.add([(digest(2), picture(2))], [("a.png", 12, 100, digest(2))])
+    now = ("a.png", 12, 100)
+    assert cache.find_files([same[0], now]) == {now: (digest(2), cache.find(digest(2)))}
+
+
+def test_a_cache_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    first = PixelCache(tmp_path, H, W)
+    add(first, 1, 2)
+    first.close()
+    again = PixelCache(tmp_path, H, W)
+    add(again, 3, 2)
+    check(again, 1, 2, 3)
+    again.close()
+
+
+def test_several_threads_read_and_write_at_once(cache: PixelCache) -> None:
+    failures: list[BaseException] = []
+
+    def work(start: int) -> None:
+        try:
+            for n in range(start, start + 40, 4):
+                add(cache, n, n + 1, n + 2, n + 3)
+                check(cache, n, n + 3)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=(start,)) for start in (0, 20, 20, 40)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    check(cache, *range(80))
+
+
+WRITER = """
+import hashlib, sys
+from pathlib import Path
+import numpy as np
+from labelsieve.data.pixel_cache import PixelCache
+folder, start, end, h, w = sys.argv[1], *map(int, sys.argv[2:])
+cache = PixelCache(Path(folder), h, w)
+for n in range(start, end, 4):
+    pictures = [np.random.default_rng(k).integers(0, 256, (h, w, 3), dtype=np.uint8) for k in range(n, n + 4)]
+    cache.add([(hashlib.sha256(p.tobytes()).hexdigest(), p) for p in pictures], [])
+    print(n, flush=True)
+cache.close()
+"""
+
+
+def writer(folder: Path, start: int, end: int) -> subprocess.Popen[str]:
+    """Another process that adds the pictures from `start` to `end`, and says so after every four."""
+    words = [str(folder), *map(str, (start, end, H, W))]
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, *words], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_share_a_cache(tmp_path: Path) -> None:
+    processes = [writer(tmp_path, 0, 60), writer(tmp_path, 20, 80)]
+    assert [(p.communicate(timeout=120), p.returncode)[1] for p in processes] == [0, 0]
+    cache = PixelCache(tmp_path, H, W)
+    check(cache, *range(80))
+    assert (tmp_path / "pixels.u8").stat().st_size == 80 * H * W * 3
+    cache.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_writer_leaves_whole_pictures_and_goes_on(tmp_path: Path) -> None:
+    process = writer(tmp_path, 0, 100_000)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(8)]
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    cache = PixelCache(tmp_path, H, W)
+    check(cache, *range(int(lines[-1]) + 4))
+    rest = [n for n in range(200) if cache.find(digest(n)) is not None]
+    check(cache, *rest)
+    add(cache, 100_001)
+    check(cache, *rest, 100_001)
+    cache.close()
+
+
+def test_a_batch_that_fails_half_way_is_not_there_and_harms_nothing(
+    cache: PixelCache,
+) -> None:
+    add(cache, 1)
+    with pytest.raises(DataError, match=r"cannot be written"):
+        cache.add([(digest(2), picture(2)), (digest(3), picture(3)[:1])], [])
+    assert cache.find(digest(2)) is None
+    add(cache, 4, 2)
+    check(cache, 1, 2, 4)
+
+
+def test_the_limit_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELSIEVE_CACHE_GB", str(2.5 * H * W * 3 / 1e9))
+    cache = PixelCache(tmp_path / "c", H, W)
+    with pytest.raises(
+        DataError,
+        match=r"^The pixel cache '.*' is full \(1\S*e-07 GB\)\. Set LABELSIEVE_CACHE .*LABELSIEVE_CACHE_GB",
+    ):
+        add(cache, 1, 2, 3)
+    assert cache.find(digest(1)) is None
+    add(cache, 1, 2)
+    check(cache, 1, 2)
+    cache.close()
+
+
+def test_what_a_cache_holds_is_not_counted_as_lost_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: type("usage", (), {"free": 1000})
+    )
+    assert cache_limit() == 900
+    assert cache_limit(5000) == 5900
+    monkeypatch.setenv("LABELSIEVE_CACHE_GB", "1e-7")
+    assert cache_limit(5000) == 100
+
+
+def test_a_limit_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABELSIEVE_CACHE_GB", "many")
+    with pytest.raises(
+        OptionError, match=r"^LABELSIEVE_CACHE_GB is 'many', not a number"
+    ):
+        cache_limit()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        DataError,
+        match=r"^The cache folder '.*file/c' cannot be made: .*LABELSIEVE_CACHE",
+    ):
+        PixelCache(tmp_path / "file" / "c", H, W)
+
+
+@pytest.mark.parametrize("left", [0, H * W * 3 + 7])
+def test_pixels_that_were_cut_off_are_read_anew(tmp_path: Path, left: int) -> None:
+    cache = PixelCache(tmp_path, H, W)
+    cache.add(
+        [(digest(n), picture(n)) for n in (1, 2, 3)], [("b.png", 1, 1, digest(2))]
+    )
+    os.truncate(tmp_path / "pixels.u8", left)
+    with pytest.raises(
+        DataError,
+        match=r"^The pixel cache '.*' is damaged \(picture 2 is not there\)\. Delete the folder",
+    ):
+        cache.read(np.array([2]))
+    cache.close()
+    again = PixelCache(tmp_path, H, W)
+    assert [again.find(digest(n)) is not None for n in (1, 2, 3)] == [
+        left > 0,
+        False,
+        False,
+    ]
+    assert again.find_files([("b.png", 1, 1)]) == {}
+    add(again, 3, 2, 1)
+    check(again, 1, 2, 3)
+    again.close()
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.sqlite").write_bytes(b"this is no data base" * 100)
+    with pytest.raises(
+        DataError, match=r"^The pixel cache '.*' is damaged \(.*\)\. Delete the folder"
+    ):
+        PixelCache(tmp_path, H, W)
+
+
+def test_caches_are_counted_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELSIEVE_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    (tmp_path / "own" / "a").mkdir(parents=True)
+    (tmp_path / "own" / "a" / "x").write_bytes(b"123")
+    (tmp_path / "own" / "y").write_bytes(b"12345")
+    assert used() == 8 == clear()
+    assert not (tmp_path / "own").exists() and used() == 0

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelsieve.data import preflight
+from labelsieve.pipeline import scan
+from labelsieve.tables import CONFLICT, CORRUPT, MANIFEST, OK, SCORED, UNLABELLED
+
+Row = tuple[str | None, str, str]  # label, status, content
+
+
+def manifest(rows: list[Row]) -> pa.Table:
+    return pa.table(
+        {
+            "sample_id": [str(n) for n in range(len(rows))],
+            "uri": [""] * len(rows),
+            "path": [f"{n}.png" for n in range(len(rows))],
+            "given_label": [r[0] for r in rows],
+            "split": [None] * len(rows),
+            "content_hash": [r[2] for r in rows],
+            "slot": [0] * len(rows),
+            "status": [r[1] for r in rows],
+            "reason": [f"why {n}" for n in range(len(rows))],
+        },
+        MANIFEST,
+    )
+
+
+def look(labels: list[str], names: dict[str, str] | None = None) -> preflight.Preflight:
+    return preflight.check(
+        manifest([(label, OK, str(n)) for n, label in enumerate(labels)]),
+        names or {},
+        [],
+    )
+
+
+statuses = st.sampled_from([OK, CORRUPT, CONFLICT, UNLABELLED])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["cat", "dog", "owl"]), statuses, st.sampled_from("pqrs")
+        ),
+        max_size=50,
+    )
+)
+def test_counts_are_those_of_a_plain_count(rows: list[Row]) -> None:
+    rows = [
+        (None if status == UNLABELLED else label, status, content)
+        for label, status, content in rows
+    ]
+    found = preflight.check(manifest(rows), {}, [])
+    labels = Counter(label for label, _, _ in rows if label is not None)
+    assert found.images == len(rows)
+    assert found.usable == sum(status in SCORED for _, status, _ in rows)
+    assert found.classes == labels
+    assert found.lonely == sorted(c for c, n in labels.items() if n == 1)
+    assert found.unreadable == sum(status == CORRUPT for _, status, _ in rows)
+    assert found.unlabelled == sum(status == UNLABELLED for _, status, _ in rows)
+    assert found.conflicts == sum(status == CONFLICT for _, status, _ in rows)
+    contents = [content for _, status, content in rows if status == OK]
+    assert found.repeated == len(contents) - len(set(contents))
+    assert preflight.Preflight(**json.loads(json.dumps(found.as_dict()))) == found
+
+
+@pytest.mark.parametrize(
+    ("labels", "twins"),
+    [
+        (["cat", "Cat", "dog"], [["Cat", "cat"]]),
+        (
+            ["hot dog", "hotdog", "Hot_Dog", "hot-dog "],
+            [["Hot_Dog", "hot dog", "hot-dog ", "hotdog"]],
+        ),
+        (["café", "cafe\u0301", "CAFÉ"], [sorted(["café", "cafe\u0301", "CAFÉ"])]),
+        (["cat", "cats", "car"], []),
+        (["straße", "STRASSE"], [["STRASSE", "straße"]]),
+    ],
+)
+def test_classes_that_differ_only_in_case_or_spaces(
+    labels: list[str], twins: list[list[str]]
+) -> None:
+    found = look(labels)
+    assert found.twins == twins
+    assert any("differ only in case or spaces" in w for w in found.warnings()) == bool(
+        twins
+    )
+
+
+IDS = [
+    "n01440764",
+    "class_7",
+    "class7",
+    "Class 12",
+    "7",
+    "007",
+    "12-3",
+    "label_0",
+    "c12",
+    "cat_3",
+    "ID4",
+    "3f2a9c8b1d",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "a123",
+    "?!",
+]
+WORDS = [
+    "cat",
+    "hot_dog",
+    "3D printer",
+    "Boeing 747",
+    "Fabaceae",
+    "deadbeef",
+    "Katze",
+    "猫",
+    "n",
+    "class",
+    "category",
+    "T-shirt",
+    "naïve",
+    "v8 engine",
+]
+
+
+@pytest.mark.parametrize("label", IDS)
+def test_names_that_mean_nothing_to_a_language_model(label: str) -> None:
+    assert look([label, "cat"]).id_like == [label]
+    named = look([label, "cat"], {label: "tench"})
+    assert named.id_like == [] and named.names == {label: "tench", "cat": "cat"}
+
+
+@pytest.mark.parametrize("label", WORDS)
+def test_names_that_mean_something(label: str) -> None:
+    assert look([label, "dog"]).id_like == []
+
+
+def test_names_that_fit_no_class_are_told() -> None:
+    found = look(["cat", "dog"], {"cta": "a cat", "dog": "a dog"})
+    assert found.unused_names == ["cta"]
+    assert found.warnings()[-1] == "--class-names has 1 labels that do not occur: cta."
+
+
+def test_lists_are_cut_and_counts_are_whole() -> None:
+    rows: list[Row] = [("a", CORRUPT, "")] * 50 + [("a", CONFLICT, "x")] * 40
+    found = preflight.check(manifest(rows), {}, [f"note {n}" for n in range(90)])
+    assert (found.unreadable, found.conflicts) == (50, 40)
+    assert found.unreadable_examples == [
+        {"path": f"{n}.png", "reason": f"why {n}"} for n in range(preflight.SHOWN)
+    ]
+    assert found.conflict_examples[0] == {"path": "50.png", "reason": "why 50"}
+    assert (
+        len(found.conflict_examples)
+        == preflight.SHOWN
+        == sum(w.startswith("Note ") for w in found.warnings())
+    )
+
+
+def test_a_clean_data_set_gives_no_warning() -> None:
+    assert look(["cat", "dog", "cat", "dog"]).warnings() == []
+
+
+def test_everything_at_once_on_a_real_folder(
+    digit_folder: Path, encode: Callable[[np.ndarray], bytes]
+) -> None:
+    def put(name: str, data: bytes) -> None:
+        (digit_folder / name).parent.mkdir(exist_ok=True)
+        (digit_folder / name).write_bytes(data)
+
+    one = (digit_folder / "one").glob("*.png")
+    put("two/copy.png", next(one).read_bytes())
+    put("One/a.png", encode(np.full((8, 8), 9, np.uint8)))
+    put("n0123456/a.png", encode(np.full((8, 8), 7, np.uint8)))
+    put("three/broken.png", b"")
+    put(".ipynb_checkpoints/a.png", b"x")
+    put("three/.DS_Store", b"x")
+    (digit_folder / "nothing").mkdir()
+    found = scan.look(str(digit_folder))
+    assert (
+        found.images == 44
+        and found.usable == 43
+        and found.unreadable == 1
+        and found.conflicts == 2
+    )
+    assert (
+        found.twins == [["One", "one"]]
+        and found.lonely == ["One", "n0123456"]
+        and found.id_like == ["n0123456"]
+    )
+    assert found.unreadable_examples == [
+        {"path": "three/broken.png", "reason": "empty file"}
+    ]
+    words = " ".join(found.warnings())
+    for part in (
+        "1 images are unreadable and will not be scored (first: 'three/broken.png', empty file).",
+        "Classes 'One' and 'one' differ only in case or spaces.",
+        "2 classes have a single image: One, n0123456.",
+        "Class names look like ids: n0123456.",
+        "give them with --class-names",
+        "2 images occur with different labels (first: ",
+        "Hidden folder '.ipynb_checkpoints' was left out.",
+        "Hidden 'three/.DS_Store' left out.",
+        "Class folder 'nothing' holds no images.",
+    ):
+        assert part in words
+
+
+def test_rows_without_a_label_are_told(encode: Callable[[np.ndarray], bytes]) -> None:
+    pictures = [np.full((8, 8), n, np.uint8) for n in range(4)]
+    data: Any = (pictures, ["a", "b", None, ""])
+    found = scan.look(data)
+    assert found.unlabelled == 2 and found.usable == 2
+    assert "2 images have no label and will not be scored." in found.warnings()

@@ -1,0 +1,337 @@
+"""Agreement of text, pictures and labels: kappa against scikit-learn and the bootstrap, verdicts on planted answers and on pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from markupsafe import escape
+from sklearn.metrics import cohen_kappa_score
+
+from labelsieve import registry
+from labelsieve.data import manifest
+from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.sources import open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.estimation import agreement
+from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY, Agreement
+from labelsieve.features import references
+from labelsieve.features.zero_shot import zero_shot
+from labelsieve.models.load import preprocess_of
+from labelsieve.pipeline.demo import WORDS
+
+K = 6
+NAMES = tuple("abcdef")
+
+
+def answers(truth: np.ndarray, share: np.ndarray | float, seed: int) -> np.ndarray:
+    """Right with this probability, by class or for all; else any class."""
+    rng = np.random.default_rng(seed)
+    right = rng.random(len(truth)) < np.broadcast_to(share, K)[truth]
+    return np.where(right, truth, rng.integers(0, K, len(truth)))
+
+
+@pytest.fixture
+def truth() -> np.ndarray:
+    return np.random.default_rng(9).integers(0, K, 3000)
+
+
+# --- kappa
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_kappa_is_cohens(share: float, truth: np.ndarray) -> None:
+    given = answers(truth, share, 1)
+    assert agreement.kappa(given, truth, K)[0] == pytest.approx(
+        cohen_kappa_score(given, truth), abs=1e-12
+    )
+
+
+def test_the_influence_gives_the_standard_error(truth: np.ndarray) -> None:
+    few, given = truth[:400], answers(truth, 0.5, 1)[:400]
+    value, influence = agreement.kappa(given, few, K)
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(0, 400, 400) for _ in range(600))
+    spread = np.std([agreement.kappa(given[rows], few[rows], K)[0] for rows in drawn])
+    assert influence.std() / np.sqrt(400) == pytest.approx(spread, rel=0.12)
+    assert influence.mean() == pytest.approx(0, abs=1e-12)
+    without = [
+        agreement.kappa(np.delete(given, i), np.delete(few, i), K)[0]
+        for i in range(0, 400, 40)
+    ]
+    np.testing.assert_allclose(
+        influence[::40], (value - np.array(without)) * 399, atol=0.02
+    )
+
+
+def test_one_answer_to_everything_agrees_with_nothing(truth: np.ndarray) -> None:
+    assert agreement.kappa(np.zeros_like(truth), truth, K)[0] == 0
+    assert agreement.kappa(np.zeros(4, int), np.zeros(4, int), K)[0] == 0
+
+
+def test_label_errors_shrink_both_agreements_alike(truth: np.ndarray) -> None:
+    text, pictures = answers(truth, 0.4, 1), answers(truth, 0.8, 2)
+    for right in (1.0, 0.7, 0.4):
+        labels = answers(truth, right, 3)
+        of_text, of_pictures = (
+            agreement.kappa(x, labels, K)[0] for x in (text, pictures)
+        )
+        assert of_text / of_pictures == pytest.approx(0.5, abs=0.07)
+        assert of_pictures == pytest.approx(0.8 * right, abs=0.05)
+
+
+# --- the verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "unknown"),
+    [
+        (0.9, FITS, ()),
+        (0.5, FITS, ()),
+        ([0.9, 0.9, 0.9, 0.9, 0.0, 0.9], PARTLY, ("e",)),
+        (0.25, LITTLE, NAMES),
+        (0.0, NOTHING, NAMES),
+    ],
+)
+@pytest.mark.parametrize("wrong", [0.0, 0.3])
+def test_the_verdict_does_not_hang_on_the_share_of_wrong_labels(
+    text: Any, verdict: str, unknown: tuple[str, ...], wrong: float, truth: np.ndarray
+) -> None:
+    labels, pictures = answers(truth, 1 - wrong, 3), answers(truth, 0.8, 2)
+    found = agreement.compare(
+        answers(truth, np.array(text), 1), pictures, labels, NAMES
+    )
+    assert (found.verdict, found.unknown) == (verdict, unknown)
+    assert found.pictures_tell and found.images == 3000
+
+
+def test_answers_without_any_meaning_are_called_so() -> None:
+    """At the 5 % level, one-sided: about one in twenty draws of chance looks like more."""
+    rng = np.random.default_rng(0)
+    found = [
+        agreement.compare(*rng.integers(0, K, (3, 300)), NAMES) for _ in range(200)
+    ]
+    assert np.mean([f.verdict == NOTHING for f in found]) == pytest.approx(
+        0.95, abs=0.04
+    )
+    assert np.mean([f.pictures_tell for f in found]) == pytest.approx(0.05, abs=0.04)
+    blind = next(f for f in found if f.verdict == NOTHING and not f.pictures_tell)
+    assert "the pictures say nothing either" in blind.sentence()
+    assert "take another --model" in blind.warnings("deft")[0]
+
+
+def test_of_few_images_nothing_is_said() -> None:
+    rare = np.repeat(np.arange(K), [80, 80, 80, 80, 80, 2])
+    text = np.where(rare == 5, 0, rare)
+    found = agreement.compare(
+        text, np.where(np.arange(402) < 401, rare, 0), rare, NAMES
+    )
+    assert found.verdict == FITS and found.classes["f"]["text"] == 0
+
+
+def test_names_that_are_mixed_up_say_nothing(truth: np.ndarray) -> None:
+    assert agreement.compare((truth + 1) % K, truth, truth, NAMES).verdict == NOTHING
+
+
+def test_the_sentence_has_the_shares(truth: np.ndarray) -> None:
+    text, pictures = answers(truth, 0.8, 1), answers(truth, 0.6, 2)
+    found = agreement.compare(text, pictures, truth, NAMES)
+    shares = f"{100 * (text == truth).mean():.0f} % of the labels, the nearest other pictures with {100 * (pictures == truth).mean():.0f} %; 17 %"
+    assert shares in found.sentence() and found.sentence().startswith(
+        "Text fits these classes"
+    )
+    assert json.loads(json.dumps(found.as_dict()))["sentence"] == found.sentence()
+    assert found.between == pytest.approx(cohen_kappa_score(text, pictures))
+
+
+def test_warnings_are_for_methods_that_read_names(truth: np.ndarray) -> None:
+    pictures = answers(truth, 0.9, 2)
+    fits, partly, nothing = (
+        agreement.compare(answers(truth, np.array(s), 1), pictures, truth, NAMES)
+        for s in (0.9, [0.9, 0.0, 0.9, 0.9, 0.9, 0.0], 0.0)
+    )
+    for name in registry.names("methods"):
+        reads = "text" in registry.constants("methods", name, ("NEEDS",))["needs"]
+        assert fits.warnings(name) == []
+        assert len(nothing.warnings(name)) == len(partly.warnings(name)) == int(reads)
+        assert (name in agreement.textless()) == (not reads)
+    (some,), (all_of_it,) = partly.warnings("deft"), nothing.warnings("deft")
+    assert "does not know these classes by name: b, f." in some
+    assert "Text is the wrong tool here" in all_of_it
+    for warning in (some, all_of_it):
+        assert {"knn", "aum", "simifeat"} <= set(
+            warning.rpartition(": ")[2].rstrip(".").split(", ")
+        )
+
+
+# --- on pictures: whatever the tower is worth, the verdict is the one that the truth gives
+
+
+@pytest.fixture(scope="module")
+def seen(own_cache: Path) -> Iterator[Callable[..., LabelledImages]]:
+    preprocess = preprocess_of("tiny")
+    cache = manifest.open_cache(preprocess)
+
+    def make(data: Any) -> LabelledImages:
+        table = manifest.read(open_source(DataSpec(data)), preprocess, cache).table
+        return labelled_images(table, {}, "a photo of a {}.", preprocess, cache)
+
+    yield make
+
+
+def planted(
+    digits: Any, names: list[str], rate: float = 0.2
+) -> tuple[list[Any], list[str], dict[int, str]]:
+    """Every third digit, a share with another name, and the true name of each row."""
+    images, truth = digits[0][::3], digits[1][::3]
+    rng = np.random.default_rng(0)
+    given = np.where(
+        rng.random(len(truth)) < rate,
+        (truth + rng.integers(1, 10, len(truth))) % 10,
+        truth,
+    )
+    return (
+        list(images),
+        [names[k] for k in given],
+        {i: names[k] for i, k in enumerate(truth)},
+    )
+
+
+CASES = {
+    "words": list(WORDS),
+    "codes that say the digit": [f"c{k}" for k in range(10)],
+    "codes": [f"c{(k + 3) % 10}" for k in range(10)],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_digits(
+    case: str, digits: Any, seen: Callable[..., LabelledImages], tiny: Any
+) -> None:
+    images, labels, true_of = planted(digits, CASES[case])
+    data = seen((images, labels))
+    found = references.measure(data, tiny, 0)
+    rows = [int(i.partition("#")[0].removeprefix("row")) for i in data.ids.to_pylist()]
+    truth = np.array([data.classes.index(true_of[r]) for r in rows])
+    text = zero_shot(data, tiny).cosines.argmax(1)
+    assert found.text_share == pytest.approx((text == data.labels).mean())
+    known = {
+        c: agreement.kappa((text == j) * 1, (truth == j) * 1, 2)[0]
+        for j, c in enumerate(data.classes)
+    }
+    overall = agreement.kappa(text, truth, 10)[
+        0
+    ]  # neighbours know digits well, so half of theirs is about 0.45
+    assert found.pictures_tell
+    if case == "codes":  # a model that can read digits is misled by them
+        assert found.verdict in (NOTHING, LITTLE)
+        assert any("needs no text" in w for w in found.warnings("deft"))
+    elif found.verdict in (FITS, PARTLY):
+        assert overall > 0.3
+        assert all(known[c] < 0.6 for c in found.unknown)
+        assert all(known[c] > 0.15 for c in data.classes if c not in found.unknown)
+    else:
+        assert overall < 0.6
+
+
+def test_measuring_is_bounded_and_seeded(
+    digits: Any,
+    seen: Callable[..., LabelledImages],
+    tiny: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, labels, _ = planted(digits, list(WORDS))
+    data = seen((images, labels))
+    monkeypatch.setattr(references, "SAMPLE", 100)
+    first, again, other = (references.measure(data, tiny, seed) for seed in (0, 0, 1))
+    assert first.images == 100 and first == again != other
+
+
+def test_a_probe_is_asked_where_text_does_not_fit(
+    digits: Any,
+    seen: Callable[..., LabelledImages],
+    tiny: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, labels, _ = planted(digits, CASES["codes"])
+    asked = references.witnesses(seen((images, labels)), tiny, 0)
+    assert list(asked) == ["text", "pictures"]
+    assert all(
+        p.shape == (len(images), 10) and np.allclose(p.sum(1), 1, atol=1e-4)
+        for p in asked.values()
+    )
+    fits = Agreement(9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, True, FITS, (), {})
+    monkeypatch.setattr(references, "measure", lambda *a: fits)
+    assert list(references.witnesses(seen((images, labels)), tiny, 0)) == ["text"]
+
+
+# --- in a scan
+
+
+@pytest.mark.parametrize("method", ["zero-shot", "knn"])
+def test_a_scan_tells(
+    method: str, digits: Any, encode: Any, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    images, labels, _ = planted(digits, CASES["codes"])
+    for number, (image, label) in enumerate(zip(images[:240], labels, strict=False)):
+        target = tmp_path / "data" / label / f"{number:03d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(encode(image))
+    words = (
+        "scan",
+        tmp_path / "data",
+        "--method",
+        method,
+        "-o",
+        tmp_path / "run",
+        "-q",
+    )
+    called = call(*words, "--json")
+    assert called.code == 0, called.err
+    record = called.json()
+    told = record["agreement"]
+    assert told["verdict"] in (NOTHING, LITTLE) and told["images"] == 240
+    assert any("needs no text: " in w for w in record["warnings"]) == (
+        method == "zero-shot"
+    )
+    assert escape(told["sentence"]) in (tmp_path / "run" / "report.html").read_text(
+        encoding="utf-8"
+    )
+    shown = call(*words).out
+    assert told["sentence"] in shown and ("Text is the wrong tool" in shown) == (
+        method == "zero-shot"
+    )
+
+
+def photos() -> Path:
+    folder = Path(
+        os.environ.get("LABELSIEVE_PHOTOS")
+        or Path(__file__).parents[2] / "shared" / "data" / "photos"
+    )
+    if not folder.is_dir():
+        pytest.skip(
+            f"no photos at '{folder}'; set LABELSIEVE_PHOTOS to a folder with one folder per class"
+        )
+    return folder
+
+
+def test_photos(seen: Callable[..., LabelledImages], tiny: Any) -> None:
+    """Labels of a real folder: the verdict follows from the shares of labels that text and neighbours agree with."""
+    data = seen(photos())
+    found = references.measure(data, tiny, 0)
+    text = zero_shot(data, tiny).cosines.argmax(1)
+    value, error = (
+        cohen_kappa_score(text, data.labels),
+        0.03,
+    )  # of kappa, with some hundred images
+    assert found.text == pytest.approx(value) and found.images == len(data)
+    if value < error:
+        assert found.verdict == NOTHING and found.unknown == data.classes
+        assert "Text is the wrong tool" in found.warnings("deft")[0]
+    elif value > found.pictures + error:
+        assert found.verdict in (FITS, PARTLY)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labelsieve.features import probe
+from labelsieve.features.cached import image_features
+
+
+def blobs(
+    n: int = 90, k: int = 3, d: int = 5, spread: float = 0.4, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, k, n)
+    return (3 * rng.standard_normal((k, d)) + 7)[labels] + spread * rng.standard_normal(
+        (n, d)
+    ), labels
+
+
+def test_folds_spread_every_class_evenly() -> None:
+    labels = np.array([0] * 20 + [1] * 11 + [2] * 3 + [3])
+    fold = probe.split(labels, 5, 0)
+    for label in range(4):
+        counts = np.bincount(fold[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert np.array_equal(fold, probe.split(labels, 5, 0)) and not np.array_equal(
+        fold, probe.split(labels, 5, 1)
+    )
+    assert set(probe.split(np.array([0, 1]), 5, 0)) == {0, 1}
+
+
+def test_nobody_is_judged_by_a_probe_that_knew_the_label() -> None:
+    """Labels without any meaning: answers of held-out images agree with them no more than by chance."""
+    rng = np.random.default_rng(0)
+    features, labels = (
+        rng.standard_normal((200, 100)).astype(np.float32),
+        rng.integers(0, 4, 200),
+    )
+    probs = probe.cross_validated(features, labels, 4, 0)
+    assert (probs.argmax(1) == labels).mean() < 0.35
+    inside = probe._predict(
+        probe.standardise(features), labels, probe.standardise(features), 4, 1e-3, False
+    )
+    assert (inside.argmax(1) == labels).mean() > 0.9
+
+
+def test_it_is_logistic_regression_of_the_other_folds() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = blobs(spread=3.0)
+    probs = probe.cross_validated(features.astype(np.float32), labels, 3, 0, folds=3)
+    fold, inputs = (
+        probe.split(labels, 3, 0),
+        probe.standardise(features.astype(np.float32)),
+    )
+    fits = []
+    for penalty in probe.PENALTIES:
+        model = LogisticRegression(
+            C=1 / (penalty * (fold != 1).sum()), max_iter=1000
+        ).fit(inputs[fold != 1], labels[fold != 1])
+        fits.append(
+            np.abs(model.predict_proba(inputs[fold == 1]) - probs[fold == 1]).max()
+        )
+    assert min(fits) < 0.02 < sorted(fits)[1]
+    assert np.allclose(probs.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2], [1]])
+def test_weights_give_the_probabilities_of_logistic_regression(
+    classes: list[int],
+) -> None:
+    """Of three classes, of two (scikit-learn has one row for them), and of one."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = blobs(spread=3.0)
+    inputs, labels = (
+        features[np.isin(labels, classes)],
+        labels[np.isin(labels, classes)],
+    )
+    weight, bias = probe._fit(inputs, labels, 3, 1e-2, False)
+    logits = inputs @ weight.T + bias
+    found = np.exp(logits - logits.max(1, keepdims=True))
+    found /= found.sum(1, keepdims=True)
+    assert (found[:, [c for c in range(3) if c not in classes]] == 0).all()
+    if len(classes) > 1:
+        model = LogisticRegression(
+            C=1 / (1e-2 * len(labels)), max_iter=200, tol=1e-3
+        ).fit(inputs, labels)
+        np.testing.assert_allclose(
+            found[:, classes], model.predict_proba(inputs), rtol=1e-6, atol=1e-12
+        )
+
+
+def test_a_probe_of_all_images_takes_features_as_they_are(
+    tiny: Any, labelled: Callable[..., Any], digits: Any
+) -> None:
+    """Its weights hold what `standardise` does: the same answers as from standardised features."""
+    pictures, truth = digits
+    images = labelled(tiny.preprocess, pictures[:120], truth[:120])
+    weight, bias = probe.linear(images, tiny, 0)
+    features = np.asarray(image_features(images, tiny), dtype=np.float32)
+    inputs = probe.standardise(features)
+    likely = []
+    for penalty in probe.PENALTIES:
+        inside = probe._predict(
+            inputs, images.labels, inputs, len(images.classes), penalty, False
+        )
+        logits = features @ weight.T + bias
+        given = np.exp(logits - logits.max(1, keepdims=True))
+        likely.append(np.abs(given / given.sum(1, keepdims=True) - inside).max())
+    assert min(likely) < 1e-4 < sorted(likely)[1]
+
+
+def test_meaningless_features_get_the_strongest_penalty() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((300, 50)).astype(np.float32)
+    labels = rng.integers(0, 3, 300)
+    fold = probe.split(labels, 5, 0)
+    assert (
+        probe._choose_penalty(noise, labels, 3, fold, rng, False) == probe.PENALTIES[-1]
+    )
+    features, labels = blobs(300)
+    inputs = probe.standardise(features.astype(np.float32))
+    assert (
+        probe._choose_penalty(inputs, labels, 3, probe.split(labels, 5, 0), rng, False)
+        == probe.PENALTIES[0]
+    )
+
+
+def test_balanced_classes_count_the_same() -> None:
+    features, labels = blobs(400, k=2, spread=4.0)
+    rare = (labels == 0) | (np.arange(400) < 80)
+    features, labels = features[rare].astype(np.float32), labels[rare]
+    plain, balanced = (
+        probe.cross_validated(features, labels, 2, 0, balanced=b) for b in (False, True)
+    )
+    assert balanced[:, 1].mean() > plain[:, 1].mean() + 0.03
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 0, 0, 1], [0, 2, 2, 2, 2, 2]])
+def test_tiny_data_and_absent_classes(labels: list[int]) -> None:
+    given = np.array(labels)
+    features = (
+        np.random.default_rng(0).standard_normal((len(given), 4)).astype(np.float32)
+    )
+    probs = probe.cross_validated(features, given, 3, 0)
+    assert np.isfinite(probs).all() and np.allclose(probs.sum(1), 1, atol=1e-5)
+
+
+def test_standardising_ignores_place_and_scale() -> None:
+    features, _ = blobs()
+    moved = probe.standardise((5 * features + 9).astype(np.float32))
+    assert np.allclose(moved, probe.standardise(features.astype(np.float32)), atol=1e-3)
+    assert np.mean(moved**2) == pytest.approx(1, rel=1e-3) and np.allclose(
+        moved.mean(0), 0, atol=1e-4
+    )
+
+
+def test_answers_are_kept_for_the_same_labels_only(
+    tiny: Any, labelled: Callable[..., Any], digits: Any, monkeypatch: Any
+) -> None:
+    images, truth = digits
+    rows = np.flatnonzero(truth < 2)[:12]
+    calls = []
+    real = probe.cross_validated
+    monkeypatch.setattr(
+        probe, "cross_validated", lambda *a, **k: calls.append(1) or real(*a, **k)
+    )
+    data = labelled(tiny.preprocess, images[rows], truth[rows])
+    first, again = probe.out_of_fold(data, tiny, 3), probe.out_of_fold(data, tiny, 3)
+    assert len(calls) == 1 and np.array_equal(first, again)
+    other = labelled(tiny.preprocess, images[rows], 1 - truth[rows])
+    (
+        probe.out_of_fold(other, tiny, 3),
+        probe.out_of_fold(data, tiny, 4),
+        probe.out_of_fold(data, tiny, 3, balanced=True),
+    )
+    assert len(calls) == 4

@@ -1,0 +1,176 @@
+"""What every method must do, run over all files of the room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from labelsieve import registry
+from labelsieve.errors import OptionError
+
+ALL = [
+    name for name in registry.names("methods") if name not in ("deft", "auto")
+]  # they have tests of their own
+# Settings that keep the tests short, and train on frozen features where the tower would be tuned.
+QUICK: dict[str, dict[str, Any]] = {
+    "aum": {"epochs": 10},
+    "small-loss": {"tuning": "features", "epochs": 4},
+    "gmm": {"tuning": "features", "epochs": 4},
+    "robust-prompt": {"epochs": 3, "batch_size": 64},
+    "simifeat": {"views": 1},
+    "ensemble": {"methods": "zero-shot,knn,lemon"},
+}
+IN_WORDS = [
+    name
+    for name in ALL
+    if "text" in registry.constants("methods", name, ("NEEDS",))["needs"]
+]
+
+
+def run(name: str, planted: Any, **settings: Any) -> Any:
+    return planted.detect(
+        registry.load("methods", name), **QUICK.get(name, {}), **settings
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_planted_errors_rank_first(name: str, plant: Callable[..., Any]) -> None:
+    planted = plant()
+    found = run(name, planted)
+    n, k = len(planted.images), 4
+    assert found.p_clean.shape == found.flagged.shape == found.suggested.shape == (n,)
+    assert (
+        np.isfinite(found.p_clean).all()
+        and found.p_clean.min() >= 0
+        and found.p_clean.max() <= 1
+    )
+    assert found.probs.shape == (n, k) and np.allclose(found.probs.sum(1), 1, atol=1e-5)
+    assert planted.auroc(found.p_clean) > 0.97
+    assert (
+        found.suggested[planted.wrong] == planted.truth[planted.wrong]
+    ).mean() > 0.95
+    assert (found.flagged == planted.wrong).mean() > 0.9
+    assert (
+        found.suggested[found.flagged] != planted.images.labels[found.flagged]
+    ).all()
+    assert all(len(column) == n for column in found.columns.values())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_known_rate_flags_that_many_of_the_most_suspicious(
+    name: str, plant: Callable[..., Any]
+) -> None:
+    planted = plant(each=15)
+    found = run(name, planted, noise_rate=0.3)
+    assert found.flagged.sum() == 18
+    assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
+    with pytest.raises(OptionError, match=r"noise_rate cannot be 1.5\. It is a share"):
+        registry.load("methods", name).Settings(noise_rate=1.5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in ALL if "flags" in registry.load("methods", n).Settings.__annotations__],
+)
+def test_estimated_rate_flags_about_as_many_as_are_wrong(
+    name: str, plant: Callable[..., Any]
+) -> None:
+    planted = plant(each=25, rate=0.3)
+    found = run(name, planted, flags="estimated")
+    assert found.facts["flags_by"] == "estimated rate"
+    assert abs(found.flagged.mean() - 0.3) < 0.1
+    assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_same_seed_same_bits_whatever_happened_before(
+    name: str, plant: Callable[..., Any], tmp_path: Any
+) -> None:
+    planted = plant(each=8)
+    first = run(name, planted)
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
+    again = run(
+        name, replace(planted, run=replace(planted.run, folder=tmp_path / "again"))
+    )
+    for a, b in (
+        (first.p_clean, again.p_clean),
+        (first.probs, again.probs),
+        (first.flagged, again.flagged),
+    ):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_class_of_one_image_and_few_images(
+    name: str, plant: Callable[..., Any]
+) -> None:
+    planted = plant(each=[6, 5, 1], k=3, rate=0.0)
+    found = run(name, planted)
+    assert (
+        np.isfinite(found.p_clean).all()
+        and found.p_clean.min() >= 0
+        and found.p_clean.max() <= 1
+    )
+    assert np.isfinite(found.probs).all() and np.allclose(
+        found.probs.sum(1), 1, atol=1e-5
+    )
+
+
+ALONE = [name for name in IN_WORDS if name != "ensemble"]
+UNTRAINED = {
+    "robust-prompt": {"epochs": 0},
+    "deft": {"epochs": 0, "tuning": "features", "judge": "threshold"},
+}
+
+
+class TestTemperature:
+    """Cosines become probabilities at the model's own temperature, and the one that was used is written down."""
+
+    @pytest.mark.parametrize("name", [*ALONE, "deft"])
+    def test_a_model_of_another_scale_gives_other_probabilities(
+        self, name: str, plant: Callable[..., Any]
+    ) -> None:
+        planted = plant(each=8, noise=60.0)
+        room, settings = registry.load("methods", name), UNTRAINED.get(name, {})
+        sharp, blurred = (
+            planted.with_scale(s).detect(room, **settings) for s in (20.0, 2.0)
+        )
+        assert sharp.facts["temperature"] == pytest.approx(1 / 20)
+        assert blurred.facts["temperature"] == pytest.approx(1 / 2)
+        assert (
+            sharp.facts["temperature_from"]
+            == blurred.facts["temperature_from"]
+            == "model"
+        )
+        assert np.abs(sharp.probs - blurred.probs).max() > 0.05
+        assert sharp.probs.max(1).mean() > blurred.probs.max(1).mean() + 0.05
+
+    @pytest.mark.parametrize("name", [n for n in ALONE if n != "robust-prompt"])
+    def test_a_temperature_that_was_set_wins_and_is_named(
+        self, name: str, plant: Callable[..., Any]
+    ) -> None:
+        planted = plant(each=8, noise=60.0)
+        room = registry.load("methods", name)
+        set_, own = (
+            planted.detect(room, temperature=0.5),
+            planted.with_scale(2.0).detect(room),
+        )
+        assert (
+            set_.facts["temperature"] == 0.5
+            and set_.facts["temperature_from"] == "setting"
+        )
+        assert np.allclose(set_.probs, own.probs, atol=1e-5)
+        with pytest.raises(OptionError, match="temperature=0"):
+            planted.detect(room, temperature=0.0)
+
+    def test_an_ensemble_names_those_of_its_members(
+        self, plant: Callable[..., Any]
+    ) -> None:
+        facts = run("ensemble", plant(each=8)).facts
+        assert facts["members"]["zero-shot"]["temperature"] == pytest.approx(1 / 50)

@@ -1,0 +1,235 @@
+"""Evidence joined with ids: ranks, margins and suggestions against naive ones, quality against counts by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from labelsieve import tables
+from labelsieve.data.dataset import labelled_images
+from labelsieve.data.manifest import open_cache, read
+from labelsieve.data.sources import open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.methods import Evidence
+from labelsieve.models.load import preprocess_of
+from labelsieve.pipeline import results
+
+
+@pytest.fixture(scope="module")
+def data(digits: tuple[np.ndarray, np.ndarray]) -> tuple[pa.Table, Any]:
+    """A manifest of thirty digits and a broken picture, and what a method sees of it."""
+    images, truth = digits
+    rows = np.flatnonzero(truth < 3)[:30]
+    pictures = [*images[rows], b"broken"]
+    labels = [*(f"d{k}" for k in truth[rows]), "d0"]
+    preprocess = preprocess_of("tiny")
+    cache = open_cache(preprocess)
+    manifest = read(open_source(DataSpec((pictures, labels))), preprocess, cache).table
+    return manifest, labelled_images(manifest, {}, "a {}.", preprocess, cache)
+
+
+def evidence(images: Any, seed: int, ties: bool = False, **more: Any) -> Evidence:
+    rng = np.random.default_rng(seed)
+    n, k = len(images), len(images.classes)
+    probs = rng.dirichlet(np.ones(k), n)
+    p_clean = np.round(rng.random(n), 1) if ties else rng.random(n)
+    return Evidence(p_clean, p_clean < 0.3, probs.argmax(1), probs, **more)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_every_image_gets_its_own_evidence(
+    data: tuple[pa.Table, Any], ties: bool
+) -> None:
+    manifest, images = data
+    found = evidence(
+        images, 1, ties, columns={"logit": np.arange(len(images), dtype=np.float32)}
+    )
+    table = results.scores_table(manifest, images, found)
+    assert table.column_names == [*tables.SCORES.names, "logit"]
+    assert table.select(tables.SCORES.names).schema.equals(tables.SCORES)
+    by_id = {row["sample_id"]: row for row in table.to_pylist()}
+    assert by_id.keys() == set(manifest["sample_id"].to_pylist())
+    for i, sample_id in enumerate(images.ids.to_pylist()):
+        row, given = by_id[sample_id], images.labels[i]
+        other = max(found.probs[i, k] for k in range(len(images.classes)) if k != given)
+        assert row["p_clean"] == found.p_clean[i]
+        assert row["is_label_issue"] == found.flagged[i]
+        assert row["given_label"] == images.classes[given]
+        assert row["suggested_label"] == images.classes[found.suggested[i]]
+        assert row["suggested_prob"] == found.probs[i, found.suggested[i]]
+        assert row["margin"] == pytest.approx(found.probs[i, given] - other, abs=1e-15)
+        assert row["logit"] == i
+    (left_out,) = [row for row in by_id.values() if row["status"] != "ok"]
+    assert left_out["status"] == "corrupt" and left_out["reason"]
+    assert all(
+        left_out[c] is None
+        for c in (
+            "p_clean",
+            "is_label_issue",
+            "suggested_label",
+            "margin",
+            "rank",
+            "logit",
+        )
+    )
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranks_are_the_order_of_suspicion(
+    data: tuple[pa.Table, Any], ties: bool
+) -> None:
+    manifest, images = data
+    rows = results.scores_table(manifest, images, evidence(images, 2, ties)).to_pylist()
+    scored = [row for row in rows if row["rank"] is not None]
+    assert rows[: len(scored)] == scored, "what could not be scored comes last"
+    assert [row["rank"] for row in scored] == list(range(1, len(images) + 1))
+    assert scored == sorted(
+        scored, key=lambda r: (r["p_clean"], r["margin"], r["sample_id"])
+    )
+
+
+def test_probabilities_are_kept_by_id(data: tuple[pa.Table, Any]) -> None:
+    _, images = data
+    found = evidence(images, 3)
+    table = results.probs_table(images, found)
+    assert table["sample_id"].to_pylist() == images.ids.to_pylist()
+    assert np.array_equal(
+        np.array(table["probs"].to_pylist(), np.float32), found.probs.astype(np.float32)
+    )
+
+
+def test_quality_is_counted_over_scored_images_with_a_truth() -> None:
+    scores = pa.table(
+        {
+            "sample_id": list("abcdefg"),
+            "given_label": ["x", "x", "y", "y", "x", "y", "x"],
+            "p_clean": [0.1, 0.2, 0.3, 0.9, 0.8, 0.4, None],
+            "is_label_issue": [True, True, True, False, False, False, None],
+            "suggested_label": ["y", "y", "x", "y", "x", "x", None],
+        }
+    )
+    truth = pa.table(
+        {
+            "sample_id": list("gfedcba"),
+            "true_label": ["y", None, "y", "y", "y", "x", "y"],
+        }
+    )
+    found = results.evaluate_detection(scores, truth)
+    # a: wrong, flagged, y is right. b: right, flagged. c: right, flagged. d: right. e: wrong, missed. f: no truth. g: no score.
+    assert found is not None
+    assert (found["images"], found["wrong"]) == (5, 2)
+    assert found["precision"] == pytest.approx(1 / 3) and found[
+        "recall"
+    ] == pytest.approx(1 / 2)
+    assert found["f1"] == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
+    assert found["suggestion_accuracy"] == pytest.approx(2 / 5)  # a and d
+    assert found["suggestion_accuracy_on_wrong"] == pytest.approx(1 / 2)  # a, not e
+    assert found["auroc"] == pytest.approx(4 / 6)  # a before b, c, d; e before d only
+
+
+def test_without_truth_there_is_no_quality() -> None:
+    scores = pa.table(
+        {
+            "sample_id": ["a"],
+            "given_label": ["x"],
+            "p_clean": [0.5],
+            "is_label_issue": [True],
+            "suggested_label": ["y"],
+        }
+    )
+    assert results.evaluate_detection(scores, None) is None
+    nothing = pa.table(
+        {"sample_id": ["a"], "true_label": pa.array([None], pa.string())}
+    )
+    assert results.evaluate_detection(scores, nothing) is None
+
+
+def test_the_noise_of_a_posterior_is_its_mean(data: tuple[pa.Table, Any]) -> None:
+    _, images = data
+    found = evidence(images, 4, posterior=True, rates=(0.9,))
+    noise = results.estimate_noise(found, images, 0)
+    given = found.probs[np.arange(len(images)), images.labels]
+    assert noise.rate == pytest.approx(1 - given.mean())
+    assert noise.low < noise.rate < 0.9 < noise.high
+    for k, name in enumerate(images.classes):
+        assert noise.per_class[name] == pytest.approx(
+            1 - given[images.labels == k].mean()
+        )
+
+
+def test_class_probabilities_that_are_no_posterior_are_judged_with_the_labels(
+    data: tuple[pa.Table, Any],
+) -> None:
+    _, images = data
+    k = len(images.classes)
+    sure = np.full((len(images), k), 0.01 / (k - 1))
+    sure[np.arange(len(images)), images.labels] = 0.99
+    agree = Evidence(sure[:, 0], sure[:, 0] < 0, images.labels, sure)
+    assert results.estimate_noise(agree, images, 0).rate < 0.1
+    turned = np.roll(sure, 1, axis=1)  # the pictures say another class for every label
+    assert (
+        results.estimate_noise(
+            Evidence(sure[:, 0], sure[:, 0] < 0, images.labels, turned), images, 0
+        ).rate
+        > 0.5
+    )
+
+
+def test_a_witness_that_foretells_the_labels_better_is_believed(
+    data: tuple[pa.Table, Any],
+) -> None:
+    _, images = data
+    k, each = len(images.classes), np.arange(len(images))
+    knowing = np.full((len(images), k), 0.02)
+    knowing[each, images.labels] = 1 - 0.02 * (k - 1)
+    found = evidence(images, 5)  # class probabilities without any meaning
+    alone = results.estimate_noise(found, images, 0)
+    helped = results.estimate_noise(
+        found, images, 0, {"text": np.full_like(knowing, 1 / k), "pictures": knowing}
+    )
+    assert (alone.witness, helped.witness) == (
+        "method",
+        "pictures",
+    ) and helped.as_dict()["witness"] == "pictures"
+    assert helped.rate < 0.1 < alone.rate and helped.low < 0.01
+    told = Evidence(found.p_clean, found.flagged, found.suggested, knowing)
+    assert (
+        results.estimate_noise(told, images, 0, {"text": found.probs}).witness
+        == "method"
+    )
+    posterior = evidence(images, 4, posterior=True)
+    assert (
+        results.estimate_noise(posterior, images, 0, {"pictures": knowing}).witness
+        == "method"
+    )
+
+
+def test_counts() -> None:
+    table = pa.table(
+        {"p_clean": [0.1, None, 0.3], "is_label_issue": [True, None, False]}
+    )
+    assert results.count_scores(table, Path("x.csv")) == {
+        "images": 3,
+        "scored": 2,
+        "flagged": 1,
+        "file": "x.csv",
+    }
+
+
+def test_files_that_a_run_has_are_listed(
+    scanned: Any, call: Callable[..., Any]
+) -> None:
+    for name, path in scanned.printed["files"].items():
+        assert Path(path).exists(), name
+    assert {
+        "scores.parquet",
+        "scores.csv",
+        "report.html",
+        "run.json",
+        "detector",
+    } <= scanned.printed["files"].keys()

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelsieve.errors import OptionError, RunError
+from labelsieve.runs.decisions import NAME, SETTLED, Conflict, Decisions
+
+
+@pytest.fixture
+def decisions(tmp_path: Path) -> Decisions:
+    return Decisions(tmp_path)
+
+
+def verdicts(decisions: Decisions) -> dict[str, str]:
+    return {i: d.verdict for i, d in decisions.all_current().items()}
+
+
+def test_a_decision_is_what_another_process_reads(
+    tmp_path: Path, decisions: Decisions
+) -> None:
+    decisions.add("a#1", "accept", "cat", by="w1")
+    (row,) = Decisions(tmp_path).table().to_pylist()
+    assert (row["sample_id"], row["verdict"], row["label"], row["by"]) == (
+        "a#1",
+        "accept",
+        "cat",
+        "w1",
+    )
+
+
+def test_rows_cannot_be_changed_or_deleted(
+    tmp_path: Path, decisions: Decisions
+) -> None:
+    decisions.add("a#1", "keep")
+    with sqlite3.connect(tmp_path / NAME) as raw:
+        for statement in (
+            "UPDATE decisions SET verdict = 'none'",
+            "DELETE FROM decisions",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                raw.execute(statement)
+    raw.close()
+    decisions.undo("script")
+    assert len(decisions.history()) == 2  # the undo is a row of its own
+
+
+def test_the_file_is_in_wal_mode_and_fully_synchronised(
+    tmp_path: Path, decisions: Decisions
+) -> None:
+    with sqlite3.connect(tmp_path / NAME) as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    raw.close()
+    assert decisions._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_undo_brings_back_what_was_before_and_only_for_its_window(
+    decisions: Decisions,
+) -> None:
+    decisions.add("a#1", "keep", by="w1")
+    decisions.add("b#1", "none", by="w2")
+    decisions.add("a#1", "accept", "cat", by="w1")
+    assert [d.sample_id for d in decisions.undo("w1")] == ["a#1"]
+    assert verdicts(decisions) == {"a#1": "keep", "b#1": "none"}
+    decisions.undo("w1")
+    assert verdicts(decisions) == {"b#1": "none"}
+    assert decisions.undo("w1") == []
+    assert decisions.undo_one(2, "w1").sample_id == "b#1"  # type: ignore[union-attr]
+    assert decisions.undo_one(2, "w1") is None
+    assert verdicts(decisions) == {}
+
+
+def test_a_batch_leaves_settled_images_alone_and_is_undone_as_one(
+    decisions: Decisions,
+) -> None:
+    decisions.add("a#1", "keep", by="w1")
+    decisions.add("c#1", "skip", by="w1")
+    assert (
+        decisions.add_all(
+            [(i, "accept", "cat") for i in ("a#1", "b#1", "c#1")], by="w1", batch="x"
+        )
+        == 2
+    )
+    assert verdicts(decisions) == {"a#1": "keep", "b#1": "accept", "c#1": "accept"}
+    assert len(decisions.undo("w1")) == 2
+    assert verdicts(decisions) == {"a#1": "keep", "c#1": "skip"}
+
+
+def test_a_batch_that_fails_leaves_nothing(decisions: Decisions) -> None:
+    with pytest.raises(OptionError, match="needs the right label"):
+        decisions.add_all(
+            [("a#1", "accept", "cat"), ("b#1", "accept", None)], by="w", batch="x"
+        )
+    assert verdicts(decisions) == {}
+    assert decisions.add("a#1", "keep").seq == decisions.history()[0][0].seq
+
+
+def test_a_window_that_did_not_see_the_latest_decision_is_told(
+    tmp_path: Path, decisions: Decisions
+) -> None:
+    other = Decisions(tmp_path)
+    first = decisions.add("a#1", "keep", by="w1", seen=0)
+    with pytest.raises(Conflict) as caught:
+        other.add("a#1", "none", by="w2", seen=0)
+    assert caught.value.now == first
+    other.add("a#1", "none", by="w2", seen=first.seq)
+    assert verdicts(decisions) == {"a#1": "none"}
+
+
+def test_unknown_verdicts_are_refused(decisions: Decisions) -> None:
+    with pytest.raises(OptionError, match=r"'kep' is unknown.*Did you mean 'keep'"):
+        decisions.add("a#1", "kep")
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    Decisions(tmp_path).close()
+
+    def write(name: str) -> None:
+        mine = Decisions(tmp_path)
+        for number in range(25):
+            mine.add(f"{name}-{number}#1", "keep", by=name)
+        mine.close()
+
+    threads = [threading.Thread(target=write, args=(f"w{k}",)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(verdicts(Decisions(tmp_path))) == {
+        f"w{k}-{n}#1" for k in range(4) for n in range(25)
+    }
+
+
+def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from labelsieve.runs.decisions import Decisions\n"
+        "d = Decisions(Path(sys.argv[1]))\n"
+        "for k in range(1000):\n"
+        "    d.add(f'{k}#1', 'keep'); print(k, flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    answered = [process.stdout.readline() for _ in range(20)]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert {f"{line.strip()}#1" for line in answered} <= set(
+        verdicts(Decisions(tmp_path))
+    )
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text(
+        "not a database, but long enough to be read as one" * 50
+    )
+    with pytest.raises(RunError, match="cannot be used"):
+        Decisions(tmp_path)
+
+
+ACTS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("add"),
+            st.sampled_from("abc"),
+            st.sampled_from(["keep", "none", "skip", "wrong"]),
+            st.sampled_from("xy"),
+        ),
+        st.tuples(
+            st.just("batch"),
+            st.sampled_from("abc"),
+            st.sampled_from("abc"),
+            st.sampled_from("xy"),
+        ),
+        st.tuples(st.just("undo"), st.just(""), st.just(""), st.sampled_from("xy")),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ACTS)
+def test_any_history_equals_a_naive_replay(
+    acts: list[tuple[str, str, str, str]],
+) -> None:
+    """Reference: a plain list of (who, group, image, verdict), from which undo takes the latest group of `who`."""
+    with tempfile.TemporaryDirectory() as folder:
+        decisions, again = Decisions(Path(folder)), Decisions(Path(folder))
+        log: list[tuple[str, int, str, str]] = []
+
+        def naive() -> dict[str, str]:
+            return {image: verdict for _, _, image, verdict in log}
+
+        for number, (act, first, second, who) in enumerate(acts):
+            if act == "add":
+                decisions.add(first, second, by=who)
+                log.append((who, number, first, second))
+            elif act == "batch":
+                wanted = [
+                    i
+                    for i in dict.fromkeys((first, second))
+                    if naive().get(i) not in SETTLED
+                ]
+                decisions.add_all(
+                    [(i, "accept", "cat") for i in (first, second)],
+                    by=who,
+                    batch=str(number),
+                )
+                log += [(who, number, i, "accept") for i in wanted]
+            else:
+                decisions.undo(who)
+                groups = [group for by, group, _, _ in log if by == who]
+                log = [entry for entry in log if not groups or entry[1] != groups[-1]]
+        assert verdicts(decisions) == naive() == verdicts(again)
+        decisions.close(), again.close()
