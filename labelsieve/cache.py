@@ -2,13 +2,105 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from labelsieve import progress
 from labelsieve.errors import DataError, OptionError
+from labelsieve.files import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DIGEST = 32  # bytes of SHA-256 behind the numbers of a cached array
+AT_ONCE = 1 << 24  # bytes that are hashed at a time
+OTHER_PLACE = (
+    "Set LABELSIEVE_CACHE to a folder that can be written, on a disk with room."
+)
+
+
+def key_of(*parts: Any) -> str:
+    """A file name of 24 hex digits that stands for everything a cached value depends on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def cached_array(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array computed once and kept as `path` (.npy with a digest behind its numbers).
+
+    What is read back is what was written: a file that is empty, cut, changed in a single bit
+    or of a version without digest is computed anew, with one line of notice if it is damaged.
+
+    Returns:
+        Read-only, mapped from the file.
+    """
+    found = read_array(path)
+    if found is None:
+        write_array(path, compute())
+        found = read_array(path)
+    if found is None:
+        raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
+    return found
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array whole or not at all, with its digest."""
+    import numpy as np
+
+    with replacing(path) as scratch:
+        np.save(scratch, values)
+        seal(scratch)
+
+
+def seal(path: Path) -> None:
+    """Append the digest of all bytes of an .npy file; numpy reads past it."""
+    digest = _digest(path, path.stat().st_size)
+    with path.open("ab") as file:
+        file.write(digest)
+
+
+def read_array(path: Path) -> np.ndarray | None:
+    """A sealed array mapped from its file; None where there is none, or only a damaged one."""
+    import numpy as np
+
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        if not _is_whole(path, status.st_size, status.st_mtime_ns, status.st_ino):
+            progress.note(
+                f"'{path.name}' in the cache is damaged and is computed anew."
+            )
+            return None
+        with contextlib.suppress(ValueError):
+            return np.load(path, mmap_mode="r")
+    return None
+
+
+@lru_cache(
+    maxsize=256
+)  # a scan opens the same features several times; hashing them once is enough
+def _is_whole(path: Path, size: int, changed: int, inode: int) -> bool:
+    """Whether the digest at the end of a file is that of all bytes before it."""
+    if size <= DIGEST:
+        return False
+    with path.open("rb") as file:
+        file.seek(size - DIGEST)
+        return file.read() == _digest(path, size - DIGEST)
+
+
+def _digest(path: Path, size: int) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (part := file.read(min(AT_ONCE, size))):
+            digest.update(part)
+            size -= len(part)
+    return digest.digest()
 
 
 def cache_folder() -> Path:
@@ -37,11 +129,11 @@ def cache_limit(taken: int = 0) -> int:
             "Give gigabytes, for example 50.",
         ) from error
     folder = cache_folder()
-    _make(folder)
+    make_folder(folder)
     return int(min(wanted, taken + 0.9 * shutil.disk_usage(folder).free))
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,11 +141,6 @@ def _make(folder: Path) -> None:
             f"The cache folder '{folder}' cannot be made: {error.strerror}.",
             "Set LABELSIEVE_CACHE to another folder.",
         ) from error
-
-
-OTHER_PLACE = (
-    "Set LABELSIEVE_CACHE to a folder that can be written, on a disk with room."
-)
 
 
 def used() -> int:

@@ -36,6 +36,12 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def note(line: str) -> None:
+    """One line that a person should see while work goes on."""
+    if not _quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
 class Bar(Protocol):
     """One piece of work under way."""
 

@@ -1,12 +1,15 @@
 """Plug-ins are files: the name of a file in a room is the name on the command line.
 
-A room is a folder, named by its path below the package: see `ROOMS`. Nothing is registered anywhere.
+A room is a folder, named by its path below the package: see `ROOMS`. Our own files are in no
+list; programs and other packages add theirs with `register` or an entry point.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,38 +42,80 @@ EXTRAS = {
 }
 
 
+_registered: dict[tuple[str, str], ModuleType] = {}
+
+
+def register(room: str, name: str, module: ModuleType) -> None:
+    """Add a plug-in from outside the package, for this process.
+
+    A package that is installed may instead declare an entry point of its module in the group
+    "labelsieve.ROOM", with dots for slashes: "labelsieve.data.sources".
+
+    Args:
+        name: as typed on the command line.
+        module: what the room's `__init__` says a file of it must offer.
+
+    Raises:
+        OptionError: there is no such room, or the name is taken.
+    """
+    if room not in ROOMS:
+        raise OptionError(unknown("Room", room, ROOMS))
+    if name in names(room):
+        raise OptionError(
+            f"{ROOMS[room]} '{name}' exists already.", "Choose another name."
+        )
+    _registered[room, name] = module
+
+
 def names(room: str) -> list[str]:
-    """Names of the plug-ins of a room, as typed on the command line (`zero_shot.py` is `zero-shot`)."""
-    folder = Path(__file__).parent / room
-    return sorted(
-        p.stem.replace("_", "-")
-        for p in folder.glob("*.py")
-        if not p.stem.startswith("_")
-    )
+    """Names of a room's plug-ins as typed on the command line (`zero_shot.py`: "zero-shot")."""
+    files = (Path(__file__).parent / room).glob("[!_]*.py")
+    own = {path.stem.replace("_", "-") for path in files}
+    registered = {name for where, name in _registered if where == room}
+    return sorted(own | registered | set(_installed(room)))
+
+
+@lru_cache(maxsize=16)
+def _installed(room: str) -> dict[str, EntryPoint]:
+    """Plug-ins of a room that other installed packages declare."""
+    group = f"labelsieve.{room.replace('/', '.')}"
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _file_of(room: str, name: str) -> Path | None:
+    """The source file of one of our own plug-ins."""
+    path = Path(__file__).parent / room / f"{name.replace('-', '_')}.py"
+    return path if path.is_file() else None
 
 
 def summary(room: str, name: str) -> str:
-    """First line of a plug-in's docstring, read without importing it."""
-    source = (Path(__file__).parent / room / f"{name.replace('-', '_')}.py").read_text(
-        encoding="utf-8"
-    )
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    """First line of a plug-in's docstring, read without importing it where it is ours."""
+    path = _file_of(room, name)
+    if path is None:
+        text = load(room, name).__doc__ or ""
+    else:
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
 
 
 def constants(room: str, name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """Values of literal constants of a file of a room, read without importing it."""
-    source = (Path(__file__).parent / room / f"{name.replace('-', '_')}.py").read_text(
-        encoding="utf-8"
-    )
-    found = {}
-    for node in ast.parse(source).body:
+    """Literal constants of a plug-in by lower-case name, read without importing ours."""
+    path = _file_of(room, name)
+    if path is None:
+        module = load(room, name)
+        return {
+            key.lower(): getattr(module, key) for key in wanted if hasattr(module, key)
+        }
+    values = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
         if (
             isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in wanted
+            and isinstance(target, ast.Name)
+            and target.id in wanted
         ):
-            found[node.targets[0].id.lower()] = ast.literal_eval(node.value)
-    return found
+            values[target.id.lower()] = ast.literal_eval(node.value)
+    return values
 
 
 def load(room: str, name: str) -> ModuleType:
@@ -82,6 +127,11 @@ def load(room: str, name: str) -> ModuleType:
     """
     if name not in names(room):
         raise OptionError(unknown(ROOMS[room], name, names(room)))
+    if (room, name) in _registered:
+        return _registered[room, name]
+    if _file_of(room, name) is None:
+        module: ModuleType = _installed(room)[name].load()
+        return module
     return need(f"labelsieve.{room.replace('/', '.')}.{name.replace('-', '_')}")
 
 

@@ -1,4 +1,13 @@
-"""Options: a frozen dataclass of defaults, then a preset, then a file, then --set; unknown names are refused."""
+"""Typed settings: defaults, then a preset, then a file, then --set.
+
+A group of settings is a frozen dataclass that derives from `Bounded`. Type and bounds of a
+field are declared once, in its annotation:
+
+    epochs: Annotated[int, AtLeast(0)] = 10
+    noise_rate: Annotated[float | None, Share()] = None
+
+Unknown names, other types and values outside the bounds are refused with one sentence.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +19,99 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from labelsieve.errors import OptionError, unknown
 
 S = TypeVar("S")
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+    """A number that is `bound` or more."""
+
+    bound: float
+
+    def refuses(self, value: Any) -> str | None:
+        """What the value should be, when it is not."""
+        return None if value >= self.bound else f"It is at least {self.bound}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Above:
+    """A number greater than `bound`."""
+
+    bound: float
+
+    def refuses(self, value: Any) -> str | None:
+        """What the value should be, when it is not."""
+        return None if value > self.bound else f"It is greater than {self.bound}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A part of a whole, from 0 to 1."""
+
+    def refuses(self, value: Any) -> str | None:
+        """What the value should be, when it is not."""
+        return None if 0 <= value <= 1 else "It is a share, from 0 to 1."
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """A name from a list that is known only when the program runs."""
+
+    names: Sequence[str]
+
+    def refuses(self, value: Any) -> str | None:
+        """The names there are, when this is none of them."""
+        return None if value in self.names else unknown("Name", str(value), self.names)
+
+
+Bound = AtLeast | Above | Share | OneOf
+
+
+class Bounded:
+    """A dataclass whose annotated bounds are checked when it is made.
+
+    Raises:
+        OptionError: a value outside its bounds.
+    """
+
+    _spoken: ClassVar[str] = (
+        "Setting {}"  # how a message calls a field: "--{}" for options
+    )
+
+    def __post_init__(self) -> None:
+        for name, bounds in _bounds_of(type(self)).items():
+            value = getattr(self, name)
+            if value is None:  # left to the program
+                continue
+            for bound in bounds:
+                help = bound.refuses(value)
+                if help is not None:
+                    called = self._spoken.format(name.replace("_", "-"))
+                    if "--" not in called:
+                        called = self._spoken.format(name)
+                    raise OptionError(f"{called} cannot be {value}.", help)
+
+
+@lru_cache(maxsize=256)
+def _bounds_of(kind: type) -> dict[str, tuple[Bound, ...]]:
+    """The bounds of each field, as annotated."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        extras = (
+            typing.get_args(hint)[1:]
+            if typing.get_origin(hint) is typing.Annotated
+            else ()
+        )
+        bounds = tuple(extra for extra in extras if isinstance(extra, Bound))
+        if bounds:
+            found[name] = bounds
+    return found
 
 
 def resolve(kind: type[S], *layers: Mapping[str, Any]) -> S:

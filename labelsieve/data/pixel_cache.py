@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelsieve.cache import OTHER_PLACE, _make, cache_limit
+from labelsieve.cache import OTHER_PLACE, cache_limit, make_folder
 from labelsieve.errors import DataError
 
 Stamp = tuple[
@@ -35,7 +35,7 @@ class PixelCache:
     """
 
     def __init__(self, folder: Path, height: int, width: int) -> None:
-        _make(folder)
+        make_folder(folder)
         self.folder = folder
         self.shape = (height, width, 3)
         self._size = height * width * 3
