@@ -15,7 +15,7 @@ import torch
 from shapes import SHAPES, detector, encoder
 from timing import machine, side_by_side, table
 
-from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.dataset import Dataset, labelled_images
 from labelsieve.data.images import CLIP_MEAN, CLIP_STD, Preprocess
 from labelsieve.data.manifest import open_cache, read
 from labelsieve.data.sources.arrays import ArraySource
@@ -23,7 +23,7 @@ from labelsieve.models.device import choose_precision
 from labelsieve.progress import be_quiet
 
 
-def pictures(count: int, size: int) -> LabelledImages:
+def pictures(count: int, size: int) -> Dataset:
     """Random pictures through the real reading path: source, hashing, pixel cache."""
     rng = np.random.default_rng(0)
     preprocess = Preprocess(size, size, size, 3, CLIP_MEAN, CLIP_STD)

@@ -16,7 +16,7 @@ import torch
 
 from labelsieve import registry
 from labelsieve.data import manifest as dataset
-from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.dataset import Dataset, labelled_images
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.features.task import Workplace
@@ -56,7 +56,7 @@ def pictures(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, list[st
     return images[rows], labels
 
 
-def seen(images: np.ndarray, labels: list[str]) -> LabelledImages:
+def seen(images: np.ndarray, labels: list[str]) -> Dataset:
     """What a method sees; ids are numbers of rows and hashes of contents."""
     preprocess = preprocess_of("tiny")
     cache = dataset.open_cache(preprocess)
@@ -68,9 +68,9 @@ def seen(images: np.ndarray, labels: list[str]) -> LabelledImages:
 class Judged:
     """One method's answers on the same pictures: as they came, shuffled, and with another seed."""
 
-    images: LabelledImages
+    images: Dataset
     first: Evidence
-    shuffled_images: LabelledImages
+    shuffled_images: Dataset
     shuffled: Evidence
     weights_touched: bool
 

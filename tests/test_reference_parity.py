@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelsieve.data.dataset import LabelledImages, prompt_name
+from labelsieve.data.dataset import Dataset, prompt_name
 from labelsieve.data.images import CLIP_MEAN, CLIP_STD
 from labelsieve.features.task import Workplace
 from labelsieve.features.zero_shot import zero_shot
@@ -481,7 +481,7 @@ class TestPlainVersion:
         self,
         random_clip: Callable[..., Path],
         naive_clip: Any,
-        labelled: Callable[..., LabelledImages],
+        labelled: Callable[..., Dataset],
         distance: Any,
         tmp_path: Path,
     ) -> None:
@@ -579,7 +579,7 @@ def test_complementary_labels_are_every_other_class_alike() -> None:
 
 def test_zero_shot_goes_through_the_same_features(
     random_clip: Callable[..., Path],
-    labelled: Callable[..., LabelledImages],
+    labelled: Callable[..., Dataset],
     distance: Any,
 ) -> None:
     """What `scan` scores zero-shot with, against transformers' own forward pass."""

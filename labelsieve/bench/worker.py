@@ -25,7 +25,7 @@ import torch
 from labelsieve import progress, registry, tables
 from labelsieve.bench.cell import of
 from labelsieve.bench.plan import Data, Noise
-from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.dataset import Dataset, labelled_images
 from labelsieve.data.load import load, read_class_names
 from labelsieve.data.manifest import open_cache, read
 from labelsieve.data.sources import open_source
@@ -267,7 +267,7 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, A
     }
 
 
-def _images(spec: DataSpec, encoder: DualEncoder) -> LabelledImages:
+def _images(spec: DataSpec, encoder: DualEncoder) -> Dataset:
     """Pictures and labels as a method sees them."""
     cache = open_cache(encoder.preprocess)
     manifest = read(open_source(spec), encoder.preprocess, cache)
@@ -277,7 +277,7 @@ def _images(spec: DataSpec, encoder: DualEncoder) -> LabelledImages:
 
 
 @torch.no_grad()
-def _time_features(images: LabelledImages, encoder: DualEncoder) -> float:
+def _time_features(images: Dataset, encoder: DualEncoder) -> float:
     """Seconds that one pass of all pictures through the tower takes, from a few batches: the cache may have had them."""
     size = cached.BATCH
     rows = [

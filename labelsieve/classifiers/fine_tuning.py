@@ -19,7 +19,7 @@ from labelsieve.classifiers.backbone import Student
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.training_set import TRAIN, VALIDATION
 from labelsieve.data.augment import crop_and_mirror
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.estimation import metrics, mixture
 from labelsieve.models import encoder
@@ -170,7 +170,7 @@ class Fitting:
     def __init__(
         self,
         student: Student,
-        images: LabelledImages,
+        images: Dataset,
         chosen: pa.Table,
         settings: Settings,
         loss: str,
@@ -217,7 +217,7 @@ class Fitting:
         self.memory |= {f"buffer/{name}": buffers[name] for name in sorted(kept)}
 
     def run(
-        self, folder: Path, fingerprint: str, val: LabelledImages | None = None
+        self, folder: Path, fingerprint: str, val: Dataset | None = None
     ) -> dict[str, Any]:
         """Train, and leave the student with the weights that are kept; with keep=both `last` holds the others.
 
@@ -315,7 +315,7 @@ class Fitting:
             backbone.parameters_of(self.student.model, "head"), self.settings.head_lr
         )
 
-    def _probabilities(self, images: LabelledImages, rows: np.ndarray) -> np.ndarray:
+    def _probabilities(self, images: Dataset, rows: np.ndarray) -> np.ndarray:
         """[b, k] of pictures as they are."""
         judge = Classifier(self.student, images.classes, dtype=self.dtype)
         parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
@@ -324,7 +324,7 @@ class Fitting:
         )
 
     def _validate(
-        self, images: LabelledImages, rows: np.ndarray, labels: np.ndarray
+        self, images: Dataset, rows: np.ndarray, labels: np.ndarray
     ) -> tuple[float, float]:
         """Accuracy and mean cross-entropy."""
         probs = self._probabilities(images, rows)
@@ -356,7 +356,7 @@ class Fitting:
             ).float()
 
     def _result(
-        self, best: Path, images: LabelledImages, rows: np.ndarray, labels: np.ndarray
+        self, best: Path, images: Dataset, rows: np.ndarray, labels: np.ndarray
     ) -> dict[str, Any]:
         history = self.memory["history"].tolist()
         epochs = sum(accuracy == accuracy for accuracy, _ in history)
@@ -391,7 +391,7 @@ class Fitting:
         return {**facts, "kept": "last" if self.settings.keep == "last" else "chosen"}
 
     def _figures(
-        self, epoch: int, images: LabelledImages, rows: np.ndarray, labels: np.ndarray
+        self, epoch: int, images: Dataset, rows: np.ndarray, labels: np.ndarray
     ) -> dict[str, Any]:
         """Of the student as it is now."""
         accuracy, loss = self.memory["history"][epoch - 1].tolist()
@@ -406,7 +406,7 @@ class Fitting:
 
 
 def _in_order(
-    chosen: pa.Table, images: LabelledImages
+    chosen: pa.Table, images: Dataset
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels [n] as class numbers, weights [n] and parts [n] of the images, joined by sample id."""
     by_id = {row["sample_id"]: row for row in chosen.to_pylist()}

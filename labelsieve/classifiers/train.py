@@ -24,7 +24,7 @@ from labelsieve.classifiers import backbone, model_card, training_set
 from labelsieve.classifiers.backbone import RECIPES, Student
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.fine_tuning import LOSSES, Fitting, Settings
-from labelsieve.data.dataset import LabelledImages, prompt_name, with_classes
+from labelsieve.data.dataset import Dataset, prompt_name, with_classes
 from labelsieve.data.load import load
 from labelsieve.data.manifest import open_cache, read
 from labelsieve.data.sources import open_source
@@ -246,7 +246,7 @@ def _spec(opened: Run, data: Any) -> DataSpec:
     return replace(pictures.spec_of(opened), data=str(data))
 
 
-def _read(opened: Run, spec: DataSpec, student: Student) -> LabelledImages:
+def _read(opened: Run, spec: DataSpec, student: Student) -> Dataset:
     """The run's images as the student wants them; all that were scored must still be there."""
     cache = open_cache(student.preprocess)
     manifest = read(open_source(spec), student.preprocess, cache).table
@@ -274,9 +274,7 @@ def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
     )
 
 
-def _read_validation(
-    spec: DataSpec, student: Student, images: LabelledImages
-) -> LabelledImages:
+def _read_validation(spec: DataSpec, student: Student, images: Dataset) -> Dataset:
     cache = open_cache(student.preprocess)
     table = read(open_source(spec), student.preprocess, cache).table
     return with_classes(

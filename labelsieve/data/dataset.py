@@ -24,7 +24,7 @@ from labelsieve.tables import (
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
+class Dataset:
     """The images a method works on, with their given labels; rows are ordered by content, so file order changes nothing.
 
     Row numbers are for use inside one method; outside, an image is known by its id.
@@ -55,7 +55,7 @@ def labelled_images(
     template: str,
     preprocess: Preprocess,
     cache: PixelCache,
-) -> LabelledImages:
+) -> Dataset:
     """What a method sees of a manifest: rows that can be scored, with the classes that occur.
 
     Args:
@@ -88,7 +88,7 @@ def with_classes(
     template: str,
     preprocess: Preprocess,
     cache: PixelCache,
-) -> LabelledImages:
+) -> Dataset:
     """As `labelled_images`, with the classes given.
 
     Raises:
@@ -110,7 +110,7 @@ def with_classes(
         )
     both = contents.copy()
     both.update(labels.tobytes() + repr(list(classes)).encode())
-    return LabelledImages(
+    return Dataset(
         ids=usable["sample_id"].combine_chunks(),
         labels=labels,
         classes=tuple(classes),

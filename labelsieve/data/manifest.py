@@ -1,6 +1,6 @@
 """From a source to what a method sees: every row read once, hashed, decoded into the pixel cache, and named.
 
-`read` makes the manifest (and, apart from it, the table of true labels); `LabelledImages` is the view that methods get.
+`read` makes the manifest (and, apart from it, the table of true labels); `Dataset` is the view that methods get.
 It has no true labels, so no method can use them.
 """
 

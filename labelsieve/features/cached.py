@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from labelsieve import progress
 from labelsieve.cache import cache_folder, cache_limit
 from labelsieve.data.augment import crop_and_mirror
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
 from labelsieve.models.encoder import DualEncoder
 
@@ -49,7 +49,7 @@ class View:
 
 
 def image_features(
-    images: LabelledImages, encoder: DualEncoder, view: View | None = None
+    images: Dataset, encoder: DualEncoder, view: View | None = None
 ) -> np.ndarray:
     """[n, d] of length one, mapped from the cache; computed first where it is not there.
 
@@ -63,7 +63,7 @@ def image_features(
 
 
 def image_features_file(
-    images: LabelledImages, encoder: DualEncoder, view: View | None = None
+    images: Dataset, encoder: DualEncoder, view: View | None = None
 ) -> Path:
     """The file of the cache that holds them, computed first where it is not there."""
     path = _place(images, encoder, view)
@@ -73,7 +73,7 @@ def image_features_file(
 
 
 def some_features(
-    images: LabelledImages, encoder: DualEncoder, rows: np.ndarray
+    images: Dataset, encoder: DualEncoder, rows: np.ndarray
 ) -> np.ndarray:
     """[m, d] float32 of length one, of the rows [m] alone where they are few: what is not in the cache is computed and kept.
 
@@ -94,7 +94,7 @@ def some_features(
     return np.asarray(kept[rows], dtype=np.float32)
 
 
-def _place(images: LabelledImages, encoder: DualEncoder, view: View | None) -> Path:
+def _place(images: Dataset, encoder: DualEncoder, view: View | None) -> Path:
     kind = (
         images.content,
         weights_fingerprint(encoder),
@@ -115,7 +115,7 @@ def _scratch(path: Path) -> Path:
 
 
 def _partial(
-    path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None
+    path: Path, images: Dataset, encoder: DualEncoder, view: View | None
 ) -> np.memmap[Any, Any]:
     """The file [n, d] that is filled in place until it is whole."""
     first = _embed(images, encoder, np.zeros(1, dtype=np.int64), view)
@@ -129,9 +129,7 @@ def _partial(
     return _open(_scratch(path), dtype, shape)
 
 
-def _fill(
-    path: Path, images: LabelledImages, encoder: DualEncoder, view: View | None
-) -> None:
+def _fill(path: Path, images: Dataset, encoder: DualEncoder, view: View | None) -> None:
     kept = _partial(path, images, encoder, view)
     missing = np.unique(
         np.flatnonzero(~_complete(kept)) // BATCH
@@ -171,7 +169,7 @@ def _blocks(features: np.ndarray) -> list[np.ndarray]:
 
 @torch.no_grad()
 def _embed(
-    images: LabelledImages, encoder: DualEncoder, rows: np.ndarray, view: View | None
+    images: Dataset, encoder: DualEncoder, rows: np.ndarray, view: View | None
 ) -> np.ndarray:
     pixels = encoder.normalise(images.pixels(rows))
     if view is not None:

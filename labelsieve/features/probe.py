@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from labelsieve.cache import cache_folder
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.cached import image_features, weights_fingerprint
 from labelsieve.features.zero_shot import softmax
 from labelsieve.models.encoder import DualEncoder
@@ -26,7 +26,7 @@ TRAIN_ON = 50_000  # images that a fold's probe learns from, at most
 
 
 def out_of_fold(
-    images: LabelledImages,
+    images: Dataset,
     encoder: DualEncoder,
     seed: int,
     *,
@@ -94,7 +94,7 @@ def cross_validated(
 
 
 def linear(
-    images: LabelledImages, encoder: DualEncoder, seed: int
+    images: Dataset, encoder: DualEncoder, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights [k, d] and biases [k] of one probe that learns from all images: softmax(f Wᵀ + b) of other images' features f."""
     features = np.asarray(image_features(images, encoder), dtype=np.float32)

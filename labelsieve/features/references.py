@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.estimation.agreement import FITS, Agreement, compare
 from labelsieve.features.cached import some_features
 from labelsieve.features.neighbours import nearest, votes
@@ -18,7 +18,7 @@ SAMPLE = 5_000  # images; every pair of them is compared
 NEIGHBOURS = 10  # that vote (Zhu et al., ICML 2022)
 
 
-def measure(images: LabelledImages, encoder: DualEncoder, seed: int) -> Agreement:
+def measure(images: Dataset, encoder: DualEncoder, seed: int) -> Agreement:
     """Ask the three witnesses about a random sample of the images."""
     rows = np.arange(len(images))
     if len(rows) > SAMPLE:
@@ -35,7 +35,7 @@ def measure(images: LabelledImages, encoder: DualEncoder, seed: int) -> Agreemen
 
 
 def witnesses(
-    images: LabelledImages, encoder: DualEncoder, seed: int
+    images: Dataset, encoder: DualEncoder, seed: int
 ) -> dict[str, np.ndarray]:
     """Class probabilities [n, k] that know none of the labels they judge, for `labelsieve.estimation.transition.believe`.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from labelsieve.cache import cache_folder
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError
 from labelsieve.features.cached import _blocks, image_features, weights_fingerprint
 from labelsieve.models.encoder import DualEncoder
@@ -84,7 +84,7 @@ def temperature_of(encoder: DualEncoder, wanted: float | None) -> float:
 
 
 def zero_shot(
-    images: LabelledImages,
+    images: Dataset,
     encoder: DualEncoder,
     temperature: float | None = None,
     template: str | None = None,

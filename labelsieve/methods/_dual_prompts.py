@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from labelsieve import progress
 from labelsieve.data import augment
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.models import adapters
 from labelsieve.models.encoder import ClassTokens, DualEncoder
 from labelsieve.models.prompts import DualPrompts
@@ -156,7 +156,7 @@ class Detector:
     @torch.no_grad()
     def judge(
         self,
-        images: LabelledImages,
+        images: Dataset,
         features: np.ndarray | None = None,
         views: int = 1,
         mirror: bool = True,
@@ -187,7 +187,7 @@ class Detector:
 
 
 def pictures_of(
-    images: LabelledImages,
+    images: Dataset,
     rows: np.ndarray,
     features: np.ndarray | None,
     encoder: DualEncoder,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
 from labelsieve.estimation.transition import fit_transition
@@ -16,7 +16,7 @@ from labelsieve.methods import Evidence
 
 
 def judged(
-    images: LabelledImages,
+    images: Dataset,
     run: Workplace,
     probs: np.ndarray,
     suspicion: np.ndarray,

@@ -18,7 +18,7 @@ from labelsieve.estimation.transition import (
 )
 
 pass
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.cached import image_features
 from labelsieve.features.probe import linear
 from labelsieve.features.zero_shot import softmax, zero_shot
@@ -36,9 +36,7 @@ def _voter(transition: Transition) -> dict[str, Tensor]:
     }
 
 
-def _probe(
-    images: LabelledImages, encoder: DualEncoder, seed: int
-) -> dict[str, Tensor]:
+def _probe(images: Dataset, encoder: DualEncoder, seed: int) -> dict[str, Tensor]:
     """The witness of other images where it is the pictures."""
     weight, bias = linear(images, encoder, seed)
     return {
@@ -48,7 +46,7 @@ def _probe(
 
 
 def _vote(
-    images: LabelledImages, encoder: DualEncoder, learned: dict[str, Tensor]
+    images: Dataset, encoder: DualEncoder, learned: dict[str, Tensor]
 ) -> np.ndarray:
     """[n, k] class probabilities of the witness, mended as in training."""
     if "probe_weight" in learned:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from labelsieve import progress
 from labelsieve.data.augment import crop_and_mirror, views
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError, unknown
 from labelsieve.features.cached import image_features
 from labelsieve.features.task import Workplace
@@ -91,7 +91,7 @@ class Classifier:
 
     def __init__(
         self,
-        images: LabelledImages,
+        images: Dataset,
         encoder: DualEncoder,
         settings: Training,
         seed: int,

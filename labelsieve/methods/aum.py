@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.cached import image_features
 from labelsieve.features.probe import out_of_fold, standardise
 from labelsieve.features.task import Workplace
@@ -110,7 +110,7 @@ def areas(
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Train twice and compare every margin with those of labels known to be wrong."""
     n, k = len(images), len(images.classes)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from labelsieve import registry
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.estimation.agreement import FITS, PARTLY, Agreement
 from labelsieve.features.references import measure
 from labelsieve.features.task import Workplace
@@ -58,7 +58,7 @@ def choose(found: Agreement) -> tuple[str, str]:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Measure, choose, run."""
     name, why = choose(measure(images, encoder, run.seed))
@@ -68,7 +68,7 @@ def detect(
 
 
 def judge(
-    images: LabelledImages,
+    images: Dataset,
     encoder: DualEncoder,
     settings: Settings,
     learned: dict[str, Tensor],

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError
 from labelsieve.estimation.mixture import upper_cluster
 from labelsieve.features.probe import out_of_fold
@@ -57,9 +57,7 @@ class Settings:
             raise OptionError("Settings posterior and consistency are at most 1.")
 
 
-def in_words(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings
-) -> np.ndarray:
+def in_words(images: Dataset, encoder: DualEncoder, settings: Settings) -> np.ndarray:
     """[n, k] zero-shot probabilities: per class the sum over prompts of exp(cos / T)."""
     temperature = temperature_of(encoder, settings.temperature)
     templates = (
@@ -111,7 +109,7 @@ def rescue(p_clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Apply the four rules."""
     answers = (

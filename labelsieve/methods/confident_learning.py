@@ -17,7 +17,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.probe import FOLDS, out_of_fold
 from labelsieve.features.task import Workplace
 from labelsieve.methods import Evidence
@@ -54,7 +54,7 @@ class Settings:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Hand the probe's answers to cleanlab."""
     probs = out_of_fold(images, encoder, run.seed, folds=settings.folds).astype(

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from labelsieve.data.augment import crop_and_mirror
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError, unknown
 from labelsieve.estimation import flagging
 from labelsieve.estimation.agreement import FITS
@@ -148,7 +148,7 @@ class Settings:
 
 
 def build(
-    images: LabelledImages,
+    images: Dataset,
     encoder: DualEncoder,
     settings: Settings,
     seed: int,
@@ -182,7 +182,7 @@ def build(
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Train the detector on all images and judge their labels."""
     text_fits = measure(images, encoder, run.seed).verdict == FITS
@@ -251,7 +251,7 @@ def _believe(
 
 
 def judge(
-    images: LabelledImages,
+    images: Dataset,
     encoder: DualEncoder,
     settings: Settings,
     learned: dict[str, Tensor],
@@ -272,7 +272,7 @@ def judge(
 
 def _logits(
     detector: Detector,
-    images: LabelledImages,
+    images: Dataset,
     frozen: np.ndarray | None,
     settings: Settings,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -289,7 +289,7 @@ def _chosen(settings: Settings, witness: str) -> Settings:
 
 def _train(
     detector: Detector,
-    images: LabelledImages,
+    images: Dataset,
     frozen: np.ndarray | None,
     settings: Settings,
     run: Workplace,
@@ -404,7 +404,7 @@ def _held_out(n: int, seed: int) -> np.ndarray:
 @torch.no_grad()
 def _accuracy(
     detector: Detector,
-    images: LabelledImages,
+    images: Dataset,
     rows: np.ndarray,
     features: np.ndarray | None,
 ) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from labelsieve import registry
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError
 from labelsieve.features.probe import out_of_fold
 from labelsieve.features.task import Workplace
@@ -58,7 +58,7 @@ def mean_rank(p_clean: np.ndarray) -> np.ndarray:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Ask every member."""
     rooms = {name: registry.load("methods", name) for name in settings.names()}

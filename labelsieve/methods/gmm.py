@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.estimation import mixture
 from labelsieve.features.probe import out_of_fold
 from labelsieve.features.task import Workplace
@@ -41,7 +41,7 @@ class Settings(Training):
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Train, dividing the labels before each epoch."""
     blind = out_of_fold(images, encoder, run.seed)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.cached import image_features
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Workplace
@@ -40,7 +40,7 @@ class Settings:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Let the neighbours vote on each label."""
     rows, cosines = nearest(image_features(images, encoder), settings.neighbours)

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.cached import image_features
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Workplace
@@ -124,7 +124,7 @@ def valley(values: np.ndarray, seed: int) -> float:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Score each label and every other class, too."""
     answer = zero_shot(images, encoder, settings.temperature)

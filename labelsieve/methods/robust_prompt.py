@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.cached import image_features
 from labelsieve.features.probe import split
 from labelsieve.features.task import Workplace
@@ -88,7 +88,7 @@ class Settings:
 
 
 def opening(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, seed: int
+    images: Dataset, encoder: DualEncoder, settings: Settings, seed: int
 ) -> nn.Parameter:
     """The context [1, m, text_width] before training."""
     generator = torch.Generator().manual_seed(seed)
@@ -100,7 +100,7 @@ def opening(
 
 
 def learn(
-    images: LabelledImages,
+    images: Dataset,
     encoder: DualEncoder,
     labels: np.ndarray,
     rows: np.ndarray,
@@ -154,7 +154,7 @@ def few_of_each(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Learn contexts and judge each image by one that has not seen its label."""
     features = np.asarray(image_features(images, encoder), dtype=np.float32)

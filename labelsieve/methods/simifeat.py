@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
 from labelsieve.features.cached import View, image_features
 from labelsieve.features.neighbours import nearest, votes
@@ -151,7 +151,7 @@ def rank_flags(
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Look at every picture several times and at its neighbours each time."""
     n, k, each = len(images), len(images.classes), np.arange(len(images))

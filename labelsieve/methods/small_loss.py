@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.estimation.transition import fit_transition
 from labelsieve.features.probe import out_of_fold
 from labelsieve.features.task import Workplace
@@ -60,7 +60,7 @@ def smallest(losses: Tensor, share: float) -> Tensor:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Train on small losses and rank by the loss."""
     blind = out_of_fold(images, encoder, run.seed)

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError
 from labelsieve.features.task import Workplace
 from labelsieve.features.zero_shot import zero_shot
@@ -87,7 +87,7 @@ def least(probs: np.ndarray, labels: np.ndarray, settings: Settings) -> np.ndarr
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Compare the probability of each label with its threshold."""
     answer = zero_shot(images, encoder, settings.temperature)

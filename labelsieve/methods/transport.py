@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.task import Workplace
 from labelsieve.features.zero_shot import softmax, zero_shot
 from labelsieve.methods import Evidence
@@ -74,7 +74,7 @@ def potentials(
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Share the pictures out and see who got another class."""
     answer = zero_shot(images, encoder, settings.temperature)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.features.task import Workplace
 from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import Evidence
@@ -37,7 +37,7 @@ class Settings:
 
 
 def detect(
-    images: LabelledImages, encoder: DualEncoder, settings: Settings, run: Workplace
+    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
 ) -> Evidence:
     """Compare each label with the model's answer."""
     answer = zero_shot(images, encoder, settings.temperature)

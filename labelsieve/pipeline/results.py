@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from labelsieve import tables
 from labelsieve.data import preflight
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.estimation import metrics
 from labelsieve.estimation import noise_rate as estimation_noise_rate_module
 from labelsieve.estimation.agreement import Agreement
@@ -24,7 +24,7 @@ from labelsieve.runs.run import Run
 
 def estimate_noise(
     evidence: Evidence,
-    images: LabelledImages,
+    images: Dataset,
     seed: int,
     others: Mapping[str, np.ndarray] | None = None,
 ) -> estimation_noise_rate_module.Noise:
@@ -56,7 +56,7 @@ def estimate_noise(
     return replace(noise, witness=name)
 
 
-def probs_table(images: LabelledImages, evidence: Evidence) -> pa.Table:
+def probs_table(images: Dataset, evidence: Evidence) -> pa.Table:
     """Class probabilities by sample id, a list of k float32 in the order of the classes."""
     k = evidence.probs.shape[1]
     flat = pa.array(np.ascontiguousarray(evidence.probs, dtype=np.float32).reshape(-1))
@@ -65,9 +65,7 @@ def probs_table(images: LabelledImages, evidence: Evidence) -> pa.Table:
     )
 
 
-def scores_table(
-    manifest: pa.Table, images: LabelledImages, evidence: Evidence
-) -> pa.Table:
+def scores_table(manifest: pa.Table, images: Dataset, evidence: Evidence) -> pa.Table:
     """Evidence joined with every row of the manifest by id; most suspicious first, what was not scored last."""
     n = np.arange(len(images))
     margin = _margin(evidence.probs, images.labels)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from labelsieve import registry, tables
 from labelsieve.data import preflight
-from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.dataset import Dataset, labelled_images
 from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, open_cache, read
@@ -253,7 +253,7 @@ def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
 def _write_results(
     opened: Run,
     manifest: Manifest,
-    images: LabelledImages,
+    images: Dataset,
     evidence: Evidence,
     settings: Any,
     options: ScanOptions,

@@ -20,7 +20,7 @@ from PIL import Image
 
 from labelsieve.data import manifest as dataset
 from labelsieve.data.dataset import (
-    LabelledImages,
+    Dataset,
     labelled_images,
     prompt_name,
     with_classes,
@@ -49,7 +49,7 @@ def manifest(data: Any, cache: PixelCache, **options: Any) -> list[dict[str, Any
     return sorted(table.to_pylist(), key=lambda r: (r["path"], r["given_label"] or ""))
 
 
-def view(data: Any, cache: PixelCache, **options: Any) -> LabelledImages:
+def view(data: Any, cache: PixelCache, **options: Any) -> Dataset:
     return labelled_images(
         read(open_source(DataSpec(data, **options)), LOOK, cache).table,
         {},
@@ -185,7 +185,7 @@ def test_the_truth_is_in_no_table_or_object_that_a_method_sees(
     ]
     assert "THE-TRUTH" not in str(found.table.to_pylist())
     seen = labelled_images(found.table, {}, "a {}.", LOOK, cache)
-    fields = {f.name for f in dataclasses.fields(LabelledImages)}
+    fields = {f.name for f in dataclasses.fields(Dataset)}
     assert not {f for f in fields if "tru" in f}
     assert "THE-TRUTH" not in str([getattr(seen, f) for f in fields])
     assert read(source, LOOK, cache).truth is None

@@ -15,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from labelsieve import registry
 from labelsieve.data import manifest
-from labelsieve.data.dataset import LabelledImages, labelled_images
+from labelsieve.data.dataset import Dataset, labelled_images
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.estimation import agreement
@@ -173,11 +173,11 @@ def test_warnings_are_for_methods_that_read_names(truth: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(own_cache: Path) -> Iterator[Callable[..., LabelledImages]]:
+def seen(own_cache: Path) -> Iterator[Callable[..., Dataset]]:
     preprocess = preprocess_of("tiny")
     cache = manifest.open_cache(preprocess)
 
-    def make(data: Any) -> LabelledImages:
+    def make(data: Any) -> Dataset:
         table = manifest.read(open_source(DataSpec(data)), preprocess, cache).table
         return labelled_images(table, {}, "a photo of a {}.", preprocess, cache)
 
@@ -211,7 +211,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_digits(
-    case: str, digits: Any, seen: Callable[..., LabelledImages], tiny: Any
+    case: str, digits: Any, seen: Callable[..., Dataset], tiny: Any
 ) -> None:
     images, labels, true_of = planted(digits, CASES[case])
     data = seen((images, labels))
@@ -241,7 +241,7 @@ def test_digits(
 
 def test_measuring_is_bounded_and_seeded(
     digits: Any,
-    seen: Callable[..., LabelledImages],
+    seen: Callable[..., Dataset],
     tiny: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -254,7 +254,7 @@ def test_measuring_is_bounded_and_seeded(
 
 def test_a_probe_is_asked_where_text_does_not_fit(
     digits: Any,
-    seen: Callable[..., LabelledImages],
+    seen: Callable[..., Dataset],
     tiny: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -320,7 +320,7 @@ def photos() -> Path:
     return folder
 
 
-def test_photos(seen: Callable[..., LabelledImages], tiny: Any) -> None:
+def test_photos(seen: Callable[..., Dataset], tiny: Any) -> None:
     """Labels of a real folder: the verdict follows from the shares of labels that text and neighbours agree with."""
     data = seen(photos())
     found = references.measure(data, tiny, 0)

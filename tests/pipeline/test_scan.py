@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 import labelsieve
 from labelsieve import tables
-from labelsieve.data.dataset import LabelledImages
+from labelsieve.data.dataset import Dataset
 from labelsieve.data.load import load, read_class_names
 from labelsieve.errors import DataError, LabelsieveError, OptionError, RunError
 from labelsieve.estimation import noise_rate
@@ -270,9 +270,7 @@ def test_methods_never_see_the_truth(scanned: Any, scan: Callable[..., Run]) -> 
         "the same bits with and without --truth-column"
     )
     assert blind.noise == Run(scanned.folder).noise
-    named = {f.name for f in dataclasses.fields(LabelledImages)} | set(
-        dir(LabelledImages)
-    )
+    named = {f.name for f in dataclasses.fields(Dataset)} | set(dir(Dataset))
     assert not [n for n in named if "true" in n.lower() or "truth" in n.lower()]
 
 
