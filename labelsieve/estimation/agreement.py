@@ -1,12 +1,12 @@
-"""Is text the right tool for these classes? How far three witnesses agree, none of which needs true labels.
+"""Is text the right tool for these classes? How far three reference classifiers agree, none of which needs true labels.
 
-The witnesses of each image's class: the model's answer to the class names (zero-shot), the vote of its nearest other
+The reference classifiers of each image's class: the model's answer to the class names (zero-shot), the vote of its nearest other
 pictures, and the given label. Agreement of two is Cohen's kappa (Educational and Psychological Measurement 20, 1960):
 0 is what independent answers with the same frequencies would give, 1 is always. Its standard error comes from each
 image's influence on it (the delta method), so that differences of two kappas of the same images have one, too.
 
 Label errors that do not depend on the picture shrink the agreement of text and of pictures with the labels by the same
-factor, so their ratio speaks of the witnesses, whatever the share of wrong labels. Hence the verdict, each "clearly" at
+factor, so their ratio speaks of the reference classifiers, whatever the share of wrong labels. Hence the verdict, each "clearly" at
 the 5 % level, one-sided:
 - nothing: text does not agree with the labels clearly better than chance.
 - little: text is clearly nearer to chance than to what pictures tell: its kappa is below half of theirs.
@@ -15,7 +15,7 @@ the 5 % level, one-sided:
 Where pictures agree no better than chance either, no method can find wrong labels with this model. Of classes with too few images to tell nothing is said. Answers are compared on at most `SAMPLE` images.
 
 Where text does not fit, the share of wrong labels is not estimated from the model's answers alone
-(labelsieve.estimation.transition, "Witnesses").
+(labelsieve.estimation.transition, "Reference classifiers").
 """
 
 from __future__ import annotations

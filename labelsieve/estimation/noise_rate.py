@@ -24,7 +24,7 @@ class Noise:
     per_class: dict[str, float]
     pairs: list[dict[str, Any]]  # most frequent confusions: given, suggested, images
     matrix: np.ndarray
-    witness: str = "method"  # whose class probabilities it was found with
+    reference: str = "method"  # whose class probabilities it was found with
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -35,7 +35,7 @@ class Noise:
             "per_class": self.per_class,
             "pairs": self.pairs,
             "matrix": as_triplets(self.matrix),
-            "witness": self.witness,
+            "witness": self.reference,
             "method": "model-based, no audit (see labelsieve.estimation.transition)",
         }
 

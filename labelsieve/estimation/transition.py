@@ -2,7 +2,7 @@
 
 Model: a true class k makes the given label j with probability T[k, j], whatever the picture looks like. From class
 probabilities q_i(k) that do not know the label they judge, T is found by maximum likelihood of the given labels,
-Σ_i log Σ_k q_i(k) T[k, y_i], with EM (it is concave in T). Two faults of the q are mended on the way, both without true
+Σ_i log Σ_k q_i(k) T[k, y_i], with EM (it is concave in T). Two faults of the q are calibrated on the way, both without true
 labels: classes the model prefers are weighted down until every class is as frequent among its answers as among the
 given labels, and a temperature is chosen by the same likelihood, so that an over-confident model does not pass its own
 errors off as label errors.
@@ -18,10 +18,10 @@ give the estimate. Any is tenable unless its likelihood, of the labels fitted to
 best one; for held-out labels a symmetric T, which has one number, counts where it is better. Clearly is: by more than `DOUBT` per
 image, and by more than 1.96 standard errors of the difference between images. All tenable rates widen the interval.
 
-Witnesses. Zero-shot answers are one source of q; out-of-fold answers of a probe on the pictures are another
+Reference classifiers. Zero-shot answers are one source of q; out-of-fold answers of a probe on the pictures are another
 (labelsieve.estimation.agreement). A model that does not know a class contradicts its right labels, and no likelihood under its own q
-tells that from label errors. But labels that the other witness foretells clearly better are no errors: the witness
-with the clearly greater held-out likelihood is believed, and where neither is, the first one, with the doubts of both.
+tells that from label errors. But labels that the other reference classifier predicts clearly better are no errors: the reference classifier
+with the clearly greater held-out likelihood is selected, and where neither is, the first one, with the doubts of both.
 This also makes probes usable, whose q have seen wrong labels: sharpened by a low temperature they say what the picture
 shows, and T says how labels blur it.
 
@@ -40,7 +40,7 @@ import numpy as np
 TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(4.0), 21))
 SAMPLE = 20_000  # images that T and the temperature are found on
 FREE = 2_000  # with more classes no image is ever seen in nearly all cells of T, and they would fill the memory
-LIKENESS = (
+CLASS_SIMILARITIES = (
     0.0,
     1.0,
 )  # share of the prior's errors that go to classes like the true one, not to all alike
@@ -54,7 +54,7 @@ class Transition:
     """How labels arise from classes, and the class probabilities it was found with.
 
     matrix: T [k, k], rows true class, columns given label, rows sum to one. temperature, weights [k]: what the
-    probabilities were mended with. likeness: of the prior, one of `LIKENESS`; None
+    probabilities were calibrated with. class_similarity: of the prior, one of `CLASS_SIMILARITIES`; None
     where T is symmetric. held_out: log-likelihood of each label [m] of the sample from what the other half of
     the sample gave, at the best temperature. rates: share of wrong labels under every tenable assumption.
     """
@@ -62,31 +62,34 @@ class Transition:
     matrix: np.ndarray
     temperature: float
     weights: np.ndarray
-    likeness: float | None
+    class_similarity: float | None
     held_out: np.ndarray
     rates: tuple[float, ...]
 
-    def mend(self, probs: np.ndarray) -> np.ndarray:
+    def calibrate(self, probs: np.ndarray) -> np.ndarray:
         """[n, k] probabilities at the chosen temperature and class weights."""
-        return mend(probs, self.temperature, self.weights)
+        return calibrate(probs, self.temperature, self.weights)
 
     def simplified(
-        self, mended: np.ndarray, labels: np.ndarray, seed: int = 0
+        self, calibrated: np.ndarray, labels: np.ndarray, seed: int = 0
     ) -> Transition:
         """T drawn towards symmetric noise of the same rate, by the share under which held-out labels [n] are likeliest.
 
-        For probabilities [n, k] of `mend` that learned from labels: the confusions they learned need no second place in T.
+        For probabilities [n, k] of `calibrate` that learned from labels: the confusions they learned need no second place in T.
         """
         rows = sample(len(labels), seed)
-        mended, labels = mended[rows], labels[rows]
-        if self.likeness is None:
+        calibrated, labels = calibrated[rows], labels[rows]
+        if self.class_similarity is None:
             return self
         half = _half(len(labels), seed)
         found = _em(
-            mended, labels, prior(mended, self.likeness)[None], np.stack([~half, half])
+            calibrated,
+            labels,
+            prior(calibrated, self.class_similarity)[None],
+            np.stack([~half, half]),
         )
         parts = [
-            (mended[p], labels[p], matrix)
+            (calibrated[p], labels[p], matrix)
             for p, matrix in zip((half, ~half), found, strict=True)
         ]
 
@@ -100,11 +103,11 @@ class Transition:
             self, matrix=_towards_symmetric(self.matrix, max(SHARES, key=likelihood))
         )
 
-    def posterior(self, mended: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """[n, k] probability of each true class given picture (mended probabilities) and label [n]."""
-        found = np.empty(mended.shape)
-        for part in parts(*mended.shape):
-            found[part] = reweigh(mended[part], self.matrix[:, labels[part]].T)
+    def posterior(self, calibrated: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """[n, k] probability of each true class given picture (calibrated probabilities) and label [n]."""
+        found = np.empty(calibrated.shape)
+        for part in parts(*calibrated.shape):
+            found[part] = reweigh(calibrated[part], self.matrix[:, labels[part]].T)
         return found
 
 
@@ -114,7 +117,7 @@ def parts(n: int, k: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
-def mend(probs: np.ndarray, temperature: float, weights: np.ndarray) -> np.ndarray:
+def calibrate(probs: np.ndarray, temperature: float, weights: np.ndarray) -> np.ndarray:
     """[n, k] probabilities at a temperature, with class weights [k]; as exact as they came."""
     found = np.empty_like(probs)
     for part in parts(*probs.shape):
@@ -182,13 +185,15 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
     ]
     chosen = max(tried, key=lambda t: t.score)
     matrix = _matrix(
-        mend(probs, chosen.temperature, chosen.weights), given, chosen.likeness
+        calibrate(probs, chosen.temperature, chosen.weights),
+        given,
+        chosen.class_similarity,
     )
     return Transition(
         matrix,
         chosen.temperature,
         chosen.weights,
-        chosen.likeness,
+        chosen.class_similarity,
         best.held_out,
         tuple(rates),
     )
@@ -200,7 +205,7 @@ class _Tried:
 
     temperature: float
     weights: np.ndarray
-    likeness: float | None
+    class_similarity: float | None
     score: float
     fitted: np.ndarray
     held_out: np.ndarray
@@ -218,12 +223,12 @@ def _try(
     """One of each prior; with more than `FREE` classes the symmetric T alone."""
     soft = soften(probs, temperature)
     weights = balance(soft, frequencies)
-    mended = reweigh(soft, weights)
+    calibrated = reweigh(soft, weights)
     symmetric = _judge(
-        mended,
+        calibrated,
         labels,
         half,
-        [_em_symmetric(mended[p], labels[p]) for p in (..., half, ~half)],
+        [_em_symmetric(calibrated[p], labels[p]) for p in (..., half, ~half)],
     )
     if probs.shape[1] > FREE:
         fitted, held_out, rate = symmetric
@@ -239,18 +244,22 @@ def _try(
                 rate,
             )
         ]
-    priors = np.stack([prior(mended, likeness) for likeness in LIKENESS])
-    matrices = _em(mended, labels, priors, np.stack([half | True, half, ~half]))
+    priors = np.stack(
+        [prior(calibrated, class_similarity) for class_similarity in CLASS_SIMILARITIES]
+    )
+    matrices = _em(calibrated, labels, priors, np.stack([half | True, half, ~half]))
     found = []
-    for number, likeness in enumerate(LIKENESS):
-        free = _judge(mended, labels, half, list(matrices[3 * number : 3 * number + 3]))
+    for number, class_similarity in enumerate(CLASS_SIMILARITIES):
+        free = _judge(
+            calibrated, labels, half, list(matrices[3 * number : 3 * number + 3])
+        )
         score = float((free[0] + free[1]).mean())
         _, held_out, other_rate = max(free, symmetric, key=lambda kind: kind[1].mean())
         found.append(
             _Tried(
                 temperature,
                 weights,
-                likeness,
+                class_similarity,
                 score,
                 free[0],
                 held_out,
@@ -262,17 +271,17 @@ def _try(
 
 
 def _judge(
-    mended: np.ndarray,
+    calibrated: np.ndarray,
     labels: np.ndarray,
     half: np.ndarray,
     matrices: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Log-likelihoods [n] fitted and held out, and the rate, of the T of all images, of a half and of the other half."""
     whole, first, second = (
-        _log_likelihoods(mended, labels, matrix) for matrix in matrices
+        _log_likelihoods(calibrated, labels, matrix) for matrix in matrices
     )
     right = (
-        mended[np.arange(len(labels)), labels]
+        calibrated[np.arange(len(labels)), labels]
         * np.diag(matrices[0])[labels]
         / np.exp(whole)
     )
@@ -280,32 +289,32 @@ def _judge(
 
 
 def _matrix(
-    mended: np.ndarray, labels: np.ndarray, likeness: float | None
+    calibrated: np.ndarray, labels: np.ndarray, class_similarity: float | None
 ) -> np.ndarray:
     """T of all images."""
-    if likeness is None:
-        return _em_symmetric(mended, labels)
+    if class_similarity is None:
+        return _em_symmetric(calibrated, labels)
     found: np.ndarray = _em(
-        mended,
+        calibrated,
         labels,
-        prior(mended, likeness)[None],
+        prior(calibrated, class_similarity)[None],
         np.ones((1, len(labels)), dtype=bool),
     )[0]
     return found
 
 
-def prior(mended: np.ndarray, likeness: float) -> np.ndarray:
+def prior(calibrated: np.ndarray, class_similarity: float) -> np.ndarray:
     """[k, k] where errors go before any label was seen, rows sum to one, nothing on the diagonal.
 
     Args:
-        mended: [n, k] class probabilities.
-        likeness: share that goes to classes in proportion to Σ_i q_i(k) q_i(j); the rest goes to all alike.
+        calibrated: [n, k] class probabilities.
+        class_similarity: share that goes to classes in proportion to Σ_i q_i(k) q_i(j); the rest goes to all alike.
     """
-    k = mended.shape[1]
-    alike = mended.T @ mended + 1e-12
+    k = calibrated.shape[1]
+    alike = calibrated.T @ calibrated + 1e-12
     np.fill_diagonal(alike, 0)
-    return likeness * alike / alike.sum(1, keepdims=True).clip(1e-30) + (
-        1 - likeness
+    return class_similarity * alike / alike.sum(1, keepdims=True).clip(1e-30) + (
+        1 - class_similarity
     ) * _symmetric(1.0, k)
 
 
@@ -330,20 +339,20 @@ def clearly_below(scores: np.ndarray, better: np.ndarray) -> bool:
     return bool(gap.mean() > max(DOUBT, 1.96 * gap.std() / np.sqrt(len(gap))))
 
 
-def believe(found: Mapping[str, Transition]) -> tuple[str, Transition]:
-    """Which witness to believe, and T found with it; see the module's docstring.
+def select(found: Mapping[str, Transition]) -> tuple[str, Transition]:
+    """Which reference classifier to select, and T found with it; see the module's docstring.
 
     Args:
-        found: name -> T found with this witness's probabilities, all for the same labels and seed. An earlier one is
-            believed unless a later one is clearly better; rates of one that is not clearly worse are doubts.
+        found: name -> T found with this reference classifier's probabilities, all for the same labels and seed. An earlier one is
+            selected unless a later one is clearly better; rates of one that is not clearly worse are doubts.
     """
-    (name, believed), *others = found.items()
+    (name, selected), *others = found.items()
     for other, transition in others:
-        if clearly_below(believed.held_out, transition.held_out):
-            name, believed = other, transition
-        elif not clearly_below(transition.held_out, believed.held_out):
-            believed = replace(believed, rates=(*believed.rates, *transition.rates))
-    return name, believed
+        if clearly_below(selected.held_out, transition.held_out):
+            name, selected = other, transition
+        elif not clearly_below(transition.held_out, selected.held_out):
+            selected = replace(selected, rates=(*selected.rates, *transition.rates))
+    return name, selected
 
 
 def sample(n: int, seed: int) -> np.ndarray:

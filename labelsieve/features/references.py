@@ -19,7 +19,7 @@ NEIGHBOURS = 10  # that vote (Zhu et al., ICML 2022)
 
 
 def measure(images: Dataset, encoder: DualEncoder, seed: int) -> Agreement:
-    """Ask the three witnesses about a random sample of the images."""
+    """Ask the three reference classifiers about a random sample of the images."""
     rows = np.arange(len(images))
     if len(rows) > SAMPLE:
         rows = np.sort(
@@ -34,10 +34,10 @@ def measure(images: Dataset, encoder: DualEncoder, seed: int) -> Agreement:
     return compare(answers, said, labels, images.classes)
 
 
-def witnesses(
+def reference_probs(
     images: Dataset, encoder: DualEncoder, seed: int
 ) -> dict[str, np.ndarray]:
-    """Class probabilities [n, k] that know none of the labels they judge, for `labelsieve.estimation.transition.believe`.
+    """Class probabilities [n, k] that know none of the labels they judge, for `labelsieve.estimation.transition.select`.
 
     Text alone where it fits all classes, else also a probe on the pictures, out of fold.
     """

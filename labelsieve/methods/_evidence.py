@@ -44,7 +44,9 @@ def judged(
     transition, p_wrong = None, np.zeros(len(images))
     if p_clean is None or (noise_rate is None and own is None):
         transition = fit_transition(probs, labels, run.seed)
-        p_wrong = 1 - transition.posterior(transition.mend(probs), labels)[each, labels]
+        p_wrong = (
+            1 - transition.posterior(transition.calibrate(probs), labels)[each, labels]
+        )
     flagged, rule = flagging.choose(
         suspicion, known=noise_rate, own=own, estimated=float(p_wrong.mean())
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from labelsieve.estimation.transition import (
     TEMPERATURES,
     Transition,
-    mend,
+    calibrate,
     parts,
     reweigh,
     sample,
@@ -37,7 +37,7 @@ def _voter(transition: Transition) -> dict[str, Tensor]:
 
 
 def _probe(images: Dataset, encoder: DualEncoder, seed: int) -> dict[str, Tensor]:
-    """The witness of other images where it is the pictures."""
+    """The reference classifier of other images where it is the pictures."""
     weight, bias = linear(images, encoder, seed)
     return {
         "probe_weight": torch.from_numpy(weight),
@@ -48,7 +48,7 @@ def _probe(images: Dataset, encoder: DualEncoder, seed: int) -> dict[str, Tensor
 def _vote(
     images: Dataset, encoder: DualEncoder, learned: dict[str, Tensor]
 ) -> np.ndarray:
-    """[n, k] class probabilities of the witness, mended as in training."""
+    """[n, k] class probabilities of the reference classifier, calibrated as in training."""
     if "probe_weight" in learned:
         weight, bias = (
             learned[f"probe_{name}"].cpu().numpy() for name in ("weight", "bias")
@@ -56,7 +56,7 @@ def _vote(
         probs = softmax(np.asarray(image_features(images, encoder)) @ weight.T + bias)
     else:
         probs = zero_shot(images, encoder).probs()
-    return mend(
+    return calibrate(
         probs, float(learned["temperature"]), learned["class_weights"].cpu().numpy()
     )
 
@@ -87,7 +87,7 @@ def _temper(
     transition: Transition,
     seed: int,
 ) -> float:
-    """Temperature of the two votes under which the share of wrong labels is the one that the witness alone gives.
+    """Temperature of the two votes under which the share of wrong labels is the one that the reference classifier alone gives.
 
     Prompts and a probe that learned from the same labels are not independent, so their product is too sure of itself.
     """

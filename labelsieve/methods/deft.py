@@ -12,12 +12,12 @@ Preset `default` differs where small towers and human errors showed it must (doc
   independent of the tower's logit scale, and the warm-up ends when accuracy on held-out noisy labels stops rising:
   selection begun too early locks in first guesses.
 - Labels are judged in a pass of its own, on four fixed views of each picture, and by Bayes' rule: the class probabilities of the
-  positive prompts, times those of a witness, times the probability T[k, y] that class k is labelled y. The first know
-  these data but have learned from wrong labels; the witness knows nothing of the label it judges, and T is found with it.
+  positive prompts, times those of a reference classifier, times the probability T[k, y] that class k is labelled y. The first know
+  these data but have learned from wrong labels; the reference classifier knows nothing of the label it judges, and T is found with it.
   The learned threshold alone asks whether a class is likelier than chance given the noisy labels, and lets frequent human
   confusions pass.
-- The witness is the untouched model's zero-shot answer. Where it does not know the classes and a probe on its features,
-  asked out of fold, foretells the labels better (labelsieve.estimation.transition, "Witnesses"), it is the probe. Then class names
+- The reference classifier is the untouched model's zero-shot answer. Where it does not know the classes and a probe on its features,
+  asked out of fold, predicts the labels better (labelsieve.estimation.transition, "Reference classifiers"), it is the probe. Then class names
   have no meaning to start from, and each class also learns a vector of its own (task residuals), for twice the epochs.
 Preset `fast` trains prompts and a small map on cached features instead of tuning the tower.
 
@@ -38,9 +38,9 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.errors import OptionError, unknown
 from labelsieve.estimation import flagging
 from labelsieve.estimation.agreement import FITS
-from labelsieve.estimation.transition import Transition, believe, fit_transition
+from labelsieve.estimation.transition import Transition, fit_transition, select
 from labelsieve.features.cached import image_features
-from labelsieve.features.references import measure, witnesses
+from labelsieve.features.references import measure, reference_probs
 from labelsieve.features.task import Workplace
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
@@ -106,9 +106,9 @@ class Settings:
     )
     context_start: Literal["template", "random"] = "template"
     residuals: bool | None = (
-        None  # prompt features get a learned vector per class; auto: where a probe is the witness
+        None  # prompt features get a learned vector per class; auto: where a probe is the reference classifier
     )
-    epochs: int | None = None  # auto: `EPOCHS` of the witness
+    epochs: int | None = None  # auto: `EPOCHS` of the reference classifier
     warmup_epochs: int | None = (
         None  # epochs that trust every label; auto: until held-out noisy accuracy stops rising
     )
@@ -189,11 +189,11 @@ def detect(
     # features are of the tower before adapters are put into it; where it stays as it is, training need not wait for them
     waits = settings.tuning in tuning.BESIDE
     frozen = None if waits else image_features(images, encoder)
-    asked = {} if waits and text_fits else witnesses(images, encoder, run.seed)
-    believed = None if text_fits else _believe(asked, images.labels, run.seed)
-    settings = _chosen(settings, believed[0] if believed else "text")
+    asked = {} if waits and text_fits else reference_probs(images, encoder, run.seed)
+    selected = None if text_fits else _select(asked, images.labels, run.seed)
+    settings = _chosen(settings, selected[0] if selected else "text")
     learned = (
-        _probe(images, encoder, run.seed) if believed and believed[0] != "text" else {}
+        _probe(images, encoder, run.seed) if selected and selected[0] != "text" else {}
     )
     detector = build(
         images, encoder, settings, run.seed, residuals=bool(settings.residuals)
@@ -205,11 +205,11 @@ def detect(
         settings,
         run,
     )
-    asked = asked or witnesses(images, encoder, run.seed)
-    witness, transition = believed or _believe(asked, images.labels, run.seed)
-    vote = transition.mend(asked[witness])
+    asked = asked or reference_probs(images, encoder, run.seed)
+    reference, transition = selected or _select(asked, images.labels, run.seed)
+    vote = transition.calibrate(asked[reference])
     del asked  # class probabilities of all images, as large as what follows
-    if witness != "text":
+    if reference != "text":
         transition = transition.simplified(vote, images.labels, run.seed)
     learned |= _voter(transition) | {
         name: p.detach() for name, p in detector.parameters().items()
@@ -217,7 +217,7 @@ def detect(
     positive, negative = _logits(detector, images, frozen, settings)
     tempered = (
         1.0
-        if witness == "text"
+        if reference == "text"
         else _temper(positive, vote, images.labels, transition, run.seed)
     )
     learned["votes_temperature"] = torch.tensor(tempered, dtype=torch.float64)
@@ -238,14 +238,14 @@ def detect(
     facts = temperature_facts(temperature_of(encoder, None), own=True)
     rule = "own rule" if settings.noise_rate is None else "known rate"
     return replace(
-        evidence, facts={**facts, "transition_from": witness, "flags_by": rule}
+        evidence, facts={**facts, "transition_from": reference, "flags_by": rule}
     )
 
 
-def _believe(
+def _select(
     asked: dict[str, np.ndarray], labels: np.ndarray, seed: int
 ) -> tuple[str, Transition]:
-    return believe(
+    return select(
         {name: fit_transition(probs, labels, seed) for name, probs in asked.items()}
     )
 
@@ -280,10 +280,12 @@ def _logits(
     return detector.judge(images, features, settings.views or 4, settings.mirror)
 
 
-def _chosen(settings: Settings, witness: str) -> Settings:
+def _chosen(settings: Settings, reference: str) -> Settings:
     """What was left to the method to choose, by who told it how labels arise."""
-    epochs = EPOCHS[witness] if settings.epochs is None else settings.epochs
-    residuals = witness != "text" if settings.residuals is None else settings.residuals
+    epochs = EPOCHS[reference] if settings.epochs is None else settings.epochs
+    residuals = (
+        reference != "text" if settings.residuals is None else settings.residuals
+    )
     return replace(settings, epochs=epochs, residuals=residuals)
 
 
@@ -444,7 +446,7 @@ def _evidence(
     settings: Settings,
     learned: dict[str, Tensor],
 ) -> Evidence:
-    """Judge labels [n] from positive and negative logits [n, k] and the witness's class probabilities `vote` [n, k]."""
+    """Judge labels [n] from positive and negative logits [n, k] and the reference classifier's class probabilities `vote` [n, k]."""
     each = np.arange(len(labels))
     columns = {
         "positive_logit": positive[each, labels],

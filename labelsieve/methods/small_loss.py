@@ -70,7 +70,7 @@ def detect(
         each = np.arange(len(images))
         rate = float(
             1
-            - transition.posterior(transition.mend(blind), images.labels)[
+            - transition.posterior(transition.calibrate(blind), images.labels)[
                 each, images.labels
             ].mean()
         )

@@ -17,7 +17,7 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.estimation import metrics
 from labelsieve.estimation import noise_rate as estimation_noise_rate_module
 from labelsieve.estimation.agreement import Agreement
-from labelsieve.estimation.transition import believe, fit_transition, parts
+from labelsieve.estimation.transition import fit_transition, parts, select
 from labelsieve.methods import Evidence
 from labelsieve.runs.run import Run
 
@@ -31,8 +31,8 @@ def estimate_noise(
     """Rate, classes and pairs: from the method's posterior, or from class probabilities and the given labels.
 
     Args:
-        others: class probabilities [n, k] of other witnesses, by name, that may be believed instead of the method's
-            (`labelsieve.estimation.transition.believe`). A posterior has asked them itself.
+        others: class probabilities [n, k] of other reference classifiers, by name, that may be selected instead of the method's
+            (`labelsieve.estimation.transition.select`). A posterior has asked them itself.
     """
     labels, classes = images.labels, images.classes
     if evidence.posterior:
@@ -46,14 +46,14 @@ def estimate_noise(
         name: fit_transition(probs, labels, seed)
         for name, probs in (others or {}).items()
     }
-    name, transition = believe(found)
-    mended = transition.mend(
+    name, transition = select(found)
+    calibrated = transition.calibrate(
         evidence.probs if others is None or name == "method" else others[name]
     )
     noise = estimation_noise_rate_module.summarise(
-        transition.posterior(mended, labels), labels, classes, transition.rates
+        transition.posterior(calibrated, labels), labels, classes, transition.rates
     )
-    return replace(noise, witness=name)
+    return replace(noise, reference=name)
 
 
 def probs_table(images: Dataset, evidence: Evidence) -> pa.Table:

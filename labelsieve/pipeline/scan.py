@@ -262,7 +262,7 @@ def _write_results(
     others = (
         {}
         if evidence.posterior
-        else references.witnesses(images, encoder, options.seed)
+        else references.reference_probs(images, encoder, options.seed)
     )
     noise = results.estimate_noise(evidence, images, options.seed, others)
     write_json(opened.folder / "noise.json", noise.as_dict())

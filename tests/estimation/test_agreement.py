@@ -259,7 +259,7 @@ def test_a_probe_is_asked_where_text_does_not_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, labels, _ = planted(digits, CASES["codes"])
-    asked = references.witnesses(seen((images, labels)), tiny, 0)
+    asked = references.reference_probs(seen((images, labels)), tiny, 0)
     assert list(asked) == ["text", "pictures"]
     assert all(
         p.shape == (len(images), 10) and np.allclose(p.sum(1), 1, atol=1e-4)
@@ -267,7 +267,7 @@ def test_a_probe_is_asked_where_text_does_not_fit(
     )
     fits = Agreement(9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, True, FITS, (), {})
     monkeypatch.setattr(references, "measure", lambda *a: fits)
-    assert list(references.witnesses(seen((images, labels)), tiny, 0)) == ["text"]
+    assert list(references.reference_probs(seen((images, labels)), tiny, 0)) == ["text"]
 
 
 # --- in a scan

@@ -39,21 +39,23 @@ def test_the_transition_matrix_is_found_from_labels_alone() -> None:
     found = estimate.fit_transition(probs, labels)
     assert np.abs(found.matrix - TRUE).max() < 0.08
     np.testing.assert_allclose(found.matrix.sum(1), 1)
-    rate = 1 - found.posterior(found.mend(probs), labels)[np.arange(N), labels].mean()
+    rate = (
+        1 - found.posterior(found.calibrate(probs), labels)[np.arange(N), labels].mean()
+    )
     assert rate == pytest.approx((labels != truth).mean(), abs=0.03)
     assert (
         min(found.rates) - 0.02 <= (labels != truth).mean() <= max(found.rates) + 0.02
     )
 
 
-def test_overconfidence_is_found_and_mended() -> None:
+def test_overconfidence_is_found_and_calibrated() -> None:
     probs, truth, labels = world()
     overconfident = estimate.soften(probs, 0.5)
     found = estimate.fit_transition(overconfident, labels)
     assert found.temperature == pytest.approx(2.0, rel=0.35)
     rate = (
         1
-        - found.posterior(found.mend(overconfident), labels)[
+        - found.posterior(found.calibrate(overconfident), labels)[
             np.arange(N), labels
         ].mean()
     )
@@ -85,15 +87,15 @@ def test_em_raises_the_likelihood() -> None:
     assert one < few < many
 
 
-@pytest.mark.parametrize("likeness", estimate.LIKENESS)
-def test_em_is_the_textbooks(likeness: float) -> None:
+@pytest.mark.parametrize("class_similarity", estimate.CLASS_SIMILARITIES)
+def test_em_is_the_textbooks(class_similarity: float) -> None:
     """One round from the start, with loops: counts of the posterior and one pseudo-observation a cell on average."""
     probs, _, labels = world()
     probs, labels = (
         probs[:200],
         np.where(labels[:200] == 1, 0, labels[:200]),
     )  # one class is never given
-    errors = estimate.prior(probs, likeness)
+    errors = estimate.prior(probs, class_similarity)
     start, counts = estimate._symmetric(0.2, K), np.zeros((K, K))
     for q, y in zip(probs, labels, strict=True):
         joint = q * start[:, y]
@@ -110,7 +112,9 @@ def test_several_fits_at_once_are_those_of_each_alone() -> None:
     """Of every prior with every choice of images, in this order."""
     probs, _, labels = world()
     probs, labels = probs[:900], np.where(labels[:900] == 1, 0, labels[:900])
-    priors = np.stack([estimate.prior(probs, likeness) for likeness in (0.0, 1.0)])
+    priors = np.stack(
+        [estimate.prior(probs, class_similarity) for class_similarity in (0.0, 1.0)]
+    )
     seen = np.stack([np.arange(900) < 900, np.arange(900) % 3 == 0])
     together = estimate._em(probs, labels, priors, seen, rounds=7)
     alone = [
@@ -136,7 +140,8 @@ def test_with_very_many_classes_the_matrix_is_symmetric(
     labels = np.where(rng.random(N) < 0.3, (truth + rng.integers(1, K, N)) % K, truth)
     found = estimate.fit_transition(probs, labels)
     assert (
-        found.likeness is None and found.simplified(found.mend(probs), labels) is found
+        found.class_similarity is None
+        and found.simplified(found.calibrate(probs), labels) is found
     )
     np.testing.assert_allclose(
         found.matrix, estimate._symmetric(1 - found.matrix[0, 0], K)
@@ -173,8 +178,8 @@ def test_with_many_classes_the_prior_is_the_one_that_labels_tell_of(kind: str) -
     )
     labels = np.where(rng.random(n) < 0.3, other, truth)
     found = estimate.fit_transition(probs, labels)
-    assert found.likeness == (1.0 if kind == "like" else 0.0)
-    posterior = found.posterior(found.mend(probs), labels)
+    assert found.class_similarity == (1.0 if kind == "like" else 0.0)
+    posterior = found.posterior(found.calibrate(probs), labels)
     wrong = 1 - posterior[np.arange(n), labels]
     assert wrong.mean() == pytest.approx((labels != truth).mean(), abs=0.06)
 
@@ -236,10 +241,10 @@ def test_with_few_images_the_matrix_does_not_explain_a_weak_model_away() -> None
     assert min(found.rates) < 0.1 < max(found.rates)
 
 
-# --- witnesses
+# --- reference classifiers
 
 
-def two_witnesses(
+def two_references(
     n: int = 4000,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Five classes, a fifth of the labels wrong. Text takes the last two classes for any other; pictures, as a probe
@@ -261,14 +266,14 @@ def two_witnesses(
 def rate_of(found: estimate.Transition, probs: np.ndarray, labels: np.ndarray) -> float:
     return float(
         1
-        - found.posterior(found.mend(probs), labels)[
+        - found.posterior(found.calibrate(probs), labels)[
             np.arange(len(labels)), labels
         ].mean()
     )
 
 
-def test_labels_that_pictures_foretell_are_no_errors() -> None:
-    asked, labels, truth = two_witnesses()
+def test_labels_that_pictures_predict_are_no_errors() -> None:
+    asked, labels, truth = two_references()
     found = {
         name: estimate.fit_transition(probs, labels) for name, probs in asked.items()
     }
@@ -276,32 +281,32 @@ def test_labels_that_pictures_foretell_are_no_errors() -> None:
     assert rate_of(found["text"], asked["text"], labels) > wrong + 0.1, (
         "its ignorance counted as label errors"
     )
-    name, believed = estimate.believe(found)
-    assert name == "pictures" and believed is found["pictures"]
+    name, selected = estimate.select(found)
+    assert name == "pictures" and selected is found["pictures"]
     noise = noise_rate.summarise(
-        believed.posterior(believed.mend(asked[name]), labels),
+        selected.posterior(selected.calibrate(asked[name]), labels),
         labels,
         tuple("abcde"),
-        believed.rates,
+        selected.rates,
     )
     assert (
         noise.rate == pytest.approx(wrong, abs=0.02)
         and noise.low <= wrong <= noise.high
     )
-    assert estimate.believe(dict(reversed(found.items())))[0] == "pictures"
+    assert estimate.select(dict(reversed(found.items())))[0] == "pictures"
 
 
-def test_the_first_witness_is_believed_where_none_is_clearly_better() -> None:
-    asked, labels, _ = two_witnesses()
+def test_the_first_reference_is_selected_where_none_is_clearly_better() -> None:
+    asked, labels, _ = two_references()
     first = estimate.fit_transition(asked["pictures"], labels)
     second = replace(first, rates=(0.01, 0.5))
-    name, believed = estimate.believe({"a": first, "b": second})
-    assert name == "a" and believed.rates == (*first.rates, 0.01, 0.5), (
+    name, selected = estimate.select({"a": first, "b": second})
+    assert name == "a" and selected.rates == (*first.rates, 0.01, 0.5), (
         "the doubts of both"
     )
     worse = replace(second, held_out=second.held_out - 1)
-    assert estimate.believe({"a": first, "b": worse}) == ("a", first)
-    assert estimate.believe({"b": worse, "a": first}) == ("a", first)
+    assert estimate.select({"a": first, "b": worse}) == ("a", first)
+    assert estimate.select({"b": worse, "a": first}) == ("a", first)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pairs"])
@@ -312,22 +317,25 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
     shift = rng.integers(1, k, len(truth)) if kind == "symmetric" else 1
     labels = np.where(rng.random(len(truth)) < 0.3, (truth + shift) % k, truth)
     found = estimate.fit_transition(probs, labels)
-    mended = found.mend(probs)
-    simple = found.simplified(mended, labels)
+    calibrated = found.calibrate(probs)
+    simple = found.simplified(calibrated, labels)
     half = np.random.default_rng([0, len(labels)]).permutation(len(labels)) % 2 == 0
     best, symmetric = {}, estimate._symmetric(1 - np.diag(found.matrix).mean(), k)
     for share in estimate.SHARES:
         total = 0.0
         for part in (half, ~half):
-            errors = estimate.prior(mended, found.likeness)[None]
+            errors = estimate.prior(calibrated, found.class_similarity)[None]
             matrix = estimate._em(
-                mended[~part], labels[~part], errors, np.ones((1, (~part).sum()), bool)
+                calibrated[~part],
+                labels[~part],
+                errors,
+                np.ones((1, (~part).sum()), bool),
             )[0]
             mixed = (1 - share) * matrix + share * estimate._symmetric(
                 1 - np.diag(matrix).mean(), k
             )
             total += np.log(
-                np.einsum("nk,nk->n", mended[part], mixed[:, labels[part]].T)
+                np.einsum("nk,nk->n", calibrated[part], mixed[:, labels[part]].T)
             ).sum()
         best[total] = share
     share = best[max(best)]
@@ -355,7 +363,7 @@ def test_softening_is_a_temperature(temperature: float, seed: int) -> None:
 def test_the_summary_adds_up() -> None:
     probs, truth, labels = world()
     transition = estimate.fit_transition(probs, labels)
-    posterior = transition.posterior(transition.mend(probs), labels)
+    posterior = transition.posterior(transition.calibrate(probs), labels)
     noise = noise_rate.summarise(
         posterior, labels, ("a", "b", "c", "d"), transition.rates
     )

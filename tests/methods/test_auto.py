@@ -78,7 +78,7 @@ def test_what_deft_learned_judges_other_images(named: Callable[..., Any]) -> Non
     assert "adapter" in found.learned, "the preset is DeFT's own"
 
 
-def test_the_better_witness_decides_where_some_classes_are_unknown(
+def test_the_better_reference_decides_where_some_classes_are_unknown(
     named: Callable[..., Any],
 ) -> None:
     planted = named([0, 1, 2, -1])

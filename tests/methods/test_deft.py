@@ -177,10 +177,12 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(
         np.float64
     )
     found_with = fit_transition(blind, labels, planted.run.seed)
-    transition = found_with.simplified(found_with.mend(blind), labels, planted.run.seed)
+    transition = found_with.simplified(
+        found_with.calibrate(blind), labels, planted.run.seed
+    )
     learned = dict(found.learned)
     positive = answers(planted, learned)
-    votes = softmax(positive.astype(np.float64)) * transition.mend(blind)
+    votes = softmax(positive.astype(np.float64)) * transition.calibrate(blind)
     tempered = votes ** (1 / float(learned["votes_temperature"]))
     joint = tempered * transition.matrix[:, labels].T
     np.testing.assert_allclose(
@@ -189,11 +191,11 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(
         rtol=1e-4,
         atol=1e-7,
     )
-    by_witness = transition.posterior(transition.mend(blind), labels)[
+    by_reference = transition.posterior(transition.calibrate(blind), labels)[
         each, labels
     ].mean()
     assert found.p_clean.mean() == pytest.approx(
-        by_witness, abs=0.02
+        by_reference, abs=0.02
     )  # two votes on the same labels are one opinion
     without = replace(
         planted, run=replace(planted.run, folder=planted.run.folder / "without")
@@ -207,7 +209,7 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(
     assert right[0] > 0.9 > right[1] + 0.1
 
 
-def test_what_is_left_open_follows_the_witness_and_what_is_set_stays() -> None:
+def test_what_is_left_open_follows_the_reference_and_what_is_set_stays() -> None:
     chosen = {w: deft._chosen(deft.Settings(), w) for w in ("text", "pictures")}
     assert [(c.epochs, c.residuals) for c in chosen.values()] == [
         (6, False),
@@ -239,7 +241,9 @@ def test_other_images_are_judged_by_a_probe_of_all_images(
         0,
     )
     expected = _posterior._vote(others, planted.encoder, found.learned)
-    np.testing.assert_allclose(expected, transition.mend(probs), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        expected, transition.calibrate(probs), rtol=1e-5, atol=1e-9
+    )
     assert (again.probs.argmax(1) == others.labels).mean() > 0.7 and np.isfinite(
         again.p_clean
     ).all()

@@ -180,7 +180,7 @@ def test_class_probabilities_that_are_no_posterior_are_judged_with_the_labels(
     )
 
 
-def test_a_witness_that_foretells_the_labels_better_is_believed(
+def test_a_reference_that_predicts_the_labels_better_is_selected(
     data: tuple[pa.Table, Any],
 ) -> None:
     _, images = data
@@ -192,19 +192,19 @@ def test_a_witness_that_foretells_the_labels_better_is_believed(
     helped = results.estimate_noise(
         found, images, 0, {"text": np.full_like(knowing, 1 / k), "pictures": knowing}
     )
-    assert (alone.witness, helped.witness) == (
+    assert (alone.reference, helped.reference) == (
         "method",
         "pictures",
     ) and helped.as_dict()["witness"] == "pictures"
     assert helped.rate < 0.1 < alone.rate and helped.low < 0.01
     told = Evidence(found.p_clean, found.flagged, found.suggested, knowing)
     assert (
-        results.estimate_noise(told, images, 0, {"text": found.probs}).witness
+        results.estimate_noise(told, images, 0, {"text": found.probs}).reference
         == "method"
     )
     posterior = evidence(images, 4, posterior=True)
     assert (
-        results.estimate_noise(posterior, images, 0, {"pictures": knowing}).witness
+        results.estimate_noise(posterior, images, 0, {"pictures": knowing}).reference
         == "method"
     )
 
