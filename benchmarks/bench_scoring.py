@@ -15,10 +15,9 @@ import torch
 from shapes import SHAPES, detector, encoder
 from timing import machine, side_by_side, table
 
-from labelsieve.data.dataset import Dataset, labelled_images
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import CLIP_MEAN, CLIP_STD, Preprocess
-from labelsieve.data.manifest import open_cache, read
-from labelsieve.data.sources.arrays import ArraySource
+from labelsieve.data.spec import DataSpec
 from labelsieve.models.device import choose_precision
 from labelsieve.progress import be_quiet
 
@@ -27,14 +26,11 @@ def pictures(count: int, size: int) -> Dataset:
     """Random pictures through the real reading path: source, hashing, pixel cache."""
     rng = np.random.default_rng(0)
     preprocess = Preprocess(size, size, size, 3, CLIP_MEAN, CLIP_STD)
-    cache = open_cache(preprocess)
-    source = ArraySource(
-        [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(count)],
-        [i % 10 for i in range(count)],
-        [],
-    )
-    manifest = read(source, preprocess, cache)
-    return labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
+    images = [
+        rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(count)
+    ]
+    labels = [i % 10 for i in range(count)]
+    return prepare(DataSpec((images, labels)), preprocess).dataset
 
 
 def main() -> None:

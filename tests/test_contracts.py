@@ -15,9 +15,7 @@ import pytest
 import torch
 
 from labelsieve import registry
-from labelsieve.data import manifest as dataset
-from labelsieve.data.dataset import Dataset, labelled_images
-from labelsieve.data.sources import open_source
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.spec import DataSpec
 from labelsieve.features.task import Workplace
 from labelsieve.methods import Evidence
@@ -58,10 +56,7 @@ def pictures(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, list[st
 
 def seen(images: np.ndarray, labels: list[str]) -> Dataset:
     """What a method sees; ids are numbers of rows and hashes of contents."""
-    preprocess = preprocess_of("tiny")
-    cache = dataset.open_cache(preprocess)
-    manifest = dataset.read(open_source(DataSpec((images, labels))), preprocess, cache)
-    return labelled_images(manifest.table, {}, "a photo of a {}.", preprocess, cache)
+    return prepare(DataSpec((images, labels)), preprocess_of("tiny")).dataset
 
 
 @dataclasses.dataclass

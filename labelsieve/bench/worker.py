@@ -25,9 +25,8 @@ import torch
 from labelsieve import progress, registry, tables
 from labelsieve.bench.cell import of
 from labelsieve.bench.plan import Data, Noise
-from labelsieve.data.dataset import Dataset, labelled_images
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.load import load, read_class_names
-from labelsieve.data.manifest import open_cache, read
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, RunError
@@ -247,7 +246,7 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, A
     encoder = load_encoder(
         job["model"], device=device, dtype=choose_precision(job["precision"], device)
     )
-    images = _images(DataSpec(**source["spec"]), encoder)
+    images = prepare(DataSpec(**source["spec"]), encoder.preprocess).dataset
     found = {
         "device": str(device),
         "images": len(images),
@@ -265,15 +264,6 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, A
         "zero_shot": float((zero == images.labels).mean()),
         "probe": float((learned == images.labels).mean()),
     }
-
-
-def _images(spec: DataSpec, encoder: DualEncoder) -> Dataset:
-    """Pictures and labels as a method sees them."""
-    cache = open_cache(encoder.preprocess)
-    manifest = read(open_source(spec), encoder.preprocess, cache)
-    return labelled_images(
-        manifest.table, dict(spec.class_names), spec.template, encoder.preprocess, cache
-    )
 
 
 @torch.no_grad()

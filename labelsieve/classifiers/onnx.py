@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from labelsieve import registry
 from labelsieve.classifiers import backbone
 from labelsieve.classifiers.classifier import Classifier
+from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
-from labelsieve.data.manifest import open_cache, read
-from labelsieve.data.sources import open_source
 from labelsieve.errors import LabelsieveError, OptionError, unknown
 from labelsieve.models import encoder
-from labelsieve.tables import CORRUPT
 
 FORMATS = ("onnx",)
 CLOSE = 1e-4  # largest difference of a logit, relative to the largest logit
@@ -111,14 +109,10 @@ def _noise(opened: Classifier) -> np.ndarray:
 
 def _pictures(opened: Classifier, data: Any) -> np.ndarray:
     """uint8 [n, 3, height, width], drawn from a data set; its labels are not looked at."""
-    cache = open_cache(opened.preprocess)
-    source = open_source(replace(load(data), labelled=False))
-    manifest = read(source, opened.preprocess, cache, need_labels=False).table
-    usable = manifest["slot"].to_numpy()[
-        manifest["status"].to_numpy(zero_copy_only=False) != CORRUPT
-    ]
-    chosen = np.random.default_rng(0).permutation(len(usable))[:CHECKED]
-    return np.ascontiguousarray(cache.read(usable[chosen]).transpose(0, 3, 1, 2))
+    spec = replace(load(data), labelled=False)
+    images = prepare(spec, opened.preprocess).dataset
+    chosen = np.random.default_rng(0).permutation(len(images))[:CHECKED]
+    return np.ascontiguousarray(images.pixels(chosen).numpy())
 
 
 def _write(opened: Classifier, path: Path) -> None:

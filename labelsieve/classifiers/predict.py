@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from labelsieve import progress, tables
 from labelsieve.classifiers.classifier import BATCH, Classifier
-from labelsieve.data.dataset import with_classes
+from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
-from labelsieve.data.manifest import open_cache, read
-from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, OptionError, unknown
+from labelsieve.errors import OptionError
 from labelsieve.estimation import metrics
 from labelsieve.tables import CORRUPT, OK
 
@@ -75,22 +71,15 @@ def predict(
 def _predictions(
     opened: Classifier, spec: DataSpec, top_k: int, batch_size: int
 ) -> pa.Table:
-    cache = open_cache(opened.preprocess)
-    manifest = read(
-        open_source(spec), opened.preprocess, cache, need_labels=False
-    ).table
-    slots, status = (
-        manifest["slot"].to_numpy(),
-        manifest["status"].to_numpy(zero_copy_only=False),
-    )
+    prepared = prepare(spec, opened.preprocess)
+    manifest = prepared.manifest.table
+    status = manifest["status"].to_numpy(zero_copy_only=False)
     usable = np.flatnonzero(status != CORRUPT)
     probs = np.full((len(manifest), len(opened.classes)), np.nan, dtype=np.float32)
     with progress.bar("Classifying", len(usable)) as shown:
         for start in range(0, len(usable), batch_size):
-            rows = usable[start : start + batch_size]
-            probs[rows] = opened.probabilities(
-                torch.from_numpy(cache.read(slots[rows])).permute(0, 3, 1, 2)
-            )
+            rows = np.arange(start, min(start + batch_size, len(usable)))
+            probs[usable[rows]] = opened.probabilities(prepared.dataset.pixels(rows))
             shown.advance(len(rows))
     columns: dict[str, Any] = {
         "sample_id": manifest["sample_id"],
@@ -141,17 +130,8 @@ def evaluate(
     if truth is not None:
         spec = replace(spec, label_column=truth, truth_column=None)
     opened = _open(model, device, precision)
-    cache = open_cache(opened.preprocess)
-    manifest = read(open_source(spec), opened.preprocess, cache).table
-    _check_known(manifest, opened.classes)
-    images = with_classes(
-        manifest,
-        opened.classes,
-        opened.classes,
-        spec.template,
-        opened.preprocess,
-        cache,
-    )
+    prepared = prepare(spec, opened.preprocess, classes=opened.classes)
+    manifest, images = prepared.manifest.table, prepared.dataset
     probs = np.empty((len(images), len(opened.classes)), dtype=np.float32)
     with progress.bar("Classifying", len(images)) as shown:
         for start in range(0, len(images), batch_size):
@@ -168,12 +148,3 @@ def evaluate(
         "classes": opened.classes,
         **found,
     }
-
-
-def _check_known(manifest: pa.Table, classes: Sequence[str]) -> None:
-    for label in manifest["given_label"].unique().to_pylist():
-        if label is not None and label not in classes:
-            raise DataError(
-                unknown("Label", label, classes),
-                "The model knows only the classes it was trained on.",
-            )

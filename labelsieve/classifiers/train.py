@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,21 +23,30 @@ from labelsieve.classifiers import backbone, model_card, training_set
 from labelsieve.classifiers.backbone import RECIPES, Student
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.fine_tuning import LOSSES, Fitting, Settings
-from labelsieve.data.dataset import Dataset, prompt_name, with_classes
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.load import load
-from labelsieve.data.manifest import open_cache, read
-from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
-from labelsieve.files import environment, fingerprint, read_json, write_json
+from labelsieve.files import environment, fingerprint
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.runs import pictures
 from labelsieve.runs.decisions import open_decisions
+from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.runs.run import Run
 from labelsieve.settings import as_dict, resolve
 
 RECORD = "training.json"
 LAST = "last"  # folder below the model's: the last epoch, with keep=both
+# what a training writes, and what export-model adds to it
+OWNED = (
+    LAST,
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "samples.parquet",
+    "README.md",
+    "model.onnx",
+)
 
 
 @dataclass(frozen=True)
@@ -133,10 +141,8 @@ def train(
     settings = _settings(opened, student_name, options)
     chosen = _samples(opened, options, 0.0 if val is not None else settings.val_share)
     command = _command(opened, options, settings, student_name, chosen, data, val)
-    if _finished(folder, command, force=force):
-        shutil.rmtree(
-            folder / "checkpoints", ignore_errors=True
-        )  # where it was stopped after the last word
+    work = model_folder(folder)
+    if work.find(command, force=force) == FINISHED:
         return Classifier.from_pretrained(
             folder, device=options.device, precision=options.precision
         )
@@ -161,13 +167,13 @@ def train(
         options.seed,
     )
     place.dtype = choose_precision(options.precision, device)
-    _begin(folder, command, force=force)
+    work.begin(command, force=force)
     try:
         figures = place.run(folder / "checkpoints", fingerprint(command), aside)
     except LabelsieveError:
-        _abandon(folder)
+        work.abandon()
         raise
-    return _finish(folder, opened, command, place, chosen, figures)
+    return _finish(work, opened, command, place, chosen, figures)
 
 
 def _options(options: TrainOptions | None, choices: Mapping[str, Any]) -> TrainOptions:
@@ -248,19 +254,19 @@ def _spec(opened: Run, data: Any) -> DataSpec:
 
 def _read(opened: Run, spec: DataSpec, student: Student) -> Dataset:
     """The run's images as the student wants them; all that were scored must still be there."""
-    cache = open_cache(student.preprocess)
-    manifest = read(open_source(spec), student.preprocess, cache).table
     scored = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))["sample_id"]
-    kept = manifest.filter(pc.is_in(manifest["sample_id"], scored.combine_chunks()))
-    if len(kept) != len(scored):
+    images = prepare(
+        spec,
+        student.preprocess,
+        classes=opened.classes,
+        keep=scored.combine_chunks(),
+    ).dataset
+    if len(images) != len(scored):
         raise RunError(
-            f"{len(scored) - len(kept)} of the {len(scored)} images that '{opened.folder}' scanned are gone or have changed.",
+            f"{len(scored) - len(images)} of the {len(scored)} images that '{opened.folder}' scanned are gone or have changed.",
             "Scan again, or name the data that were scanned with --data.",
         )
-    names = [spec.class_names.get(c) or prompt_name(c) for c in opened.classes]
-    return with_classes(
-        kept, opened.classes, names, spec.template, student.preprocess, cache
-    )
+    return images
 
 
 def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
@@ -275,85 +281,23 @@ def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
 
 
 def _read_validation(spec: DataSpec, student: Student, images: Dataset) -> Dataset:
-    cache = open_cache(student.preprocess)
-    table = read(open_source(spec), student.preprocess, cache).table
-    return with_classes(
-        table, images.classes, images.names, images.template, student.preprocess, cache
-    )
+    return prepare(spec, student.preprocess, classes=images.classes).dataset
 
 
-def _finished(folder: Path, command: Mapping[str, Any], *, force: bool) -> bool:
-    """Whether the same command ended here; False where it can begin or go on.
-
-    Raises:
-        RunError: the folder holds something else.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"'{folder}' is a file.", "Choose another folder with -o.")
-    if not (folder / RECORD).exists():
-        if folder.exists() and any(folder.iterdir()) and not force:
-            raise RunError(
-                f"'{folder}' is not empty and is no model of ours.",
-                "Choose another folder with -o.",
-            )
-        return False
-    record = read_json(folder / RECORD)
-    same = record.get("identity") == fingerprint(command)
-    if not same and not force:
-        before = record.get("command", {})
-        now = json.loads(json.dumps(dict(command), default=str))
-        changed = [name for name in now if now[name] != before.get(name)]
-        raise RunError(
-            f"'{folder}' holds another model ({', '.join(changed) or 'other options'} differ).",
-            "Choose another folder with -o, or replace it with --force.",
-        )
-    return same and record.get("state") == "finished" and not force
-
-
-def _begin(folder: Path, command: Mapping[str, Any], *, force: bool) -> None:
-    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
-    if record.get("identity") != fingerprint(command) or (
-        force and record.get("state") == "finished"
-    ):
-        for name in ("checkpoints", LAST):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (
-            "config.json",
-            "model.safetensors",
-            "README.md",
-            "samples.parquet",
-            "model.onnx",
-        ):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        folder / RECORD,
-        {
-            "state": "running",
-            "identity": fingerprint(command),
-            "command": dict(command),
-        },
-    )
-
-
-def _abandon(folder: Path) -> None:
-    """Take back a training that failed before it got anywhere."""
-    if any((folder / "checkpoints").glob("*")):
-        return
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / RECORD).unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()
+def model_folder(path: Path) -> WorkFolder:
+    """The life of a classifier folder."""
+    return WorkFolder(path, RECORD, OWNED, "model")
 
 
 def _finish(
-    folder: Path,
+    work: WorkFolder,
     opened: Run,
     command: Mapping[str, Any],
     place: Fitting,
     chosen: pa.Table,
     figures: Mapping[str, Any],
 ) -> Classifier:
+    folder = work.path
     record = {
         "identity": fingerprint(command),
         "command": dict(command),
@@ -375,8 +319,7 @@ def _finish(
     )
     made.save_pretrained(folder)
     tables.write_parquet(chosen, folder / "samples.parquet")
-    write_json(folder / RECORD, {**record, "state": "finished"})
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    work.finish(record)
     return made
 
 

@@ -12,15 +12,13 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from labelsieve.data.images import (
-    DECODING,
-    Preprocess,
-)
+from labelsieve.data.images import DECODING, Preprocess
+from labelsieve.data.manifest import Manifest, open_cache, read
 from labelsieve.data.pixel_cache import PixelCache
+from labelsieve.data.sources import Source, open_source
+from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
-from labelsieve.tables import (
-    SCORED,
-)
+from labelsieve.tables import SCORED, UNLABELLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,73 +47,82 @@ class Dataset:
         return torch.from_numpy(self.cache.read(self.slots[rows])).permute(0, 3, 1, 2)
 
 
-def labelled_images(
-    manifest: pa.Table,
-    names: dict[str, str],
-    template: str,
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that was read: every row of it, and what methods see of it."""
+
+    manifest: Manifest
+    dataset: Dataset
+
+
+def prepare(
+    spec: DataSpec,
     preprocess: Preprocess,
-    cache: PixelCache,
-) -> Dataset:
-    """What a method sees of a manifest: rows that can be scored, with the classes that occur.
+    *,
+    source: Source | None = None,
+    classes: Sequence[str] | None = None,
+    keep: pa.Array | None = None,
+) -> Prepared:
+    """Open the cache, read the data, name the classes.
 
     Args:
-        names: label -> how it is written into prompts; labels that are not in it are written by `prompt_name`.
+        source: the spec's, where it is open already.
+        classes: those that a detector or classifier knows, in its order; None takes the
+            classes that occur, sorted.
+        keep: [m] sample ids that the data set is made of; None keeps all that can be used.
 
     Raises:
-        DataError: fewer than two classes.
+        DataError: nothing usable, a label that is none of `classes`, or fewer than two classes.
     """
-    usable = _usable(manifest, ["given_label"])
-    classes = sorted(pc.unique(usable["given_label"]).to_pylist())
-    if len(classes) < 2:
-        raise DataError(
-            f"There is only one class, '{classes[0]}'.",
-            "Wrong labels can be found among two or more classes.",
-        )
-    return with_classes(
-        manifest,
-        classes,
-        [names.get(c) or prompt_name(c) for c in classes],
-        template,
+    cache = open_cache(preprocess)
+    manifest = read(
+        open_source(spec) if source is None else source,
         preprocess,
         cache,
+        want_truth=spec.truth_column is not None,
+        need_labels=spec.labelled,
     )
+    table = manifest.table
+    if keep is not None:
+        table = table.filter(pc.is_in(table["sample_id"], keep))
+    return Prepared(manifest, from_manifest(table, spec, preprocess, cache, classes))
 
 
-def with_classes(
+def from_manifest(
     manifest: pa.Table,
-    classes: Sequence[str],
-    names: Sequence[str],
-    template: str,
+    spec: DataSpec,
     preprocess: Preprocess,
     cache: PixelCache,
+    classes: Sequence[str] | None = None,
 ) -> Dataset:
-    """As `labelled_images`, with the classes given.
+    """What a method sees of a manifest: the rows that can be used.
+
+    Args:
+        spec: how classes are written into prompts, and whether labels matter.
+        classes: as in `prepare`.
 
     Raises:
-        DataError: a label that is none of them.
+        DataError: fewer than two classes occur and none were given, or a label is none of them.
     """
-    usable = _usable(manifest, ["sample_id", "given_label", "content_hash", "slot"])
-    numbers = pc.index_in(usable["given_label"], pa.array(classes, pa.string()))
-    if numbers.null_count:
-        stranger = usable.filter(pc.is_null(numbers))["given_label"][0].as_py()
-        raise DataError(
-            unknown("Label", stranger, classes),
-            "The detector knows only the classes it was trained on.",
-        )
-    labels = numbers.to_numpy().astype(np.int64)
+    states = SCORED if spec.labelled else (*SCORED, UNLABELLED)
+    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(states)))
+    if not spec.labelled:
+        classes, labels = (), np.full(len(usable), -1, dtype=np.int64)
+    else:
+        classes = _occurring(usable) if classes is None else tuple(classes)
+        labels = _numbers(usable, classes)
     contents = hashlib.sha256(f"decoding {DECODING}".encode())
     for batch in usable.select(["content_hash"]).to_batches(max_chunksize=65_536):
-        contents.update(
-            "".join(f"\n{digest}" for digest in batch[0].to_pylist()).encode()
-        )
+        digests = "".join(f"\n{digest}" for digest in batch[0].to_pylist())
+        contents.update(digests.encode())
     both = contents.copy()
     both.update(labels.tobytes() + repr(list(classes)).encode())
     return Dataset(
         ids=usable["sample_id"].combine_chunks(),
         labels=labels,
         classes=tuple(classes),
-        names=tuple(names),
-        template=template,
+        names=tuple(spec.class_names.get(c) or prompt_name(c) for c in classes),
+        template=spec.template,
         preprocess=preprocess,
         cache=cache,
         slots=usable["slot"].to_numpy(),
@@ -124,11 +131,27 @@ def with_classes(
     )
 
 
-def _usable(manifest: pa.Table, columns: list[str]) -> pa.Table:
-    """Some columns of the rows that can be scored."""
-    return manifest.select(columns).filter(
-        pc.is_in(manifest["status"], pa.array(SCORED))
-    )
+def _occurring(usable: pa.Table) -> tuple[str, ...]:
+    """The classes that occur, sorted, so that the order of rows changes nothing."""
+    classes = sorted(pc.unique(usable["given_label"]).to_pylist())
+    if len(classes) < 2:
+        raise DataError(
+            f"There is only one class, '{classes[0]}'.",
+            "Wrong labels can be found among two or more classes.",
+        )
+    return tuple(classes)
+
+
+def _numbers(usable: pa.Table, classes: Sequence[str]) -> np.ndarray:
+    """[n] int64, the given labels as class numbers."""
+    numbers = pc.index_in(usable["given_label"], pa.array(classes, pa.string()))
+    if numbers.null_count:
+        stranger = usable.filter(pc.is_null(numbers))["given_label"][0].as_py()
+        raise DataError(
+            unknown("Label", stranger, classes),
+            "The model knows only the classes it was trained on.",
+        )
+    return numbers.to_numpy().astype(np.int64)
 
 
 def prompt_name(label: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from labelsieve import registry, tables
 from labelsieve.data import preflight
-from labelsieve.data.dataset import Dataset, labelled_images
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, open_cache, read
@@ -30,8 +30,8 @@ from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder, preprocess_of
 from labelsieve.pipeline import results
 from labelsieve.runs import pictures, report
-from labelsieve.runs.folder import abandon, begin, find, finish, note
-from labelsieve.runs.run import Run
+from labelsieve.runs.folder import FINISHED
+from labelsieve.runs.run import Run, run_folder
 from labelsieve.settings import as_dict, resolve
 from labelsieve.tables import TRUTH
 
@@ -84,8 +84,9 @@ def scan(
     method = registry.load("methods", options.method)
     settings = _settings(method, options)
     command = _command(spec, options, settings)
-    earlier = find(Path(output), command, force=force)
-    if earlier is not None and earlier.finished:
+    work = run_folder(output)
+    if work.find(command, force=force) == FINISHED:
+        earlier = Run(output)
         _check_same_data(earlier, spec, source)
         return earlier
     clock = _Clock()
@@ -94,15 +95,11 @@ def scan(
         options.model, device=device, dtype=choose_precision(options.precision, device)
     )
     clock.lap("load model")
-    cache = open_cache(encoder.preprocess)
-    manifest = read(
-        source, encoder.preprocess, cache, want_truth=spec.truth_column is not None
-    )
-    images = labelled_images(
-        manifest.table, dict(spec.class_names), spec.template, encoder.preprocess, cache
-    )
+    prepared = prepare(spec, encoder.preprocess, source=source)
+    manifest, images = prepared.manifest, prepared.dataset
     clock.lap("read images")
-    opened = begin(Path(output), command, force=force)
+    work.begin(command, force=force)
+    opened = Run(output)
     _write_data(opened.folder, manifest, spec)
     place = Workplace(
         opened.folder, options.seed, fingerprint([command, images.fingerprint])
@@ -110,7 +107,7 @@ def scan(
     try:
         evidence: Evidence = method.detect(images, encoder, settings, place)
     except LabelsieveError:
-        abandon(opened)
+        work.abandon()
         raise
     clock.lap("detect")
     features = image_features_file(
@@ -131,12 +128,12 @@ def scan(
         },
         agreed,
     )
-    note(opened, {**found, "seconds": clock.laps})
+    work.note({**found, "seconds": clock.laps})
+    opened = Run(output)
     report.write(opened, pictures.Images(spec, opened.manifest))
-    _clean_up(opened.folder)
     clock.lap("report")
-    finish(opened, {"seconds": clock.laps})
-    return opened
+    work.finish({"seconds": clock.laps})
+    return Run(output)
 
 
 def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
@@ -304,18 +301,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 2)
         self._last = now
-
-
-def _clean_up(folder: Path) -> None:
-    for file in _files(folder / "checkpoints"):
-        file.unlink()
-    if (folder / "checkpoints").exists():
-        (folder / "checkpoints").rmdir()
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    return (
-        list(folder.glob("*")) + list(folder.glob(".*.partial"))
-        if folder.exists()
-        else []
-    )

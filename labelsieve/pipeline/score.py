@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,8 @@ import pyarrow as pa
 from safetensors.torch import load_file
 
 from labelsieve import registry, tables
-from labelsieve.data.dataset import with_classes
+from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
-from labelsieve.data.manifest import open_cache, read
-from labelsieve.data.sources import open_source
 from labelsieve.errors import OptionError, RunError
 from labelsieve.files import read_json
 from labelsieve.models.device import choose_device, choose_precision
@@ -55,24 +54,17 @@ def score(
     encoder = load_encoder(
         learned["model"], device=where, dtype=choose_precision(precision, where)
     )
-    spec = load(data)
-    cache = open_cache(encoder.preprocess)
-    manifest = read(open_source(spec), encoder.preprocess, cache)
-    images = with_classes(
-        manifest.table,
-        learned["classes"],
-        learned["names"],
-        learned["template"],
-        encoder.preprocess,
-        cache,
-    )
+    names = dict(zip(learned["classes"], learned["names"], strict=True))
+    spec = replace(load(data), class_names=names, template=learned["template"])
+    prepared = prepare(spec, encoder.preprocess, classes=learned["classes"])
+    images = prepared.dataset
     evidence = method.judge(
         images,
         encoder,
         resolve(method.Settings, learned["settings"]),
         load_file(folder / "detector.safetensors"),
     )
-    table = results.scores_table(manifest.table, images, evidence)
+    table = results.scores_table(prepared.manifest.table, images, evidence)
     if target is not None:
         (tables.write_parquet if target.suffix == ".parquet" else tables.write_csv)(
             table, target

@@ -21,9 +21,8 @@ from PIL import Image
 from labelsieve.data import manifest as dataset
 from labelsieve.data.dataset import (
     Dataset,
-    labelled_images,
+    from_manifest,
     prompt_name,
-    with_classes,
 )
 from labelsieve.data.images import CLIP_MEAN, CLIP_STD, Preprocess
 from labelsieve.data.load import load, read_class_names
@@ -50,13 +49,8 @@ def manifest(data: Any, cache: PixelCache, **options: Any) -> list[dict[str, Any
 
 
 def view(data: Any, cache: PixelCache, **options: Any) -> Dataset:
-    return labelled_images(
-        read(open_source(DataSpec(data, **options)), LOOK, cache).table,
-        {},
-        "a {}.",
-        LOOK,
-        cache,
-    )
+    spec = DataSpec(data, **options)
+    return from_manifest(read(open_source(spec), LOOK, cache).table, spec, LOOK, cache)
 
 
 # --- every row keeps its place
@@ -118,13 +112,8 @@ def test_no_bad_row_shifts_another(kinds: list[str]) -> None:
         )
         if kind in ("good", "unlabelled"):
             assert np.array_equal(opened.read(np.array([row["slot"]]))[0], pictures[n])
-    seen = labelled_images(
-        pa.Table.from_pylist(list(rows.values()), dataset.MANIFEST),
-        {},
-        "{}",
-        LOOK,
-        opened,
-    )
+    table = pa.Table.from_pylist(list(rows.values()), dataset.MANIFEST)
+    seen = from_manifest(table, DataSpec(None), LOOK, opened)
     for row, (number, label) in enumerate(
         zip(seen.ids.to_pylist(), seen.labels, strict=True)
     ):
@@ -177,14 +166,15 @@ def test_the_truth_is_in_no_table_or_object_that_a_method_sees(
         pa.table({"image": cells, "label": list("abab"), "secret": ["THE-TRUTH"] * 4}),
         tmp_path / "t.parquet",
     )
-    source = open_source(DataSpec(tmp_path / "t.parquet", truth_column="secret"))
+    spec = DataSpec(tmp_path / "t.parquet", truth_column="secret")
+    source = open_source(spec)
     found = read(source, LOOK, cache, want_truth=True)
     assert found.truth is not None and found.truth.column_names == [
         "sample_id",
         "true_label",
     ]
     assert "THE-TRUTH" not in str(found.table.to_pylist())
-    seen = labelled_images(found.table, {}, "a {}.", LOOK, cache)
+    seen = from_manifest(found.table, spec, LOOK, cache)
     fields = {f.name for f in dataclasses.fields(Dataset)}
     assert not {f for f in fields if "tru" in f}
     assert "THE-TRUTH" not in str([getattr(seen, f) for f in fields])
@@ -429,20 +419,21 @@ def test_one_class_and_a_strange_class_are_named(cache: PixelCache) -> None:
     pictures = [np.full((8, 8), n, np.uint8) for n in range(2)]
     with pytest.raises(DataError, match=r"^There is only one class, 'cat'"):
         view((pictures, ["cat", "cat"]), cache)
-    table = read(open_source(DataSpec((pictures, ["cat", "dgo"]))), LOOK, cache).table
+    spec = DataSpec((pictures, ["cat", "dgo"]))
+    table = read(open_source(spec), LOOK, cache).table
     with pytest.raises(
         DataError,
         match=r"^Label 'dgo' is unknown; there are: cat, dog. Did you mean 'dog'\?",
     ):
-        with_classes(table, ["cat", "dog"], ["cat", "dog"], "{}", LOOK, cache)
+        from_manifest(table, spec, LOOK, cache, ["cat", "dog"])
 
 
 def test_given_classes_keep_their_numbers(cache: PixelCache) -> None:
     pictures = [np.full((8, 8), n, np.uint8) for n in range(2)]
-    table = read(open_source(DataSpec((pictures, ["dog", "owl"]))), LOOK, cache).table
-    seen = with_classes(
-        table, ["owl", "cat", "dog"], ["an owl", "a cat", "a dog"], "{}", LOOK, cache
-    )
+    names = {"owl": "an owl", "cat": "a cat", "dog": "a dog"}
+    spec = DataSpec((pictures, ["dog", "owl"]), class_names=names)
+    table = read(open_source(spec), LOOK, cache).table
+    seen = from_manifest(table, spec, LOOK, cache, ["owl", "cat", "dog"])
     grey = seen.pixels(np.arange(2))[:, 0, 0, 0].tolist()
     assert {g: seen.classes[k] for g, k in zip(grey, seen.labels, strict=True)} == {
         0: "dog",
@@ -470,11 +461,11 @@ def test_labels_are_written_into_prompts(label: str, name: str) -> None:
 
 def test_named_classes_are_used_and_others_are_written_out(cache: PixelCache) -> None:
     pictures = [np.full((8, 8), n, np.uint8) for n in range(3)]
-    table = read(
-        open_source(DataSpec((pictures, ["n01440764", "hot_dog", "cat"]))), LOOK, cache
-    ).table
-    seen = labelled_images(
-        table, {"n01440764": "tench", "cat": ""}, "a photo of {}.", LOOK, cache
+    seen = view(
+        (pictures, ["n01440764", "hot_dog", "cat"]),
+        cache,
+        class_names={"n01440764": "tench", "cat": ""},
+        template="a photo of {}.",
     )
     assert dict(zip(seen.classes, seen.names, strict=True)) == {
         "n01440764": "tench",

@@ -14,9 +14,7 @@ from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score
 
 from labelsieve import registry
-from labelsieve.data import manifest
-from labelsieve.data.dataset import Dataset, labelled_images
-from labelsieve.data.sources import open_source
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.spec import DataSpec
 from labelsieve.estimation import agreement
 from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY, Agreement
@@ -175,11 +173,9 @@ def test_warnings_are_for_methods_that_read_names(truth: np.ndarray) -> None:
 @pytest.fixture(scope="module")
 def seen(own_cache: Path) -> Iterator[Callable[..., Dataset]]:
     preprocess = preprocess_of("tiny")
-    cache = manifest.open_cache(preprocess)
 
     def make(data: Any) -> Dataset:
-        table = manifest.read(open_source(DataSpec(data)), preprocess, cache).table
-        return labelled_images(table, {}, "a photo of a {}.", preprocess, cache)
+        return prepare(DataSpec(data), preprocess).dataset
 
     yield make
 

@@ -11,9 +11,7 @@ import pyarrow as pa
 import pytest
 
 from labelsieve import tables
-from labelsieve.data.dataset import labelled_images
-from labelsieve.data.manifest import open_cache, read
-from labelsieve.data.sources import open_source
+from labelsieve.data.dataset import prepare
 from labelsieve.data.spec import DataSpec
 from labelsieve.methods import Evidence
 from labelsieve.models.load import preprocess_of
@@ -28,9 +26,8 @@ def data(digits: tuple[np.ndarray, np.ndarray]) -> tuple[pa.Table, Any]:
     pictures = [*images[rows], b"broken"]
     labels = [*(f"d{k}" for k in truth[rows]), "d0"]
     preprocess = preprocess_of("tiny")
-    cache = open_cache(preprocess)
-    manifest = read(open_source(DataSpec((pictures, labels))), preprocess, cache).table
-    return manifest, labelled_images(manifest, {}, "a {}.", preprocess, cache)
+    prepared = prepare(DataSpec((pictures, labels), template="a {}."), preprocess)
+    return prepared.manifest.table, prepared.dataset
 
 
 def evidence(images: Any, seed: int, ties: bool = False, **more: Any) -> Evidence:
