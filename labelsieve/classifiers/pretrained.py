@@ -21,8 +21,14 @@ from labelsieve.classifiers.backbone import (
 )
 from labelsieve.data.images import Preprocess
 from labelsieve.models.load import image_processor, without_bar
+from labelsieve.runs.digests import read_record, verify
 
 TOWER = "TowerClassifier"  # in `architectures` of a saved tower
+RECORD = "training.json"
+LAST = "last"  # folder below the model's: the last epoch, with keep=both
+WEIGHTS = "model.safetensors"
+# what decides a model's answers; the model card may be edited by hand
+CHECKED = ("config.json", WEIGHTS, "preprocessor_config.json")
 
 
 def save(student: Student, classes: Sequence[str], folder: Path) -> None:
@@ -52,7 +58,9 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Student, list[str]]
 
     Raises:
         ModelError: there is none, or it is damaged.
+        RunError: a file is not the one that the training wrote.
     """
+    _verify_saved(Path(where))
     config = read_config(where)
     classes = [str(config.id2label[number]) for number in sorted(config.id2label)]
     with _seeded(0), _one_line(where), without_bar(), _hushed():
@@ -68,6 +76,17 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Student, list[str]]
     return Student(
         model.to(device).eval(), _preprocess(processor, config), processor
     ), classes
+
+
+def _verify_saved(folder: Path) -> None:
+    """Compare a folder that `train` wrote with the checksums in its record."""
+    for name in CHECKED:
+        if (folder / RECORD).is_file():
+            verify(folder, name, read_record(folder / RECORD))
+        # the last epoch lies in the folder of the chosen one, which has the record
+        elif folder.name == LAST and (folder.parent / RECORD).is_file():
+            record = read_record(folder.parent / RECORD)
+            verify(folder.parent, f"{LAST}/{name}", record)
 
 
 def _open_tower(where: str, config: Any, classes: int) -> TowerClassifier:

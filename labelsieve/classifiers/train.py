@@ -23,6 +23,7 @@ from labelsieve.classifiers import backbone, model_card, training_set
 from labelsieve.classifiers.backbone import RECIPES, Student
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.fine_tuning import LOSSES, Fitting, Settings
+from labelsieve.classifiers.pretrained import LAST, RECORD
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.load import load
 from labelsieve.data.spec import DataSpec
@@ -35,8 +36,6 @@ from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.runs.run import Run
 from labelsieve.settings import as_dict, resolve
 
-RECORD = "training.json"
-LAST = "last"  # folder below the model's: the last epoch, with keep=both
 # what a training writes, and what export-model adds to it
 OWNED = (
     LAST,

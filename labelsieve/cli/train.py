@@ -110,7 +110,6 @@ def train(
     from labelsieve.classifiers import train as adapt
     from labelsieve.cli import show
     from labelsieve.data.load import load
-    from labelsieve.files import read_json
     from labelsieve.runs.run import Run
     from labelsieve.settings import parse_sets, read_file
 
@@ -135,7 +134,7 @@ def train(
         precision=precision,
     )
     answer(
-        read_json((output or Run(run).folder / "classifier") / adapt.RECORD),
+        adapt.model_folder(output or Run(run).folder / "classifier").read(),
         as_json,
         show.train,
     )

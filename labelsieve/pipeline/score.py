@@ -41,14 +41,13 @@ def score(
         RunError: the run's method learned nothing that can be applied, or a class was unknown to it.
     """
     opened = detector if isinstance(detector, Run) else Run(detector)
-    folder = opened.folder / "detector"
-    if not (folder / "config.json").exists():
+    if not (opened.folder / "detector" / "config.json").exists():
         raise RunError(
             f"'{opened.folder}' has no detector that can be applied to other images.",
             "Scan with --method deft.",
         )
     target = None if output is None else _target(Path(output))
-    learned = read_json(folder / "config.json")
+    learned = read_json(opened.file("detector/config.json"))
     method = registry.load("methods", learned["method"])
     where = choose_device(device)
     encoder = load_encoder(
@@ -62,7 +61,7 @@ def score(
         images,
         encoder,
         resolve(method.Settings, learned["settings"]),
-        load_file(folder / "detector.safetensors"),
+        load_file(opened.file("detector/detector.safetensors")),
     )
     table = results.scores_table(prepared.manifest.table, images, evidence)
     if target is not None:

@@ -1,136 +1,176 @@
-"""The life of a run folder: found, begun, given up, noted in, finished."""
+"""The life of a folder that one command fills: find, begin, note, finish, abandon.
+
+A record in the folder says which command it belongs to and how far the work got. The same
+command continues it, another one is refused.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labelsieve.errors import RunError
-from labelsieve.files import environment, fingerprint, read_json, write_json
-from labelsieve.runs.run import Run
+from labelsieve.files import environment, fingerprint, remove
+from labelsieve.runs.digests import DIGESTS, digests_of, read_record, write_record
+
+RUNNING = "running"
+FINISHED = "finished"
+CHECKPOINTS = "checkpoints"  # folder of work under way, of every kind of work
 
 
-def find(
-    folder: Path, command: Mapping[str, Any], *, force: bool = False
-) -> Run | None:
-    """The run that the same command began in this folder, finished or not; None where a new one can begin.
+@dataclass(frozen=True)
+class WorkFolder:
+    """A folder that one command fills, a scan or a training.
 
-    Args:
-        command: everything that decides the result.
-        force: a finished run, or one of another command, may be replaced.
-
-    Raises:
-        RunError: the folder holds something else.
+    Attributes:
+        path: the folder; it need not exist.
+        record: name of the file that says which command it belongs to.
+        owned: names of files and folders that the work writes besides; nothing else in the
+            folder is ever removed.
+        noun: what the folder holds, in messages: "run" or "model".
+        changing: those of `owned` that may be written again later, and have no checksum.
     """
-    path = folder / "run.json"
-    if not path.exists():
-        for place in (folder, *folder.parents):
-            if place.exists() and not place.is_dir():
-                raise RunError(
-                    f"'{place}' is a file.", "Choose another folder with -o."
-                )
-        if folder.exists() and any(
-            not f.name.endswith(".partial") for f in folder.iterdir()
-        ):
-            raise RunError(
-                f"'{folder}' is not empty and is no run folder.",
-                "Choose another folder with -o.",
-            )
-        return None
-    record = {} if force and not _readable(path) else read_json(path)
-    if record.get("identity") == fingerprint(command) and not (
-        force and record.get("state") == "finished"
-    ):
-        return Run(folder)
-    if force:
-        return None
-    changed = _differences(
-        json.loads(json.dumps(command, default=str)), record.get("command", {})
-    )
-    raise RunError(
-        f"'{folder}' holds another run ({', '.join(changed) or 'other options'} differ).",
-        "Choose another folder with -o, or replace it with --force.",
-    )
 
+    path: Path
+    record: str
+    owned: tuple[str, ...]
+    noun: str
+    changing: tuple[str, ...] = ()
 
-def begin(folder: Path, command: Mapping[str, Any], *, force: bool = False) -> Run:
-    """As `find`, and where there is none a new run, in place of one that `force` replaces."""
-    earlier = find(folder, command, force=force)
-    if earlier is not None:
-        return earlier
-    _forget(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        folder / "run.json",
-        {
-            "state": "running",
+    def read(self) -> dict[str, Any]:
+        """The record, without checksums.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        record = read_record(self.path / self.record)
+        record.pop(DIGESTS, None)
+        return record
+
+    def find(self, command: Mapping[str, Any], *, force: bool = False) -> str | None:
+        """How far this command got here before; None where it can begin.
+
+        Args:
+            command: everything that decides the result.
+            force: finished work, or work of another command, may be replaced.
+
+        Returns:
+            RUNNING, FINISHED or None.
+
+        Raises:
+            RunError: the folder holds something else.
+        """
+        if not (self.path / self.record).exists():
+            self._refuse_strangers()
+            return None
+        record = self._read_or_replace(force)
+        state = str(record.get("state"))
+        if record.get("identity") == fingerprint(command):
+            return None if force and state == FINISHED else state
+        if force:
+            return None
+        changed = _differences(_as_json(command), record.get("command", {}))
+        raise RunError(
+            f"'{self.path}' holds another {self.noun} "
+            f"({', '.join(changed) or 'other options'} differ).",
+            "Choose another folder with -o, or replace it with --force.",
+        )
+
+    def begin(self, command: Mapping[str, Any], *, force: bool = False) -> str:
+        """Take the folder for a command, or find it taken by the same one.
+
+        Returns:
+            RUNNING, or FINISHED where nothing is left to do.
+
+        Raises:
+            RunError: as `find`.
+        """
+        state = self.find(command, force=force)
+        if state is not None:
+            return state
+        self._forget()
+        self.path.mkdir(parents=True, exist_ok=True)
+        started = {
+            "state": RUNNING,
             "identity": fingerprint(command),
             "command": dict(command),
             "environment": environment(),
+            # what relative paths of the command are relative to
             "working_folder": str(Path.cwd()),
-        },
-    )
-    return Run(folder)
+        }
+        write_record(self.path / self.record, started)
+        return RUNNING
+
+    def note(self, results: Mapping[str, Any]) -> None:
+        """Add results to the record."""
+        path = self.path / self.record
+        write_record(path, {**read_record(path), **results})
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Mark the work as done, with its last results and the checksums of its files."""
+        remove(self.path / CHECKPOINTS)
+        lasting = [name for name in self.owned if name not in self.changing]
+        digests = digests_of(self.path, lasting)
+        self.note({**results, "state": FINISHED, DIGESTS: digests})
+
+    def abandon(self) -> None:
+        """Take back work that failed before it got anywhere.
+
+        With a checkpoint it is kept, for the same command to continue.
+        """
+        if any((self.path / CHECKPOINTS).glob("*")):
+            return
+        self._forget()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _forget(self) -> None:
+        """Remove what earlier work wrote; nothing else in the folder is touched."""
+        # the record goes last: a folder that lost it half way would pass for a stranger's
+        for name in (*self.owned, CHECKPOINTS, self.record):
+            remove(self.path / name)
+
+    def _refuse_strangers(self) -> None:
+        for path in (self.path, *self.path.parents):
+            if path.exists() and not path.is_dir():
+                raise RunError(f"'{path}' is a file.", "Choose another folder with -o.")
+        if self.path.exists() and any(map(_matters, self.path.iterdir())):
+            raise RunError(
+                f"'{self.path}' is not empty and is no {self.noun} folder.",
+                "Choose another folder with -o.",
+            )
+
+    def _read_or_replace(self, force: bool) -> dict[str, Any]:
+        """The record; a damaged one belongs to no command where it may be replaced."""
+        try:
+            return self.read()
+        except RunError:
+            if force:
+                return {}
+            raise
 
 
-def _readable(path: Path) -> bool:
-    try:
-        return bool(read_json(path))
-    except RunError:
-        return False
+def _matters(file: Path) -> bool:
+    """Whether a file keeps a folder from being taken; scratch of a killed process does not."""
+    return ".partial" not in file.name
+
+
+def _as_json(command: Mapping[str, Any]) -> dict[str, Any]:
+    """A command as it is read back from a record: tuples are lists, paths are text."""
+    return dict(json.loads(json.dumps(dict(command), default=str)))
 
 
 def _differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     """Names of what differs; of nested settings the names of the settings."""
-    found = []
-    for name in now:
-        old, new = before.get(name), now[name]
+    names = []
+    for name, new in now.items():
+        old = before.get(name)
         if isinstance(old, dict) and isinstance(new, dict) and name == "settings":
-            found += sorted(
-                k for k in old.keys() | new.keys() if old.get(k) != new.get(k)
-            )
+            changed = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
+            names.extend(sorted(changed))
         elif old != new:
-            found.append(name)
-    return found
-
-
-def abandon(run: Run) -> None:
-    """Take back a run that failed before it got anywhere; one with a checkpoint is kept, for the same command."""
-    if any((run.folder / "checkpoints").glob("*")):
-        return
-    _forget(run.folder)
-    if not any(run.folder.iterdir()):
-        run.folder.rmdir()
-
-
-def _forget(folder: Path) -> None:
-    """Remove what an earlier run wrote; nothing else in the folder is touched."""
-    for name in (
-        "scores.parquet",
-        "scores.csv",
-        "probs.parquet",
-        "noise.json",
-        "report.html",
-        "preflight.json",
-        "manifest.parquet",
-        "truth.parquet",
-        "run.json",
-    ):
-        (folder / name).unlink(missing_ok=True)
-    for inner in ("checkpoints", "detector"):
-        shutil.rmtree(folder / inner, ignore_errors=True)
-
-
-def note(run: Run, results: Mapping[str, Any]) -> None:
-    """Add results to run.json."""
-    run.__dict__.pop("record", None)
-    write_json(run.folder / "run.json", {**run.record, **results})
-    run.__dict__.pop("record", None)
-
-
-def finish(run: Run, results: Mapping[str, Any]) -> None:
-    """Mark a run as done, with its last results: nothing is written after this."""
-    note(run, {**results, "state": "finished"})
+            names.append(name)
+    return names

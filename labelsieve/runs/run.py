@@ -20,19 +20,43 @@ import pyarrow as pa
 
 from labelsieve.errors import RunError
 from labelsieve.files import read_json
+from labelsieve.runs.digests import DIGESTS, read_record, verify
+from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.tables import MANIFEST, SCORES, TRUTH, read_parquet
+
+RECORD = "run.json"
+# what a scan writes; decisions and corrections are people's, and stay when a run is replaced
+OWNED = (
+    "scores.parquet",
+    "scores.csv",
+    "probs.parquet",
+    "noise.json",
+    "preflight.json",
+    "manifest.parquet",
+    "truth.parquet",
+    "detector",
+    "report.html",
+)
+
+
+def run_folder(path: str | Path) -> WorkFolder:
+    """The life of a run folder."""
+    # the report is written again after decisions, so its bytes are not those of the scan
+    return WorkFolder(Path(path), RECORD, OWNED, "run", changing=("report.html",))
 
 
 class Run:
     """One scan, opened from its folder.
 
+    Every file of a finished run is checked against its checksum when it is read.
+
     Raises:
-        RunError: the folder is no run.
+        RunError: the folder is no run; on reading, a file is missing or damaged.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "run.json").is_file():
+        if not (self.folder / RECORD).is_file():
             raise RunError(
                 f"'{self.folder}' is not a run folder: it has no run.json.",
                 "Name the folder that labelsieve scan wrote with -o.",
@@ -43,13 +67,28 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """run.json."""
-        return read_json(self.folder / "run.json")
+        """run.json, without the checksums."""
+        return {k: v for k, v in self._record.items() if k != DIGESTS}
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return read_record(self.folder / RECORD)
+
+    def file(self, name: str) -> Path:
+        """Path of a file of the run, once its bytes are known to be those of the scan.
+
+        Args:
+            name: path below the folder, "detector/config.json".
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return verify(self.folder, name, self._record)
 
     @cached_property
     def scores(self) -> pa.Table:
         """One row per image, most suspicious first; columns of `labelsieve.tables.SCORES` and the method's own."""
-        table = read_parquet(self.folder / "scores.parquet")
+        table = read_parquet(self.file("scores.parquet"))
         lacking = [n for n in SCORES.names if n not in table.column_names]
         if lacking:
             raise RunError(
@@ -61,16 +100,16 @@ class Run:
     @cached_property
     def manifest(self) -> pa.Table:
         """Every image as it was read."""
-        return read_parquet(self.folder / "manifest.parquet", MANIFEST)
+        return read_parquet(self.file("manifest.parquet"), MANIFEST)
 
     def truth(self) -> pa.Table | None:
         """True labels, where the user named a column of them."""
-        path = self.folder / "truth.parquet"
+        path = self.file("truth.parquet")
         return read_parquet(path, TRUTH) if path.exists() else None
 
     def probs(self) -> pa.Table:
         """Class probabilities of every scored image: sample_id, and probs, a list of k in the order of `classes`."""
-        return read_parquet(self.folder / "probs.parquet")
+        return read_parquet(self.file("probs.parquet"))
 
     @property
     def classes(self) -> list[str]:
@@ -80,7 +119,7 @@ class Run:
     @cached_property
     def noise(self) -> dict[str, Any]:
         """Estimated share of wrong labels, overall and per class, and the given -> true matrix."""
-        return read_json(self.folder / "noise.json")
+        return read_json(self.file("noise.json"))
 
     @property
     def noise_rate(self) -> tuple[float, float, float]:
@@ -91,12 +130,12 @@ class Run:
     @property
     def preflight(self) -> dict[str, Any]:
         """Findings about the data."""
-        return read_json(self.folder / "preflight.json")
+        return read_json(self.file("preflight.json"))
 
     @property
     def finished(self) -> bool:
         """Whether the scan ran to its end."""
-        return self.record.get("state") == "finished"
+        return self.record.get("state") == FINISHED
 
     @property
     def report(self) -> Path:

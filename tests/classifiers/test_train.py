@@ -118,7 +118,7 @@ def test_the_same_call_is_not_done_again(planted: Any, fit: Callable[..., Any]) 
     before = (weights.stat().st_mtime_ns, weights.read_bytes())
     fit()
     assert weights.stat().st_mtime_ns == before[0]
-    with pytest.raises(RunError, match=r"holds another model \(settings differ\)"):
+    with pytest.raises(RunError, match=r"holds another model \(epochs differ\)"):
         fit(settings={"epochs": 1})
     fit(force=True)
     assert (

@@ -27,8 +27,7 @@ from labelsieve.estimation import noise_rate
 from labelsieve.methods import deft
 from labelsieve.pipeline import scan as pipeline
 from labelsieve.pipeline.score import score
-from labelsieve.runs.folder import begin
-from labelsieve.runs.run import Run
+from labelsieve.runs.run import Run, run_folder
 from labelsieve.settings import as_dict
 
 QUICK = {"epochs": 1, "batch_size": 16}
@@ -181,7 +180,7 @@ def test_nothing_of_the_work_is_left_and_everything_is_known_to_the_run(
     assert not (scanned.folder / "checkpoints").exists()
     assert not list(scanned.folder.rglob("*.partial"))
     shutil.copytree(scanned.folder, tmp_path / "copy")
-    begin(tmp_path / "copy", {"another": "command"}, force=True)
+    run_folder(tmp_path / "copy").begin({"another": "command"}, force=True)
     assert [f.name for f in (tmp_path / "copy").iterdir()] == ["run.json"], (
         "--force removes all that a scan writes"
     )
@@ -236,7 +235,7 @@ def test_labels_that_the_detector_never_saw_are_refused(
 
 
 def test_a_run_without_a_detector_says_so(tmp_path: Path, digit_table: Path) -> None:
-    begin(tmp_path / "run", {})
+    run_folder(tmp_path / "run").begin({})
     with pytest.raises(RunError, match="has no detector"):
         score(tmp_path / "run", load(digit_table, **SPEC))
 

@@ -1,0 +1,102 @@
+"""Checksums of a finished work folder, so that damage is named and never read as other numbers.
+
+The record (run.json, training.json) carries the SHA-256 of every file that the work wrote, and
+one of its own content. Folders of earlier versions have neither and are read as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from labelsieve.errors import RunError
+from labelsieve.files import read_json, write_json
+
+SEAL = "seal"  # key of the record's checksum over everything else in it
+DIGESTS = "sha256"  # key of the checksums of files: name -> hex digits
+RESTORE = "Restore it from a copy, or run the command again with --force."
+
+# (path, size, time of change) of files that were verified: a process reads some several times
+_verified: set[tuple[str, int, int]] = set()
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record with the checksum of its content."""
+    content = {name: value for name, value in record.items() if name != SEAL}
+    write_json(path, {**content, SEAL: _seal(content)})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record as it was given to `write_record`.
+
+    Raises:
+        RunError: it is missing, no JSON, or not what was written.
+    """
+    record = read_json(path)
+    seal = record.pop(SEAL, None)
+    # one that lists checksums had one of its own: without it, its key is what was hit
+    if seal is None and DIGESTS not in record:
+        return record
+    if seal != _seal(record):
+        raise RunError(
+            f"'{path}' is damaged: its content does not match its checksum.", RESTORE
+        )
+    return record
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the content as JSON spells it, whatever the order of keys and the spacing."""
+    # twice through JSON: what is written as text (paths) is read back as text
+    plain = json.loads(json.dumps(content, default=str))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the files among `names`, and of those in the folders among them."""
+    digests = {}
+    for name in names:
+        path = folder / name
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file():
+                digests[file.relative_to(folder).as_posix()] = sha256(file)
+    return digests
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file's bytes, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
+    """Path of a file of a work folder, once its bytes are known to be those that were written.
+
+    A file that the record does not know (of an earlier version, or written since) passes.
+
+    Args:
+        name: path of the file below the folder, with slashes.
+        record: what `read_record` gave.
+
+    Raises:
+        RunError: the bytes differ, or the file is gone.
+    """
+    path = folder / name
+    expected = record.get(DIGESTS, {}).get(name)
+    if expected is None:
+        return path
+    if not path.is_file():
+        raise RunError(f"'{path}' is missing.", RESTORE)
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if key not in _verified:
+        if sha256(path) != expected:
+            raise RunError(
+                f"'{path}' is damaged: its bytes are not those that were written.",
+                RESTORE,
+            )
+        _verified.add(key)
+    return path
