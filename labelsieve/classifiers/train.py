@@ -1,8 +1,10 @@
-"""`labelsieve train`: fine-tune a pre-trained model on the samples that a scan found clean (DeFT's second phase).
+"""`labelsieve train`: fine-tune a pre-trained model on the samples that a scan found clean
+(DeFT's second phase).
 
-Wei et al., "Vision-Language Models are Strong Noisy Label Detectors", NeurIPS 2024, section 3.3. Visual prompts are
-dropped; the transformer blocks of the image tower and a new linear head train on the clean samples, SGD 5e-4, 10 epochs.
-Differences: the clean samples come from a scoring pass without augmentation, and the epoch is chosen on a part of
+Wei et al., "Vision-Language Models are Strong Noisy Label Detectors", NeurIPS 2024,
+section 3.3. Visual prompts are dropped; the transformer blocks of the image tower and a
+new linear head train on the clean samples, SGD 5e-4, 10 epochs. Differences: the clean
+samples come from a scoring pass without augmentation, and the epoch is chosen on a part of
 them that is kept aside, never on test data; the last epoch's figures are reported beside it.
 """
 
@@ -54,7 +56,8 @@ class TrainOptions:
 
     Attributes:
         student: "clip", the image tower of the run's model; or a checkpoint: a directory or hub id.
-        recipe: a name of `labelsieve.classifiers.backbone.RECIPES`; "auto" goes by the student's family.
+        recipe: a name of `labelsieve.classifiers.backbone.RECIPES`; "auto" goes by the
+            student's family.
         use: what trains (`labelsieve.classifiers.training_set.choose`).
         loss: a name of `labelsieve.classifiers.fine_tuning.LOSSES`.
         labels: "reviewed" takes people's decisions into account, "scan" does not.
@@ -115,11 +118,13 @@ def train(
     Args:
         run: a finished scan.
         output: where the model goes; None is `classifier` in the run folder.
-        data: the data set, where it is no longer what and where the scan read it (or was in memory).
-        val: a data set to choose the epoch on, with the same columns; None keeps a part of the clean samples aside.
+        data: the data set, where it is no longer what and where the scan read it (or was
+            in memory).
+        val: a data set to choose the epoch on, with the same columns; None keeps a part of
+            the clean samples aside.
         force: replace another model in that folder.
-        options: or its fields as keywords: student, recipe, use, loss, labels, min_confidence, settings, seed, device,
-            precision.
+        options: or its fields as keywords: student, recipe, use, loss, labels,
+            min_confidence, settings, seed, device, precision.
 
     Raises:
         LabelsieveError: what is wrong with run, data or options, and what to do.
@@ -166,13 +171,18 @@ def train(
         options.seed,
     )
     place.dtype = choose_precision(options.precision, device)
-    work.begin(command, force=force)
-    try:
-        figures = place.run(folder / "checkpoints", fingerprint(command), aside)
-    except LabelsieveError:
-        work.abandon()
-        raise
-    return _finish(work, opened, command, place, chosen, figures)
+    with work.locked():
+        if work.begin(command, force=force) == FINISHED:
+            # another process did the same work meanwhile
+            return Classifier.from_pretrained(
+                folder, device=options.device, precision=options.precision
+            )
+        try:
+            figures = place.run(folder / "checkpoints", fingerprint(command), aside)
+        except LabelsieveError:
+            work.abandon()
+            raise
+        return _finish(work, opened, command, place, chosen, figures)
 
 
 def _options(options: TrainOptions | None, choices: Mapping[str, Any]) -> TrainOptions:

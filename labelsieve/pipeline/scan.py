@@ -17,7 +17,8 @@ from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
-from labelsieve.data.manifest import Manifest, open_cache, read
+from labelsieve.data.manifest import Manifest, read
+from labelsieve.data.modalities import open_items
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
@@ -98,42 +99,44 @@ def scan(
     prepared = prepare(spec, encoder.preprocess, source=source)
     manifest, images = prepared.manifest, prepared.dataset
     clock.lap("read images")
-    work.begin(command, force=force)
-    opened = Run(output)
-    _write_data(opened.folder, manifest, spec)
-    place = Workplace(
-        opened.folder, options.seed, fingerprint([command, images.fingerprint])
-    )
-    try:
-        evidence: Evidence = method.detect(images, encoder, settings, place)
-    except LabelsieveError:
-        work.abandon()
-        raise
-    clock.lap("detect")
-    features = image_features_file(
-        images, encoder
-    )  # what the report and the review compare pictures with
-    _write_results(opened, manifest, images, evidence, settings, options, encoder)
-    clock.lap("estimate and write")
-    agreed = references.measure(images, encoder, options.seed)
-    found = results.summarise(
-        opened,
-        {
-            "device": str(device),
-            "precision": str(encoder.dtype).removeprefix("torch."),
-            "preprocess": asdict(encoder.preprocess),
-            "data_fingerprint": images.fingerprint,
-            "features": str(features),
-            "method_facts": evidence.facts,
-        },
-        agreed,
-    )
-    work.note({**found, "seconds": clock.laps})
-    opened = Run(output)
-    report.write(opened, pictures.Images(spec, opened.manifest))
-    clock.lap("report")
-    work.finish({"seconds": clock.laps})
-    return Run(output)
+    with work.locked():
+        if work.begin(command, force=force) == FINISHED:
+            return Run(output)  # another process did the same work meanwhile
+        opened = Run(output)
+        _write_data(opened.folder, manifest, spec)
+        place = Workplace(
+            opened.folder, options.seed, fingerprint([command, images.fingerprint])
+        )
+        try:
+            evidence: Evidence = method.detect(images, encoder, settings, place)
+        except LabelsieveError:
+            work.abandon()
+            raise
+        clock.lap("detect")
+        features = image_features_file(
+            images, encoder
+        )  # what the report and the review compare pictures with
+        _write_results(opened, manifest, images, evidence, settings, options, encoder)
+        clock.lap("estimate and write")
+        agreed = references.measure(images, encoder, options.seed)
+        found = results.summarise(
+            opened,
+            {
+                "device": str(device),
+                "precision": str(encoder.dtype).removeprefix("torch."),
+                "preprocess": asdict(encoder.preprocess),
+                "data_fingerprint": images.fingerprint,
+                "features": str(features),
+                "method_facts": evidence.facts,
+            },
+            agreed,
+        )
+        work.note({**found, "seconds": clock.laps})
+        opened = Run(output)
+        report.write(opened, pictures.Images(spec, opened.manifest))
+        clock.lap("report")
+        work.finish({"seconds": clock.laps})
+        return Run(output)
 
 
 def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
@@ -143,8 +146,7 @@ def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
     """
     spec = load(data)
     source = open_source(spec)
-    preprocess = preprocess_of(model)
-    manifest = read(source, preprocess, open_cache(preprocess))
+    manifest = read(source, open_items(source, preprocess_of(model)))
     return preflight.check(manifest.table, dict(spec.class_names), manifest.notes)
 
 
@@ -205,8 +207,7 @@ def _check_same_data(earlier: Run, spec: DataSpec, source: Source) -> None:
     preprocess = Preprocess.from_dict(earlier.record["preprocess"])
     now = read(
         source,
-        preprocess,
-        open_cache(preprocess),
+        open_items(source, preprocess),
         want_truth=spec.truth_column is not None,
     )
     before, after = (

@@ -16,6 +16,7 @@ from labelsieve.classifiers import fine_tuning
 from labelsieve.classifiers.train import LAST, train
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.runs.decisions import Decisions
+from labelsieve.runs.run import run_folder
 from labelsieve.training import checkpoint
 
 QUICK = {"epochs": 2, "batch_size": 16, "lr": 0.02}
@@ -327,8 +328,7 @@ def test_a_run_that_is_none_or_not_finished(
 ) -> None:
     with pytest.raises(RunError, match="is not a run folder"):
         train(tmp_path)
-    told = json.loads((planted.folder / "run.json").read_text())
-    (planted.folder / "run.json").write_text(json.dumps({**told, "state": "running"}))
+    run_folder(planted.folder).note({"state": "running"})
     with pytest.raises(RunError, match="is not finished"):
         fit()
 

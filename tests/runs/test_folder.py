@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -170,3 +172,30 @@ def test_results_are_added_and_seen_at_once(work: WorkFolder, tmp_path: Path) ->
     work.finish({"flagged": 2})
     assert Run(work.path).finished and Run(work.path).record == work.read()
     assert work.read()["command"] == COMMAND and work.read()["images"] == 5
+
+
+def test_a_second_process_waits_for_the_folder(work: WorkFolder) -> None:
+    """Whoever comes second begins when the first has ended, and sees what it left."""
+    waiter = f"""
+import sys
+from pathlib import Path
+from labelsieve.runs.run import run_folder
+work = run_folder(Path({str(work.path)!r}))
+print("ready", flush=True)
+with work.locked():
+    print(work.begin({COMMAND!r}), flush=True)
+"""
+    with work.locked(), work.locked():  # once more in the same thread is no deadlock
+        second = subprocess.Popen(
+            [sys.executable, "-c", waiter],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stdout is not None
+        assert second.stdout.readline() == "ready\n"
+        work.begin(COMMAND)
+        work.finish({})
+    told, notes = second.communicate(timeout=60)
+    assert told == f"{FINISHED}\n"
+    assert not notes or "Another process works in" in notes
