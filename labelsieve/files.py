@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from labelsieve.errors import RunError
+import platformdirs
+
+from labelsieve.errors import DataError, RunError
+from labelsieve.progress import note
 
 LIBRARIES = (
     "labelsieve",
@@ -30,6 +33,8 @@ LIBRARIES = (
 )
 LONGEST_NAME = 200  # bytes; file systems allow 255, and a scratch name adds some
 ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any more
+QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
+LONGEST_WAIT = 600.0  # seconds after which it gives up
 
 
 @contextlib.contextmanager
@@ -112,6 +117,116 @@ def path_to_uri(path: str | os.PathLike[str]) -> str:
 def uri_to_path(uri: str) -> str:
     """The inverse of `path_to_uri`."""
     return os.fsdecode(unquote_to_bytes(os.fsencode(uri)))
+
+
+def resolve_inside(root: Path, uri: str) -> Path:
+    """The path that `uri` names below `root`, once it is known that it cannot lead out.
+
+    For names that come with data, patches and histories, which strangers may have written.
+    The last part may be a link: renaming or removing it does nothing to what it leads to.
+
+    Args:
+        uri: relative, as `path_to_uri` writes it.
+
+    Raises:
+        DataError: it is absolute, climbs with "..", is spelled in a way that `path_to_uri`
+            never does ("%2F"), or a linked folder on its way lies elsewhere.
+    """
+    path = _below(root, uri)
+    if path is None or not is_inside(root, path):
+        shown = ascii(uri) if not isinstance(uri, str) else f"'{printable(uri)}'"
+        raise DataError(
+            f"{shown} does not lie inside '{readable(root)}'.",
+            "It was not made for these data.",
+        )
+    return path
+
+
+def _below(root: Path, uri: str) -> Path | None:
+    """`root` and what a relative uri adds to it, no link followed; None where it may not."""
+    try:
+        name = uri_to_path(uri)
+        canonical = path_to_uri(name) == uri
+    except (TypeError, ValueError, AttributeError):
+        # no text at all, or half a surrogate pair, which no file system can hold
+        return None
+    relative = Path(name)
+    # a drive without a root ("C:x") is not absolute, and yet leads out on Windows
+    foreign = relative.is_absolute() or relative.drive or relative.root
+    if not canonical or not name or "\0" in name or foreign or ".." in relative.parts:
+        return None
+    return root / relative
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Whether the folder that holds `path` is `root` or lies in it, all links followed."""
+    try:
+        home = root.resolve()
+        folder = path.parent.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, zero bytes
+        return False
+    return path.name != ".." and folder.is_relative_to(home)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what would move its cursor or hide other text is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def state_folder() -> Path:
+    """Where this user's locks and secrets lie: LABELSIEVE_STATE, or the user's state folder."""
+    named = os.environ.get("LABELSIEVE_STATE")
+    return Path(named) if named else platformdirs.user_state_path("labelsieve")
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str, beside: Path | None = None) -> Iterator[None]:
+    """Keep other processes from `path` while the block runs; they wait, and say so.
+
+    The lock is a file in the user's own state folder, so nothing is written where `path` is
+    and data that may only be read can be locked. It ends with the process, however that ends.
+    A thread may lock again what it has locked.
+
+    Args:
+        path: file or folder to work on; it need not exist.
+        what: how a person calls it, in messages.
+        beside: a further lock file, for other users of a shared folder; its folder exists.
+
+    Raises:
+        RunError: another process has it for more than ten minutes.
+    """
+    name = fingerprint(os.fspath(path.resolve()))
+    files = [state_folder() / "locks" / f"{name}.lock"]
+    if beside is not None:
+        files.append(beside)
+    with contextlib.ExitStack() as held:
+        for file in files:
+            _lock(file, what, held)
+        yield
+
+
+def _lock(file: Path, what: str, held: contextlib.ExitStack) -> None:
+    """Take one lock, until `held` ends."""
+    # most calls lock nothing, and start sooner without it
+    from filelock import FileLock, Timeout
+
+    # one object per file and process: that is what lets a thread lock twice
+    lock = FileLock(file, is_singleton=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.enter_context(lock.acquire(timeout=QUIET_WAIT))
+        except Timeout:
+            note(f"Another labelsieve works on {what}; waiting until it has ended.")
+            held.enter_context(lock.acquire(timeout=LONGEST_WAIT))
+    except Timeout as error:
+        raise RunError(
+            f"Another labelsieve still works on {what}.",
+            "Call again when it has ended.",
+        ) from error
+    except OSError:
+        # without a folder to write to there is no lock, and less to protect
+        return
 
 
 def readable(path: str | os.PathLike[str]) -> str:

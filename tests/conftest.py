@@ -32,9 +32,10 @@ hypothesis.settings.load_profile("labelsieve")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pixels and features of the tests go to a folder of their own, never to the user's."""
+    """Pixels, features, locks and secrets of the tests are their own, never the user's."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["LABELSIEVE_CACHE"] = str(folder)
+    os.environ["LABELSIEVE_STATE"] = str(tmp_path_factory.mktemp("state"))
     return folder
 
 

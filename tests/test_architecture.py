@@ -208,7 +208,8 @@ def test_libraries_are_declared_and_used() -> None:
     }
     assert outside <= needed | extras, "imported, not declared"
     assert needed <= outside, "declared, not imported"
-    assert len(needed) <= 12
+    # the thirteenth is filelock: locks that work on every system and end with their process
+    assert len(needed) <= 13
 
 
 # --- public names
