@@ -22,6 +22,7 @@ ROOMS = {
     "exports": "Export",
     "data/sources": "Source",
     "data/archives": "Archive",
+    "data/modalities": "Modality",
     "models/families": "Family",
     "noise/generators": "Noise",
     "corrections/writers": "Writer",

@@ -538,7 +538,7 @@ class TestPlainVersion:
                 labels = torch.from_numpy(images.labels[rows])
                 others = deft.complementary_labels(labels, len(NAMES), randomness)
                 scaled = (
-                    images.pixels(rows).float() / 255
+                    images.inputs(rows).float() / 255
                     - torch.tensor(CLIP_MEAN)[:, None, None]
                 ) / torch.tensor(CLIP_STD)[:, None, None]
                 pixels = deft.crop_and_mirror(scaled, randomness)
@@ -601,7 +601,7 @@ def test_zero_shot_goes_through_the_same_features(
     ).input_ids
     with torch.no_grad():
         out = CLIPModel.from_pretrained(folder)(
-            input_ids=texts, pixel_values=encoder.normalise(images.pixels(np.arange(9)))
+            input_ids=texts, pixel_values=encoder.normalise(images.inputs(np.arange(9)))
         )
     assert distance(found.cosines / found.temperature, out.logits_per_image) < CLOSE
     assert distance(found.probs(), out.logits_per_image.softmax(1)) < CLOSE

@@ -251,7 +251,7 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: _Watch) -> dict[str, A
         "device": str(device),
         "images": len(images),
         "classes": len(images.classes),
-        "pixels": str(images.cache.folder.resolve()),
+        "pixels": str(images.items.folder.resolve()),
         "features": str(cached.image_features_file(images, encoder).resolve()),
         "features_seconds": _time_features(images, encoder),
     }
@@ -274,12 +274,12 @@ def _time_features(images: Dataset, encoder: DualEncoder) -> float:
         np.arange(s, min(s + size, len(images))) for s in range(0, len(images), size)
     ][: TIMED_BATCHES + 1]
     encoder.image_features(
-        encoder.normalise(images.pixels(rows[0]))
+        encoder.normalise(images.inputs(rows[0]))
     ).cpu()  # the first one warms up
     timed = rows[1:] or rows
     start = time.perf_counter()
     for batch in timed:
-        encoder.image_features(encoder.normalise(images.pixels(batch))).cpu()
+        encoder.image_features(encoder.normalise(images.inputs(batch))).cpu()
     return (time.perf_counter() - start) * len(images) / sum(map(len, timed))
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from torch import Tensor
 
-from labelsieve.data.images import DECODING, Preprocess
-from labelsieve.data.manifest import Manifest, open_cache, read
-from labelsieve.data.pixel_cache import PixelCache
+from labelsieve.data.manifest import Manifest, read
+from labelsieve.data.modalities import Items, open_items
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
@@ -33,18 +32,22 @@ class Dataset:
     classes: tuple[str, ...]  # labels, as in the data
     names: tuple[str, ...]  # the same classes as they are written into prompts
     template: str  # of a plain prompt, e.g. "a photo of a {}."
-    preprocess: Preprocess
-    cache: PixelCache
-    slots: np.ndarray  # [n] int64, rows of the pixel cache
+    items: Items  # where they are stored, as the encoder wants them
+    slots: np.ndarray  # [n] int64, where in it
     fingerprint: str  # of contents and labels
     content: str  # of contents alone
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pixels(self, rows: np.ndarray) -> Tensor:
-        """uint8 [b, 3, height, width] of the given rows."""
-        return torch.from_numpy(self.cache.read(self.slots[rows])).permute(0, 3, 1, 2)
+    @property
+    def preprocess(self) -> Any:
+        """How the items were prepared, as the encoder asked for it."""
+        return self.items.preprocess
+
+    def inputs(self, rows: np.ndarray) -> Tensor:
+        """What the encoder's `normalise` takes, of rows [b]; of images uint8 [b, 3, height, width]."""
+        return self.items.inputs(self.slots[rows])
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Prepared:
 
 def prepare(
     spec: DataSpec,
-    preprocess: Preprocess,
+    preprocess: Any,
     *,
     source: Source | None = None,
     classes: Sequence[str] | None = None,
@@ -74,25 +77,24 @@ def prepare(
     Raises:
         DataError: nothing usable, a label that is none of `classes`, or fewer than two classes.
     """
-    cache = open_cache(preprocess)
+    source = open_source(spec) if source is None else source
+    items = open_items(source, preprocess)
     manifest = read(
-        open_source(spec) if source is None else source,
-        preprocess,
-        cache,
+        source,
+        items,
         want_truth=spec.truth_column is not None,
         need_labels=spec.labelled,
     )
     table = manifest.table
     if keep is not None:
         table = table.filter(pc.is_in(table["sample_id"], keep))
-    return Prepared(manifest, from_manifest(table, spec, preprocess, cache, classes))
+    return Prepared(manifest, from_manifest(table, spec, items, classes))
 
 
 def from_manifest(
     manifest: pa.Table,
     spec: DataSpec,
-    preprocess: Preprocess,
-    cache: PixelCache,
+    items: Items,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
     """What a method sees of a manifest: the rows that can be used.
@@ -111,7 +113,7 @@ def from_manifest(
     else:
         classes = _occurring(usable) if classes is None else tuple(classes)
         labels = _numbers(usable, classes)
-    contents = hashlib.sha256(f"decoding {DECODING}".encode())
+    contents = hashlib.sha256(items.version.encode())
     for batch in usable.select(["content_hash"]).to_batches(max_chunksize=65_536):
         digests = "".join(f"\n{digest}" for digest in batch[0].to_pylist())
         contents.update(digests.encode())
@@ -123,8 +125,7 @@ def from_manifest(
         classes=tuple(classes),
         names=tuple(spec.class_names.get(c) or prompt_name(c) for c in classes),
         template=spec.template,
-        preprocess=preprocess,
-        cache=cache,
+        items=items,
         slots=usable["slot"].to_numpy(),
         fingerprint=both.hexdigest()[:16],
         content=contents.hexdigest()[:16],

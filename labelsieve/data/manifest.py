@@ -1,39 +1,23 @@
-"""From a source to what a method sees: every row read once, hashed, decoded into the pixel cache, and named.
+"""Every row of a source, read once: the manifest, and apart from it the table of true labels.
 
-`read` makes the manifest (and, apart from it, the table of true labels); `Dataset` is the view that methods get.
-It has no true labels, so no method can use them.
+What an item is, is the matter of its modality; here rows become tables.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import progress
-from labelsieve.cache import cache_folder
-from labelsieve.data.images import (
-    DECODING,
-    Preprocess,
-    content_hash,
-    decode,
-    from_object,
-    read_bytes,
-)
-from labelsieve.data.pixel_cache import PixelCache, Stamp
-from labelsieve.data.sources import Row, Source
-from labelsieve.errors import DataError, ImageError
-from labelsieve.files import path_to_uri
+from labelsieve.data.modalities import Item, Items
+from labelsieve.data.sources import Source
+from labelsieve.errors import DataError
 from labelsieve.tables import (
     CONFLICT,
     CORRUPT,
@@ -46,7 +30,10 @@ from labelsieve.tables import (
     make_sample_id,
 )
 
-CHUNK = 128  # rows per task of the reading pool
+# Rows per task of the reading pool: large enough for one query of the index to pay, small
+# enough for the pictures of all tasks to fit into memory.
+CHUNK = 128
+WORKERS = 16  # more threads than that wait for each other when they decode
 SHOWN = 5  # other labels of the same image that a reason names
 
 
@@ -56,175 +43,90 @@ class Manifest:
 
     table: pa.Table  # MANIFEST
     truth: pa.Table | None  # TRUTH
-    notes: list[str]  # what listing left out
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One row after reading: what goes into the manifest and what is new for the cache."""
-
-    row: Row
-    content_hash: str = ""
-    slot: int = -1
-    pixels: np.ndarray | None = None
-    file: tuple[str, int, int, str] | None = None  # its stamp and what it holds
-    reason: str = ""
-
-
-def open_cache(preprocess: Preprocess) -> PixelCache:
-    """The pixel cache for this geometry."""
-    folder = cache_folder() / f"pixels{DECODING}-{preprocess.geometry}"
-    return PixelCache(folder, preprocess.height, preprocess.width)
+    notes: list[str]  # what listing left out, and what is odd about the items
 
 
 def read(
-    source: Source,
-    preprocess: Preprocess,
-    cache: PixelCache,
-    *,
-    want_truth: bool = False,
-    need_labels: bool = True,
+    source: Source, items: Items, *, want_truth: bool = False, need_labels: bool = True
 ) -> Manifest:
-    """Read every image of a source once, in parallel; what the cache knows is not decoded again.
+    """Read every item of a source once, in parallel; what the cache knows is not prepared again.
 
     Args:
-        want_truth: make the table of true labels, too.
-        need_labels: an image without a label is of no use; False for pictures to classify.
+        want_truth: also give the table of true labels.
+        need_labels: an item without a label is of no use; False for items to classify.
+
+    Returns:
+        Rows sorted by content, label and id: what a method sees must not depend on the order
+        of files, even where one image occurs twice.
 
     Raises:
-        DataError: no images at all, none readable, none labelled, or an id of the user's that appears twice.
+        DataError: no items at all, none readable, none labelled, or an id that appears twice.
     """
     parts, truths = [], []
     with progress.bar("Reading images", None) as shown:
-        for batch in _read_all(source, preprocess, cache):
-            parts.append(_manifest_batch(batch, cache))
+        for batch in _read_all(source, items):
+            parts.append(_manifest_batch(batch, items.store(batch)))
             if want_truth:
                 truths.append(_truth_batch(batch, parts[-1]))
             shown.advance(len(batch))
     table = pa.Table.from_batches(parts, MANIFEST)
     if not len(table):
-        raise DataError(
-            "There are no images.",
-            "; ".join(source.notes[:3]) + "."
-            if source.notes
-            else "The data set is empty.",
-        )
+        left_out = "; ".join(source.notes[:3])
+        why = f"{left_out}." if left_out else "The data set is empty."
+        raise DataError("There are no images.", why)
     check_unique(table)
-    # what a method sees must not depend on the order of rows, even where one image occurs twice
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
     table = _mark_conflicts(table.sort_by(order))
-    _check_usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
+    usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
     return Manifest(
         table,
         pa.Table.from_batches(truths, TRUTH) if want_truth else None,
-        list(source.notes),
+        [*source.notes, *items.notes(usable["slot"].to_numpy())],
     )
 
 
-def _read_all(
-    source: Source, preprocess: Preprocess, cache: PixelCache
-) -> Iterator[list[_Read]]:
+def _read_all(source: Source, items: Items) -> Iterator[list[Item]]:
     """Rows in source order, in chunks; a bounded number of chunks is in work at a time."""
-    workers = min(
-        16,
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
-    )
+    workers = min(WORKERS, _cores())
     rows = iter(source.rows())
     chunks = iter(lambda: list(islice(rows, CHUNK)), [])
     with ThreadPoolExecutor(workers) as pool:
-        waiting: list[Future[list[_Read]]] = []
+        waiting: list[Future[list[Item]]] = []
         for chunk in chunks:
-            waiting.append(pool.submit(_read_chunk, chunk, preprocess, cache))
+            waiting.append(pool.submit(items.read, chunk))
+            # without a bound a fast source would fill the memory with what waits
             if len(waiting) > 2 * workers:
                 yield waiting.pop(0).result()
         for task in waiting:
             yield task.result()
 
 
-def _read_chunk(
-    rows: Iterable[Row], preprocess: Preprocess, cache: PixelCache
-) -> list[_Read]:
-    rows = list(rows)
-    here = os.getcwd()
-    stamps = [
-        _stamp(row.image, here) if isinstance(row.image, str | Path) else None
-        for row in rows
-    ]
-    known = cache.find_files([stamp for stamp in stamps if isinstance(stamp, tuple)])
-    found = []
-    for row, stamp in zip(rows, stamps, strict=True):
-        if isinstance(stamp, str):
-            found.append(_Read(row, reason=stamp))
-        elif stamp in known:
-            found.append(_Read(row, *known[stamp]))
-        else:
-            try:
-                found.append(_read_row(row, stamp, preprocess, cache))
-            except ImageError as error:
-                found.append(_Read(row, reason=error.what))
-    return found
+def _cores() -> int:
+    """Processor cores this process may use; only Linux tells which are denied to it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _read_row(
-    row: Row, stamp: Stamp | None, preprocess: Preprocess, cache: PixelCache
-) -> _Read:
-    item: Any = row.image
-    encoded = item is None or isinstance(
-        item, bytes | bytearray | memoryview | str | Path
-    )
-    item = read_bytes(item) if encoded else from_object(item)
-    digest = content_hash(item)
-    file = None if stamp is None else (*stamp, digest)
-    slot = cache.find(digest)
-    if slot is not None:
-        return _Read(row, digest, slot, file=file)
-    try:
-        picture = decode(item, preprocess.about) if encoded else item
-    except ImageError as error:
-        return _Read(row, digest, reason=error.what)
-    return _Read(row, digest, pixels=preprocess(picture), file=file)
-
-
-def _stamp(path: str | Path, here: str) -> Stamp | str:
-    """What a file is recognised by, or why it cannot be read; `here` is where a relative path starts."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-    if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
-        return "cannot be opened: not a file"
-    folder, name = os.path.split(path)
-    return (
-        path_to_uri(f"{_absolute(here, folder)}{os.sep}{name}"),
-        status.st_size,
-        status.st_mtime_ns,
-    )
-
-
-@lru_cache(maxsize=1024)
-def _absolute(here: str, folder: str) -> str:
-    """An absolute path, without a separator at its end; `here` is where relative ones start."""
-    return os.path.normpath(os.path.join(here, folder)).rstrip(os.sep)
-
-
-def _manifest_batch(batch: list[_Read], cache: PixelCache) -> pa.RecordBatch:
-    new = [(r.content_hash, r.pixels) for r in batch if r.pixels is not None]
-    files = [r.file for r in batch if r.file is not None]
-    slots = cache.add(new, files) if new or files else {}
-    columns: dict[str, list[Any]] = {name: [] for name in MANIFEST.names}
-    for r in batch:
-        status = CORRUPT if r.reason else OK if r.row.label is not None else UNLABELLED
-        reason = r.reason or ("" if r.row.label is not None else "no label")
+def _manifest_batch(batch: list[Item], slots: dict[str, int]) -> pa.RecordBatch:
+    columns: dict[str, list[object]] = {name: [] for name in MANIFEST.names}
+    for item in batch:
+        row = item.row
+        status = OK
+        reason = item.reason
+        if reason:
+            status = CORRUPT
+        elif row.label is None:
+            status = UNLABELLED
+            reason = "no label"
         values = (
-            make_sample_id(r.row.key, r.content_hash),
-            r.row.uri,
-            r.row.path,
-            r.row.label,
-            r.row.split,
-            r.content_hash,
-            slots.get(r.content_hash, r.slot) if not r.reason else -1,
+            make_sample_id(row.key, item.content_hash),
+            row.uri,
+            row.path,
+            row.label,
+            row.split,
+            item.content_hash,
+            -1 if item.reason else slots.get(item.content_hash, item.slot),
             status,
             reason,
         )
@@ -233,7 +135,7 @@ def _manifest_batch(batch: list[_Read], cache: PixelCache) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, MANIFEST)
 
 
-def _truth_batch(batch: list[_Read], manifest: pa.RecordBatch) -> pa.RecordBatch:
+def _truth_batch(batch: list[Item], manifest: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [manifest["sample_id"], pa.array([r.row.truth for r in batch], pa.string())],
         schema=TRUTH,
@@ -269,12 +171,12 @@ def _mark_conflicts(table: pa.Table) -> pa.Table:
 def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
     """Say of each conflicting row, [n] bool, which other labels its image has."""
     rows = table.select(["content_hash", "given_label"]).filter(conflicting).to_pylist()
-    found: dict[str, set[str]] = {}
+    labels: dict[str, set[str]] = {}
     for row in rows:
-        found.setdefault(row["content_hash"], set()).add(row["given_label"])
-    reasons = [
-        _other_labels(found[row["content_hash"]] - {row["given_label"]}) for row in rows
-    ]
+        labels.setdefault(row["content_hash"], set()).add(row["given_label"])
+    reasons = []
+    for row in rows:
+        reasons.append(_other_labels(labels[row["content_hash"]], row["given_label"]))
     status = pc.if_else(conflicting, CONFLICT, table["status"])
     reason = pc.replace_with_mask(
         table["reason"], conflicting, pa.array(reasons, pa.string())
@@ -283,20 +185,18 @@ def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
     return table.set_column(table.column_names.index("reason"), "reason", reason)
 
 
-def _other_labels(labels: Iterable[str]) -> str:
-    rivals = sorted(labels)
+def _other_labels(labels: Iterable[str], own: str) -> str:
+    rivals = sorted(set(labels) - {own})
+    text = ", ".join(map(repr, rivals[:SHOWN]))
     more = f" and {len(rivals) - SHOWN} more" if len(rivals) > SHOWN else ""
-    return (
-        "the same image is also labelled "
-        + ", ".join(repr(rival) for rival in rivals[:SHOWN])
-        + more
-    )
+    return f"the same image is also labelled {text}{more}"
 
 
-def _check_usable(table: pa.Table, states: Sequence[str]) -> None:
+def _usable(table: pa.Table, states: Sequence[str]) -> pa.Table:
+    """Rows in one of these states; DataError where there are none."""
     usable = table.filter(pc.is_in(table["status"], pa.array(states)))
     if len(usable):
-        return
+        return usable
     first = table.slice(0, 1).to_pylist()[0]
     raise DataError(
         f"None of the {len(table)} images can be used.",

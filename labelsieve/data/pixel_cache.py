@@ -12,15 +12,26 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from labelsieve.cache import OTHER_PLACE, cache_limit, make_folder
 from labelsieve.errors import DataError
 
-Stamp = tuple[
-    str, int, int
-]  # a file: its absolute path (`labelsieve.files.path_to_uri`), size, time of change
+
+class Stamp(NamedTuple):
+    """What a file is recognised by: it holds what it held while all of these are the same.
+
+    Numbers fit into SQLite's 64 bits with a sign.
+    """
+
+    path: str  # absolute, as `labelsieve.files.path_to_uri` writes it
+    size: int  # bytes
+    modified: int  # ns; anyone can set it, and archives do when they are unpacked
+    inode: int  # another one when the file is replaced or a link points elsewhere
+    changed: int  # ns, when contents or attributes last changed; nobody can set it
+
 
 
 class PixelCache:
@@ -69,8 +80,11 @@ class PixelCache:
         self._index.execute(
             "CREATE TABLE IF NOT EXISTS pixels (hash TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE) WITHOUT ROWID"
         )
+        # stamps of earlier versions lacked inode and change; their files are hashed again
+        self._index.execute("DROP TABLE IF EXISTS files")
         self._index.execute(
-            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, hash TEXT) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS stamps (path TEXT PRIMARY KEY, size INTEGER,"
+            " modified INTEGER, inode INTEGER, changed INTEGER, hash TEXT) WITHOUT ROWID"
         )
         # a file of pixels that was cut or deleted: what is not there is read anew. Locked first: another process may be writing
         self._index.execute("BEGIN IMMEDIATE")
@@ -97,24 +111,26 @@ class PixelCache:
         return None if row is None else int(row[0])
 
     def find_files(self, stamps: Sequence[Stamp]) -> dict[Stamp, tuple[str, int]]:
-        """(hash, slot) of the files that were here with the same size and time of change."""
-        query = "SELECT f.path, f.size, f.changed, f.hash, p.slot FROM files f JOIN pixels p USING (hash) WHERE f.path IN"
+        """(hash, slot) of the files that had the very same stamp when they were read."""
+        query = (
+            "SELECT path, size, modified, inode, changed, hash, slot"
+            " FROM stamps JOIN pixels USING (hash) WHERE path IN"
+        )
         with self._lock:
             rows = self._index.execute(
                 f"{query} ({','.join('?' * len(stamps))})", [s[0] for s in stamps]
             ).fetchall()
         here = {
-            (path, size, changed): (content_hash, slot)
-            for path, size, changed, content_hash, slot in rows
+            Stamp(*stamp): (content_hash, slot) for *stamp, content_hash, slot in rows
         }
         return {stamp: here[stamp] for stamp in stamps if stamp in here}
 
     def add(
         self,
         batch: list[tuple[str, np.ndarray]],
-        files: list[tuple[str, int, int, str]],
+        files: list[tuple[Stamp, str]],
     ) -> dict[str, int]:
-        """Store pictures (hash, uint8 [height, width, 3]) and what files they came from; gives hash -> slot.
+        """Store pictures (hash, uint8 [height, width, 3]) and what files hold (stamp, hash); gives hash -> slot.
 
         The pixels are on disk before the index names them, so that a run killed here leaves nothing half-written.
 
@@ -140,7 +156,8 @@ class PixelCache:
                         )
                         used += 1
                 self._index.executemany(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files
+                    "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)",
+                    [(*stamp, content_hash) for stamp, content_hash in files],
                 )
                 os.fdatasync(self._file)
                 self._index.execute("COMMIT")

@@ -171,7 +171,7 @@ def _blocks(features: np.ndarray) -> list[np.ndarray]:
 def _embed(
     images: Dataset, encoder: DualEncoder, rows: np.ndarray, view: View | None
 ) -> np.ndarray:
-    pixels = encoder.normalise(images.pixels(rows))
+    pixels = encoder.normalise(images.inputs(rows))
     if view is not None:
         pixels = torch.cat(
             [

@@ -194,7 +194,7 @@ def pictures_of(
 ) -> Tensor:
     """What a detector takes of the given rows, without augmentation."""
     if features is None:
-        return encoder.normalise(images.pixels(rows))
+        return encoder.normalise(images.inputs(rows))
     return torch.from_numpy(np.asarray(features[rows], dtype=np.float32)).to(
         encoder.device
     )

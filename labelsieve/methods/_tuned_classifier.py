@@ -118,7 +118,7 @@ class Classifier:
         """Raw pixels [b, 3, h, w], or features [b, d] with `tuning=features`."""
         if self.settings.tuning == "features":
             return torch.from_numpy(np.asarray(self.frozen[rows], dtype=np.float32))
-        return self.images.pixels(rows)
+        return self.images.inputs(rows)
 
     def logits(
         self, loaded: Tensor, generator: torch.Generator | None = None

@@ -318,7 +318,7 @@ def _train(
 
     def load(rows: np.ndarray) -> Tensor:
         return (
-            images.pixels(rows)
+            images.inputs(rows)
             if frozen is None
             else torch.from_numpy(np.asarray(frozen[rows], dtype=np.float32))
         )

@@ -113,7 +113,7 @@ def test_a_step_is_the_weighted_mean_of_the_loss(
     place = make(loss=loss, weights=weights, **PLAIN, **CHANGED)
     rows = place.rows[[4, 0, 9, 13, 2]]
     with torch.no_grad():
-        probs = place.logits(place._normalised(place.images.pixels(rows))).softmax(1)
+        probs = place.logits(place._normalised(place.images.inputs(rows))).softmax(1)
     labels = torch.from_numpy(place.labels[rows])
     if loss == "elr":
         clamped = probs.clamp(1e-4, 1 - 1e-4)
@@ -126,12 +126,12 @@ def test_a_step_is_the_weighted_mean_of_the_loss(
                 + 4 * (1 - (targets * clamped).sum(1)).log()
             )
         place.loss_of(
-            Batch(rows, 0, 0, step_generator(0, 0, 0)), place.images.pixels(rows)
+            Batch(rows, 0, 0, step_generator(0, 0, 0)), place.images.inputs(rows)
         )
     else:
         each = FORMULAS[loss](probs, labels)
     found = place.loss_of(
-        Batch(rows, 0, 0, step_generator(0, 0, 0)), place.images.pixels(rows)
+        Batch(rows, 0, 0, step_generator(0, 0, 0)), place.images.inputs(rows)
     )
     scaled = torch.from_numpy(weights / weights[place.rows].mean()).float()
     wanted = float((each * scaled[rows]).mean().detach())
@@ -265,7 +265,7 @@ def test_gmm_learns_from_the_lower_losses(make: Callable[..., Fitting]) -> None:
     place = make(divides=True)
     place._divide()
     with torch.no_grad():
-        logits = place.logits(place._normalised(place.images.pixels(place.rows)))
+        logits = place.logits(place._normalised(place.images.inputs(place.rows)))
     each = (
         losses.cross_entropy(logits, torch.from_numpy(place.labels[place.rows]))
         .double()

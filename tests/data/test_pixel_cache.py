@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelsieve.cache import cache_folder, cache_limit, clear, used
-from labelsieve.data.pixel_cache import PixelCache
+from labelsieve.data.pixel_cache import PixelCache, Stamp
 from labelsieve.errors import DataError, OptionError
 
 H, W = 4, 5
@@ -76,21 +78,38 @@ def test_a_content_is_stored_once_however_often_it_comes(
         cache.close()
 
 
-def test_a_file_is_known_while_size_and_time_are_the_same(cache: PixelCache) -> None:
-    slots = cache.add(
-        [(digest(1), picture(1))],
-        [("a.png", 10, 99, digest(1)), ("copy.png", 10, 98, digest(1))],
-    )
+def test_a_file_is_known_while_its_whole_stamp_is_the_same(cache: PixelCache) -> None:
+    one = Stamp("a.png", size=10, modified=99, inode=5, changed=7)
+    copy = one._replace(path="copy.png", modified=98)
+    files = [(one, digest(1)), (copy, digest(1))]
+    slots = cache.add([(digest(1), picture(1))], files)
     known = (digest(1), slots[digest(1)])
-    same, others = (
-        [("a.png", 10, 99), ("copy.png", 10, 98)],
-        [("a.png", 11, 99), ("a.png", 10, 98), ("b.png", 10, 99)],
-    )
-    assert cache.find_files([*others, *same]) == dict.fromkeys(same, known)
+    others = [one._replace(path="b.png")]
+    for part in ("size", "modified", "inode", "changed"):
+        others.append(one._replace(**{part: 11}))
+    assert cache.find_files([*others, one, copy]) == {one: known, copy: known}
     assert cache.find_files(others) == cache.find_files([]) == {}
-    cache.add([(digest(2), picture(2))], [("a.png", 12, 100, digest(2))])
-    now = ("a.png", 12, 100)
-    assert cache.find_files([same[0], now]) == {now: (digest(2), cache.find(digest(2)))}
+    now = one._replace(inode=6)
+    cache.add([(digest(2), picture(2))], [(now, digest(2))])
+    assert cache.find_files([one, now]) == {now: (digest(2), cache.find(digest(2)))}
+
+
+def test_an_index_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    cache = PixelCache(tmp_path, H, W)
+    add(cache, 1)
+    cache.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as index:
+        index.execute("DROP TABLE stamps")
+        index.execute("CREATE TABLE files (path, size INTEGER, changed INTEGER, hash)")
+        index.execute("INSERT INTO files VALUES ('a.png', 10, 99, ?)", (digest(1),))
+        index.commit()
+    again = PixelCache(tmp_path, H, W)
+    check(again, 1)
+    stamp = Stamp("a.png", 10, 99, 5, 7)
+    assert again.find_files([stamp]) == {}
+    again.add([], [(stamp, digest(1))])
+    assert again.find_files([stamp]) == {stamp: (digest(1), again.find(digest(1)))}
+    again.close()
 
 
 def test_a_cache_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -233,7 +252,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_pixels_that_were_cut_off_are_read_anew(tmp_path: Path, left: int) -> None:
     cache = PixelCache(tmp_path, H, W)
     cache.add(
-        [(digest(n), picture(n)) for n in (1, 2, 3)], [("b.png", 1, 1, digest(2))]
+        [(digest(n), picture(n)) for n in (1, 2, 3)],
+        [(Stamp("b.png", 1, 1, 1, 1), digest(2))],
     )
     os.truncate(tmp_path / "pixels.u8", left)
     with pytest.raises(
@@ -248,7 +268,7 @@ def test_pixels_that_were_cut_off_are_read_anew(tmp_path: Path, left: int) -> No
         False,
         False,
     ]
-    assert again.find_files([("b.png", 1, 1)]) == {}
+    assert again.find_files([Stamp("b.png", 1, 1, 1, 1)]) == {}
     add(again, 3, 2, 1)
     check(again, 1, 2, 3)
     again.close()

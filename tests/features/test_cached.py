@@ -69,7 +69,7 @@ class Counted:
 def direct(images: Any, encoder: Any) -> np.ndarray:
     with torch.no_grad():
         return encoder.image_features(
-            encoder.normalise(images.pixels(np.arange(len(images))))
+            encoder.normalise(images.inputs(np.arange(len(images))))
         ).numpy()
 
 
@@ -235,7 +235,7 @@ class TestViews:
             np.random.SeedSequence([3, 1, 5]).generate_state(1, np.uint64)[0] >> 1
         )
         cropped = crop_and_mirror(
-            encoder.normalise(images.pixels(np.array([5]))),
+            encoder.normalise(images.inputs(np.array([5]))),
             torch.Generator().manual_seed(seed),
         )
         with torch.no_grad():

@@ -70,7 +70,7 @@ def test_selection_follows_the_learned_threshold_and_the_real_rule_asks_for_argm
 ) -> None:
     planted = plant()
     _, detector = made(planted, tuning="none")
-    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(100)))
+    pictures = planted.encoder.normalise(planted.images.inputs(np.arange(100)))
     labels = torch.from_numpy(planted.images.labels[:100])
     other = (labels + 1) % 4
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_selecting_nothing_costs_nothing(plant: Callable[..., Any]) -> None:
         detector.prompts.contexts[1] = detector.prompts.contexts[
             0
         ]  # p = 0.5 everywhere: not selected
-    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(8)))
+    pictures = planted.encoder.normalise(planted.images.inputs(np.arange(8)))
     labels = torch.from_numpy(planted.images.labels[:8])
     step = detector.step(pictures, labels, (labels + 1) % 4, selecting=True)
     assert (
@@ -252,7 +252,7 @@ def test_other_images_are_judged_by_a_probe_of_all_images(
 def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) -> None:
     planted = plant()
     settings, detector = made(planted, tuning="none", mirror=True)
-    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(9)))
+    pictures = planted.encoder.normalise(planted.images.inputs(np.arange(9)))
     with torch.no_grad():
         each = [detector.logits(view)[0] for view in views(pictures, 4)]
     positive, _ = deft._logits(detector, planted.images, np.empty(0), settings)

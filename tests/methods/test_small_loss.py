@@ -119,7 +119,7 @@ def test_four_views_are_one_mean_answer(plant: Callable[..., Any]) -> None:
         planted.images, planted.encoder, Training(tuning="none", views=4), 0
     )
     torch.nn.init.normal_(classifier.weight, generator=torch.Generator().manual_seed(0))
-    pictures = planted.encoder.normalise(planted.images.pixels(np.arange(12)))
+    pictures = planted.encoder.normalise(planted.images.inputs(np.arange(12)))
     with torch.no_grad():
         each = [
             planted.encoder.image_features(v) @ classifier.weight.T

@@ -12,7 +12,7 @@ def naive(planted: Any, temperature: float) -> np.ndarray:
     """[n, k], picture by picture and class by class."""
     images, words = planted.images, planted.encoder.image_tower.words.numpy()
     pictures = (
-        images.pixels(np.arange(len(images))).numpy().reshape(len(images), -1) / 127.5
+        images.inputs(np.arange(len(images))).numpy().reshape(len(images), -1) / 127.5
         - 1
     )
     probs = np.empty((len(images), len(images.classes)))

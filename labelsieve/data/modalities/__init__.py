@@ -1,0 +1,66 @@
+"""Kinds of items that data sets are made of: images today; one kind per file.
+
+A file of this room offers:
+
+    open_items(preprocess) -> Items      `preprocess` is what its encoders ask for
+
+A source whose rows are of another kind than images has an attribute that names it, such as
+`modality = "texts"`. Nothing else in `labelsieve.data` knows what an item is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from labelsieve import registry
+from labelsieve.data.pixel_cache import Stamp
+from labelsieve.data.sources import Row, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row after reading."""
+
+    row: Row
+    content_hash: str = ""  # hex digits of SHA-256; empty where nothing could be read
+    slot: int = -1  # where it is stored, -1 while it is not
+    prepared: Any = field(default=None, repr=False)  # what is new and to be stored
+    stamp: Stamp | None = None  # of the file it came from, where that can be relied on
+    reason: str = ""  # why it cannot be used
+
+
+class Items(Protocol):
+    """Items of one kind as one encoder wants them: read, hashed, prepared, stored, given back."""
+
+    preprocess: Any
+    folder: Path  # of the cache that holds them
+    version: str  # another one when the same contents give other inputs than before
+
+    def read(self, rows: Sequence[Row]) -> list[Item]:
+        """Read rows, from several threads; what cannot be read keeps its row, with a reason."""
+        ...
+
+    def store(self, items: Sequence[Item]) -> dict[str, int]:
+        """Store what is new in them: content hash -> slot."""
+        ...
+
+    def inputs(self, slots: np.ndarray) -> Tensor:
+        """[b, ...] what the encoder's `normalise` takes, of stored items [b]."""
+        ...
+
+    def notes(self, slots: np.ndarray) -> list[str]:
+        """What is odd about stored items [n], a clause each, for the preflight."""
+        ...
+
+
+def open_items(source: Source, preprocess: Any) -> Items:
+    """The items of a source, of the kind that it names."""
+    kind = getattr(source, "modality", "images")
+    items: Items = registry.load("data/modalities", kind).open_items(preprocess)
+    return items

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labelsieve.data.load import load, read_class_names
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, OptionError
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("n.json", '{"n1": "tench, Tinca", "7": "red fox"}'),
+        ("n.csv", 'n1,"tench, Tinca"\r\n\r\n7,red fox\r\n'),
+        ("n.csv", "\ufeffn1, tench, Tinca\n7 , red fox"),
+        ("n.tsv", "n1\ttench, Tinca\n7\tred fox\n"),
+        ("n.txt", "n1\ttench, Tinca\n7\tred fox\n"),
+    ],
+)
+def test_class_names_are_read_from_a_file(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    spec = load("data", class_names=str(tmp_path / name))
+    assert spec.class_names == {"n1": "tench, Tinca", "7": "red fox"}
+    assert load(DataSpec("data"), class_names=tmp_path / name) == spec
+
+
+def test_a_label_with_a_comma_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "n.csv").write_text('"a, b",both\n')
+    assert read_class_names(tmp_path / "n.csv") == {"a, b": "both"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "n.csv",
+            b"n1,tench\nn2\n",
+            r"^--class-names '.*n\.csv', line 2: 'n2' is not label,name",
+        ),
+        ("n.json", b"[1, 2]", r"^--class-names '.*n\.json' cannot be read"),
+        ("n.json", b"{", r"^--class-names '.*n\.json' cannot be read"),
+        ("n.csv", b"caf\xe9,x", r"^--class-names '.*n\.csv' cannot be read"),
+    ],
+)
+def test_a_wrong_class_name_file_is_named(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load("data", class_names=tmp_path / name)
+    with pytest.raises(
+        DataError, match=r"^--class-names '.*gone' cannot be opened: No such file"
+    ):
+        load("data", class_names=tmp_path / "gone")
+
+
+def test_a_wrong_template_or_option_is_named() -> None:
+    assert load("data", template="ein Foto: {}").template == "ein Foto: {}"
+    with pytest.raises(
+        OptionError, match=r"^--template 'a photo' has no {} for the class name"
+    ):
+        load("data", template="a photo")
+    for template in ("a {} of {b}", "a {} }", "{} and {}"):
+        with pytest.raises(
+            OptionError, match=r"^--template '.*' has other braces than one {}"
+        ):
+            load("data", template=template)
+    with pytest.raises(OptionError, match=r"^Option 'labels' is unknown; there are: "):
+        load("data", labels="x")
