@@ -22,7 +22,7 @@ from labelsieve.methods.deft import Detector
 from labelsieve.models import adapters
 from labelsieve.models.encoder import ClassTokens
 from labelsieve.models.families.clip import ClipEncoder
-from labelsieve.models.load import TINY
+from labelsieve.models.hugging_face import TINY
 from labelsieve.models.prompts import DualPrompts
 
 SHAPES = {

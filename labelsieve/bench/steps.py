@@ -20,7 +20,7 @@ from labelsieve import registry
 from labelsieve.bench.plan import Cell, Data, Noise, Tower
 from labelsieve.errors import RunError
 from labelsieve.files import fingerprint, read_json, write_json
-from labelsieve.models.load import TINY
+from labelsieve.models.hugging_face import TINY
 
 SEEDED = ("recorded",)  # noise that no seed decides
 

@@ -1,1 +1,3 @@
-"""Classifiers trained on what a scan found clean: `train`, `predict`, `evaluate`, `export-model`."""
+"""Classifiers trained on what a scan found clean: `train`, `predict`, `evaluate`,
+`export-model`.
+"""

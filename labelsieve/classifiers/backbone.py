@@ -1,11 +1,14 @@
-"""What is fine-tuned: an image tower with a linear head, or an image classifier of transformers; and the paper's recipes.
+"""What is fine-tuned: an image tower with a linear head, or an image classifier of
+transformers; and the paper's recipes.
 
-A tower's head works on the pooled output after the last norm, before the projection (CLIP: the class token), as in the
-paper. `CLIPForImageClassification` of transformers averages the patch tokens without that norm instead, and no other
-class of transformers computes ours, so a tower is saved in a small format of its own: the directory is a
-`CLIPVisionModel` (or `SiglipVisionModel`) to transformers, with two more tensors, `classifier.weight` and
-`classifier.bias`. Its `model_type` is that of the tower alone, so `AutoModelForImageClassification` refuses it instead of
-giving other answers. Every other student is a plain directory of transformers.
+A tower's head works on the pooled output after the last norm, before the projection (CLIP:
+the class token), as in the paper. `CLIPForImageClassification` of transformers averages
+the patch tokens without that norm instead, and no other class of transformers computes
+ours, so a tower is saved in a small format of its own: the directory is a
+`CLIPVisionModel` (or `SiglipVisionModel`) to transformers, with two more tensors,
+`classifier.weight` and `classifier.bias`. Its `model_type` is that of the tower alone, so
+`AutoModelForImageClassification` refuses it instead of giving other answers. Every other
+student is a plain directory of transformers.
 """
 
 from __future__ import annotations
@@ -16,21 +19,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from labelsieve.data.images import Preprocess
-from labelsieve.errors import ModelError, OptionError
-from labelsieve.models.encoder import DualEncoder
-from labelsieve.models.load import (
-    TINY,
-    accepts,
-    image_processor,
-    load_encoder,
-    without_bar,
-)
+from labelsieve.errors import OptionError
+from labelsieve.models import hugging_face, trust
+from labelsieve.models.encoder import DualEncoder, normalise
+from labelsieve.models.load import is_encoder, load_encoder
 
-# Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum 0.9 and cosine for all.
+# Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum
+# 0.9 and cosine for all.
 RECIPES: dict[str, dict[str, Any]] = {
     "clip": {"optimizer": "sgd", "lr": 5e-4, "weight_decay": 5e-4},
     "vit": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 1e-5},
@@ -40,12 +38,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 # model_type -> recipe; families that the paper did not train take `convnext`, the gentlest.
 OF_FAMILY = {"vit": "vit", "deit": "vit", "resnet": "resnet", "vit_mae": "mae"}
+SIDE = 224  # pixels, where a configuration names none: ImageNet's usual side
+WHOLE = 384  # as in transformers' ConvNextImageProcessor
 # Image classifiers of transformers that share their model_type with an image-text model.
 IMAGE_CLASSIFIERS = ("CLIPForImageClassification", "SiglipForImageClassification")
 
 
 class TowerClassifier(nn.Module):
-    """A linear layer on the pooled output of an image tower of transformers: pixels [b, 3, h, w] -> logits [b, k]."""
+    """A linear layer on the pooled output of an image tower of transformers: pixels [b, 3,
+    h, w] -> logits [b, k].
+    """
 
     def __init__(self, vision_model: Any, classes: int) -> None:
         super().__init__()
@@ -67,7 +69,8 @@ class Student:
         model: `TowerClassifier`, or an image classifier of transformers; float32.
         preprocess: how it wants its pictures.
         processor: its image processor of transformers, None where the checkpoint had none.
-        encoder: the image-text model that a tower was taken from; None for a classifier of transformers.
+        encoder: the image-text model that a tower was taken from; None for a classifier of
+            transformers.
     """
 
     model: Any
@@ -83,11 +86,15 @@ def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def recipe_name(student: str, wanted: str = "auto") -> str:
-    """The name of the recipe for a checkpoint. Raises ModelError when there is no such checkpoint."""
+    """The name of the recipe for a checkpoint. Raises ModelError when there is no such
+    checkpoint.
+    """
     if wanted != "auto":
         return wanted
-    config = read_config(student)
-    return "clip" if _is_tower(config) else OF_FAMILY.get(config.model_type, "convnext")
+    if _is_tower(student):
+        return "clip"
+    model_type = hugging_face.read_config(student).model_type
+    return OF_FAMILY.get(model_type, "convnext")
 
 
 def build(
@@ -96,53 +103,71 @@ def build(
     """A student with a new head, drawn from the seed.
 
     Args:
-        student: a checkpoint: "tiny", a directory or a hub id. Of an image-text model the image tower is taken.
+        student: a checkpoint: "tiny", a directory or a hub id. Of an image-text model the
+            image tower is taken.
 
     Raises:
         ModelError: not found, or no image model that transformers can classify with.
     """
-    config = read_config(student)
-    if _is_tower(config):
+    if _is_tower(student):
         encoder = load_encoder(student, device=device)
-        with _seeded(seed):
-            model: Any = TowerClassifier(
-                getattr(encoder, "model", None).vision_model, len(classes)
-            )  # type: ignore[union-attr]
-        where = str(TINY) if student == "tiny" else student
-        return Student(model, encoder.preprocess, image_processor(where), encoder)
-    with _seeded(seed), _one_line(student), without_bar(), _hushed():
-        model = _classifier(student, config, classes)
-    processor = image_processor(student)
-    return Student(model.to(device), _preprocess(processor, model.config), processor)
+        with seeded(seed):
+            tower = encoder.model.vision_model  # type: ignore[attr-defined]
+            model: Any = TowerClassifier(tower, len(classes))
+        processor = hugging_face.image_processor(student)
+        return Student(model, encoder.preprocess, processor, encoder)
+    with seeded(seed):
+        model = _classifier(student, classes)
+    processor = hugging_face.image_processor(student)
+    preprocess = preprocess_for(student, processor, model.config)
+    built = Student(model.to(device), preprocess, processor)
+    try_out(student, built, len(classes))
+    return built
 
 
-def _classifier(student: str, config: Any, classes: Sequence[str]) -> Any:
-    from transformers import (
-        AutoModelForImageClassification,
-        ViTConfig,
-        ViTForImageClassification,
-    )
+def try_out(name: str, student: Student, classes: int) -> None:
+    """One gray picture: sizes that do not fit and numbers that overflow are noticed here.
 
+    Raises:
+        ModelError: the model gives no finite logit for each class.
+    """
+    side = student.preprocess
+    gray = torch.full((1, 3, side.height, side.width), 128, dtype=torch.uint8)
+    device = next(student.model.parameters()).device
+    with hugging_face.one_line(name), torch.no_grad():
+        logits = logits_of(student.model, normalise(gray, side, device))
+    if logits.shape != (1, classes) or not logits.isfinite().all():
+        raise trust.refusal(name, f"it gives no {classes} finite numbers for a picture")
+
+
+def _classifier(student: str, classes: Sequence[str]) -> Any:
+    from transformers import AutoModelForImageClassification
+
+    config = hugging_face.read_config(student)
     kind: Any = AutoModelForImageClassification
-    if (
-        config.model_type == "vit_mae"
-    ):  # its encoder is a ViT; transformers has no classifier under its own name
-        known = ViTConfig().to_dict().keys() - {
-            "model_type",
-            "architectures",
-            "transformers_version",
-        }
-        config = ViTConfig(**{k: v for k, v in config.to_dict().items() if k in known})
-        kind = ViTForImageClassification
+    if config.model_type == "vit_mae":
+        kind, config = _as_vit(config)
     name_classes(config, classes)
-    model = kind.from_pretrained(
-        student, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+    model = hugging_face.read_model(
+        student, kind, config, new_head=True, ignore_mismatched_sizes=True
     )
     inner = set(model.base_model.modules())
     for module in model.modules():
         if module not in inner and isinstance(module, nn.Linear):
-            module.reset_parameters()  # a head of as many classes would else stay, with other classes in mind
+            # a head of as many classes would else stay, with other classes in mind
+            module.reset_parameters()
     return model
+
+
+def _as_vit(config: Any) -> tuple[Any, Any]:
+    """An MAE's encoder is a ViT; transformers has no classifier under MAE's own name."""
+    from transformers import AutoModelForImageClassification, ViTConfig
+
+    own = {"model_type", "architectures", "transformers_version"}
+    values = config.to_dict()
+    shared = (ViTConfig().to_dict().keys() - own) & values.keys()
+    vit = ViTConfig(**{name: values[name] for name in shared})
+    return AutoModelForImageClassification, vit
 
 
 def name_classes(config: Any, classes: Sequence[str]) -> None:
@@ -155,8 +180,8 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     """The parameters that are to train, by name.
 
     Args:
-        tune: "blocks" (a tower's transformer blocks, and the head: the paper's full fine-tuning of CLIP), "all", "head";
-            None is "blocks" for a tower and "all" for others.
+        tune: "blocks" (a tower's transformer blocks, and the head: the paper's full
+            fine-tuning of CLIP), "all", "head"; None is "blocks" for a tower and "all" for others.
 
     Raises:
         OptionError: "blocks" of a model that is no tower.
@@ -208,8 +233,8 @@ def save_memory(model: Any) -> None:
 def head_from_texts(student: Student, texts: Sequence[str], pixels: Tensor) -> None:
     """Let the head of a tower begin as the zero-shot classifier of its texts.
 
-    Logits s · t · Px / |Px| of a pooled output x, projection P and text t of length one become linear in x when |Px| is
-    replaced by its mean over some pictures.
+    Logits s · t · Px / |Px| of a pooled output x, projection P and text t of length one
+    become linear in x when |Px| is replaced by its mean over some pictures.
 
     Args:
         texts: one prompt per class.
@@ -235,71 +260,38 @@ def head_from_texts(student: Student, texts: Sequence[str], pixels: Tensor) -> N
     head.bias.zero_()
 
 
-def read_config(where: str) -> Any:
-    """The configuration of a checkpoint. Raises ModelError when it is not there or of an unknown kind."""
-    from transformers import AutoConfig
-
-    with _one_line(where):
-        return AutoConfig.from_pretrained(str(TINY) if where == "tiny" else where)
-
-
-def _is_tower(config: Any) -> bool:
-    return (
-        accepts(config) and (config.architectures or [""])[0] not in IMAGE_CLASSIFIERS
-    )
+def _is_tower(student: str) -> bool:
+    """Whether a checkpoint is an image-text model, whose image tower is taken."""
+    if not is_encoder(student):
+        return False
+    config = hugging_face.read_config(student)
+    return hugging_face.architecture_of(config) not in IMAGE_CLASSIFIERS
 
 
-def _preprocess(processor: Any, config: Any) -> Preprocess:
-    size: Any = getattr(config, "image_size", None) or getattr(
-        getattr(config, "vision_config", None), "image_size", 224
-    )
-    found = Preprocess.from_processor(
-        processor, max(size) if isinstance(size, list | tuple) else int(size)
-    )
-    share = getattr(
-        processor, "crop_pct", None
-    )  # ConvNeXt's processor, which ResNets have, too
-    if share is None or found.shortest_edge is None:
-        return found
+def preprocess_for(name: str, processor: Any, config: Any) -> Preprocess:
+    """How an image classifier wants its pictures."""
+    size: Any = getattr(config, "image_size", None)
+    if size is None:
+        size = getattr(getattr(config, "vision_config", None), "image_size", SIDE)
+    if isinstance(size, list | tuple):
+        size = max(size)
+    preprocess = hugging_face.preprocess_with(name, processor, size)
+    # of ConvNeXt's processor, which ResNets have, too: smaller pictures are cut from the
+    # middle, larger ones (WHOLE) are resized without cutting
+    share = getattr(processor, "crop_pct", None)
+    edge = preprocess.shortest_edge
+    if share is None or edge is None:
+        return preprocess
     return replace(
-        found,
-        shortest_edge=int(found.shortest_edge / share)
-        if found.shortest_edge < 384
-        else None,
+        preprocess, shortest_edge=int(edge / share) if edge < WHOLE else None
     )
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Modules draw their first weights from torch's global generator: set for them, and put back."""
+def seeded(seed: int) -> Iterator[None]:
+    """Modules draw their first weights from torch's global generator: set for them, and
+    put back.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """No report of transformers about a head that is new: it is meant to be."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-@contextlib.contextmanager
-def _one_line(name: str) -> Iterator[None]:
-    """What loading raises, as one line of ours."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (
-            str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        )
-        raise ModelError(
-            f"Model '{name}' cannot be loaded: {reason[:300]}.",
-            "Give a directory or hub id of an image classifier.",
-        ) from error

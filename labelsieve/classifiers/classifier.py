@@ -1,4 +1,6 @@
-"""The trained model: opened from a directory or the hub, asked for labels, judged against the truth, saved and shared."""
+"""The trained model: opened from a directory or the hub, asked for labels, judged against
+the truth, saved and shared.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ class Classifier:
     def from_pretrained(
         cls, where: str | Path, *, device: str = "auto", precision: str = "auto"
     ) -> Classifier:
-        """Open what `labelsieve train` wrote, or any image classifier of transformers, by directory or hub id.
+        """Open what `labelsieve train` wrote, or any image classifier of transformers, by
+        directory or hub id.
 
         Raises:
             ModelError: there is none, or it is damaged.
@@ -78,7 +81,8 @@ class Classifier:
     def push_to_hub(
         self, repo_id: str, *, private: bool = True, token: str | None = None
     ) -> str:
-        """Upload to the Hugging Face hub; gives the address. Nothing but what `save_pretrained` writes leaves the machine.
+        """Upload to the Hugging Face hub; gives the address. Nothing but what
+        `save_pretrained` writes leaves the machine.
 
         Raises:
             LabelsieveError: no network, not signed in, or not allowed to.

@@ -1,4 +1,6 @@
-"""Fine-tuning a student: its loss, what each image weighs, validation after every epoch, and the epoch that is kept."""
+"""Fine-tuning a student: its loss, what each image weighs, validation after every epoch,
+and the epoch that is kept.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class Settings:
     crop: float = (
         0.7  # least share of a picture that a random crop keeps; 1 does not crop
     )
-    val_share: float = 0.1  # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
+    # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
+    val_share: float = 0.1
     keep: Literal["chosen", "last", "both"] = (
         "chosen"  # which epoch is saved; both: the last one in a folder below
     )
@@ -164,7 +167,8 @@ class Fitting:
         images: of the run, prepared for the student.
         chosen: labels, weights and parts by sample id (`labelsieve.classifiers.training_set`).
         loss: a name of `LOSSES`.
-        divides: select samples by a mixture of two Gaussians on their losses before each epoch (use=gmm).
+        divides: select samples by a mixture of two Gaussians on their losses before each
+            epoch (use=gmm).
     """
 
     def __init__(
@@ -208,7 +212,7 @@ class Fitting:
             backbone.head_from_texts(
                 student,
                 texts,
-                self._normalised(self.images.pixels(self.rows[:LOOK_AT])),
+                self._normalised(self.images.inputs(self.rows[:LOOK_AT])),
             )
         buffers = dict(student.model.named_buffers())
         kept = (
@@ -219,7 +223,8 @@ class Fitting:
     def run(
         self, folder: Path, fingerprint: str, val: Dataset | None = None
     ) -> dict[str, Any]:
-        """Train, and leave the student with the weights that are kept; with keep=both `last` holds the others.
+        """Train, and leave the student with the weights that are kept; with keep=both
+        `last` holds the others.
 
         Args:
             folder: for checkpoints.
@@ -261,7 +266,7 @@ class Fitting:
             fit(
                 self.parameters,
                 self.rows,
-                self.images.pixels,
+                self.images.inputs,
                 self.loss_of,
                 self.settings.recipe(),
                 seed=self.seed,
@@ -320,7 +325,7 @@ class Fitting:
         judge = Classifier(self.student, images.classes, dtype=self.dtype)
         parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
         return np.concatenate(
-            [judge.probabilities(images.pixels(part)) for part in parts]
+            [judge.probabilities(images.inputs(part)) for part in parts]
         )
 
     def _validate(
@@ -334,7 +339,9 @@ class Fitting:
         )
 
     def _chosen(self) -> int:
-        """The epoch, from 1 on, with the highest accuracy, of those the lowest loss, of those the first."""
+        """The epoch, from 1 on, with the highest accuracy, of those the lowest loss, of
+        those the first.
+        """
         history = self.memory["history"].tolist()
         done = [
             (-accuracy, loss, epoch)
@@ -344,7 +351,9 @@ class Fitting:
         return min(done)[2]
 
     def _divide(self) -> None:
-        """Weigh only labels whose loss belongs to the lower of two Gaussians (DivideMix; `labelsieve.methods.gmm`)."""
+        """Weigh only labels whose loss belongs to the lower of two Gaussians (DivideMix;
+        `labelsieve.methods.gmm`).
+        """
         probs = self._probabilities(self.images, self.rows)
         given = probs[np.arange(len(self.rows)), self.labels[self.rows]].astype(
             np.float64

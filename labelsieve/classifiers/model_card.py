@@ -1,4 +1,6 @@
-"""The model card: what a classifier was trained on, how, and how good it was, in Hugging Face's form."""
+"""The model card: what a classifier was trained on, how, and how good it was, in Hugging
+Face's form.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ USES = {
 
 
 def write(opened: Run, record: Mapping[str, Any]) -> str:
-    """The card, Markdown with a YAML head. No path of this machine is in it, only the names of files and folders.
+    """The card, Markdown with a YAML head. No path of this machine is in it, only the
+    names of files and folders.
 
     Args:
         opened: the run that was trained on.

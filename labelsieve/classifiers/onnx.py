@@ -44,17 +44,20 @@ def export_model(
     *,
     data: Any = None,
 ) -> dict[str, Any]:
-    """Write a model as ONNX: `pixel_values` [batch, 3, height, width] float32, normalised, -> `logits` [batch, classes].
+    """Write a model as ONNX: `pixel_values` [batch, 3, height, width] float32, normalised,
+    -> `logits` [batch, classes].
 
     The file is run with onnxruntime before it is kept, on pictures.
 
     Args:
         model: a `Classifier`, its directory or a hub id.
         output: the file; None is `model.onnx` in the model's directory.
-        data: pictures for that, as `labelsieve.load` takes them or a folder of pictures; None takes noise.
+        data: pictures for that, as `labelsieve.load` takes them or a folder of pictures;
+            None takes noise.
 
     Returns:
-        file, difference (largest relative difference of a logit), checked (number of pictures), classes.
+        file, difference (largest relative difference of a logit), checked (number of
+        pictures), classes.
 
     Raises:
         OptionError: an unknown format, or no directory to write to.
@@ -112,7 +115,7 @@ def _pictures(opened: Classifier, data: Any) -> np.ndarray:
     spec = replace(load(data), labelled=False)
     images = prepare(spec, opened.preprocess).dataset
     chosen = np.random.default_rng(0).permutation(len(images))[:CHECKED]
-    return np.ascontiguousarray(images.pixels(chosen).numpy())
+    return np.ascontiguousarray(images.inputs(chosen).numpy())
 
 
 def _write(opened: Classifier, path: Path) -> None:

@@ -1,4 +1,6 @@
-"""`labelsieve predict` and `evaluate`: a trained classifier on a data set, and against true labels."""
+"""`labelsieve predict` and `evaluate`: a trained classifier on a data set, and against
+true labels.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ def predict(
 
     Args:
         model: a `Classifier`, its directory or a hub id.
-        data: what `labelsieve.load` takes or gives, or a folder of pictures without classes, or a list of pictures.
-            Labels are not looked at.
+        data: what `labelsieve.load` takes or gives, or a folder of pictures without
+            classes, or a list of pictures. Labels are not looked at.
         output: a .parquet or .csv file to write.
         top_k: how many classes a row names, the most probable first.
 
@@ -79,7 +81,7 @@ def _predictions(
     with progress.bar("Classifying", len(usable)) as shown:
         for start in range(0, len(usable), batch_size):
             rows = np.arange(start, min(start + batch_size, len(usable)))
-            probs[usable[rows]] = opened.probabilities(prepared.dataset.pixels(rows))
+            probs[usable[rows]] = opened.probabilities(prepared.dataset.inputs(rows))
             shown.advance(len(rows))
     columns: dict[str, Any] = {
         "sample_id": manifest["sample_id"],
@@ -120,10 +122,12 @@ def evaluate(
         truth_column: of true labels; without it the data's labels are the truth.
 
     Returns:
-        images, unreadable, classes, accuracy, per_class, calibration_error, confusion (rows true, columns predicted).
+        images, unreadable, classes, accuracy, per_class, calibration_error, confusion
+        (rows true, columns predicted).
 
     Raises:
-        LabelsieveError: what is wrong with model or data, and what to do; also a label that the model does not know.
+        LabelsieveError: what is wrong with model or data, and what to do; also a label
+            that the model does not know.
     """
     spec = load(data)
     truth = truth_column or spec.truth_column
@@ -136,7 +140,7 @@ def evaluate(
     with progress.bar("Classifying", len(images)) as shown:
         for start in range(0, len(images), batch_size):
             rows = np.arange(start, min(start + batch_size, len(images)))
-            probs[rows] = opened.probabilities(images.pixels(rows))
+            probs[rows] = opened.probabilities(images.inputs(rows))
             shown.advance(len(rows))
     found = metrics.classification(probs, images.labels)
     unreadable = int(

@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from labelsieve.classifiers.backbone import (
     Student,
     TowerClassifier,
-    _hushed,
-    _one_line,
-    _preprocess,
-    _seeded,
     name_classes,
-    read_config,
+    preprocess_for,
+    seeded,
+    try_out,
 )
 from labelsieve.data.images import Preprocess
-from labelsieve.models.load import image_processor, without_bar
+from labelsieve.models import hugging_face, trust
 from labelsieve.runs.digests import read_record, verify
 
 TOWER = "TowerClassifier"  # in `architectures` of a saved tower
@@ -47,9 +45,9 @@ def save(student: Student, classes: Sequence[str], folder: Path) -> None:
         }
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     else:
-        with without_bar():
+        with hugging_face.without_bar():
             model.save_pretrained(folder)
-    with _hushed():
+    with hugging_face.hushed():
         (student.processor or _processor(student.preprocess)).save_pretrained(folder)
 
 
@@ -61,21 +59,24 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Student, list[str]]
         RunError: a file is not the one that the training wrote.
     """
     _verify_saved(Path(where))
-    config = read_config(where)
-    classes = [str(config.id2label[number]) for number in sorted(config.id2label)]
-    with _seeded(0), _one_line(where), without_bar(), _hushed():
-        if (config.architectures or [""])[0] == TOWER:
-            model: Any = _open_tower(where, config, len(classes))
-        else:
-            from transformers import AutoModelForImageClassification
+    config = hugging_face.read_config(where)
+    classes = _classes(where, config)
+    with seeded(0), hugging_face.one_line(where):
+        model = _open_model(where, config, len(classes))
+        processor = hugging_face.image_processor(where)
+        preprocess = preprocess_for(where, processor, config)
+        opened = Student(model.to(device).eval(), preprocess, processor)
+        try_out(where, opened, len(classes))
+    return opened, classes
 
-            model = AutoModelForImageClassification.from_pretrained(
-                where, dtype=torch.float32
-            )
-    processor = image_processor(where)
-    return Student(
-        model.to(device).eval(), _preprocess(processor, config), processor
-    ), classes
+
+def _classes(where: str, config: Any) -> list[str]:
+    """Names of the classes, by the number of the logit."""
+    if sorted(config.id2label) != list(range(len(config.id2label))):
+        raise trust.refusal(
+            where, "its config.json does not number its classes from 0 on"
+        )
+    return [str(config.id2label[number]) for number in range(len(config.id2label))]
 
 
 def _verify_saved(folder: Path) -> None:
@@ -89,12 +90,24 @@ def _verify_saved(folder: Path) -> None:
             verify(folder.parent, f"{LAST}/{name}", record)
 
 
+def _open_model(where: str, config: Any, classes: int) -> Any:
+    from transformers import AutoModelForImageClassification
+
+    if hugging_face.architecture_of(config) == TOWER:
+        return _open_tower(where, config, classes)
+    return hugging_face.read_model(where, AutoModelForImageClassification, config)
+
+
 def _open_tower(where: str, config: Any, classes: int) -> TowerClassifier:
     from transformers import AutoModel
-    from transformers.utils import cached_file
 
-    model = TowerClassifier(AutoModel.from_config(config), classes)
-    model.load_state_dict(load_file(cached_file(where, "model.safetensors")))
+    def build() -> TowerClassifier:
+        tower = AutoModel.from_config(config, trust_remote_code=False)
+        return TowerClassifier(tower, classes)
+
+    tensors = hugging_face.read_tensors(where, hugging_face.describe(build))
+    model = build()
+    model.load_state_dict(tensors)
     return model
 
 
@@ -103,12 +116,11 @@ def _processor(preprocess: Preprocess) -> Any:
     from transformers import CLIPImageProcessor
 
     sides = {"height": preprocess.height, "width": preprocess.width}
+    edge = preprocess.shortest_edge
     return CLIPImageProcessor(
-        size=sides
-        if preprocess.shortest_edge is None
-        else {"shortest_edge": preprocess.shortest_edge},
+        size=sides if edge is None else {"shortest_edge": edge},
         crop_size=sides,
-        do_center_crop=preprocess.shortest_edge is not None,
+        do_center_crop=edge is not None,
         resample=preprocess.resample,
         image_mean=list(preprocess.mean),
         image_std=list(preprocess.std),

@@ -1,8 +1,9 @@
 """What a classifier is trained on: one row per image of a run, with its label, its weight and why.
 
-Origins: clean (the scan found nothing wrong), relabelled (a suggestion in place of the given label), reviewed (a person
-said what it is), flagged (held to be wrong), left-out (a person said that the label is wrong or that there is none, or
-named a class that the run does not have).
+Origins: clean (the scan found nothing wrong), relabelled (a suggestion in place of the
+given label), reviewed (a person said what it is), flagged (held to be wrong), left-out (a
+person said that the label is wrong or that there is none, or named a class that the run
+does not have).
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def choose(
         scores: of a run.
         decisions: by sample id; a person's word outweighs the scan's.
         classes: of the run.
-        use: "clean": labels that are not flagged; "clean+relabelled": also suggestions that are at least
-            `min_confidence` probable; "all" and "gmm": every given label; "weighted": every given label, by p_clean.
+        use: "clean": labels that are not flagged; "clean+relabelled": also suggestions
+            that are at least `min_confidence` probable; "all" and "gmm": every given
+            label; "weighted": every given label, by p_clean.
     """
     rows = []
     for about in scores.sort_by("sample_id").to_pylist():
@@ -90,7 +92,8 @@ def _scanned(
 def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
     """The same rows with `part` filled in.
 
-    A part of what is held to be clean, whatever is trained on, is kept aside for validation: of every class alike, drawn
+    A part of what is held to be clean, whatever is trained on, is kept aside for
+        validation: of every class alike, drawn
     from the seed. A class never loses its last training image to it.
 
     Args:

@@ -1,8 +1,10 @@
-"""Ways to adapt a frozen image tower with few parameters (Wei et al. 2024, appendix: the paper compares them).
+"""Ways to adapt a frozen image tower with few parameters (Wei et al. 2024, appendix: the
+paper compares them).
 
-`vpt-deep` and `vpt-shallow` put learned tokens beside the image's (Jia et al., ECCV 2022); the others change the tower's
-modules in place: LoRA through peft (Hu et al., ICLR 2022), a bottleneck beside each MLP (AdaptFormer, Chen et al., NeurIPS
-2022), scale and shift after each operation (SSF, Lian et al., NeurIPS 2022), biases alone (BitFit, Ben Zaken et al., ACL 2022).
+`vpt-deep` and `vpt-shallow` put learned tokens beside the image's (Jia et al., ECCV 2022);
+the others change the tower's modules in place: LoRA through peft (Hu et al., ICLR 2022), a
+bottleneck beside each MLP (AdaptFormer, Chen et al., NeurIPS 2022), scale and shift after
+each operation (SSF, Lian et al., NeurIPS 2022), biases alone (BitFit, Ben Zaken et al., ACL 2022).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Tuning:
 
     Attributes:
         parameters: name -> parameter, float32.
-        prompts: prompt tokens to hand to the tower, [blocks or 1, p, image_width]; None where modules were changed instead.
+        prompts: prompt tokens to hand to the tower, [blocks or 1, p, image_width]; None
+            where modules were changed instead.
     """
 
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
@@ -44,7 +47,8 @@ def build(
 
     Args:
         kind: a name of `KINDS`.
-        size: prompt tokens (vpt), rank (lora) or bottleneck width (adapter); the others have no size.
+        size: prompt tokens (vpt), rank (lora) or bottleneck width (adapter); the others
+            have no size.
 
     Raises:
         OptionError: unknown kind.
@@ -55,7 +59,8 @@ def build(
 
 
 def fitting_size(encoder: DualEncoder) -> int:
-    """A size that follows the tower: a quarter of its image tokens, at least 1 and at most the paper's 20.
+    """A size that follows the tower: a quarter of its image tokens, at least 1 and at most
+    the paper's 20.
 
     Twenty prompts beside a small tower's 65 tokens drown the picture.
     """
@@ -173,7 +178,9 @@ def _wrap(encoder: DualEncoder, wrapper: Callable[[nn.Module, int], nn.Module]) 
 
 
 def _collect(encoder: DualEncoder, mark: str) -> Tuning:
-    """The parameters with `mark` in their name, switched on; in a bfloat16 tower they are float32 masters."""
+    """The parameters with `mark` in their name, switched on; in a bfloat16 tower they are
+    float32 masters.
+    """
     chosen = {
         name: p for name, p in encoder.image_tower.named_parameters() if mark in name
     }

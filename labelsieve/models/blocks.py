@@ -1,10 +1,12 @@
-"""The arithmetic of frozen pre-norm transformers with learned tokens beside them, and nothing that is thrown away.
+"""The arithmetic of frozen pre-norm transformers with learned tokens beside them, and
+nothing that is thrown away.
 
-These functions compute with the modules of a transformers checkpoint (CLIP and SigLIP blocks have the same parts:
-`layer_norm1`, `self_attn`, `layer_norm2`, `mlp`), so that adapters put into those modules take part.
+These functions compute with the modules of a transformers checkpoint (CLIP and SigLIP
+blocks have the same parts: `layer_norm1`, `self_attn`, `layer_norm2`, `mlp`), so that
+adapters put into those modules take part.
 
-Shapes: b images or texts, n tokens, p prompt tokens, c contexts (positive, negative), k classes, s tokens of a class,
-h heads, d width of the tower, e = d / h.
+Shapes: b images or texts, n tokens, p prompt tokens, c contexts (positive, negative), k
+classes, s tokens of a class, h heads, d width of the tower, e = d / h.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Up to this many tokens plain matrix products are faster than the fused kernel on a CPU (benchmarks/bench_step.py).
+# Up to this many tokens plain matrix products are faster than the fused kernel on a CPU
+# (benchmarks/bench_step.py).
 SMALL = 128
 
 
 class QuickGelu(nn.Module):
-    """x · sigmoid(1.702 x), as OpenAI's CLIP has it, with three passes over memory forward, one back, and one array kept.
+    """x · sigmoid(1.702 x), as OpenAI's CLIP has it, with three passes over memory
+    forward, one back, and one array kept.
 
     Written out it takes six passes back and keeps the sigmoid, too.
     """
@@ -34,7 +38,9 @@ class QuickGelu(nn.Module):
 
 
 class _QuickGelu(torch.autograd.Function):
-    """By way of SiLU, for which torch has both directions: quick GELU of x is silu(1.702 x) / 1.702."""
+    """By way of SiLU, for which torch has both directions: quick GELU of x is silu(1.702
+    x) / 1.702.
+    """
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
@@ -49,7 +55,9 @@ class _QuickGelu(torch.autograd.Function):
 
 
 def use_quick_gelu(layers: Sequence[nn.Module], slow: type[nn.Module]) -> None:
-    """Put `QuickGelu` in the place of another implementation of the same function in the blocks of a tower."""
+    """Put `QuickGelu` in the place of another implementation of the same function in the
+    blocks of a tower.
+    """
     for layer in layers:
         mlp: Any = layer.mlp
         if isinstance(mlp.activation_fn, slow):
@@ -69,7 +77,9 @@ def _merge(x: Tensor) -> Tensor:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Scaled dot-product attention of [b, h, n, e] over [b, h, m, e]; `mask` [n, m] is True where a query may look."""
+    """Scaled dot-product attention of [b, h, n, e] over [b, h, m, e]; `mask` [n, m] is
+    True where a query may look.
+    """
     if query.device.type != "cpu" or key.shape[-2] > SMALL:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
@@ -83,8 +93,9 @@ def image_block(
 ) -> Tensor:
     """One block over image tokens that also look at prompt tokens.
 
-    The outputs of deep prompt tokens would be replaced before the next block (Jia et al. 2022, eq. 5), so they are
-    never computed. With `first_only` only the class token is, which is all that the pooled output needs.
+    The outputs of deep prompt tokens would be replaced before the next block (Jia et al.
+    2022, eq. 5), so they are never computed. With `first_only` only the class token is,
+    which is all that the pooled output needs.
 
     Args:
         x: [b, n, d].
@@ -116,7 +127,8 @@ def run_image_blocks(
     prompts: Sequence[Tensor] | None,
     class_token_only: bool,
 ) -> Tensor:
-    """All blocks; `prompts` holds one [p, d] per block (deep) or a single one that stays in the sequence (shallow).
+    """All blocks; `prompts` holds one [p, d] per block (deep) or a single one that stays
+    in the sequence (shallow).
 
     Returns:
         [b, 1, d] with `class_token_only`, else [b, n, d] without prompt tokens.
@@ -157,9 +169,11 @@ KeysValues = list[tuple[Tensor, Tensor]]  # per block, each [c, h, p, e]
 
 
 def run_prefix(layers: Sequence[nn.Module], x: Tensor) -> KeysValues:
-    """Start token and context [c, p, d] through a causal tower once; what later tokens need of it: keys and values.
+    """Start token and context [c, p, d] through a causal tower once; what later tokens
+    need of it: keys and values.
 
-    In a causal tower these hidden states do not depend on what follows, so they are the same for every class.
+    In a causal tower these hidden states do not depend on what follows, so they are the
+    same for every class.
     """
     mask = causal_mask(x.shape[1], x.device)
     kept: KeysValues = []
@@ -206,8 +220,9 @@ def _suffix_block(
     mask: Tensor,
     end: Tensor | None,
 ) -> Tensor:
-    """One block over [c, k, s, d]. Scores against the prefix are one product per context for all classes together,
-    so its keys and values are never copied for each class. With `end` only the end tokens are computed.
+    """One block over [c, k, s, d]. Scores against the prefix are one product per context
+    for all classes together, so its keys and values are never copied for each class. With
+    `end` only the end tokens are computed.
     """
     attention: Any = layer.self_attn
     heads, p = attention.num_heads, prefix_key.shape[-2]

@@ -38,7 +38,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the processor or card multiplies it faster than float32, else float32."""
+    """`auto` is bfloat16 where the processor or card multiplies it faster than float32,
+    else float32.
+    """
     if wanted != "auto":
         if wanted not in PRECISIONS:
             raise OptionError(
@@ -60,7 +62,9 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_fast_bfloat16() -> bool:
-    """AMX, or AVX512-BF16 of AMD. Intel's without AMX is no faster than float32 (half as fast, benchmarks/bench_step.py)."""
+    """AMX, or AVX512-BF16 of AMD. Intel's without AMX is no faster than float32 (half as
+    fast, benchmarks/bench_step.py).
+    """
     if torch.cpu._is_amx_tile_supported():
         return True
     return torch.cpu._is_avx512_bf16_supported() and "AuthenticAMD" in _cpu_maker()

@@ -6,7 +6,8 @@ A file of this room offers:
     accepts(config) -> bool                            is this transformers configuration ours?
     load(folder_or_id, config, device, dtype) -> DualEncoder
 
-`DualEncoder` says what a family must give. Towers are frozen; prompts and adapters are learned beside them.
+`DualEncoder` says what a family must give. Towers are frozen; prompts and adapters are
+learned beside them.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from torch import Tensor, nn
 
 from labelsieve.data.images import Preprocess
 
-# Classes are encoded in parts, recomputed for the gradient, when what all would keep for it is more than so many bytes.
+# Classes are encoded in parts, recomputed for the gradient, when what all would keep for
+# it is more than so many bytes.
 MEMORY_AT_ONCE = 1.5e9
-KEPT = 20  # numbers that a token takes for the gradient, per block and unit of its width (benchmarks/bench_memory.py)
+# numbers that a token takes for the gradient, per block and unit of its width
+# (benchmarks/bench_memory.py)
+KEPT = 20
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,20 @@ class ClassTokens:
 
 
 class DualEncoder(abc.ABC):
-    """An image tower and a text tower with a common space; all features it gives are float32 and of length one.
+    """An image tower and a text tower with a common space; all features it gives are
+    float32 and of length one.
 
     Attributes:
         name: as the user wrote it.
         family: e.g. "CLIP".
         preprocess: how pictures are prepared.
-        logit_scale: what cosines are multiplied by (CLIP: 100), the inverse of the softmax temperature.
+        logit_scale: what cosines are multiplied by (CLIP: 100), the inverse of the softmax
+            temperature.
         image_tower: the frozen image tower; adapters are put into it.
         image_layers: its blocks.
         image_width, image_tokens: width and number of its tokens without prompts.
-        text_width, text_depth, max_text: width, number of blocks and longest text of the text tower.
+        text_width, text_depth, max_text: width, number of blocks and longest text of the
+            text tower.
         patch_size: in pixels.
         causal: whether the text tower is, so that prefixes can be shared.
     """
@@ -79,7 +86,8 @@ class DualEncoder(abc.ABC):
     def image_pooled(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """[b, 3, height, width] normalised -> [b, image_width], before the projection into the common space.
+        """[b, 3, height, width] normalised -> [b, image_width], before the projection into
+        the common space.
 
         Args:
             prompts: one [p, image_width] per block (deep), or a single one (shallow).
@@ -91,11 +99,15 @@ class DualEncoder(abc.ABC):
 
     @abc.abstractmethod
     def encode_texts(self, embeddings: Tensor, end: Tensor) -> Tensor:
-        """Whole texts, token by token, the plain way: [n, t, text_width] without positions -> [n, d], not normalised."""
+        """Whole texts, token by token, the plain way: [n, t, text_width] without positions
+        -> [n, d], not normalised.
+        """
 
     @abc.abstractmethod
     def encode_after_prefix(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
-        """As `plain_prompts`, with start and context computed once for all classes: [c, m, text_width] -> [c, k, d]."""
+        """As `plain_prompts`, with start and context computed once for all classes: [c, m,
+        text_width] -> [c, k, d].
+        """
 
     @abc.abstractmethod
     def embed_tokens(self, ids: Tensor) -> Tensor:
@@ -105,11 +117,15 @@ class DualEncoder(abc.ABC):
     def prompt_embeddings(
         self, contexts: Tensor, tokens: ClassTokens
     ) -> tuple[Tensor, Tensor]:
-        """Full prompts: contexts [c, m, text_width] -> embeddings [c * k, t, text_width] and end positions [c * k]."""
+        """Full prompts: contexts [c, m, text_width] -> embeddings [c * k, t, text_width]
+        and end positions [c * k].
+        """
 
     @abc.abstractmethod
     def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
-        """Tokens of "NAME." for each name. Raises ModelError when one is too long for the tower after the context."""
+        """Tokens of "NAME." for each name. Raises ModelError when one is too long for the
+        tower after the context.
+        """
 
     @abc.abstractmethod
     def word_ids(self, text: str) -> Tensor:
@@ -144,7 +160,8 @@ class DualEncoder(abc.ABC):
         Args:
             contexts: [c, m, text_width] float32.
             tokens: of k classes.
-            plain: encode every prompt whole even where the prefix could be shared (a reference for tests).
+            plain: encode every prompt whole even where the prefix could be shared (a
+                reference for tests).
 
         Returns:
             [c, k, d] float32 of length one.
@@ -167,7 +184,8 @@ class DualEncoder(abc.ABC):
             ClassTokens(i, e)
             for i, e in zip(tokens.ids.split(size), tokens.end.split(size), strict=True)
         ]
-        features = [_Recomputed.apply(contexts, encode, part) for part in parts]  # type: ignore[no-untyped-call]
+        # type: ignore[no-untyped-call]
+        features = [_Recomputed.apply(contexts, encode, part) for part in parts]
         return F.normalize(torch.cat(features, 1).float(), dim=-1)
 
     def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
@@ -176,15 +194,18 @@ class DualEncoder(abc.ABC):
         return self.encode_texts(embeddings, end).unflatten(0, (len(contexts), -1))
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants, on its device."""
+        """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants,
+        on its device.
+        """
         return normalise(pixels, self.preprocess, self.device).to(self.dtype)
 
 
 class _Recomputed(torch.autograd.Function):
     """Text features of some classes that keep nothing for the gradient but the contexts.
 
-    torch.utils.checkpoint would do the same, but leaves a graph whose many small objects tear the heap apart: with 1,000
-    classes at ViT-B/16's shape a gigabyte that is free cannot be used again.
+    torch.utils.checkpoint would do the same, but leaves a graph whose many small objects
+    tear the heap apart: with 1,000 classes at ViT-B/16's shape a gigabyte that is free
+        cannot be used again.
     """
 
     @staticmethod
@@ -207,7 +228,9 @@ class _Recomputed(torch.autograd.Function):
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:
-    """uint8 or float in 0..255, [b, 3, height, width] -> float32 as a model with this preprocessing wants it."""
+    """uint8 or float in 0..255, [b, 3, height, width] -> float32 as a model with this
+    preprocessing wants it.
+    """
     mean = torch.tensor(preprocess.mean, device=device)[:, None, None] * 255
     std = torch.tensor(preprocess.std, device=device)[:, None, None] * 255
     return (pixels.to(device, torch.float32) - mean) / std

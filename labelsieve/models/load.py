@@ -1,25 +1,19 @@
-"""Opening an image-text model by name, directory or hub id."""
+"""Opening an image-text model by name, whichever library its family comes from."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from labelsieve import progress, registry
+from labelsieve import registry
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
+from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder
 
-# The embedded model, and others that were tried with this layout: name, size and what it is for.
-TINY = Path(__file__).parent.parent / "assets" / "tiny"
-
-
+ROOM = "models/families"
+# Models that were tried: name, number of weights and what each is for.
 RECOMMENDED = (
     (
         "tiny",
@@ -49,98 +43,89 @@ def load_encoder(
     """Load an image-text model: "tiny", a Hugging Face directory, or a hub id.
 
     Raises:
-        ModelError: not found, not readable, or of a family that no file of this room accepts.
+        ModelError: not found, not readable, of no family in the room, or with weights that
+            give no numbers.
     """
-    where, config, family = _find(name)
-    try:
-        with without_bar():
-            encoder: DualEncoder = family.load(
-                where, config, torch.device(device), dtype
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"Model '{name}' cannot be loaded: {_reason(error)}.",
-            "Is the directory complete?",
-        ) from error
-    encoder.name = name
+    family = family_of(name)
+    with hugging_face.one_line(name):
+        encoder: DualEncoder = family.load(name, torch.device(device), dtype)
+        encoder.name = name
+        _try_out(encoder)
     return encoder
 
 
+def _try_out(encoder: DualEncoder) -> None:
+    """One plain picture and one text: sizes that do not fit, or no numbers, are noticed here.
+
+    Later they would end a scan in the middle, or be cached as features.
+    """
+    side = encoder.preprocess
+    gray = torch.full((1, 3, side.height, side.width), 128, dtype=torch.uint8)
+    with torch.no_grad():
+        features = [encoder.image_features(encoder.normalise(gray))]
+        if encoder.tokenizer is not None:
+            features.append(encoder.text_features(["a"]))
+    scale = torch.tensor(encoder.logit_scale)
+    if not all(bool(values.isfinite().all()) for values in [*features, scale]):
+        raise trust.refusal(
+            encoder.name, "it gives no finite numbers for a gray picture"
+        )
+
+
 def preprocess_of(name: str) -> Preprocess:
-    """How a model wants its pictures, without loading its weights. Raises ModelError as `load` does."""
-    where, config, _ = _find(name)
-    return Preprocess.from_processor(
-        image_processor(where), config.vision_config.image_size
-    )
+    """How a model wants its pictures, without loading its weights.
+
+    Raises:
+        ModelError: as `load_encoder`.
+    """
+    with hugging_face.one_line(name):
+        preprocess: Preprocess = family_of(name).preprocess_of(name)
+    return preprocess
 
 
-def image_processor(where: str) -> Any:
-    """The image processor of a checkpoint, None where it has none."""
-    from transformers import AutoImageProcessor
+def is_encoder(name: str) -> bool:
+    """Whether a family claims the model of this name.
 
-    try:
-        return AutoImageProcessor.from_pretrained(where)
-    except (OSError, ValueError):
-        return None
-
-
-@contextlib.contextmanager
-def without_bar() -> Iterator[None]:
-    """No bar of transformers' own over weights; the hub's over downloads stays, unless progress is off."""
-    from huggingface_hub.utils.tqdm import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-    from transformers.utils import logging
-
-    shown, hub_shown = (
-        logging.is_progress_bar_enabled(),
-        not are_progress_bars_disabled(),
-    )
-    logging.disable_progress_bar()  # switches the hub's off, too
-    if hub_shown and not progress.is_quiet():
-        enable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-        (enable_progress_bars if hub_shown else disable_progress_bars)()
+    Raises:
+        ModelError: there is no such model.
+    """
+    return _claimant(name) is not None
 
 
-def accepts(config: Any) -> bool:
-    """Is this transformers configuration of a family of this room?"""
-    return any(
-        registry.load("models/families", n).accepts(config)
-        for n in registry.names("models/families")
-    )
+def family_of(name: str) -> ModuleType:
+    """The file of the room that opens a model.
 
-
-def _find(name: str) -> tuple[str, Any, ModuleType]:
-    """Where a model is, its configuration, and the file of this room that knows its family."""
-    from transformers import AutoConfig
-
-    where = str(TINY) if name == "tiny" else name
-    try:
-        config = AutoConfig.from_pretrained(where)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"Model '{name}' cannot be loaded: {_reason(error)}.",
-            "Use tiny, a Hugging Face directory or a hub id.",
-        ) from error
-    families = [
-        registry.load("models/families", n) for n in registry.names("models/families")
-    ]
-    for family in families:
-        if family.accepts(config):
-            return where, config, family
-    supported = ", ".join(family.FAMILY for family in families)
+    Raises:
+        ModelError: there is no such model, or no family opens it.
+    """
+    family = _claimant(name)
+    if family is not None:
+        return family
+    supported = ", ".join(family.FAMILY for family in _families())
+    kind = hugging_face.read_config(name).model_type
     raise ModelError(
-        f"Model '{name}' is of family '{config.model_type}', which is not supported.",
+        f"Model '{name}' is of family '{kind}', which is not supported.",
         f"Supported: {supported}.",
     )
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+def _claimant(name: str) -> ModuleType | None:
+    """The first family that claims a model; None where all say no.
+
+    A name may be nothing to one library and a model to the next, so that one of them fails to
+    read it counts only if no other claims it.
+    """
+    failure: ModelError | None = None
+    for family in _families():
+        try:
+            if family.claims(name):
+                return family
+        except ModelError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return None
+
+
+def _families() -> list[ModuleType]:
+    return [registry.load(ROOM, name) for name in registry.names(ROOM)]

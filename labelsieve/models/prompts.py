@@ -1,4 +1,6 @@
-"""Learned text contexts: one positive, one negative, shared by all classes (Wei et al. 2024, section 3.1)."""
+"""Learned text contexts: one positive, one negative, shared by all classes (Wei et al.
+2024, section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class DualPrompts(nn.Module):
         negative_noise: float,
         generator: torch.Generator,
     ) -> DualPrompts:
-        """Both contexts start as the token vectors of `words`; the negative one is moved by a little noise."""
+        """Both contexts start as the token vectors of `words`; the negative one is moved
+        by a little noise.
+        """
         vectors = encoder.embed_tokens(encoder.word_ids(words)).float()
         noise = (
             negative_noise
@@ -56,7 +60,8 @@ class DualPrompts(nn.Module):
         negative_noise: float,
         generator: torch.Generator,
     ) -> DualPrompts:
-        """Contexts before training: the words of `template` before the class name, or where it has none `length` random vectors.
+        """Contexts before training: the words of `template` before the class name, or
+        where it has none `length` random vectors.
 
         Args:
             template: a plain prompt with {} for the class name; None starts at random.

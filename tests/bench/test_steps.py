@@ -14,7 +14,7 @@ from labelsieve.bench import steps
 from labelsieve.bench.plan import Cell, Data, Method, Noise, Tower
 from labelsieve.bench.steps import Place
 from labelsieve.files import write_json
-from labelsieve.models.load import TINY
+from labelsieve.models.hugging_face import TINY
 
 
 @pytest.fixture

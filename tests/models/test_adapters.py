@@ -1,4 +1,6 @@
-"""Ways to tune a tower: each starts as the tower it found, learns alone, and computes what its formula says."""
+"""Ways to tune a tower: each starts as the tower it found, learns alone, and computes what
+its formula says.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_the_tower_is_unchanged_at_the_start(
 def test_what_is_tuned_learns_and_nothing_else(
     folders: dict[str, Path], family: str, kind: str
 ) -> None:
-    """After the first step every parameter has a gradient, and the checkpoint's own weights are what they were."""
+    """After the first step every parameter has a gradient, and the checkpoint's own
+    weights are what they were.
+    """
     encoder = load_encoder(str(folders[family]))
     own = {n: (p, p.detach().clone()) for n, p in encoder.model.named_parameters()}
     tuned = adapters.build(kind, encoder, 3, generator())
@@ -77,7 +81,8 @@ def test_what_is_tuned_learns_and_nothing_else(
         for n, p in tuned.parameters.items()
         if p.grad is None or not p.grad.abs().max() > 1e-7
     }
-    # A shift of all keys alike adds the same to all scores of a query; scales and norms beside it do count.
+    # A shift of all keys alike adds the same to all scores of a query; scales and norms
+    # beside it do count.
     assert all("k_proj" in n and ("bias" in n or "shift" in n) for n in quiet), quiet
     optimizer.step()
     assert not torch.equal(features(encoder, tuned), before)
@@ -91,7 +96,9 @@ def test_what_is_tuned_learns_and_nothing_else(
 def test_masters_are_float32_in_a_lower_precision_tower(
     folders: dict[str, Path], family: str, kind: str, distance: Any
 ) -> None:
-    """A step far below the precision of bfloat16 is not lost, and the tower still computes in bfloat16."""
+    """A step far below the precision of bfloat16 is not lost, and the tower still computes
+    in bfloat16.
+    """
     encoder = load_encoder(str(folders[family]), dtype=torch.bfloat16)
     tuned = adapters.build(kind, encoder, 3, generator())
     disturb(tuned)

@@ -1,21 +1,24 @@
-"""Loading a model: what is supported, what the errors say, on which device and in which precision."""
+"""Loading a model: what is supported, and what the errors say."""
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import ViTImageProcessor
 
 from labelsieve import registry
-from labelsieve.errors import ModelError, OptionError
-from labelsieve.models import device
-from labelsieve.models.device import choose_device, choose_precision
-from labelsieve.models.load import load_encoder
+from labelsieve.errors import ModelError
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.models.load import is_encoder, load_encoder, preprocess_of
 
 FAMILIES = ("clip", "siglip")
 
@@ -107,7 +110,9 @@ class TestErrors:
                 use()
 
     def test_a_class_name_that_is_too_long(self, folder: Path) -> None:
-        """The longest that fits does; with one character more the error names it and what would help."""
+        """The longest that fits does; with one character more the error names it and what
+        would help.
+        """
         encoder = load_encoder(str(folder))
         extra = len(encoder.tokenizer(".").input_ids)
         fits = "x" * (encoder.max_text - 8 - extra)
@@ -123,159 +128,60 @@ class TestErrors:
             encoder.class_tokens(["cat", f"{fits}x"], 8)
 
 
-class TestDevice:
-    def test_auto_is_one_that_is_there(self) -> None:
-        device = choose_device()
-        assert float(torch.ones(1, device=device).sum()) == 1
-        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-            assert device.type == "cpu"
-
-    def test_the_one_wanted(self) -> None:
-        assert choose_device("cpu") == torch.device("cpu")
-
-    @pytest.mark.parametrize("wanted", ["abacus", "cuda:99", "cpu:x", ""])
-    def test_one_that_is_not_there(self, wanted: str) -> None:
-        with pytest.raises(
-            OptionError,
-            match=f"--device '{wanted}' is not available here. Use cpu, cuda",
-        ):
-            choose_device(wanted)
-
-
-class TestPrecision:
-    @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
-    def test_the_one_wanted(self, name: str) -> None:
-        assert choose_precision(name, torch.device("cpu")) == getattr(torch, name)
-
-    def test_one_that_is_unknown(self) -> None:
-        with pytest.raises(
-            OptionError,
-            match=r"--precision 'double' is unknown. Use auto, float32, bfloat16, float16",
-        ):
-            choose_precision("double", torch.device("cpu"))
-
-    @pytest.mark.parametrize(
-        ("avx", "amx", "maker", "wanted"),
-        [
-            (False, False, "AuthenticAMD", "float32"),
-            (True, False, "AuthenticAMD", "bfloat16"),
-            (True, False, "GenuineIntel", "float32"),
-            (True, True, "GenuineIntel", "bfloat16"),
-        ],
-    )
-    def test_auto_on_a_processor(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        avx: bool,
-        amx: bool,
-        maker: str,
-        wanted: str,
-    ) -> None:
-        monkeypatch.setattr(device, "_cpu_maker", lambda: f"vendor_id : {maker}")
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-        assert choose_precision("auto", torch.device("cpu")) == getattr(torch, wanted)
-
-    @pytest.mark.parametrize(
-        ("native", "wanted"), [(True, "bfloat16"), (False, "float32")]
-    )
-    def test_auto_on_a_card(
-        self, monkeypatch: pytest.MonkeyPatch, native: bool, wanted: str
-    ) -> None:
-        """A card that only emulates bfloat16 gets float32."""
-        monkeypatch.setattr(
-            torch.cuda,
-            "is_bf16_supported",
-            lambda including_emulation=True: native or including_emulation,
-        )
-        assert choose_precision("auto", torch.device("cuda")) == getattr(torch, wanted)
-
-    def test_a_lower_one_gives_nearly_the_same(
-        self, folder: Path, distance: Any
-    ) -> None:
-        pixels = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        encoders = [
-            load_encoder(str(folder), dtype=d) for d in (torch.float32, torch.bfloat16)
-        ]
-        for features in (
-            lambda e: e.image_features(pixels.to(e.dtype)),
-            lambda e: e.text_features(["cat", "a dog"]),
-        ):
-            exact, rough = (features(e) for e in encoders)
-            assert rough.dtype == torch.float32 and 0 < distance(rough, exact) < 0.05
-
-
-class TestEncoder:
-    def test_knows_itself(self, folder: Path) -> None:
-        encoder = load_encoder(str(folder))
-        config = json.loads((folder / "config.json").read_text())
-        assert encoder.name == str(folder)
-        assert encoder.text_width == config["text_config"]["hidden_size"]
-        assert encoder.max_text == config["text_config"]["max_position_embeddings"]
-        assert (
-            encoder.image_width == config["vision_config"]["hidden_size"]
-            and encoder.patch_size == 4
-        )
-        assert encoder.image_tokens == 16 + encoder.causal  # CLIP has a class token
-        assert encoder.logit_scale == pytest.approx(torch.tensor(3.0).exp().item())
-        assert not encoder.model.training and not any(
-            p.requires_grad for p in encoder.model.parameters()
-        )
-
-    def test_features_have_length_one(self, folder: Path) -> None:
-        encoder = load_encoder(str(folder))
-        contexts = torch.randn(
-            2, 3, encoder.text_width, generator=torch.Generator().manual_seed(0)
-        )
-        for features in (
-            encoder.image_features(
-                torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-            ),
-            encoder.text_features(["cat", "dog"]),
-            encoder.prompt_features(contexts, encoder.class_tokens(["cat", "dog"], 3)),
-        ):
-            assert torch.allclose(
-                features.norm(dim=-1), torch.ones(features.shape[:-1]), atol=1e-5
-            )
-
-    def test_normalise(self, folder: Path, distance: Any) -> None:
-        encoder = load_encoder(str(folder))
-        pixels = torch.randint(
-            0,
-            256,
-            (2, 3, 16, 16),
-            dtype=torch.uint8,
-            generator=torch.Generator().manual_seed(0),
-        )
-        wanted = pixels.float() / 255
-        for channel in range(3):
-            wanted[:, channel] = (
-                wanted[:, channel] - encoder.preprocess.mean[channel]
-            ) / encoder.preprocess.std[channel]
-        assert distance(encoder.normalise(pixels), wanted) < 1e-5
-        assert distance(encoder.normalise(pixels.float()), wanted) < 1e-5
-
-    def test_texts_are_encoded_alone_as_in_company(
-        self, folder: Path, distance: Any
-    ) -> None:
-        """Padding says nothing, and more texts than one batch takes stay in order."""
-        encoder = load_encoder(str(folder))
-        texts = [f"{'ab'[i % 2] * (i % 7)}{i}" for i in range(260)]
-        whole = encoder.text_features(texts)
-        for i in (0, 6, 255, 256, 259):
-            assert distance(whole[i : i + 1], encoder.text_features([texts[i]])) < 1e-5
-
-    def test_a_checkpoint_saved_again_gives_the_same_bits(
-        self, folder: Path, tmp_path: Path
-    ) -> None:
-        encoder = load_encoder(str(folder))
-        encoder.model.save_pretrained(tmp_path / "again")
-        again = load_encoder(str(tmp_path / "again"))
-        pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(encoder.image_features(pixels), again.image_features(pixels))
-
-
 def test_the_embedded_model_loads_without_a_network() -> None:
     encoder = load_encoder("tiny")
     assert encoder.name == "tiny" and encoder.preprocess.height == 32
     assert torch.isfinite(encoder.text_features(["a photo of a cat."])).all()
+
+
+class TestFamilies:
+    """A family from another library is one module in the room."""
+
+    def test_a_family_from_outside(
+        self, tiny: DualEncoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        toy = ModuleType("toy")
+        toy.FAMILY = "Toy"  # type: ignore[attr-defined]
+        toy.claims = lambda name: name.startswith("toy:")  # type: ignore[attr-defined]
+        toy.preprocess_of = lambda name: tiny.preprocess  # type: ignore[attr-defined]
+        toy.load = lambda name, device, dtype: copy.copy(tiny)  # type: ignore[attr-defined]
+        monkeypatch.setattr(registry, "_registered", {})
+        registry.register("models/families", "toy", toy)
+        assert load_encoder("toy:1").name == "toy:1"
+        assert preprocess_of("toy:1") == tiny.preprocess
+        assert is_encoder("toy:1") and is_encoder("tiny")
+        assert load_encoder("tiny").name == "tiny"
+
+    def test_claims_reads_no_weights(self, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"")
+        assert is_encoder(str(folder))
+        assert preprocess_of(str(folder)).height == 16
+
+    def test_a_folder_that_changes_is_read_again(self, folder: Path) -> None:
+        assert is_encoder(str(folder))
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(
+            json.dumps({**config, "model_type": "bert"})
+        )
+        assert not is_encoder(str(folder))
+
+
+class TestTrial:
+    """One picture and one text are computed before a model counts as loaded."""
+
+    def test_numbers_that_overflow(self, folder: Path) -> None:
+        change(folder, lambda name, t: t * 1e11 if "layers.0.mlp" in name else t)
+        with pytest.raises(ModelError, match="finite numbers"):
+            load_encoder(str(folder))
+
+    def test_pictures_of_another_size(self, folder: Path) -> None:
+        sides = {"height": 20, "width": 20}
+        ViTImageProcessor(size=sides).save_pretrained(folder)
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            load_encoder(str(folder))
+
+
+def change(folder: Path, edit: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    changed = {name: edit(name, tensor) for name, tensor in tensors.items()}
+    save_file(changed, folder / "model.safetensors", {"format": "pt"})

@@ -41,7 +41,9 @@ def test_random_start(encoder: Any) -> None:
 
 
 def test_start_at_words(encoder: Any) -> None:
-    """The positive context is the words themselves, without start, end or padding; the negative one a little beside."""
+    """The positive context is the words themselves, without start, end or padding; the
+    negative one a little beside.
+    """
     contexts = DualPrompts.from_words(
         encoder, WORDS, 0.1, generator()
     ).contexts.detach()
@@ -57,8 +59,8 @@ def test_start_at_words(encoder: Any) -> None:
 def test_a_context_of_words_before_a_class_is_the_sentence(
     random_clip: Callable[..., Path], distance: Any
 ) -> None:
-    """Before learning, the positive prompt of a class is the template filled in. One token is one character here, so
-    the words end with the space that separates them from the name.
+    """Before learning, the positive prompt of a class is the template filled in. One token
+    is one character here, so the words end with the space that separates them from the name.
     """
     encoder = load_encoder(str(random_clip()))
     prompts = DualPrompts.from_words(encoder, f"{WORDS} ", 0.1, generator())

@@ -10,42 +10,55 @@ from torch import Tensor
 
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
+from labelsieve.models import hugging_face
 from labelsieve.models.encoder import DualEncoder
-from labelsieve.models.load import image_processor
+
+
+def is_of_type(name: str, model_type: str) -> bool:
+    """Whether a checkpoint's configuration names this type of model."""
+    return str(hugging_face.read_config(name).model_type) == model_type
+
+
+def preprocess_of(name: str) -> Preprocess:
+    """How a checkpoint wants its pictures; its weights are not read."""
+    size = hugging_face.read_config(name).vision_config.image_size
+    processor = hugging_face.image_processor(name)
+    return hugging_face.preprocess_with(name, processor, size)
 
 
 class TransformersEncoder(DualEncoder):
-    """Loading and the text side that both families share; the towers are the checkpoint's own modules."""
+    """Loading and the text side; the towers are the checkpoint's own modules."""
 
-    def __init__(
-        self,
-        where: str,
-        config: Any,
-        model: Any,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        vision, text = config.vision_config, config.text_config
-        model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        self.name, self.device, self.dtype = where, device, dtype
-        self.model: Any = model
-        self.image_tower: Any = self.model.vision_model
-        self.text_tower: Any = self.model.text_model
-        self.image_layers, self.text_layers = (
-            self.image_tower.encoder.layers,
-            self.text_tower.encoder.layers,
-        )
-        self.image_width, self.text_width = vision.hidden_size, text.hidden_size
-        self.patch_size = vision.patch_size
-        self.image_tokens = (
-            self.image_tower.embeddings.position_embedding.num_embeddings
-        )
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        from transformers import AutoModel
+
+        self.config: Any = hugging_face.read_config(name)
+        model = hugging_face.read_model(name, AutoModel, self.config)
+        self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.name = name
+        self.device = device
+        self.dtype = dtype
+        self.preprocess = preprocess_of(name)
+        self.tokenizer = hugging_face.tokenizer(name)
+        self.logit_scale = float(self.model.logit_scale.float().exp())
+        self._set_image_side()
+        self._set_text_side()
+
+    def _set_image_side(self) -> None:
+        tower = self.model.vision_model
+        self.image_tower: Any = tower
+        self.image_layers = tower.encoder.layers
+        self.image_width = self.config.vision_config.hidden_size
+        self.patch_size = self.config.vision_config.patch_size
+        self.image_tokens = tower.embeddings.position_embedding.num_embeddings
+
+    def _set_text_side(self) -> None:
+        tower = self.model.text_model
+        self.text_tower: Any = tower
+        self.text_layers = tower.encoder.layers
+        self.text_width = self.config.text_config.hidden_size
         self.text_depth = len(self.text_layers)
-        self.max_text = text.max_position_embeddings
-        self.preprocess = Preprocess.from_processor(
-            image_processor(where), vision.image_size
-        )
-        self.tokenizer = _tokenizer(where)
+        self.max_text = self.config.text_config.max_position_embeddings
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         return self.text_tower.embeddings.token_embedding(ids.to(self.device))
@@ -63,8 +76,10 @@ class TransformersEncoder(DualEncoder):
         longest = max(range(len(lengths)), key=lengths.__getitem__)
         if lengths[longest] > self.max_text:
             raise ModelError(
-                f"'{texts[longest][:60]}' makes a prompt of {lengths[longest]} tokens; the text tower of '{self.name}' takes {self.max_text}.",
-                "Shorten the class name with --class-names, or set a shorter context (--set context_length=4).",
+                f"'{texts[longest][:60]}' makes a prompt of {lengths[longest]} tokens; "
+                f"the text tower of '{self.name}' takes {self.max_text}.",
+                "Shorten the class name with --class-names, or set a shorter context "
+                "(--set context_length=4).",
             )
 
     def _need_tokenizer(self) -> Any:
@@ -74,14 +89,3 @@ class TransformersEncoder(DualEncoder):
                 "Add tokenizer.json beside its config.json.",
             )
         return self.tokenizer
-
-
-def _tokenizer(where: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        found = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError):
-        return None
-    # Where the files are missing transformers may make up one that knows no words.
-    return None if set(found.get_vocab()) <= set(found.all_special_tokens) else found

@@ -1,7 +1,7 @@
 """CLIP checkpoints in transformers' layout: OpenAI, LAION, MetaCLIP, and the embedded one.
 
-Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021. The class token is
-pooled; the text tower is causal and read at the first end token.
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
+ICML 2021. The class token is pooled; the text tower is causal and read at the first end token.
 """
 
 from __future__ import annotations
@@ -22,29 +22,25 @@ from labelsieve.models.blocks import (
     use_quick_gelu,
 )
 from labelsieve.models.encoder import ClassTokens, DualEncoder
-from labelsieve.models.families._transformers import TransformersEncoder
+from labelsieve.models.families._transformers import (
+    TransformersEncoder,
+    is_of_type,
+    preprocess_of,
+)
+
+__all__ = ["FAMILY", "claims", "load", "preprocess_of"]
 
 FAMILY = "CLIP"
 
 
-def accepts(config: Any) -> bool:
-    """Is this transformers configuration of this family?"""
-    return config.model_type == "clip"
+def claims(name: str) -> bool:
+    """Whether this is a checkpoint of the family."""
+    return is_of_type(name, "clip")
 
 
-def load(
-    where: str, config: Any, device: torch.device, dtype: torch.dtype
-) -> DualEncoder:
+def load(name: str, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """Load a checkpoint; its towers are frozen."""
-    from transformers import AutoModel
-
-    return ClipEncoder(
-        where,
-        config,
-        AutoModel.from_pretrained(where, dtype=torch.float32),
-        device,
-        dtype,
-    )
+    return ClipEncoder(name, device, dtype)
 
 
 class ClipEncoder(TransformersEncoder):
@@ -53,30 +49,17 @@ class ClipEncoder(TransformersEncoder):
     family = FAMILY
     causal = True
 
-    def __init__(
-        self,
-        where: str,
-        config: Any,
-        model: Any,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         from transformers.activations import QuickGELUActivation
 
-        super().__init__(where, config, model, device, dtype)
+        super().__init__(name, device, dtype)
         use_quick_gelu([*self.image_layers, *self.text_layers], QuickGELUActivation)
-        self.logit_scale = float(model.logit_scale.float().exp())
-        self.start, self.end = (
-            config.text_config.bos_token_id,
-            config.text_config.eos_token_id,
-        )
-        if (
-            self.end == 2 and self.tokenizer is not None
-        ):  # configurations written before transformers 4.31 name the wrong ids
-            self.start, self.end = (
-                self.tokenizer.bos_token_id,
-                self.tokenizer.eos_token_id,
-            )
+        self.start = self.config.text_config.bos_token_id
+        self.end = self.config.text_config.eos_token_id
+        # configurations written before transformers 4.31 name the wrong ids
+        if self.end == 2 and self.tokenizer is not None:
+            self.start = self.tokenizer.bos_token_id
+            self.end = self.tokenizer.eos_token_id
 
     def image_pooled(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None

@@ -1,9 +1,10 @@
 """SigLIP checkpoints, and SigLIP 2 at a fixed resolution, in transformers' layout.
 
-Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023; Tschannen et al., "SigLIP 2", 2025. Image tokens
-are pooled by attention; the text tower sees every token both ways, padded to its full length, and is read at the last
-position. So prefixes cannot be shared between classes and prompts are encoded whole. The bias of its sigmoid is the same
-for every text and drops out of every softmax here.
+Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023; Tschannen et al.,
+"SigLIP 2", 2025. Image tokens are pooled by attention; the text tower sees every token
+both ways, padded to its full length, and is read at the last position. So prefixes cannot
+be shared between classes and prompts are encoded whole. The bias of its sigmoid is the
+same for every text and drops out of every softmax here.
 """
 
 from __future__ import annotations
@@ -16,29 +17,25 @@ from torch import Tensor
 
 from labelsieve.models.blocks import run_image_blocks, text_block
 from labelsieve.models.encoder import ClassTokens, DualEncoder
-from labelsieve.models.families._transformers import TransformersEncoder
+from labelsieve.models.families._transformers import (
+    TransformersEncoder,
+    is_of_type,
+    preprocess_of,
+)
+
+__all__ = ["FAMILY", "claims", "load", "preprocess_of"]
 
 FAMILY = "SigLIP (1 and 2, fixed resolution)"
 
 
-def accepts(config: Any) -> bool:
-    """Is this transformers configuration of this family?"""
-    return config.model_type == "siglip"
+def claims(name: str) -> bool:
+    """Whether this is a checkpoint of the family."""
+    return is_of_type(name, "siglip")
 
 
-def load(
-    where: str, config: Any, device: torch.device, dtype: torch.dtype
-) -> DualEncoder:
+def load(name: str, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """Load a checkpoint; its towers are frozen."""
-    from transformers import AutoModel
-
-    return SiglipEncoder(
-        where,
-        config,
-        AutoModel.from_pretrained(where, dtype=torch.float32),
-        device,
-        dtype,
-    )
+    return SiglipEncoder(name, device, dtype)
 
 
 class SiglipEncoder(TransformersEncoder):
@@ -47,21 +44,11 @@ class SiglipEncoder(TransformersEncoder):
     family = FAMILY
     causal = False
 
-    def __init__(
-        self,
-        where: str,
-        config: Any,
-        model: Any,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        super().__init__(where, config, model, device, dtype)
-        self.logit_scale = float(model.logit_scale.float().exp())
-        self.pad = (
-            config.text_config.pad_token_id
-            if self.tokenizer is None
-            else self.tokenizer.pad_token_id
-        )
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(name, device, dtype)
+        self.pad = self.config.text_config.pad_token_id
+        if self.tokenizer is not None:
+            self.pad = self.tokenizer.pad_token_id
 
     def image_pooled(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None

@@ -1,4 +1,6 @@
-"""CLIP checkpoints: the embedded one and random ones against transformers' own model and preprocessing."""
+"""CLIP checkpoints: the embedded one and random ones against transformers' own model and
+preprocessing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from PIL import Image
 
 from labelsieve.models.encoder import ClassTokens
 from labelsieve.models.families import clip
-from labelsieve.models.load import TINY, load_encoder
+from labelsieve.models.hugging_face import TINY
+from labelsieve.models.load import load_encoder
 
 NAMES = ["cat", "a rather long name", "x"]
 
@@ -26,10 +29,11 @@ def pictures(seed: int = 0, count: int = 4, side: int = 16) -> torch.Tensor:
     )
 
 
-def test_accepts_clip_alone() -> None:
-    from transformers import CLIPConfig, SiglipConfig
-
-    assert clip.accepts(CLIPConfig()) and not clip.accepts(SiglipConfig())
+def test_claims_clip_alone(
+    random_clip: Callable[..., Path], random_siglip: Callable[..., Path]
+) -> None:
+    assert clip.claims("tiny") and clip.claims(str(random_clip()))
+    assert not clip.claims(str(random_siglip()))
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
@@ -150,7 +154,9 @@ def test_what_stands_behind_the_end_token_does_not_matter(
 def test_old_configurations_with_wrong_end_ids(
     random_clip: Callable[..., Path], naive_clip: Any, tmp_path: Path, distance: Any
 ) -> None:
-    """Checkpoints saved before transformers 4.31 say that the end token is 2; the tokenizer knows better."""
+    """Checkpoints saved before transformers 4.31 say that the end token is 2; the
+    tokenizer knows better.
+    """
     folder = shutil.copytree(random_clip(), tmp_path / "old")
     config = json.loads((folder / "config.json").read_text())
     config["text_config"] |= {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1}

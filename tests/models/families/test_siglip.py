@@ -1,4 +1,6 @@
-"""SigLIP and SigLIP 2 checkpoints of random weights against transformers' own model, and prompts put together by hand."""
+"""SigLIP and SigLIP 2 checkpoints of random weights against transformers' own model, and
+prompts put together by hand.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from labelsieve.models.load import load_encoder
 from labelsieve.models.prompts import DualPrompts
 
 NAMES = ["cat", "a long name", "x"]
-# SigLIP pads with its end token, SigLIP 2 with a token of its own; its fixed-resolution checkpoints are of the same type.
+# SigLIP pads with its end token, SigLIP 2 with a token of its own; its fixed-resolution
+# checkpoints are of the same type.
 VERSIONS = [
     pytest.param({"pad": "<end>"}, id="siglip"),
     pytest.param(
@@ -62,13 +65,14 @@ def length_one(features: torch.Tensor) -> torch.Tensor:
     return features / features.norm(dim=-1, keepdim=True)
 
 
-def test_accepts_siglip_alone() -> None:
-    from transformers import CLIPConfig, Siglip2Config, SiglipConfig
+def test_claims_siglip_alone(
+    random_siglip: Callable[..., Path], tmp_path: Path
+) -> None:
+    from transformers import Siglip2Config
 
-    assert siglip.accepts(SiglipConfig())
-    assert not siglip.accepts(CLIPConfig()) and not siglip.accepts(
-        Siglip2Config()
-    )  # the latter has no fixed resolution
+    assert siglip.claims(str(random_siglip())) and not siglip.claims("tiny")
+    Siglip2Config().save_pretrained(tmp_path)
+    assert not siglip.claims(str(tmp_path))  # it has no fixed resolution
 
 
 def test_zero_shot_logits_are_the_library_s(
@@ -131,7 +135,9 @@ def test_image_prompts_are_concatenated_tokens(
 def test_learned_prompts_are_whole_padded_texts(
     encoder: Any, library: Any, distance: Any, context: int
 ) -> None:
-    """Context, name, point, end, padding to the full length; every token sees every other; read at the last position."""
+    """Context, name, point, end, padding to the full length; every token sees every other;
+    read at the last position.
+    """
     contexts = noise(2, context, encoder.text_width).requires_grad_()
     tower, features = library.text_model, []
     for vectors in contexts:
@@ -200,7 +206,9 @@ def test_towers_get_no_gradient(encoder: Any) -> None:
 def test_deft_learns_on_it(
     encoder: Any, labelled: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """From start to end; template words, prompts and towers fit together, and the learned contexts moved."""
+    """From start to end; template words, prompts and towers fit together, and the learned
+    contexts moved.
+    """
     side = encoder.preprocess.height
     pixels = np.random.default_rng(0).integers(
         0, 256, (12, side, side, 3), dtype=np.uint8
