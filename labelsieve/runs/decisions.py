@@ -1,19 +1,25 @@
 """What people decided about labels: an append-only history in `decisions.sqlite` of the run folder.
 
-One row per decision; nothing is changed or deleted, an undo is a row of its own. A row is on disk before `add` returns
-(write-ahead log, full synchronisation), so killing any process loses nothing. Several processes may write at once.
+One row per decision; nothing is changed or deleted, an undo is a row of its own. A row is on
+disk before `add` returns (write-ahead log, full synchronisation), so killing any process loses
+nothing. Several processes may write at once. Every row carries a checksum over itself and the
+row before, so that a damaged file is named instead of giving other decisions.
 
-Verdicts: keep (the given label is right), accept (the suggested one is), other (a third one, in `label`), none (the
-picture belongs to no class), wrong (the label is wrong, the right one is not known), skip, undo.
+Verdicts: keep (the given label is right), accept (the suggested one is), other (a third one, in
+`label`), none (the picture belongs to no class), wrong (the label is wrong, the right one is not
+known), skip, undo.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,21 +30,31 @@ from labelsieve.runs.run import Run
 from labelsieve.tables import DECISIONS
 
 VERDICTS = ("keep", "accept", "other", "none", "wrong", "skip")
-WRONG = (
-    "accept",
-    "other",
-    "none",
-    "wrong",
-)  # verdicts that say: the given label is wrong
-SETTLED = ("keep", "accept", "other", "none")  # verdicts that say what the label is
+# verdicts that say: the given label is wrong
+WRONG = ("accept", "other", "none", "wrong")
+# verdicts that say what the label is
+SETTLED = ("keep", "accept", "other", "none")
+# verdicts that name the right label
+NAMING = ("accept", "other")
 NAME = "decisions.sqlite"
+WAIT = 60  # seconds for another process to end its transaction; one takes milliseconds
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, sample_id TEXT NOT NULL, verdict TEXT NOT NULL, label TEXT,
-    by TEXT NOT NULL, at TEXT NOT NULL, batch TEXT, undoes INTEGER UNIQUE REFERENCES decisions);
-CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, sample_id TEXT NOT NULL, verdict TEXT NOT NULL,
+    label TEXT, by TEXT NOT NULL, at TEXT NOT NULL, batch TEXT,
+    undoes INTEGER UNIQUE REFERENCES decisions);
+CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions
+    BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
+    BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 """
+# added to files of earlier versions, whose rows have none
+ADD_DIGEST = "ALTER TABLE decisions ADD COLUMN digest TEXT"
+COLUMNS = "seq, sample_id, verdict, label, by, at, batch, undoes, digest"
+INSERT = f"INSERT INTO decisions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SELECT = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? ORDER BY seq"
+# AUTOINCREMENT remembers the last number it gave, so rows lost from the end are noticed
+SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'decisions'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +67,13 @@ class Decision:
     label: str | None  # the label that is right, where it is known
     by: str
     at: str
-    batch: str | None  # decisions made, and undone, together
+    batch: str | None  # shared by decisions that are taken, and undone, together
     undoes: int | None = None
+
+    def digest(self, before: str) -> str:
+        """Checksum of the row and of the one before it, as 32 hex digits."""
+        fields = json.dumps([before, *astuple(self)], default=repr)
+        return hashlib.sha256(fields.encode()).hexdigest()[:32]
 
 
 class Conflict(OptionError):
@@ -70,30 +91,54 @@ class Decisions:
     """The decisions about one run. Safe to use from several threads.
 
     Raises:
-        RunError: the file is no database of decisions.
+        RunError: the file is no database of decisions, or is damaged; so do all methods.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._lock = threading.RLock()
-        self._stacks: dict[
-            str, list[Decision]
-        ] = {}  # sample id -> decisions that are not undone, latest last
+        # sample id -> decisions that are not undone, latest last
+        self._stacks: dict[str, list[Decision]] = {}
         self._rows: dict[int, Decision] = {}
         self._undone: set[int] = set()
         self._last = 0
-        try:
+        self._digest = ""  # of the last row
+        with self._naming_file():
+            _create_private(self._path)
             self._db = sqlite3.connect(
-                self._path, timeout=60, check_same_thread=False, isolation_level=None
+                self._path, timeout=WAIT, check_same_thread=False, isolation_level=None
             )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(SCHEMA)
-            self._refresh()
-        except sqlite3.DatabaseError as error:
+            self._open()
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA)
+        (health,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if health != "ok":
+            raise sqlite3.DatabaseError(health)
+        if not self._has_digests():
+            self._db.execute("BEGIN IMMEDIATE")
+            # another process may have been faster
+            if not self._has_digests():
+                self._db.execute(ADD_DIGEST)
+            self._db.execute("COMMIT")
+        self._refresh()
+
+    def _has_digests(self) -> bool:
+        columns = self._db.execute("PRAGMA table_info(decisions)").fetchall()
+        return any(column[1] == "digest" for column in columns)
+
+    @contextmanager
+    def _naming_file(self) -> Iterator[None]:
+        """Turn what SQLite says into an error that names the file."""
+        try:
+            yield
+        # SQLite's words may quote damaged bytes, which are no text
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise RunError(
                 f"'{self._path}' cannot be used: {error}.",
-                "Move it away to begin anew.",
+                "Restore it from a copy, or move it away to begin anew.",
             ) from error
 
     def close(self) -> None:
@@ -113,7 +158,8 @@ class Decisions:
         Args:
             label: the right label, for accept and other.
             by: who decides: a window, a script.
-            seen: the latest decision about this image that the decider knew of (0: none); None does not ask.
+            seen: the latest decision about this image that the decider knew of (0: none);
+                None accepts whatever it is.
 
         Raises:
             Conflict: somebody else decided since.
@@ -130,7 +176,15 @@ class Decisions:
     def add_all(
         self, rows: Iterable[tuple[str, str, str | None]], *, by: str, batch: str
     ) -> int:
-        """Write decisions (sample_id, verdict, label) about images that nobody settled yet, all or none; gives how many."""
+        """Write decisions about images that nobody settled yet, all or none.
+
+        Args:
+            rows: (sample_id, verdict, label).
+            batch: what they have in common, for `undo`.
+
+        Returns:
+            How many were written.
+        """
         count = 0
         with self._writing():
             for sample_id, verdict, label in rows:
@@ -141,30 +195,40 @@ class Decisions:
         return count
 
     def undo(self, by: str) -> list[Decision]:
-        """Take back the latest decision of `by`, with all of its batch; gives what was undone."""
+        """Take back the latest decision of `by`, with all of its batch.
+
+        Returns:
+            What was undone.
+        """
         with self._writing():
-            mine = [
-                d
-                for d in self._rows.values()
-                if d.by == by and d.undoes is None and d.seq not in self._undone
-            ]
-            if not mine:
-                return []
-            last = max(mine, key=lambda d: d.seq)
-            undone = (
-                [d for d in mine if d.batch == last.batch] if last.batch else [last]
-            )
+            undone = self._latest_of(by)
             for decision in undone:
-                self._write(decision.sample_id, "undo", None, by, None, decision.seq)
+                self._take_back(decision, by)
         return undone
 
+    def _latest_of(self, by: str) -> list[Decision]:
+        """The latest decision of `by` that is not undone, with all of its batch."""
+        own = [d for d in self._rows.values() if d.by == by and self._is_open(d)]
+        last = max(own, key=lambda d: d.seq, default=None)
+        if last is None or last.batch is None:
+            return own if last is None else [last]
+        return [d for d in own if d.batch == last.batch]
+
+    def _is_open(self, decision: Decision) -> bool:
+        """Whether a row is a decision that can be undone."""
+        return decision.undoes is None and decision.seq not in self._undone
+
     def undo_one(self, seq: int, by: str) -> Decision | None:
-        """Take back one decision, whoever made it; None when it is not there or undone already."""
+        """Take back one decision, whoever took it.
+
+        Returns:
+            The decision; None when it is not there or undone already.
+        """
         with self._writing():
             decision = self._rows.get(seq)
-            if decision is None or decision.undoes is not None or seq in self._undone:
+            if decision is None or not self._is_open(decision):
                 return None
-            self._write(decision.sample_id, "undo", None, by, None, seq)
+            self._take_back(decision, by)
         return decision
 
     def current(self, sample_id: str) -> Decision | None:
@@ -174,39 +238,42 @@ class Decisions:
 
     def all_current(self) -> dict[str, Decision]:
         """What holds, by sample id; other processes' decisions included."""
-        with self._lock:
-            self._refresh()
+        with self._reading():
             return {i: _holds(stack) for i, stack in self._stacks.items() if stack}
 
     def skipped(self) -> set[str]:
         """Images that were skipped last."""
-        with self._lock:
-            self._refresh()
-            return {
-                i
-                for i, stack in self._stacks.items()
-                if stack and stack[-1].verdict == "skip"
-            }
+        skipped = set()
+        with self._reading():
+            for sample_id, stack in self._stacks.items():
+                if stack and stack[-1].verdict == "skip":
+                    skipped.add(sample_id)
+        return skipped
 
     def history(self, count: int = 100) -> list[tuple[Decision, bool]]:
         """The latest rows, newest first, and whether each can be undone."""
-        with self._lock:
-            self._refresh()
+        with self._reading():
             latest = sorted(self._rows.values(), key=lambda d: -d.seq)[:count]
-            return [(d, d.undoes is None and d.seq not in self._undone) for d in latest]
+            return [(d, self._is_open(d)) for d in latest]
 
     def table(self) -> pa.Table:
         """What holds, one row per image, by sample id."""
-        rows = sorted(self.all_current().values(), key=lambda d: d.sample_id)
-        return pa.Table.from_pylist(
-            [{name: getattr(d, name) for name in DECISIONS.names} for d in rows],
-            schema=DECISIONS,
-        )
+        rows = []
+        for _, decision in sorted(self.all_current().items()):
+            rows.append({name: getattr(decision, name) for name in DECISIONS.names})
+        return pa.Table.from_pylist(rows, schema=DECISIONS)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What is read in the block includes what other processes wrote before."""
+        with self._lock, self._naming_file():
+            self._refresh()
+            yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction: it sees what others wrote before, and is on disk when the block ends."""
-        with self._lock:
+        """One transaction: it sees what others wrote, and is on disk when the block ends."""
+        with self._lock, self._naming_file():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._refresh()
@@ -227,55 +294,69 @@ class Decisions:
     ) -> None:
         if verdict not in VERDICTS:
             raise OptionError(unknown("Verdict", verdict, VERDICTS))
-        if verdict in ("accept", "other") and not label:
+        named = label if verdict in NAMING else None
+        if verdict in NAMING and not named:
             raise OptionError(
                 f"Verdict '{verdict}' needs the right label.", "Give the class."
             )
+        number = self._last + 1
+        self._write(Decision(number, sample_id, verdict, named, by, _now(), batch))
+
+    def _take_back(self, decision: Decision, by: str) -> None:
+        number = self._last + 1
         self._write(
-            sample_id,
-            verdict,
-            label if verdict in ("accept", "other") else None,
-            by,
-            batch,
-            None,
+            Decision(
+                number, decision.sample_id, "undo", None, by, _now(), None, decision.seq
+            )
         )
 
-    def _write(
-        self,
-        sample_id: str,
-        verdict: str,
-        label: str | None,
-        by: str,
-        batch: str | None,
-        undoes: int | None,
-    ) -> None:
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._db.execute(
-            "INSERT INTO decisions (sample_id, verdict, label, by, at, batch, undoes) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (sample_id, verdict, label, by, at, batch, undoes),
-        )
-        self._refresh()
+    def _write(self, decision: Decision) -> None:
+        digest = decision.digest(self._digest)
+        self._db.execute(INSERT, (*astuple(decision), digest))
+        self._take_in(decision, digest)
 
     def _refresh(self) -> None:
         """Take in rows that were written since, by this process or another."""
-        query = "SELECT seq, sample_id, verdict, label, by, at, batch, undoes FROM decisions WHERE seq > ? ORDER BY seq"
-        for values in self._db.execute(query, (self._last,)).fetchall():
+        # before the rows: another process may add some between the two queries
+        (number,) = self._db.execute(SEQUENCE).fetchone() or (0,)
+        for *values, digest in self._db.execute(SELECT, (self._last,)).fetchall():
             decision = Decision(*values)
-            self._rows[decision.seq] = decision
-            self._last = decision.seq
-            stack = self._stacks.setdefault(decision.sample_id, [])
-            if decision.undoes is None:
-                stack.append(decision)
-            else:
-                self._undone.add(decision.undoes)
-                self._stacks[decision.sample_id] = [
-                    d for d in stack if d.seq != decision.undoes
-                ]
+            # rows of earlier versions have no checksum
+            if digest is not None and digest != decision.digest(self._digest):
+                raise sqlite3.DatabaseError(f"row {decision.seq} is damaged")
+            self._take_in(decision, digest or "")
+        if number > self._last:
+            raise sqlite3.DatabaseError("its last rows are lost")
+
+    def _take_in(self, decision: Decision, digest: str) -> None:
+        self._rows[decision.seq] = decision
+        self._last = decision.seq
+        self._digest = digest
+        stack = self._stacks.setdefault(decision.sample_id, [])
+        if decision.undoes is None:
+            stack.append(decision)
+        else:
+            self._undone.add(decision.undoes)
+            left = [d for d in stack if d.seq != decision.undoes]
+            self._stacks[decision.sample_id] = left
 
     def _forget(self) -> None:
         """Read everything again after a transaction that came to nothing."""
-        self._stacks, self._rows, self._undone, self._last = {}, {}, set(), 0
+        self._stacks = {}
+        self._rows = {}
+        self._undone = set()
+        self._last = 0
+        self._digest = ""
         self._refresh()
+
+
+def _create_private(path: Path) -> None:
+    """An empty file that only its owner reads; SQLite gives its own files the same rights."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _holds(stack: list[Decision]) -> Decision:

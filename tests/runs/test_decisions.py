@@ -1,3 +1,5 @@
+"""Decisions: durable, shared between processes, undone in order, and checked on reading."""
+
 from __future__ import annotations
 
 import os
@@ -8,13 +10,14 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelsieve.errors import OptionError, RunError
-from labelsieve.runs.decisions import NAME, SETTLED, Conflict, Decisions
+from labelsieve.runs.decisions import NAME, SCHEMA, SETTLED, Conflict, Decisions
 
 
 @pytest.fixture
@@ -223,3 +226,75 @@ def test_any_history_equals_a_naive_replay(
                 log = [entry for entry in log if not groups or entry[1] != groups[-1]]
         assert verdicts(decisions) == naive() == verdicts(again)
         decisions.close(), again.close()
+
+
+def history_of(folder: Path) -> list[Any]:
+    """What a person would see; the file is closed again."""
+    decisions = Decisions(folder)
+    try:
+        return [decisions.history(), decisions.all_current()]
+    finally:
+        decisions.close()
+
+
+def test_a_flipped_bit_is_named_or_changes_nothing(tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path)
+    for number in range(12):
+        decisions.add(f"cat/{number}.png#ab12", "accept", "dog", by="a")
+    decisions.undo("a")
+    decisions.close()
+    path = tmp_path / "decisions.sqlite"
+    whole, expected = path.read_bytes(), history_of(tmp_path)
+    whole = path.read_bytes()
+    named = 0
+    for at in range(0, len(whole), 11):
+        data = bytearray(whole)
+        data[at] ^= 1 << at % 8
+        for side in ("-wal", "-shm"):
+            path.with_name(path.name + side).unlink(missing_ok=True)
+        path.write_bytes(data)
+        try:
+            assert history_of(tmp_path) == expected, at
+        except RunError as error:
+            named += 1
+            assert "decisions.sqlite' cannot be used" in error.what
+    assert named > 20
+
+
+def test_lost_rows_are_noticed(tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path)
+    for name in "abc":
+        decisions.add(name, "keep")
+    decisions.close()
+    db = sqlite3.connect(tmp_path / "decisions.sqlite")
+    db.execute("DROP TRIGGER no_delete")
+    db.execute("DELETE FROM decisions WHERE seq = 3")
+    db.commit()
+    db.close()
+    with pytest.raises(RunError, match="its last rows are lost"):
+        Decisions(tmp_path)
+
+
+def test_a_file_of_an_earlier_version_is_read_and_continued(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "decisions.sqlite")
+    db.executescript(SCHEMA)
+    insert = (
+        "INSERT INTO decisions (sample_id, verdict, by, at) VALUES (?, 'keep', 'x', '')"
+    )
+    db.execute(insert, ("old",))
+    db.commit()
+    decisions, again = Decisions(tmp_path), Decisions(tmp_path)
+    decisions.add("new", "keep")
+    # the earlier version may still be running
+    db.execute(insert, ("meanwhile",))
+    db.commit()
+    again.add("last", "keep")
+    assert list(decisions.all_current()) == ["old", "new", "meanwhile", "last"]
+    for each in (decisions, again, db):
+        each.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_only_the_owner_reads_decisions(tmp_path: Path) -> None:
+    Decisions(tmp_path).close()
+    assert (tmp_path / "decisions.sqlite").stat().st_mode & 0o777 == 0o600
