@@ -1,0 +1,143 @@
+"""The command line in child processes that are killed, or that may crash."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Processes are forked from one that has imported everything: a kill hits work, not imports.
+FORKED = multiprocessing.get_context("forkserver")
+PRELOADED = [
+    "labelsieve.cli.app",
+    "labelsieve.pipeline.scan",
+    "labelsieve.pipeline.score",
+    "labelsieve.corrections.apply",
+    "labelsieve.methods.deft",
+    "labelsieve.exports",
+    "transformers.models.clip",
+]
+PATIENCE = 600.0  # seconds; on a busy machine the bench takes minutes
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+# What Python reports before it changes a file system, besides `open` for writing.
+CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit code (negative: a signal), stderr, changes of files it began."""
+
+    code: int
+    err: str
+    changes: int
+
+
+def start_forking() -> None:
+    """To be called before the first child, in the main process."""
+    # A process that has threads cannot be forked safely, and children share few cores.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    FORKED.set_forkserver_preload(PRELOADED)
+
+
+def labelsieve(
+    words: list[str], cache: Path, *, kill_at: int = 0, after: float = PATIENCE
+) -> Ended:
+    """Run the command line with caches of its own.
+
+    Args:
+        kill_at: the process kills itself before its n-th change of a file; 0 for never.
+        after: it is killed from outside after so many seconds.
+    """
+    changes = FORKED.RawValue("i", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "stderr.txt"
+        target = (words, str(cache), str(log), kill_at, changes)
+        process = FORKED.Process(target=_command, args=target)
+        process.start()
+        process.join(after)
+        process.kill()
+        process.join()
+        err = log.read_text(errors="replace") if log.exists() else ""
+        return Ended(process.exitcode or 0, err, changes.value)
+
+
+def _command(
+    words: list[str], cache: str, log: str, kill_at: int, changes: Any
+) -> None:
+    """In the child."""
+    from labelsieve.cli import app
+
+    os.environ["LABELSIEVE_CACHE"] = cache
+    sys.argv = ["labelsieve", *words]
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+    sys.stderr = open(log, "w")  # noqa: SIM115 (a traceback is written at the very end)
+    sys.addaudithook(_killer(kill_at, changes))
+    app.main()
+
+
+def _killer(kill_at: int, changes: Any) -> Callable[[str, tuple[Any, ...]], None]:
+    def hook(event: str, about: tuple[Any, ...]) -> None:
+        opens = event == "open" and isinstance(about[2], int) and about[2] & WRITES
+        if opens or event in CHANGES:
+            changes.value += 1
+            if changes.value == kill_at:
+                os.kill(os.getpid(), 9)
+
+    return hook
+
+
+def watched(
+    work: Callable[..., None], cases: int, *about: Any
+) -> Iterator[tuple[int, str]]:
+    """Call `work(case, *about)` for every case in a child; gives each fault with its case.
+
+    A case is faulty that raises, or that ends the child: then another child goes on behind it.
+    """
+    following = 0
+    while following < cases:
+        reader, writer = FORKED.Pipe(duplex=False)
+        process = FORKED.Process(
+            target=_work, args=(writer, work, following, cases, about)
+        )
+        process.start()
+        writer.close()
+        running = following
+        hangs = False
+        with contextlib.suppress(EOFError):
+            while not hangs:
+                hangs = not reader.poll(PATIENCE)
+                if not hangs:
+                    running, fault = reader.recv()
+                    if fault:
+                        yield running, fault
+        if hangs:
+            process.kill()
+        process.join()
+        following = cases if process.exitcode == 0 else running + 1
+        if process.exitcode:
+            reason = "hung" if hangs else f"ended with {process.exitcode}"
+            yield running, f"the process {reason}"
+
+
+def _work(
+    writer: Any, work: Callable[..., None], first: int, cases: int, about: Any
+) -> None:
+    """In the child."""
+    from labelsieve import progress
+
+    progress.be_quiet(True)
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (notices of damaged files)
+    for case in range(first, cases):
+        writer.send((case, ""))
+        try:
+            work(case, *about)
+        except Exception as error:
+            words = " ".join(str(error).split())
+            writer.send((case, f"{type(error).__name__}: {words[:600]}"))

@@ -1,0 +1,409 @@
+"""Mutated tables, patches and journals: no traceback, no crash, no file touched outside the data.
+
+cd tests && python -m attack.fuzz --cases 5000 csv jsonl parquet patch journal history
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from attack.children import labelsieve, start_forking, watched
+from attack.samples import digits, state, write_digits
+
+# Bytes per process; a case that wants more is a fault and must not take the machine along.
+MEMORY = 24 << 30
+AUTO = ["--policy", "auto", "--min-confidence", "0.3"]
+# What parsers and paths trip over; {outside} is a folder that nothing may touch.
+WORDS = [
+    "",
+    " ",
+    "null",
+    "NaN",
+    "-1",
+    "1e999",
+    "9" * 25,
+    "\\u0000",
+    "\x00",
+    "\ud800",
+    "\ufeff",
+    "é" * 300,
+    '"',
+    "'",
+    "\n",
+    "\r",
+    ",",
+    "\t",
+    "{:",
+    "[" * 2000,
+    '{"a":' * 200,
+    "x" * 70_000,
+    "..",
+    "/",
+    "../../outside/a.txt",
+    "%2e%2e/%2e%2e/outside/a.txt",
+    "..%2F..%2Foutside%2Fa.txt",
+    "..\\..\\outside\\a.txt",
+    "{outside}/a.txt",
+    "{outside}/new.txt",
+    "{outside}",
+    "file://{outside}/a.txt",
+    "zero/../../../outside/a.txt",
+    ".labelsieve/journal.json",
+    "data/../../outside",
+    "link/a.txt",
+    "CON",
+    "a:b",
+]
+# The words that lead somewhere else.
+PATHS = [word for word in WORDS if "outside" in word or word.startswith("link")]
+PUBLIC = b"public\n"  # what files of somebody else hold; a stranger may know it
+
+
+def words(base: Path, draw: random.Random) -> str:
+    choices = WORDS if draw.random() < 0.5 else PATHS
+    return draw.choice(choices).replace("{outside}", str(base / "outside"))
+
+
+def mutate(data: bytes, base: Path, draw: random.Random) -> bytes:
+    """One to three changes of bytes."""
+    changed = bytearray(data)
+    for _ in range(draw.randint(1, 3)):
+        start = draw.randrange(len(changed) + 1)
+        end = min(len(changed), start + draw.choice([1, 1, 2, 8, 60]))
+        part = changed[start:end]
+        kind = draw.randrange(6)
+        if kind == 0 and part:
+            changed[start] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            del changed[start:end]
+        elif kind == 2:
+            changed[start:start] = part * draw.choice([1, 2, 50])
+        elif kind == 3:
+            changed[start:start] = words(base, draw).encode("utf-8", "surrogatepass")
+        elif kind == 4:
+            changed[start:end] = words(base, draw).encode("utf-8", "surrogatepass")
+        else:
+            del changed[start:]
+    return bytes(changed)
+
+
+def command(*arguments: object) -> None:
+    """Run the command line here; raises unless it ends well or with one line of error."""
+    from labelsieve.cli import app
+
+    err = io.StringIO()
+    out = io.StringIO()
+    sys.argv = ["labelsieve", *map(str, arguments)]
+    code: Any = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            app.main()
+        except SystemExit as exit:
+            code = exit.code or 0
+    if code not in (0, 2):
+        raise ValueError(f"exit {code}: {err.getvalue()[-300:]}")
+    if code == 2 and not err.getvalue().strip():
+        raise ValueError("exit 2 without a word")
+
+
+# --- one function a kind: writes one mutated thing and gives it to the command line
+
+
+def table_case(suffix: str, base: Path, draw: random.Random) -> None:
+    """A table of pictures, as a stranger sends it."""
+    table = base / "work" / f"mutated{suffix}"
+    sound = (base / "work" / f"table{suffix}").read_bytes()
+    if suffix == ".parquet" and draw.random() < 0.6:
+        pq.write_table(
+            mutated_table(pq.read_table(io.BytesIO(sound)), base, draw), table
+        )
+    else:
+        table.write_bytes(mutate(sound, base, draw))
+    options = ["--root", base / "work" / "pictures", "-q"]
+    if draw.random() < 0.8:
+        command("scan", table, *options, "--preflight")
+    else:
+        run = base / "work" / "run-of-table"
+        command("scan", table, *options, "--method", "zero-shot", "-o", run, "--force")
+
+
+def mutated_table(table: pa.Table, base: Path, draw: random.Random) -> pa.Table:
+    """Other values in some cells, or a column of another type."""
+    name = draw.choice(table.column_names)
+    index = table.column_names.index(name)
+    values = table[name].to_pylist()
+    kind = draw.randrange(5)
+    column: Any
+    if kind < 3 and values:
+        for _ in range(draw.choice([1, 1, len(values)])):
+            values[draw.randrange(len(values))] = _clean(words(base, draw))
+        column = pa.array([None if v is None else str(v) for v in values], pa.string())
+    elif kind == 3:
+        column = draw.choice(
+            [
+                pa.array(range(len(values)), pa.int64()),
+                pa.array([[1, 2]] * len(values)),
+                pa.array([None] * len(values), pa.null()),
+                pa.array([{"bytes": b"x", "path": "a"}] * len(values)),
+                pa.array([float("nan")] * len(values)),
+                pa.array([b"\xff\xfe"] * len(values)),
+            ]
+        )
+    else:
+        return table.drop_columns([name])
+    return table.set_column(index, name, column)
+
+
+def _clean(text: str) -> str:
+    """Text that Arrow can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def patch_case(base: Path, draw: random.Random) -> None:
+    """A patch from somebody else, for data of our own."""
+    work = base / "work"
+    patch = work / "mutated-patch.parquet"
+    sound = work / "patch.parquet"
+    kind = draw.random()
+    if kind < 0.3:
+        pq.write_table(_aimed(pq.read_table(sound), base, draw), patch)
+    elif kind < 0.75:
+        pq.write_table(mutated_table(pq.read_table(sound), base, draw), patch)
+    else:
+        patch.write_bytes(mutate(sound.read_bytes(), base, draw))
+    fresh(base, "clean")
+    data = work / "data"
+    how = draw.choice([["--in-place", "--yes"], ["--in-place"], ["-o", work / "copy"]])
+    command("apply", "--patch", patch, "--data", data, *how)
+    if "--yes" in how:
+        command("apply", "--patch", patch, "--data", data, "--reverse", "--yes")
+
+
+def _aimed(table: pa.Table, base: Path, draw: random.Random) -> pa.Table:
+    """A row that names a file of somebody else, with the digest of what it holds."""
+    rows = table.to_pylist()
+    row = draw.choice(rows)
+    row["sample_id"] = f"x#{hashlib.sha256(PUBLIC).hexdigest()[:12]}"
+    column = draw.choice([n for n in ("uri", "new_uri", "path") if n in row])
+    for name in {column, draw.choice(["uri", column])}:
+        aim = draw.choice([path for path in PATHS if "a.txt" in path])
+        row[name] = aim.replace("{outside}", str(base / "outside"))
+    if draw.random() < 0.3:
+        row["action"] = draw.choice(["relabel", "drop"])
+        row["new_label"] = draw.choice(["one", None, _clean(words(base, draw))])
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def journal_case(base: Path, draw: random.Random) -> None:
+    """Data from somebody else, with unfinished work in them."""
+    fresh(base, "interrupted")
+    journal = base / "work" / "data" / ".labelsieve" / "journal.json"
+    if draw.random() < 0.75:
+        hostile = json.loads(journal.read_text())
+        for _ in range(draw.choice([1, 1, 4])):
+            hostile = _mutated_json(hostile, base, draw)
+        if isinstance(hostile, dict) and "steps" in hostile:
+            # a stranger can compute a checksum as well as we do
+            text = json.dumps(hostile["steps"], sort_keys=True, default=str)
+            hostile["check"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        journal.write_text(json.dumps(hostile))
+    else:
+        journal.write_bytes(mutate(journal.read_bytes(), base, draw))
+    use(base, draw)
+
+
+def history_case(base: Path, draw: random.Random) -> None:
+    """Data from somebody else, with a record of corrections made in them."""
+    fresh(base, "corrected")
+    folder = base / "work" / "data" / ".labelsieve"
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    target = draw.choice(files)
+    if target.suffix == ".parquet" and draw.random() < 0.75:
+        table = mutated_table(pq.read_table(target), base, draw)
+        pq.write_table(table, target)
+    else:
+        target.write_bytes(mutate(target.read_bytes(), base, draw))
+    use(base, draw)
+
+
+def use(base: Path, draw: random.Random) -> None:
+    """Whatever looks at the folder beside the data."""
+    run = base / "work" / "run"
+    how = draw.choice(
+        [
+            ["--in-place"],
+            ["--in-place", "--yes"],
+            ["--reverse"],
+            ["--reverse", "--yes"],
+            ["-o", base / "work" / "copy"],
+        ]
+    )
+    command("apply", run, *AUTO, *how)
+
+
+def _mutated_json(value: Any, base: Path, draw: random.Random) -> Any:
+    """One value somewhere inside, changed."""
+    if isinstance(value, dict) and value and draw.random() < 0.95:
+        # mostly to where the steps are, which are what is carried out
+        deep = [n for n in value if isinstance(value[n], (dict, list)) and value[n]]
+        name = draw.choice(deep if deep and draw.random() < 0.8 else sorted(value))
+        return {**value, name: _mutated_json(value[name], base, draw)}
+    if isinstance(value, list) and value and draw.random() < 0.95:
+        index = draw.randrange(len(value))
+        inner = _mutated_json(value[index], base, draw)
+        return [*value[:index], inner, *value[index + 1 :]]
+    others = [None, 5, [], {}, True, "swap", "replace", "link", "remove-empty"]
+    return draw.choice(others) if draw.random() < 0.2 else _clean(words(base, draw))
+
+
+def fresh(base: Path, stage: str) -> None:
+    """Data as they are at a stage."""
+    work = base / "work"
+    for name in ("data", "copy"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    shutil.copytree(base / "stages" / stage, work / "data", symlinks=True)
+
+
+KINDS: dict[str, Callable[[Path, random.Random], None]] = {
+    "csv": lambda base, draw: table_case(".csv", base, draw),
+    "jsonl": lambda base, draw: table_case(".jsonl", base, draw),
+    "parquet": lambda base, draw: table_case(".parquet", base, draw),
+    "patch": patch_case,
+    "journal": journal_case,
+    "history": history_case,
+}
+
+
+def try_one(case: int, kind: str, folder: str, seed: int) -> None:
+    """One case in a child; raises for a traceback, a wrong exit code, a touched file."""
+    base = Path(folder)
+    _limit_memory()
+    os.environ["LABELSIEVE_CACHE"] = str(base / "cache")
+    os.chdir(base / "work")
+    before = outside(base)
+    try:
+        KINDS[kind](base, random.Random(f"{kind} {case} {seed}"))
+    finally:
+        if outside(base) != before:
+            _put_outside(base)
+            raise ValueError("files outside of the data were touched")
+
+
+def _limit_memory() -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def outside(base: Path) -> tuple[dict[str, str], list[str]]:
+    """All files that belong to somebody else, and the names beside the working folder."""
+    return state(base / "outside", hidden=True), sorted(p.name for p in base.iterdir())
+
+
+def _put_outside(base: Path) -> None:
+    shutil.rmtree(base / "outside", ignore_errors=True)
+    (base / "outside").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (base / "outside" / name).write_bytes(PUBLIC)
+
+
+def prepare(base: Path) -> None:
+    """Sound tables, a run with a patch, and data in three states."""
+    work = base / "work"
+    (work / "pictures").mkdir(parents=True)
+    (base / "cache").mkdir()
+    (base / "hurt").mkdir()
+    _put_outside(base)
+    _write_tables(work)
+    write_digits(work / "data")
+    # a way out that was there before: a link in the data to a folder of somebody else
+    (work / "data" / "link").symlink_to(base / "outside")
+    _run(base, "scan", work / "data", "-o", work / "run", "--method", "zero-shot", "-q")
+    _run(base, "apply", work / "run", *AUTO, "-o", work / "copy")
+    shutil.copy(work / "run" / "corrections.parquet", work / "patch.parquet")
+    _keep(base, "clean")
+    apply = ["apply", work / "run", *AUTO, "--in-place"]
+    _run(base, *apply)
+    _keep(base, "listed")
+    _interrupt(base, *apply, "--yes")
+    _keep(base, "interrupted")
+    fresh(base, "listed")
+    _run(base, *apply, "--yes")
+    _keep(base, "corrected")
+
+
+def _write_tables(work: Path) -> None:
+    rows = []
+    for name, label, png in digits(8):
+        (work / "pictures" / f"{name}.png").write_bytes(png)
+        rows.append({"path": f"{name}.png", "label": label, "id": name})
+    lines = ["path,label,id", *(",".join(row.values()) for row in rows)]
+    (work / "table.csv").write_text("\n".join(lines) + "\n")
+    (work / "table.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    images = [png for _, _, png in digits(8)]
+    table = pa.Table.from_pylist(rows).append_column("image", pa.array(images))
+    pq.write_table(table, work / "table.parquet")
+
+
+def _run(base: Path, *arguments: object) -> None:
+    ended = labelsieve([*map(str, arguments)], base / "cache")
+    assert ended.code == 0, ended
+
+
+def _keep(base: Path, stage: str) -> None:
+    shutil.copytree(base / "work" / "data", base / "stages" / stage, symlinks=True)
+
+
+def _interrupt(base: Path, *arguments: object) -> None:
+    """Kill a command at the first moment at which it leaves a journal."""
+    journal = base / "work" / "data" / ".labelsieve" / "journal.json"
+    for moment in range(1, 400):
+        labelsieve([*map(str, arguments)], base / "cache", kill_at=moment)
+        if journal.exists():
+            return
+        fresh(base, "listed")
+    raise AssertionError("no moment leaves a journal")
+
+
+def attack(base: Path, kind: str, cases: int, seed: int = 0) -> Iterator[str]:
+    """So many mutated things of one kind; gives what was wrong."""
+    for case, fault in watched(try_one, cases, kind, str(base), seed):
+        yield f"{kind} {case}: {fault}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("kinds", nargs="*", default=list(KINDS))
+    arguments = parser.parse_args()
+    start_forking()
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder).resolve()
+        prepare(base)
+        for kind in arguments.kinds:
+            faults = 0
+            for fault in attack(base, kind, arguments.cases, arguments.seed):
+                faults += 1
+                print(" ", fault, flush=True)
+            print(f"{kind}: {faults} of {arguments.cases}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
