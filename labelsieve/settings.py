@@ -21,11 +21,14 @@ import typing
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from labelsieve.errors import OptionError, unknown
 
 S = TypeVar("S")
+
+# --- bounds: each says what is wrong with a value, or None where nothing is.
+# A comparison with NaN is false, so every bound refuses NaN.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,17 @@ class AtLeast:
     bound: float
 
     def refuses(self, value: Any) -> str | None:
-        """What the value should be, when it is not."""
         return None if value >= self.bound else f"It is at least {self.bound}."
+
+
+@dataclasses.dataclass(frozen=True)
+class AtMost:
+    """A number that is `bound` or less."""
+
+    bound: float
+
+    def refuses(self, value: Any) -> str | None:
+        return None if value <= self.bound else f"It is at most {self.bound}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +58,17 @@ class Above:
     bound: float
 
     def refuses(self, value: Any) -> str | None:
-        """What the value should be, when it is not."""
         return None if value > self.bound else f"It is greater than {self.bound}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Below:
+    """A number less than `bound`."""
+
+    bound: float
+
+    def refuses(self, value: Any) -> str | None:
+        return None if value < self.bound else f"It is less than {self.bound}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +76,6 @@ class Share:
     """A part of a whole, from 0 to 1."""
 
     def refuses(self, value: Any) -> str | None:
-        """What the value should be, when it is not."""
         return None if 0 <= value <= 1 else "It is a share, from 0 to 1."
 
 
@@ -66,64 +86,72 @@ class OneOf:
     names: Sequence[str]
 
     def refuses(self, value: Any) -> str | None:
-        """The names there are, when this is none of them."""
         return None if value in self.names else unknown("Name", str(value), self.names)
 
 
-Bound = AtLeast | Above | Share | OneOf
+Bound = AtLeast | AtMost | Above | Below | Share | OneOf
 
 
 class Bounded:
     """A dataclass whose annotated bounds are checked when it is made.
 
+    None stands for a value that is left to the program, and has no bounds.
+
     Raises:
         OptionError: a value outside its bounds.
     """
 
-    _spoken: ClassVar[str] = (
-        "Setting {}"  # how a message calls a field: "--{}" for options
-    )
-
     def __post_init__(self) -> None:
-        for name, bounds in _bounds_of(type(self)).items():
+        for name, bounds in bounds_of(type(self)).items():
             value = getattr(self, name)
-            if value is None:  # left to the program
+            if value is None:
                 continue
             for bound in bounds:
                 help = bound.refuses(value)
                 if help is not None:
-                    called = self._spoken.format(name.replace("_", "-"))
-                    if "--" not in called:
-                        called = self._spoken.format(name)
-                    raise OptionError(f"{called} cannot be {value}.", help)
+                    raise OptionError(f"{self.spoken(name)} cannot be {value}.", help)
+
+    @staticmethod
+    def spoken(name: str) -> str:
+        """How messages call a field."""
+        return f"Setting {name}"
 
 
+class BoundedOptions(Bounded):
+    """As `Bounded`, for options of the command line, which messages name as they are typed."""
+
+    @staticmethod
+    def spoken(name: str) -> str:
+        return f"--{name.replace('_', '-')}"
+
+
+# typing.get_type_hints takes longer than making the settings; a bench makes thousands
 @lru_cache(maxsize=256)
-def _bounds_of(kind: type) -> dict[str, tuple[Bound, ...]]:
-    """The bounds of each field, as annotated."""
-    found = {}
+def bounds_of(kind: type) -> dict[str, tuple[Bound, ...]]:
+    """The bounds of each field that has any, as annotated."""
+    bounds_by_name = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        extras = (
-            typing.get_args(hint)[1:]
-            if typing.get_origin(hint) is typing.Annotated
-            else ()
-        )
-        bounds = tuple(extra for extra in extras if isinstance(extra, Bound))
+        if typing.get_origin(hint) is not typing.Annotated:
+            continue
+        # the first argument of Annotated is the type itself
+        bounds = tuple(x for x in typing.get_args(hint)[1:] if isinstance(x, Bound))
         if bounds:
-            found[name] = bounds
-    return found
+            bounds_by_name[name] = bounds
+    return bounds_by_name
 
 
 def resolve(kind: type[S], *layers: Mapping[str, Any]) -> S:
     """Settings of type `kind`; later layers win.
 
     Raises:
-        OptionError: an unknown name, or a value that cannot be of the field's type.
+        OptionError: an unknown name, a value that is not of the field's type, or one
+            outside its bounds.
     """
     types_of = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
+            # the command line writes batch-size for batch_size
             key = name.replace("-", "_")
             if key not in types_of:
                 raise OptionError(unknown("Setting", name, types_of))
@@ -133,11 +161,11 @@ def resolve(kind: type[S], *layers: Mapping[str, Any]) -> S:
 
 def _as_type(name: str, value: Any, wanted: Any) -> Any:
     """`value`, which may be text from the command line, as the field's type."""
-    union = typing.get_origin(wanted) in (types.UnionType, typing.Union)
-    options = list(typing.get_args(wanted)) if union else [wanted]
+    options = _alternatives(wanted)
     if type(None) in options and value in (None, "none", "auto"):
         return None
     for option in options:
+        # each reader raises where the value is not of its type, and the next one tries
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
             return _READ.get(option, _read_choice)(value, option)
     choices = [str(c) for option in options for c in typing.get_args(option)]
@@ -147,10 +175,17 @@ def _as_type(name: str, value: Any, wanted: Any) -> Any:
     raise OptionError(f"Setting {name} cannot be '{value}'.", f"It takes {words}.")
 
 
+def _alternatives(wanted: Any) -> list[Any]:
+    """The types of a union; one type alone otherwise."""
+    # "int | None" and Optional[int] have different origins
+    if typing.get_origin(wanted) in (types.UnionType, typing.Union):
+        return list(typing.get_args(wanted))
+    return [wanted]
+
+
 def _read_int(value: Any, _: Any) -> int:
-    number = (
-        value if isinstance(value, int) else float(value)
-    )  # "1e3" is a whole number, too
+    # "1e3" is a whole number, too; bool is an int in Python, and true is no number here
+    number = value if isinstance(value, int) else float(value)
     if isinstance(value, bool) or number != int(number):
         raise ValueError
     return int(number)
@@ -162,15 +197,18 @@ def _read_float(value: Any, _: Any) -> float:
     return float(value)
 
 
+_TRUTHS = {
+    "true": True,
+    "yes": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "0": False,
+}
+
+
 def _read_bool(value: Any, _: Any) -> bool:
-    return {
-        "true": True,
-        "yes": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "0": False,
-    }[str(value).lower()]
+    return _TRUTHS[str(value).lower()]
 
 
 def _read_str(value: Any, _: Any) -> str:
@@ -203,41 +241,42 @@ def read_file(path: str | Path) -> dict[str, Any]:
     """Settings from a TOML or JSON file.
 
     Raises:
-        OptionError: not there, or not readable as such.
+        OptionError: the file is missing, is neither TOML nor JSON, or is no table.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        found = (
-            json.loads(text) if Path(path).suffix == ".json" else tomllib.loads(text)
-        )
+        parse = json.loads if Path(path).suffix == ".json" else tomllib.loads
+        content = parse(text)
     except OSError as error:
         raise OptionError(
             f"--config '{path}' cannot be opened: {error.strerror}.",
             "Give a TOML or JSON file.",
         ) from error
-    except ValueError as error:
+    # UnicodeDecodeError and both parsers' errors are ValueErrors;
+    # brackets nested by the thousand end in a RecursionError
+    except (ValueError, RecursionError) as error:
         raise OptionError(
             f"--config '{path}' cannot be read: {error}.", "Give a TOML or JSON file."
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise OptionError(
             f"--config '{path}' holds no settings.",
             "Give a TOML or JSON file of NAME = VALUE.",
         )
-    return found
+    return content
 
 
 def parse_sets(pairs: Sequence[str]) -> dict[str, str]:
     """["lr=0.01"] -> {"lr": "0.01"}. Raises OptionError without an equals sign."""
-    found = {}
+    values = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise OptionError(
                 f"--set '{pair}' is not NAME=VALUE.", "For example --set epochs=5."
             )
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

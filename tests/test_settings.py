@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelsieve.errors import OptionError
-from labelsieve.settings import as_dict, parse_sets, read_file, resolve
+from labelsieve.settings import (
+    Above,
+    AtLeast,
+    AtMost,
+    Below,
+    Bounded,
+    BoundedOptions,
+    OneOf,
+    Share,
+    as_dict,
+    bounds_of,
+    parse_sets,
+    read_file,
+    resolve,
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +43,10 @@ class Settings:
 
 
 def test_later_layers_win() -> None:
-    found = resolve(Settings, {"epochs": 1, "lr": 0.2}, {"epochs": 2}, {"epochs": "3"})
-    assert found == Settings(epochs=3, lr=0.2)
+    settings = resolve(
+        Settings, {"epochs": 1, "lr": 0.2}, {"epochs": 2}, {"epochs": "3"}
+    )
+    assert settings == Settings(epochs=3, lr=0.2)
 
 
 def test_no_layers_are_the_defaults() -> None:
@@ -86,8 +102,8 @@ def test_text_from_the_command_line_is_the_same_as_the_value(wanted: Settings) -
     ],
 )
 def test_what_text_means(name: str, text: Any, value: Any) -> None:
-    found = getattr(resolve(Settings, {name: text}), name)
-    assert found == value and type(found) is type(value)
+    meant = getattr(resolve(Settings, {name: text}), name)
+    assert meant == value and type(meant) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -173,3 +189,61 @@ def test_pairs() -> None:
     for wrong in ("lr", "=3"):
         with pytest.raises(OptionError, match="is not NAME=VALUE"):
             parse_sets([wrong])
+
+
+# --- bounds
+
+
+@dataclass(frozen=True)
+class Limits(Bounded):
+    count: Annotated[int, AtLeast(0)] = 0
+    lr: Annotated[float, Above(0)] = 0.1
+    seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
+    rate: Annotated[float | None, Share()] = None
+    crop: Annotated[float, AtMost(1)] = 1
+    kind: Annotated[str, OneOf(("adam", "sgd"))] = "adam"
+
+
+@dataclass(frozen=True)
+class Options(BoundedOptions):
+    batch_size: Annotated[int, AtLeast(1)] = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("count", -1, "Setting count cannot be -1. It is at least 0."),
+        ("lr", 0, "Setting lr cannot be 0. It is greater than 0."),
+        ("lr", float("nan"), "Setting lr cannot be nan. It is greater than 0."),
+        ("seed", -1, "Setting seed cannot be -1. It is at least 0."),
+        ("seed", 2**63, f"Setting seed cannot be {2**63}. It is less than {2**63}."),
+        ("crop", 1.5, "Setting crop cannot be 1.5. It is at most 1."),
+        ("rate", 1.1, "Setting rate cannot be 1.1. It is a share, from 0 to 1."),
+        ("rate", float("nan"), "It is a share, from 0 to 1."),
+        ("kind", "adan", "Did you mean 'adam'?"),
+    ],
+)
+def test_what_is_outside_its_bounds(name: str, value: Any, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Limits(**{name: value})
+    assert str(caught.value).endswith(message)
+
+
+def test_what_is_within_its_bounds() -> None:
+    for values in ({}, {"rate": None}, {"rate": 0.0}, {"rate": 1}, {"seed": 2**63 - 1}):
+        Limits(**values)  # type: ignore[arg-type]
+
+
+def test_bounds_hold_for_text_from_the_command_line() -> None:
+    with pytest.raises(OptionError, match="Setting count cannot be -1"):
+        resolve(Limits, {"count": "-1"})
+
+
+def test_options_are_named_as_they_are_typed() -> None:
+    with pytest.raises(OptionError, match=r"^--batch-size cannot be 0\. It is at"):
+        Options(batch_size=0)
+
+
+def test_only_fields_with_bounds_are_listed() -> None:
+    assert bounds_of(Limits)["seed"] == (AtLeast(0), Below(2**63))
+    assert bounds_of(Settings) == {}
