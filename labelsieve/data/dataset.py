@@ -1,10 +1,13 @@
-"""What a method sees of the data: images with their given labels, and nothing of the truth."""
+"""What a method sees of the data: items with their given labels, and nothing of the truth.
+
+`prepare` is the one way from data that a user named to what a method works on.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,24 +15,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from labelsieve.data.manifest import Manifest, read
+from labelsieve.data.labels import NONE, SINGLE, Labels, check_kind, occurring
+from labelsieve.data.manifest import Manifest, kind_of, read
 from labelsieve.data.modalities import Items, open_items
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, unknown
+from labelsieve.errors import DataError
 from labelsieve.tables import SCORED, UNLABELLED
+
+# Columns of a manifest that reach a method; the others would double the memory of a large one.
+SEEN = ["sample_id", "given_label", "content_hash", "slot"]
+AT_ONCE = 65_536  # hashes that are joined to one text at a time: 4 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The images a method works on, with their given labels; rows are ordered by content, so file order changes nothing.
+    """The items a method works on, with their given labels, ordered by content.
 
-    Row numbers are for use inside one method; outside, an image is known by its id.
+    Row numbers are for use inside one method; outside, an item is known by its id.
     """
 
     ids: pa.Array  # [n] sample ids
-    labels: np.ndarray  # [n] int64, the given labels as class numbers
-    classes: tuple[str, ...]  # labels, as in the data
+    labels: np.ndarray  # given: [n] int64 class numbers, or of sets [n, k] bool
+    coding: Labels  # what these stand for
     names: tuple[str, ...]  # the same classes as they are written into prompts
     template: str  # of a plain prompt, e.g. "a photo of a {}."
     items: Items  # where they are stored, as the encoder wants them
@@ -41,12 +49,21 @@ class Dataset:
         return len(self.labels)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The k classes as they are called in the data."""
+        return self.coding.classes
+
+    @property
     def preprocess(self) -> Any:
         """How the items were prepared, as the encoder asked for it."""
         return self.items.preprocess
 
     def inputs(self, rows: np.ndarray) -> Tensor:
-        """What the encoder's `normalise` takes, of rows [b]; of images uint8 [b, 3, height, width]."""
+        """What the encoder's `normalise` takes: of images uint8 [b, 3, height, width].
+
+        Args:
+            rows: [b] int64, their numbers.
+        """
         return self.items.inputs(self.slots[rows])
 
 
@@ -65,6 +82,7 @@ def prepare(
     source: Source | None = None,
     classes: Sequence[str] | None = None,
     keep: pa.Array | None = None,
+    kinds: Sequence[str] = (SINGLE,),
 ) -> Prepared:
     """Open the cache, read the data, name the classes.
 
@@ -73,11 +91,15 @@ def prepare(
         classes: those that a detector or classifier knows, in its order; None takes the
             classes that occur, sorted.
         keep: [m] sample ids that the data set is made of; None keeps all that can be used.
+        kinds: of labels that the caller can judge.
 
     Raises:
         DataError: nothing usable, a label that is none of `classes`, or fewer than two classes.
+        OptionError: the labels are of another kind.
     """
     source = open_source(spec) if source is None else source
+    if spec.labelled:
+        check_kind(kind_of(source), kinds)
     items = open_items(source, preprocess)
     manifest = read(
         source,
@@ -85,14 +107,15 @@ def prepare(
         want_truth=spec.truth_column is not None,
         need_labels=spec.labelled,
     )
-    table = manifest.table
+    chosen = manifest
     if keep is not None:
-        table = table.filter(pc.is_in(table["sample_id"], keep))
-    return Prepared(manifest, from_manifest(table, spec, items, classes))
+        rows = pc.is_in(manifest.table["sample_id"], keep)
+        chosen = replace(manifest, table=manifest.table.filter(rows))
+    return Prepared(manifest, from_manifest(chosen, spec, items, classes))
 
 
 def from_manifest(
-    manifest: pa.Table,
+    manifest: Manifest,
     spec: DataSpec,
     items: Items,
     classes: Sequence[str] | None = None,
@@ -107,23 +130,24 @@ def from_manifest(
         DataError: fewer than two classes occur and none were given, or a label is none of them.
     """
     states = SCORED if spec.labelled else (*SCORED, UNLABELLED)
-    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(states)))
-    if not spec.labelled:
-        classes, labels = (), np.full(len(usable), -1, dtype=np.int64)
-    else:
-        classes = _occurring(usable) if classes is None else tuple(classes)
-        labels = _numbers(usable, classes)
+    in_use = pc.is_in(manifest.table["status"], pa.array(states))
+    usable = manifest.table.select(SEEN).filter(in_use)
+    coding = Labels(manifest.kind, ())
+    labels = np.full(len(usable), NONE, dtype=np.int64)
+    if spec.labelled:
+        coding = Labels(manifest.kind, _classes(usable, manifest.kind, classes))
+        labels = coding.encode(usable["given_label"])
     contents = hashlib.sha256(items.version.encode())
-    for batch in usable.select(["content_hash"]).to_batches(max_chunksize=65_536):
+    for batch in usable.select(["content_hash"]).to_batches(max_chunksize=AT_ONCE):
         digests = "".join(f"\n{digest}" for digest in batch[0].to_pylist())
         contents.update(digests.encode())
     both = contents.copy()
-    both.update(labels.tobytes() + repr(list(classes)).encode())
+    both.update(labels.tobytes() + repr(list(coding.classes)).encode())
     return Dataset(
         ids=usable["sample_id"].combine_chunks(),
         labels=labels,
-        classes=tuple(classes),
-        names=tuple(spec.class_names.get(c) or prompt_name(c) for c in classes),
+        coding=coding,
+        names=tuple(spec.class_names.get(c) or prompt_name(c) for c in coding.classes),
         template=spec.template,
         items=items,
         slots=usable["slot"].to_numpy(),
@@ -132,27 +156,18 @@ def from_manifest(
     )
 
 
-def _occurring(usable: pa.Table) -> tuple[str, ...]:
-    """The classes that occur, sorted, so that the order of rows changes nothing."""
-    classes = sorted(pc.unique(usable["given_label"]).to_pylist())
+def _classes(
+    usable: pa.Table, kind: str, given: Sequence[str] | None
+) -> tuple[str, ...]:
+    if given is not None:
+        return tuple(given)
+    classes = occurring(usable["given_label"], kind)
     if len(classes) < 2:
+        only = f"only one class, '{classes[0]}'" if classes else "no class"
         raise DataError(
-            f"There is only one class, '{classes[0]}'.",
-            "Wrong labels can be found among two or more classes.",
+            f"There is {only}.", "Wrong labels can be found among two or more classes."
         )
     return tuple(classes)
-
-
-def _numbers(usable: pa.Table, classes: Sequence[str]) -> np.ndarray:
-    """[n] int64, the given labels as class numbers."""
-    numbers = pc.index_in(usable["given_label"], pa.array(classes, pa.string()))
-    if numbers.null_count:
-        stranger = usable.filter(pc.is_null(numbers))["given_label"][0].as_py()
-        raise DataError(
-            unknown("Label", stranger, classes),
-            "The model knows only the classes it was trained on.",
-        )
-    return numbers.to_numpy().astype(np.int64)
 
 
 def prompt_name(label: str) -> str:

@@ -4,62 +4,92 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-pass
 from labelsieve.data.sources import archive
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, unknown
 
 
-def load(data: Any, **options: Any) -> DataSpec:
+class Options(TypedDict, total=False):
+    """What `load` takes beside the data; None is as if it were not given.
+
+    A TypedDict, so that editors complete the names and type checkers know them, while a
+    misspelt one still gets our own message.
+    """
+
+    image_column: str | None
+    label_column: str | None
+    truth_column: str | None
+    id_column: str | None
+    root: str | None
+    split: str | None
+    class_names: Mapping[str, str] | str | Path | None
+    template: str | None
+    labelled: bool
+
+
+def load(data: Any, **options: Unpack[Options]) -> DataSpec:
     """Name a data set once, to hand it to `scan` and others.
 
     Args:
-        data: a folder with one sub-folder per class, a CSV, TSV, JSONL or Parquet file, a `save_to_disk` folder, "hf://OWNER/NAME",
-            "archive:NAME:FOLDER" (a benchmark's official archive), a `datasets.Dataset`, a torch Dataset of (image, label), or a
-            tuple (images, labels).
-        options: fields of `labelsieve.data.spec.DataSpec`: image_column, label_column, truth_column, id_column, root, split,
-            class_names (label -> name in prompts, or a file), template.
+        data: a folder with one sub-folder per class, a CSV, TSV, JSONL or Parquet file, a
+            `save_to_disk` folder, "hf://OWNER/NAME", "archive:NAME:FOLDER" (a benchmark's
+            official archive), a `datasets.Dataset`, a torch Dataset of (image, label), a
+            tuple (images, labels), or what an earlier call gave.
+        options: `Options`, explained in `labelsieve.data.spec.DataSpec`; `class_names` may
+            also be the path of a file (`read_class_names`).
 
     Raises:
-        OptionError: an unknown option.
+        OptionError: an unknown option, or a template that is none.
         DataError: the class-name file cannot be read.
     """
-    allowed = [f for f in DataSpec.__dataclass_fields__ if f != "data"]
+    given = _given(options)
+    if isinstance(given.get("class_names"), str | Path):
+        given["class_names"] = read_class_names(Path(given["class_names"]))
+    if "template" in given:
+        _check_template(given["template"])
+    if isinstance(data, DataSpec):
+        return replace(data, **given)
+    if isinstance(data, str) and data.startswith(archive.PREFIX):
+        # an archive knows its label sets and the names of its classes
+        return replace(archive.named(data, given.get("split")), **given)
+    return DataSpec(data, **given)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were set to something."""
+    allowed = [f.name for f in fields(DataSpec) if f.name != "data"]
     for name in options:
         if name not in allowed:
             raise OptionError(unknown("Option", name, allowed))
-    given = {k: v for k, v in options.items() if v is not None}
-    if isinstance(given.get("class_names"), str | Path):
-        given["class_names"] = read_class_names(Path(given["class_names"]))
-    if "{}" not in given.get("template", "{}"):
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_template(template: str) -> None:
+    """Raises OptionError unless the template has one {} and no other braces."""
+    if "{}" not in template:
         raise OptionError(
-            f"--template '{given['template']}' has no {{}} for the class name.",
+            f"--template '{template}' has no {{}} for the class name.",
             "For example --template 'a photo of a {}.'",
         )
     try:
-        given.get("template", "{}").format("")
+        template.format("")
     except (LookupError, ValueError) as error:
         raise OptionError(
-            f"--template '{given['template']}' has other braces than one {{}}.",
+            f"--template '{template}' has other braces than one {{}}.",
             "Write each other brace twice.",
         ) from error
-    if isinstance(data, str) and data.startswith(archive.PREFIX):
-        data = archive.named(
-            data, given.get("split")
-        )  # knows its label sets and class names
-    return (
-        replace(data, **given)
-        if isinstance(data, DataSpec)
-        else DataSpec(data, **given)
-    )
 
 
 def read_class_names(path: Path) -> dict[str, str]:
-    """Label -> prompt name from JSON ({"n01440764": "tench"}) or lines "label,name" (CSV, or TSV with a tab).
+    """Label -> name in prompts, from JSON or from lines.
+
+    JSON is an object, {"n01440764": "tench"}. Lines are label,name, or label and name with a
+    tab between; a name may have commas of its own without quotes.
 
     Raises:
         DataError: not there, or neither of these.
@@ -67,27 +97,38 @@ def read_class_names(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
-            return {str(k): str(v) for k, v in json.loads(text).items()}
+            return _names_of_json(text)
+        return _names_of_lines(text, tabs=path.suffix == ".tsv" or "\t" in text)
     except OSError as error:
         raise DataError(
             f"--class-names '{path}' cannot be opened: {error.strerror}."
         ) from error
-    except (ValueError, AttributeError) as error:
+    # csv.Error: a cell of more than 128 KB; RecursionError: JSON nested a thousand times
+    except (ValueError, csv.Error, RecursionError) as error:
         raise DataError(
             f"--class-names '{path}' cannot be read: {error}.",
             'Give JSON {"label": "name"} or lines label,name.',
         ) from error
+
+
+def _names_of_json(text: str) -> dict[str, str]:
+    names = json.loads(text)
+    if not isinstance(names, dict):
+        raise ValueError("it is no JSON object")
+    for label, name in names.items():
+        if isinstance(name, dict | list) or name is None:
+            raise ValueError(f"the name of '{label}' is not a text")
+    return {label: str(name) for label, name in names.items()}
+
+
+def _names_of_lines(text: str, *, tabs: bool) -> dict[str, str]:
+    delimiter = "\t" if tabs else ","
+    lines = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
     names = {}
-    delimiter = "\t" if path.suffix == ".tsv" or "\t" in text else ","
-    for number, fields in enumerate(
-        csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True), 1
-    ):
-        if len(fields) == 1:
-            raise DataError(
-                f"--class-names '{path}', line {number}: '{fields[0][:40]}' is not label,name."
-            )
-        if fields:
-            names[fields[0].strip()] = ", ".join(
-                fields[1:]
-            ).strip()  # "n01440764,tench, Tinca tinca" needs no quotes
+    for number, cells in enumerate(lines, 1):
+        if len(cells) == 1:
+            raise ValueError(f"line {number}: '{cells[0][:40]}' is not label,name")
+        if cells:
+            # WordNet's names have commas: n01440764,tench, Tinca tinca
+            names[cells[0].strip()] = ", ".join(cells[1:]).strip()
     return names

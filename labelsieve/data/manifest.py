@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import progress
+from labelsieve.data.labels import SINGLE, occurring
 from labelsieve.data.modalities import Item, Items
 from labelsieve.data.sources import Source
 from labelsieve.errors import DataError
@@ -44,6 +45,10 @@ class Manifest:
     table: pa.Table  # MANIFEST
     truth: pa.Table | None  # TRUTH
     notes: list[str]  # what listing left out, and what is odd about the items
+    kind: str  # of its labels: `labelsieve.data.labels.SINGLE` or SET
+    # Every class of the data, also without an item: as its source declares them, then what
+    # else occurs, sorted. For what is written for others; methods see what occurs, sorted.
+    classes: tuple[str, ...]
 
 
 def read(
@@ -78,11 +83,25 @@ def read(
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
     table = _mark_conflicts(table.sort_by(order))
     usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
+    kind = kind_of(source)
     return Manifest(
         table,
         pa.Table.from_batches(truths, TRUTH) if want_truth else None,
         [*source.notes, *items.notes(usable["slot"].to_numpy())],
+        kind,
+        _all_classes(source, occurring(usable["given_label"], kind)),
     )
+
+
+def kind_of(source: Source) -> str:
+    """The kind of a source's labels; most sources know a single one and do not say so."""
+    kind: str = getattr(source, "labels_are", SINGLE)
+    return kind
+
+
+def _all_classes(source: Source, occurring: Sequence[str]) -> tuple[str, ...]:
+    declared: Sequence[str] = getattr(source, "classes", ())
+    return tuple(dict.fromkeys([*declared, *occurring]))
 
 
 def _read_all(source: Source, items: Items) -> Iterator[list[Item]]:

@@ -10,20 +10,29 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What the user said about the data: the command line's words, unchanged."""
+    """What the user said about the data: the command line's words, unchanged.
 
-    data: Any  # a path, a hub id, or in Python a data set object
+    Attributes:
+        data: a path, a hub id, or in Python a data set object.
+        image_column, label_column, truth_column, id_column: of a table or hub data set.
+        root: the folder that image paths in a table are relative to.
+        split: the part to read, such as "train".
+        class_names: label -> how it is written into prompts.
+        template: of plain prompts, with {} for the class name.
+        labelled: False for images to classify: labels may be missing, and folders need no
+            classes.
+    """
+
+    data: Any
     image_column: str | None = None
     label_column: str | None = None
     truth_column: str | None = None
     id_column: str | None = None
-    root: str | None = None  # folder that image paths in a table are relative to
+    root: str | None = None
     split: str | None = None
-    class_names: Mapping[str, str] = field(
-        default_factory=dict
-    )  # label -> how it is written into prompts
-    template: str = "a photo of a {}."  # of plain prompts
-    labelled: bool = True  # False: pictures to classify; labels may be missing, and folders need no classes
+    class_names: Mapping[str, str] = field(default_factory=dict)
+    template: str = "a photo of a {}."
+    labelled: bool = True
 
     def path(self) -> Path | None:
         """`data` as a path, None when it is an object."""

@@ -152,7 +152,7 @@ def collect(opened: Run, only: str = "all") -> Rows:
     command = opened.record["command"]
     return Rows(
         table,
-        opened.classes,
+        opened.all_classes,
         open_pictures(opened),
         _probs(opened),
         f"labelsieve-{command['method']}-{Path(command['model']).name}",
@@ -162,5 +162,9 @@ def collect(opened: Run, only: str = "all") -> Rows:
 def _probs(opened: Run) -> dict[str, np.ndarray]:
     table = opened.probs()
     values = table["probs"].combine_chunks()
-    flat = values.flatten().to_numpy().reshape(len(table), -1)
-    return dict(zip(table["sample_id"].to_pylist(), flat, strict=True))
+    scored = values.flatten().to_numpy().reshape(len(table), -1)
+    # methods see the classes that occur, sorted; others want them as they were declared
+    columns = [opened.all_classes.index(name) for name in opened.classes]
+    probs = np.zeros((len(table), len(opened.all_classes)), dtype=scored.dtype)
+    probs[:, columns] = scored
+    return dict(zip(table["sample_id"].to_pylist(), probs, strict=True))

@@ -16,6 +16,7 @@ from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
+from labelsieve.data.labels import SINGLE
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
 from labelsieve.data.modalities import open_items
@@ -96,7 +97,8 @@ def scan(
         options.model, device=device, dtype=choose_precision(options.precision, device)
     )
     clock.lap("load model")
-    prepared = prepare(spec, encoder.preprocess, source=source)
+    judged = getattr(method, "JUDGES", (SINGLE,))
+    prepared = prepare(spec, encoder.preprocess, source=source, kinds=judged)
     manifest, images = prepared.manifest, prepared.dataset
     clock.lap("read images")
     with work.locked():
@@ -126,6 +128,7 @@ def scan(
                 "precision": str(encoder.dtype).removeprefix("torch."),
                 "preprocess": asdict(encoder.preprocess),
                 "data_fingerprint": images.fingerprint,
+                "classes": list(manifest.classes),
                 "features": str(features),
                 "method_facts": evidence.facts,
             },

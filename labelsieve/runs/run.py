@@ -116,6 +116,14 @@ class Run:
         """The labels that occur, sorted: columns of `probs`, rows of the noise matrix."""
         return list(self.noise["per_class"])
 
+    @property
+    def all_classes(self) -> list[str]:
+        """Every class in the order that the data declare, also those without an image.
+
+        It is what classifiers and exports take; where nothing is declared it is `classes`.
+        """
+        return list(self.record.get("classes") or self.classes)
+
     @cached_property
     def noise(self) -> dict[str, Any]:
         """Estimated share of wrong labels, overall and per class, and the given -> true matrix."""

@@ -14,18 +14,21 @@ import pytest
 import torch
 from PIL import Image
 
-from labelsieve.data.dataset import Dataset, from_manifest, prompt_name
+from labelsieve.data.dataset import Dataset, from_manifest, prepare, prompt_name
+from labelsieve.data.images import CLIP_MEAN, CLIP_STD, Preprocess
+from labelsieve.data.labels import NONE, SET, SINGLE, write_set
 from labelsieve.data.manifest import read
 from labelsieve.data.modalities.images import ImageItems
 from labelsieve.data.sources import open_source
+from labelsieve.data.sources.arrays import ArraySource
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError
 
 
 def view(data: Any, items: ImageItems, **options: Any) -> Dataset:
     spec = DataSpec(data, **options)
     items = items
-    return from_manifest(read(open_source(spec), items).table, spec, items)
+    return from_manifest(read(open_source(spec), items), spec, items)
 
 
 # --- the truth stays outside
@@ -47,7 +50,7 @@ def test_the_truth_is_in_no_table_or_object_that_a_method_sees(
         "true_label",
     ]
     assert "THE-TRUTH" not in str(found.table.to_pylist())
-    seen = from_manifest(found.table, spec, items)
+    seen = from_manifest(found, spec, items)
     fields = {f.name for f in dataclasses.fields(Dataset)}
     assert not {f for f in fields if "tru" in f}
     assert "THE-TRUTH" not in str([getattr(seen, f) for f in fields])
@@ -138,20 +141,20 @@ def test_one_class_and_a_strange_class_are_named(items: ImageItems) -> None:
     with pytest.raises(DataError, match=r"^There is only one class, 'cat'"):
         view((pictures, ["cat", "cat"]), items)
     spec = DataSpec((pictures, ["cat", "dgo"]))
-    table = read(open_source(spec), items).table
+    manifest = read(open_source(spec), items)
     with pytest.raises(
         DataError,
         match=r"^Label 'dgo' is unknown; there are: cat, dog. Did you mean 'dog'\?",
     ):
-        from_manifest(table, spec, items, ["cat", "dog"])
+        from_manifest(manifest, spec, items, ["cat", "dog"])
 
 
 def test_given_classes_keep_their_numbers(items: ImageItems) -> None:
     pictures = [np.full((8, 8), n, np.uint8) for n in range(2)]
     names = {"owl": "an owl", "cat": "a cat", "dog": "a dog"}
     spec = DataSpec((pictures, ["dog", "owl"]), class_names=names)
-    table = read(open_source(spec), items).table
-    seen = from_manifest(table, spec, items, ["owl", "cat", "dog"])
+    manifest = read(open_source(spec), items)
+    seen = from_manifest(manifest, spec, items, ["owl", "cat", "dog"])
     grey = seen.inputs(np.arange(2))[:, 0, 0, 0].tolist()
     assert {g: seen.classes[k] for g, k in zip(grey, seen.labels, strict=True)} == {
         0: "dog",
@@ -188,3 +191,78 @@ def test_named_classes_are_used_and_others_are_written_out(items: ImageItems) ->
         "cat": "cat",
     }
     assert seen.template == "a photo of {}."
+
+
+# --- labels of other kinds
+
+
+class Tagged(ArraySource):
+    """Images with sets of tags."""
+
+    labels_are = SET
+
+
+@pytest.fixture
+def tagged() -> Tagged:
+    pictures = [np.full((8, 8), 40 * n, np.uint8) for n in range(4)]
+    sets = (["dog", "cat"], [], ["owl"], ["cat"])
+    return Tagged(pictures, [write_set(one) for one in sets], [], 4)
+
+
+def test_sets_of_labels_are_a_matrix(tagged: Tagged) -> None:
+    preprocess = Preprocess(8, 8, 8, 3, CLIP_MEAN, CLIP_STD)
+    seen = prepare(
+        DataSpec("tags"), preprocess, source=tagged, kinds=(SINGLE, SET)
+    ).dataset
+    assert seen.classes == ("cat", "dog", "owl") and len(seen) == 4
+    assert seen.labels.shape == (4, 3) and seen.labels.dtype == bool
+    rows = [int(i.partition("#")[0].removeprefix("row")) for i in seen.ids.to_pylist()]
+    given = [tagged.labels[row] for row in rows]
+    assert seen.coding.decode(seen.labels).to_pylist() == given
+
+
+def test_sets_of_labels_are_refused_where_they_cannot_be_judged(tagged: Tagged) -> None:
+    preprocess = Preprocess(8, 8, 8, 3, CLIP_MEAN, CLIP_STD)
+    with pytest.raises(
+        OptionError,
+        match=r"^The data have a set of labels per image; this needs data with one label",
+    ):
+        prepare(DataSpec("tags"), preprocess, source=tagged)
+    # what is only classified may be labelled in any way
+    unlabelled = DataSpec("tags", labelled=False)
+    seen = prepare(unlabelled, preprocess, source=tagged).dataset
+    assert (seen.labels == NONE).all() and seen.classes == ()
+
+
+# --- prepare
+
+
+def test_only_what_is_to_be_kept_is_seen(digit_folder: Path) -> None:
+    preprocess = Preprocess(8, 8, 8, 3, CLIP_MEAN, CLIP_STD)
+    spec = DataSpec(digit_folder)
+    whole = prepare(spec, preprocess)
+    keep = whole.dataset.ids[::2]
+    half = prepare(spec, preprocess, classes=whole.dataset.classes, keep=keep)
+    assert half.dataset.ids.equals(keep)
+    assert half.manifest.table.equals(whole.manifest.table)
+    assert np.array_equal(half.dataset.labels, whole.dataset.labels[::2])
+
+
+@pytest.mark.parametrize(
+    ("declared", "classes"),
+    [
+        (["zebra", "unused", "ant"], ("zebra", "unused", "ant")),
+        (["zebra", "unused"], ("zebra", "unused", "2")),
+        ([], ("0", "2")),
+    ],
+)
+def test_declared_classes_keep_their_order_beside_those_that_methods_see(
+    declared: list[str], classes: tuple[str, ...]
+) -> None:
+    """Scores do not depend on how the classes are listed, what is written for others does."""
+    pictures = [np.full((8, 8), 40 * n, np.uint8) for n in range(4)]
+    source = ArraySource(pictures, [0, 2, 2, 0], declared, 4)
+    preprocess = Preprocess(8, 8, 8, 3, CLIP_MEAN, CLIP_STD)
+    prepared = prepare(DataSpec("declared"), preprocess, source=source)
+    assert prepared.manifest.classes == classes
+    assert prepared.dataset.classes == tuple(sorted({classes[0], classes[-1]}))

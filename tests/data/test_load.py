@@ -37,9 +37,12 @@ def test_a_label_with_a_comma_can_be_named(tmp_path: Path) -> None:
         (
             "n.csv",
             b"n1,tench\nn2\n",
-            r"^--class-names '.*n\.csv', line 2: 'n2' is not label,name",
+            r"^--class-names '.*n\.csv' cannot be read: line 2: 'n2' is not label,name",
         ),
         ("n.json", b"[1, 2]", r"^--class-names '.*n\.json' cannot be read"),
+        ("n.json", b'{"a": null}', r"n\.json' cannot be read: the name of 'a' is not"),
+        ("n.json", b"[" * 99_999, r"n\.json' cannot be read"),
+        ("n.csv", b"a," + b"b" * 200_000, r"n\.csv' cannot be read: field larger"),
         ("n.json", b"{", r"^--class-names '.*n\.json' cannot be read"),
         ("n.csv", b"caf\xe9,x", r"^--class-names '.*n\.csv' cannot be read"),
     ],

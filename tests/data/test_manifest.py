@@ -20,7 +20,6 @@ from labelsieve.data.pixel_cache import PixelCache
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.tables import MANIFEST
 
 
 def manifest(data: Any, items: ImageItems, **options: Any) -> list[dict[str, Any]]:
@@ -74,13 +73,15 @@ def test_unreadable_images_keep_their_row_with_a_reason(
 def test_no_bad_row_shifts_another(kinds: list[str]) -> None:
     kinds = [*kinds, "good", "good"]
     pictures = [np.full((8, 8, 3), n, np.uint8) for n in range(len(kinds))]
-    items = {"bad": lambda n: b"bad", "empty": lambda n: b""}
-    images = [items.get(k, pictures.__getitem__)(n) for n, k in enumerate(kinds)]
+    broken = {"bad": lambda n: b"bad", "empty": lambda n: b""}
+    images = [broken.get(k, pictures.__getitem__)(n) for n, k in enumerate(kinds)]
     labels = [None if k == "unlabelled" else f"label {n}" for n, k in enumerate(kinds)]
     cache = PixelCache(Path(os.environ["LABELSIEVE_CACHE"]) / "laws", 8, 8)
     look = Preprocess(8, 8, 8, 3, CLIP_MEAN, CLIP_STD)
     items = ImageItems(look, cache)
-    rows = {r["path"]: r for r in manifest((images, labels), items)}
+    spec = DataSpec((images, labels))
+    listed = read(open_source(spec), items)
+    rows = {r["path"]: r for r in listed.table.to_pylist()}
     assert len(rows) == len(kinds)
     for n, kind in enumerate(kinds):
         row = rows[f"row {n}"]
@@ -90,8 +91,7 @@ def test_no_bad_row_shifts_another(kinds: list[str]) -> None:
         )
         if kind in ("good", "unlabelled"):
             assert np.array_equal(cache.read(np.array([row["slot"]]))[0], pictures[n])
-    table = pa.Table.from_pylist(list(rows.values()), MANIFEST)
-    seen = from_manifest(table, DataSpec(None), items)
+    seen = from_manifest(listed, spec, items)
     for row, (number, label) in enumerate(
         zip(seen.ids.to_pylist(), seen.labels, strict=True)
     ):

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,6 +12,7 @@ from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.exports import export
+from labelsieve.pipeline.scan import scan
 
 datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
 
@@ -45,3 +47,37 @@ def test_it_can_be_scanned_again(decided: Any, tmp_path: Path) -> None:
     assert {r.key: r.label for r in rows} == {
         r: decided.after[r] for r in (row.key for row in rows)
     } and len(rows) > 30
+
+
+@pytest.fixture
+def declared(tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]) -> Path:
+    """A saved data set whose classes are declared in an order of their own, one of them empty."""
+    images, truth = digits
+    rows = np.flatnonzero(truth < 2)[:24]
+    names = ["zebra", "unused", "ant"]
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
+    )
+    cells = {
+        "image": [Image.fromarray(images[row]) for row in rows],
+        "label": [2 * int(truth[row]) for row in rows],
+    }
+    datasets.Dataset.from_dict(cells, features).save_to_disk(tmp_path / "declared")
+    return tmp_path / "declared"
+
+
+def test_classes_keep_the_order_and_the_empty_ones_that_were_declared(
+    declared: Path, tmp_path: Path
+) -> None:
+    run = scan(str(declared), output=tmp_path / "run", method="zero-shot")
+    assert run.classes == ["ant", "zebra"]
+    assert run.all_classes == ["zebra", "unused", "ant"]
+    (folder,) = export(run, "hf", tmp_path / "out")
+    written = datasets.load_from_disk(str(folder))
+    assert written.features["label"].names == ["zebra", "unused", "ant"]
+    before = datasets.load_from_disk(str(declared))
+    assert sorted(written["given_label"]) == sorted(before["label"])
+    export(run, "cleanlab", tmp_path / "cleanlab")
+    probs = np.load(tmp_path / "cleanlab" / "pred_probs.npy")
+    assert probs.shape == (24, 3) and not probs[:, 1].any()
+    assert np.allclose(probs.sum(1), 1)

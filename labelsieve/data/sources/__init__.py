@@ -42,7 +42,14 @@ class Row:
 
 
 class Source(Protocol):
-    """One data set, opened."""
+    """One data set, opened.
+
+    A source may have more attributes, which are taken for these where it has none:
+
+        classes: Sequence[str] = ()       declared labels in their order, also unused ones
+        modality: str = "images"          a file of `labelsieve.data.modalities`
+        labels_are: str = "single"        or "set" (`labelsieve.data.labels`)
+    """
 
     notes: list[str]  # what was left out while listing, and why: shown by the preflight
 

@@ -70,7 +70,7 @@ class ArraySource:
 
     items: Any
     labels: list[Any] | None
-    class_names: list[str]
+    classes: list[str]  # as the data set declares them, in its order
     length: int | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -116,4 +116,4 @@ class ArraySource:
             raise DataError(
                 f"The label of row {number} is {type(label).__name__}, not one value."
             ) from error
-        return label_text(value, self.class_names)
+        return label_text(value, self.classes)

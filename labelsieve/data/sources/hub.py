@@ -162,6 +162,15 @@ class HubSource:
     folder: Path | None = None  # where it is saved, if it is
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def classes(self) -> list[str]:
+        """As the label feature declares them, in its order."""
+        names: dict[str, None] = {}
+        for part in self.parts.values():
+            feature = part.features.get(self.label_column)
+            names |= dict.fromkeys(getattr(feature, "names", None) or ())
+        return list(names)
+
     def rows(self) -> Iterator[Row]:
         keys = RowKeys(self.id_column)
         for split, part in self.parts.items():

@@ -233,6 +233,13 @@ class TableSource:
     notes: list[str] = field(default_factory=list)
     _group: tuple[int, Any] = (-1, None)  # the row group that was read last
 
+    @property
+    def classes(self) -> list[str]:
+        """As a ClassLabel column declares them, in its order."""
+        if self.label_column is None:
+            return []
+        return _class_names(_schema(self.path), self.label_column) or []
+
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the file."""
         wanted = [

@@ -249,3 +249,10 @@ def test_nested_lists_are_pictures_of_numbers(
     )
     assert isinstance(from_object(found[0].image), Image.Image)
     assert found[0].key != found[1].key
+
+
+def test_classes_are_as_declared_also_unused_ones(pictures: list[bytes]) -> None:
+    source = open_source(DataSpec(make(pictures, [0, 2] * 6)))
+    assert source.classes == WORDS  # type: ignore[attr-defined]
+    texts = datasets.Dataset.from_dict({"image": ["a.png"], "label": ["x"]})
+    assert open_source(DataSpec(texts)).classes == []  # type: ignore[attr-defined]

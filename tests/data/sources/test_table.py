@@ -300,6 +300,8 @@ def test_hugging_face_parquet_gives_names_for_class_numbers(
     made.to_parquet(tmp_path / "t.parquet")
     found = rows(tmp_path / "t.parquet")
     assert [r.label for r in found] == ["two", "zero", None, "one"]
+    source = table.open_source(DataSpec(tmp_path / "t.parquet"))
+    assert source.classes == ["zero", "one", "two"]
     assert [r.image for r in found] == pictures
     assert [r.path for r in found] == ["0.png", "1.png", "2.png", "3.png"]
 
