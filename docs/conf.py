@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from labelsieve import __version__, registry
-from labelsieve.cli import app
+from labelsieve.cli.app import app
 
 project = "labelsieve"
 author = "the labelsieve authors"
