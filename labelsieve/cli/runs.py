@@ -13,42 +13,71 @@ from labelsieve.errors import OptionError
 app = typer.Typer(rich_markup_mode=None)
 
 
+Moved = Annotated[
+    str | None,
+    typer.Option("--data", help="The scanned data, if not where they were scanned."),
+]
+
+
 @app.command()
-def report(run: Folder, as_json: Json = False) -> None:
+def report(run: Folder, data: Moved = None, as_json: Json = False) -> None:
     """Write report.html of a run again, with what people decided since."""
     from labelsieve.runs.report import make
 
-    path = make(run)
+    path = make(run, data)
     answer({"report": str(path)}, as_json, lambda _: typer.echo(f"Report  {path}"))
 
 
 @app.command()
 def review(
     run: Folder,
+    data: Moved = None,
     port: Annotated[
         int,
         typer.Option(
             min=0, max=65535, help="Port on this machine; 0 takes a free one."
         ),
     ] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Interface to listen on; 0.0.0.0: all, so that others can reach it."
+        ),
+    ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str],
+        typer.Option(
+            help="One more name the page may be opened under; repeatable."
+        ),
+    ] = [],  # noqa: B006
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Decide about suspicious labels in the browser, by keyboard. Nothing leaves this machine."""
+    """Decide about suspicious labels in the browser, by keyboard.
+
+    Nothing leaves this machine, unless --host lets others in.
+    """
     from labelsieve import registry
     from labelsieve.runs.run import Run
 
-    pages = registry.need("labelsieve.review.server")
+    server = registry.need("labelsieve.review.server")
+    session = registry.need("labelsieve.review.session")
+    listening = server.Listening(host, port, tuple(allowed_host))
+    if not listening.is_local:
+        typer.echo(
+            f"warning: with --host {host}, whoever can reach this machine and sees the "
+            "address can look at the images and decide; nothing is encrypted.",
+            err=True,
+        )
 
     def tell(address: str) -> None:
-        typer.echo(
-            f"Review page  {address}\nDecisions are saved at once. Stop with Ctrl+C."
-        )
-        if browser:
-            typer.launch(address)
+        typer.echo(f"Review page  {address}")
+        typer.echo("Decisions are saved at once. Stop with Ctrl+C.")
 
-    pages.serve(Run(run), port=port, tell=tell)
+    reviewed = session.Review(Run(run), data=data)
+    launch = typer.launch if browser else None
+    server.serve(reviewed, listening, launch=launch, tell=tell)
 
 
 @app.command()
@@ -102,6 +131,13 @@ def apply(
         bool,
         typer.Option("--reverse", help="Undo the corrections that were made in place."),
     ] = False,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish",
+            help="Finish changes of these data that somebody else began, too.",
+        ),
+    ] = False,
     image_column: Annotated[
         str | None, typer.Option(help="Of --data: column of images.")
     ] = None,
@@ -145,10 +181,10 @@ def apply(
     result = carry_out(
         work,
         output=output,
-        in_place=in_place,
         yes=yes,
         reverse=reverse,
         links=not copy_files,
+        finish=finish,
     )
     answer(result, as_json, lambda _: typer.echo(in_words(result)))
 

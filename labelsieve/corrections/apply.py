@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,24 +15,49 @@ from labelsieve.corrections.patch import patch_id, read_patch, scan_of, write_pa
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError, RunError
-from labelsieve.files import read_json, write_json
+from labelsieve.files import fingerprint, read_json, state_folder, write_json
 from labelsieve.runs.decisions import open_decisions
 from labelsieve.runs.pictures import spec_of
 from labelsieve.runs.run import Run
 
 PATCH = "corrections.parquet"
-LISTED = "dry-run.json"  # what the last dry run listed; only that can be confirmed
+LISTED = "dry-run.json"  # what was listed last; only that can be confirmed
 SHOWN = 50  # changes that a terminal shows
 
 
 @dataclass(frozen=True)
 class Work:
-    """A patch, the data it is for, the folder for the patch and the dry run, and the scan it is of."""
+    """What to change where.
+
+    Attributes:
+        patch: the corrections.
+        spec: the data that they are for.
+        run: folder of the run that they come from; None for the patch of somebody else.
+        scan: which scan the patch is of, where that is known.
+        file: where the patch lies afterwards, for others and for the way back.
+    """
 
     patch: pa.Table
     spec: DataSpec
-    folder: Path
+    run: Path | None
     scan: str | None
+    file: Path
+
+    def identity(self) -> dict[str, str]:
+        """What a listing is of."""
+        return {"patch": patch_id(self.patch), "data": str(self.spec.data)}
+
+    def listing(self) -> Path:
+        """Where it is noted what was listed.
+
+        In the user's own run; a patch of somebody else lies in no folder of ours.
+        """
+        if self.run is not None:
+            return self.run / LISTED
+        # relative names mean other data from another folder
+        where = os.path.abspath(str(self.spec.data))
+        name = fingerprint({**self.identity(), "data": where})
+        return state_folder() / "listed" / f"{name}.json"
 
 
 def prepare(
@@ -54,84 +80,140 @@ def prepare(
         OptionError: neither run nor patch, or a patch without data.
         RunError: the run is not finished.
     """
-    if run is None and (patch is None or data is None):
-        raise OptionError(
-            "A run folder is needed, or --patch with --data.",
-            "Try 'labelsieve apply --help'.",
-        )
-    opened = None if run is None else run if isinstance(run, Run) else Run(run)
-    given = {k: v for k, v in (columns or {}).items() if v is not None}
-    if opened is not None:
-        spec = replace(spec_of(opened), **({"data": data} if data else {}), **given)  # type: ignore[arg-type]
-        folder = opened.folder
-    else:
-        assert patch is not None
-        spec, folder = DataSpec(data, **given), patch.parent  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for name, value in (columns or {}).items():
+        if value is not None:
+            given[name] = value
+    if data:
+        given["data"] = data
+    if run is None:
+        if patch is None or data is None:
+            raise OptionError(
+                "A run folder is needed, or --patch with --data.",
+                "Try 'labelsieve apply --help'.",
+            )
+        table, facts = read_patch(patch)
+        return Work(table, DataSpec(**given), None, facts.get("scan"), patch)
+    opened = run if isinstance(run, Run) else Run(run)
+    spec = replace(spec_of(opened), **given)
+    file = opened.folder / PATCH
     if patch is not None:
-        made, facts = read_patch(patch)
-        return Work(made, spec, folder, facts.get("scan"))
-    assert opened is not None
+        table, facts = read_patch(patch)
+        return Work(table, spec, opened.folder, facts.get("scan"), file)
+    table = _planned(opened, policy)
+    return Work(table, spec, opened.folder, scan_of(opened), file)
+
+
+def _planned(opened: Run, policy: Policy) -> pa.Table:
     if not opened.finished:
         raise RunError(
             f"'{opened.folder}' is not finished.",
             "Run labelsieve scan again; it continues.",
         )
     decisions = open_decisions(opened)
-    made = plan(opened, decisions, policy)
+    table = plan(opened, decisions, policy)
     if decisions:
         decisions.close()
-    return Work(made, spec, folder, scan_of(opened))
+    return table
 
 
 def carry_out(
     work: Work,
     *,
     output: Path | None = None,
-    in_place: bool = False,
     yes: bool = False,
     reverse: bool = False,
     links: bool = True,
+    finish: bool = False,
 ) -> dict[str, Any]:
     """Do it, or list what would be done.
 
+    Args:
+        output: write a copy there; None: the data themselves.
+        yes: change the data themselves, as it was listed.
+        reverse: take back what was changed in the data.
+        links: images of a copy become hard links where possible.
+        finish: unfinished changes that somebody else began may be finished.
+
     Raises:
-        OptionError: --yes without a dry run of the very same changes.
+        OptionError: `yes` without a listing of the very same changes.
         DataError: the data are not what was scanned.
+        RunError: somebody else began changes and did not finish them.
     """
-    if reverse:
-        return _facts(
-            write_back.reverse(work.spec, work.patch, work.scan), "reversed", work
-        )
-    if output is not None:
-        result = write_back.copy(
-            work.spec, work.patch, output, links=links, scan=work.scan
-        )
-        return _facts(_written(work, result), "copied", work)
-    listed = {"patch": patch_id(work.patch), "data": str(work.spec.data)}
-    if not yes:
+    # from reading to the patch in the run: what holds in the data is what the patch says
+    with write_back.alone(work.spec):
+        if reverse:
+            result = write_back.reverse(
+                work.spec, work.patch, work.scan, trusted=finish
+            )
+            return _facts(result, "reversed", work)
+        if output is not None:
+            result = write_back.copy(
+                work.spec,
+                work.patch,
+                output,
+                links=links,
+                scan=work.scan,
+                trusted=finish,
+            )
+            return _written(result, "copied", work)
+        if not yes:
+            return _list(work, finish)
+        return _confirmed(work, finish)
+
+
+def _list(work: Work, finish: bool) -> dict[str, Any]:
+    """What would be done, and a note of it; the data are not touched."""
+    lines = write_back.unfinished(work.spec, trusted=finish)
+    listed: dict[str, Any] = work.identity()
+    if lines:
+        # what follows can only be listed when this is done
+        listed["unfinished"] = fingerprint(lines)
+    else:
         lines = write_back.check(work.spec, work.patch, work.scan)
-        write_json(work.folder / LISTED, listed)
-        return {
-            "done": "listed",
-            "changes": lines,
-            "patch": None,
-            "data": str(work.spec.data),
-        }
-    if not (work.folder / LISTED).exists() or read_json(work.folder / LISTED) != listed:
+    try:
+        write_json(work.listing(), listed)
+    except OSError as error:
+        raise OptionError(
+            f"'{work.listing()}' cannot be written: {error.strerror}.",
+            "What was listed is noted there, to be confirmed with --yes.",
+        ) from error
+    about = {"done": "listed", "changes": lines, "patch": None}
+    return {**about, "data": str(work.spec.data), "unfinished": "unfinished" in listed}
+
+
+def _confirmed(work: Work, finish: bool) -> dict[str, Any]:
+    """Do what was listed, and nothing else."""
+    note = work.listing()
+    listed = read_json(note) if note.exists() else {}
+    interrupted = listed.pop("unfinished", None)
+    if listed != work.identity():
         raise OptionError(
             "These changes were not listed yet.", "Run the command without --yes first."
         )
-    return _facts(
-        _written(work, write_back.in_place(work.spec, work.patch, work.scan)),
-        "changed",
-        work,
-    )
+    if interrupted is None:
+        return _change(work, finish)
+    lines = write_back.unfinished(work.spec, trusted=finish)
+    if lines and fingerprint(lines) != interrupted:
+        raise OptionError(
+            "Other changes are unfinished now.", "Run the command without --yes first."
+        )
+    write_back.finish(work.spec, trusted=finish)
+    note.unlink()
+    data = str(work.spec.data)
+    return {"done": "finished", "changes": lines, "patch": None, "data": data}
 
 
-def _written(work: Work, result: write_back.Result) -> write_back.Result:
-    """The patch that holds now, for others and for the way back."""
-    write_patch(work.patch, work.folder / PATCH, {"scan": work.scan})
-    return result
+def _change(work: Work, finish: bool = False) -> dict[str, Any]:
+    result = write_back.in_place(work.spec, work.patch, work.scan, trusted=finish)
+    return _written(result, "changed", work)
+
+
+def _written(result: write_back.Result, done: str, work: Work) -> dict[str, Any]:
+    """The patch that holds now lies in the run, for others and for the way back."""
+    if work.run is not None:
+        write_patch(work.patch, work.file, {"scan": work.scan})
+    return _facts(result, done, work)
 
 
 def _facts(result: write_back.Result, done: str, work: Work) -> dict[str, Any]:
@@ -142,31 +224,50 @@ def _facts(result: write_back.Result, done: str, work: Work) -> dict[str, Any]:
         "dropped": result.dropped,
         "data": str(result.where),
         "changes": result.lines,
-        "patch": str(work.folder / PATCH),
+        "patch": str(work.file),
     }
 
 
-def in_words(found: Mapping[str, Any]) -> str:
-    """What a terminal shows."""
-    lines = list(found["changes"][:SHOWN])
-    if len(found["changes"]) > SHOWN:
-        lines.append(f"and {len(found['changes']) - SHOWN:,} more")
-    if found["done"] == "listed":
-        what = f"{len(found['changes']):,} changes would be made in {found['data']}. Do them with --in-place --yes."
-        return "\n".join([*lines, what if found["changes"] else "Nothing to change."])
-    if found["already"]:
+# How the end of a call is called on a terminal.
+ENDS = {
+    "copied": "corrected copy",
+    "changed": "corrected in place",
+    "reversed": "as it was before",
+}
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """What a terminal shows of what `carry_out` returned."""
+    changes = facts["changes"]
+    lines = list(changes[:SHOWN])
+    if len(changes) > SHOWN:
+        lines.append(f"and {len(changes) - SHOWN:,} more")
+    if facts["done"] == "listed":
+        lines.append(_listed_in_words(facts))
+    elif facts["done"] == "finished":
+        lines.append(
+            f"The changes that were interrupted are finished in {facts['data']}."
+            " Run the command without --yes to see what is left to do."
+        )
+    elif facts["already"]:
         return "Done already; nothing was changed."
-    verb = {
-        "copied": "corrected copy",
-        "changed": "corrected in place",
-        "reversed": "as it was before",
-    }[found["done"]]
-    counts = (
-        f"{found['relabelled']:,} labels changed, {found['dropped']:,} images left out"
-    )
-    return "\n".join(
-        [*lines, f"{counts}: {found['data']} ({verb})", f"Patch  {found['patch']}"]
-    )
+    else:
+        lines.append(
+            f"{facts['relabelled']:,} labels changed, {facts['dropped']:,} images left out:"
+            f" {facts['data']} ({ENDS[facts['done']]})"
+        )
+        lines.append(f"Patch  {facts['patch']}")
+    return "\n".join(lines)
+
+
+def _listed_in_words(facts: Mapping[str, Any]) -> str:
+    count = f"{len(facts['changes']):,}"
+    how = "Do them with --in-place --yes."
+    if facts["unfinished"]:
+        return f"{count} steps of an interrupted call are unfinished in {facts['data']}. {how}"
+    if not facts["changes"]:
+        return "Nothing to change."
+    return f"{count} changes would be made in {facts['data']}. {how}"
 
 
 def apply(
@@ -174,25 +275,36 @@ def apply(
     output: str | Path | None = None,
     *,
     policy: Policy | None = None,
+    in_place: bool = False,
+    yes: bool = False,
     links: bool = True,
 ) -> dict[str, Any]:
-    """Write a corrected copy of a run's data set.
+    """Write a corrected copy of a run's data set, or list what would change in the data.
 
     Args:
-        output: folder or table to write; None changes the data themselves (reversible, see `labelsieve.corrections.write_back`).
+        output: folder or table to write a copy to.
         policy: what to correct; None takes people's decisions.
-        links: images become hard links where possible.
+        in_place: change the data themselves, with `yes` (reversible, see
+            `labelsieve.corrections.write_back`); without `yes`, list the changes.
+        yes: with `in_place`: make the changes.
+        links: images of a copy become hard links where possible.
+
+    Returns:
+        What was done, as `labelsieve apply --json` prints it. Without `output`, and without
+        `in_place` and `yes`, this is a list of changes, and the data are not touched.
 
     Raises:
         LabelsieveError: what is wrong and what to do.
     """
+    if output is not None and (in_place or yes):
+        raise OptionError("`output` writes a copy; leave `in_place` and `yes` out.")
+    if yes and not in_place:
+        raise OptionError("`yes` goes with in_place=True.", "Nothing was changed.")
     work = prepare(run if isinstance(run, Run) else Path(run), policy or Policy())
-    if output is None:
-        carry_out(work, in_place=True)
-    return carry_out(
-        work,
-        output=None if output is None else Path(output),
-        in_place=output is None,
-        yes=True,
-        links=links,
-    )
+    if output is not None:
+        return carry_out(work, output=Path(output), links=links)
+    if not yes:
+        return carry_out(work)
+    # a program has no terminal on which the changes could be read and confirmed
+    with write_back.alone(work.spec):
+        return _change(work)

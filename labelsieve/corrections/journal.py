@@ -1,41 +1,54 @@
-"""Changes of files written down as steps before they are done, so that an interrupted call can be finished by the next.
+"""Changes of files, written down as steps before they are done.
 
-A step moves one file or folder. Each is such that doing it again changes nothing, and none goes to where another began.
+So an interrupted call can be finished by the next one. A step moves one file or folder; doing it
+again changes nothing, and none goes to where another began. No step leads out of the data, and
+steps that somebody else wrote down are not carried out: they would move this user's files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
+import json
 import os
+import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 from labelsieve.errors import DataError, RunError
 from labelsieve.files import (
     fingerprint,
+    is_inside,
     path_to_uri,
     read_json,
+    readable,
+    state_folder,
+    sync,
     uri_to_path,
     write_json,
 )
 
 Step = dict[str, str]
 NAME = "journal.json"
+# what a step may do, see `step`
+VERBS = ("move", "replace", "swap", "link", "remove-empty")
+SECRET = "secret"  # file in the user's state folder
+SECRET_BYTES = 32  # as long as the digest that it keys
 
 
 def step(verb: str, old: Path, new: Path, keep: Path | None = None) -> Step:
     """One change.
 
     Args:
-        verb: move; replace (what is there goes); swap (what is there goes to `keep`); link (a second name, or a copy);
-            remove-empty (`old` is a folder; `new` is not used).
+        verb: move; replace (what is there goes); swap (what is there goes to `keep`);
+            link (a second name, or a copy); remove-empty (`old` is a folder; `new` is not used).
     """
-    return {
-        "do": verb,
-        "from": _uri(old),
-        "to": _uri(new),
-        **({"keep": _uri(keep)} if keep else {}),
-    }
+    todo = {"do": verb, "from": _uri(old), "to": _uri(new)}
+    if keep is not None:
+        todo["keep"] = _uri(keep)
+    return todo
 
 
 def _uri(path: Path) -> str:
@@ -46,78 +59,217 @@ def _path(uri: str) -> Path:
     return Path(uri_to_path(uri))
 
 
+def in_words(todo: Step) -> str:
+    """A step for a person to read."""
+    old = readable(_path(todo["from"]))
+    if todo["do"] == "remove-empty":
+        return f"{todo['do']}: {old}"
+    return f"{todo['do']}: {old} → {readable(_path(todo['to']))}"
+
+
 def carry_out(state: Path, steps: list[Step]) -> None:
-    """Write the steps down in a folder, then do them."""
-    write_json(state / NAME, {"steps": steps, "check": fingerprint(steps)})
-    _sync(state / NAME)
-    _sync(state)
+    """Write the steps down in a folder beside or in the data, then do them.
+
+    Args:
+        state: the folder of the history; no step may leave the folder that holds it.
+
+    Raises:
+        DataError: a step would; nothing was done.
+    """
+    _check_inside(state, steps)
+    content = {"steps": steps, "check": fingerprint(steps)}
+    write_json(state / NAME, {**content, "owner": _owner(state, steps)})
+    # on the disk before the first change is, or a power cut leaves half of them unexplained
+    sync(state / NAME)
+    sync(state)
     finish(state)
 
 
-def finish(state: Path) -> bool:
-    """Do what an interrupted call left undone; gives whether there was anything.
+def pending(state: Path, *, trusted: bool = False) -> list[Step] | None:
+    """The steps that an interrupted call wrote down; None where there was none.
+
+    Args:
+        trusted: the user has looked at steps that somebody else wrote down.
 
     Raises:
-        RunError: the list of steps is damaged.
-        DataError: a file is neither at its old nor at its new place.
+        RunError: the list of steps is damaged, or not this user's.
+        DataError: a step leads out of the data.
     """
     journal = state / NAME
-    if not journal.exists():
-        return False
-    found = read_json(journal)
-    if found.get("check") != fingerprint(found.get("steps")):
+    if not os.path.lexists(journal):
+        return None
+    # a pipe would never end, and a link may lead to a file of somebody else
+    if journal.is_symlink() or not journal.is_file():
+        raise _damaged(journal)
+    content = _content(journal)
+    steps: Any = content.get("steps")
+    if not _are_steps(steps) or content.get("check") != fingerprint(steps):
+        raise _damaged(journal)
+    if not trusted and not _is_ours(state, steps, content.get("owner")):
         raise RunError(
-            f"'{journal}' is damaged.", "Compare the data with the patch by hand."
+            f"'{readable(journal)}' lists unfinished changes that you did not begin here.",
+            "Look at the file: --finish carries its steps out inside the data, and"
+            " deleting it discards them.",
         )
-    for todo in found["steps"]:
-        old, new = _path(todo["from"]), _path(todo["to"])
+    _check_inside(state, steps)
+    return steps
+
+
+def finish(state: Path, *, trusted: bool = False) -> bool:
+    """Do what an interrupted call left undone.
+
+    Returns:
+        Whether there was anything.
+
+    Raises:
+        RunError, DataError: as `pending`.
+        DataError: a file is neither where it was nor where it belongs.
+    """
+    steps = pending(state, trusted=trusted)
+    if steps is None:
+        return False
+    for todo in steps:
+        # again at each step: the one before may have put a link on the way of this one
+        _check_inside(state, [todo])
+        old = _path(todo["from"])
+        new = _path(todo["to"])
         if todo["do"] == "swap" and os.path.lexists(old) and os.path.lexists(new):
             _do("move", new, _path(todo["keep"]))
         _do(todo["do"], old, new)
-    journal.unlink()
+    (state / NAME).unlink()
     return True
+
+
+def _damaged(journal: Path) -> RunError:
+    return RunError(
+        f"'{readable(journal)}' is damaged.",
+        "Compare the data with the patch by hand, then delete it.",
+    )
+
+
+def _content(journal: Path) -> dict[str, Any]:
+    try:
+        return read_json(journal)
+    except (RunError, TypeError) as error:  # no JSON, or JSON of another shape
+        raise _damaged(journal) from error
+
+
+def _are_steps(steps: Any) -> bool:
+    """Whether this is a list of steps, each with all that it needs."""
+    return isinstance(steps, list) and all(map(_is_step, steps))
+
+
+def _is_step(todo: Any) -> bool:
+    if not isinstance(todo, dict) or todo.get("do") not in VERBS:
+        return False
+    needed = ["from", "to"]
+    if todo["do"] == "swap":
+        needed.append("keep")
+    return all(_is_uri(todo.get(name)) for name in needed)
+
+
+def _is_uri(value: Any) -> bool:
+    """Whether `path_to_uri` could have written this."""
+    try:
+        return path_to_uri(uri_to_path(value)) == value
+    except (TypeError, ValueError):  # no text, or text that has no bytes
+        return False
+
+
+def _check_inside(state: Path, steps: list[Step]) -> None:
+    """Raises DataError where a step leads out of the folder that holds the history."""
+    root = state.parent
+    for todo in steps:
+        for name in ("from", "to", "keep"):
+            # what is removed goes nowhere; such steps name the root
+            unused = name == "to" and todo["do"] == "remove-empty"
+            if name in todo and not unused and not _stays(root, todo[name]):
+                raise DataError(
+                    f"'{readable(_path(todo[name]))}' lies outside of"
+                    f" '{readable(root)}', where changes are made.",
+                    "Is a folder there a link? Replace it by what it leads to.",
+                )
+
+
+def _stays(root: Path, uri: str) -> bool:
+    path = _path(uri)
+    return path.is_absolute() and is_inside(root, path)
+
+
+def _is_ours(state: Path, steps: list[Step], owner: Any) -> bool:
+    """Whether this user wrote these steps down in this folder."""
+    known = _owner(state, steps)
+    if known is None or not isinstance(owner, str):
+        return False
+    # as bytes: text that is not ASCII is an error for compare_digest
+    return hmac.compare_digest(known.encode(), owner.encode("utf-8", "replace"))
+
+
+def _owner(state: Path, steps: list[Step]) -> str | None:
+    """What only this user can write beside these steps in this folder: a keyed digest of both."""
+    try:
+        secret = _secret()
+    except (
+        OSError
+    ):  # no home that can be written: nothing can be told from a stranger's
+        return None
+    text = json.dumps([os.fspath(state.resolve()), steps], sort_keys=True)
+    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _secret() -> bytes:
+    """Random bytes of this user, made when they are needed first."""
+    path = state_folder() / SECRET
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{SECRET}.{os.getpid()}")
+        scratch.unlink(missing_ok=True)
+        # no one else may read it, not even for a moment
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+        # a link fails where another process was first: its secret holds then
+        with contextlib.suppress(FileExistsError):
+            os.link(scratch, path)
+        scratch.unlink()
+    return path.read_bytes()
 
 
 def _do(verb: str, old: Path, new: Path) -> None:
     """One step; doing it again changes nothing."""
     if verb == "remove-empty":
-        with contextlib.suppress(
-            OSError
-        ):  # it holds files of somebody else, or is gone already
+        # it holds files of somebody else, or is gone already
+        with contextlib.suppress(OSError):
             old.rmdir()
         return
     new.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(old):
         if not os.path.lexists(new):
             raise DataError(
-                f"'{old}' is gone, and it is not at '{new}' either.",
+                f"'{readable(old)}' is gone, and it is not at '{readable(new)}' either.",
                 "Put it back and call again.",
             )
         return
     if verb == "link":
-        if not new.exists():
+        if not os.path.lexists(new):
             _link_or_copy(old, new)
     elif verb == "move" and os.path.lexists(new):
-        raise DataError(f"'{new}' appeared meanwhile.", "Move it away and call again.")
+        raise DataError(
+            f"'{readable(new)}' appeared meanwhile.", "Move it away and call again."
+        )
     else:
         os.replace(old, new)
-    _sync(new.parent)
+    sync(new.parent)
 
 
 def _link_or_copy(old: Path, new: Path) -> None:
-    try:
-        os.link(old, new)
-    except OSError:
-        part = new.with_name(f".{new.name}.partial")
-        shutil.copy2(old, part)
-        part.replace(new)
-
-
-def _sync(place: Path) -> None:
-    """Make a file, or renames in a folder, durable, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    """A second name for a file; of a link, and where there are no hard links, a copy."""
+    # a link that is relative would lead elsewhere from another folder
+    if not old.is_symlink():
+        with contextlib.suppress(OSError):
+            os.link(old, new)
+            return
+    part = new.with_name(f".{new.name}.partial")
+    part.unlink(missing_ok=True)
+    shutil.copy2(old, part)
+    part.replace(new)

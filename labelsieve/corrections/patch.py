@@ -1,4 +1,4 @@
-"""Which labels to change: people's decisions and confident scores as a table, a patch that can be applied and reversed."""
+"""A patch: which labels to change, as a table that can be applied, given to others and reversed."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve.errors import DataError, RunError
-from labelsieve.files import fingerprint
+from labelsieve.files import fingerprint, printable
 from labelsieve.runs.run import Run
 from labelsieve.tables import CORRECTIONS, check_unique, read_parquet, write_parquet
 
-RELABEL, DROP = "relabel", "drop"
-FACTS = b"labelsieve"  # where a patch keeps facts about having been applied, in the metadata of its schema
+RELABEL = "relabel"
+DROP = "drop"
+# Key in the metadata of a patch's schema: facts about how it was applied.
+FACTS = b"labelsieve"
+# What no row can do without.
+NEEDED = ("sample_id", "uri", "path")
 
 
 def scan_of(opened: Run) -> str:
     """Names what a run scanned: the same images with the same labels in the same places."""
-    table = opened.manifest.select(["sample_id", "uri", "given_label"]).sort_by(
-        "sample_id"
-    )
+    names = ["sample_id", "uri", "given_label"]
+    table = opened.manifest.select(names).sort_by("sample_id")
     return fingerprint([column.to_pylist() for column in table.columns])
 
 
 def patch_id(patch: pa.Table) -> str:
-    """Names what a patch does, whatever happened to it since."""
-    rows = sorted(
-        zip(
-            *(patch[c].to_pylist() for c in ("sample_id", "action", "new_label")),
-            strict=True,
-        ),
-        key=str,
-    )
+    """Names what a patch does, whatever happened to it since: sixteen hex digits."""
+    columns = [patch[c].to_pylist() for c in ("sample_id", "action", "new_label")]
+    # sorted by their text, as None and text do not compare
+    rows = sorted(zip(*columns, strict=True), key=str)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
@@ -43,41 +42,60 @@ def write_patch(
     patch: pa.Table, path: Path, facts: Mapping[str, Any] | None = None
 ) -> None:
     """Write a patch; `facts` say how it was applied."""
-    write_parquet(
-        patch.replace_schema_metadata({FACTS: json.dumps(dict(facts or {})).encode()}),
-        path,
-    )
+    about = json.dumps(dict(facts or {})).encode()
+    write_parquet(patch.replace_schema_metadata({FACTS: about}), path)
 
 
 def read_patch(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """A patch and the facts of its application.
 
     Raises:
-        RunError: not there, or no patch.
-        DataError: an image appears twice, or an action is unknown.
+        RunError: the file is missing, or is no patch.
+        DataError: an image appears twice, or a row says nothing that can be done.
     """
     table = read_parquet(path)
     if any(name not in table.column_names for name in CORRECTIONS.names):
         raise RunError(
-            f"'{path}' is no patch of corrections.",
+            f"'{path}' is not a patch of corrections.",
             "Give a corrections.parquet that labelsieve apply wrote.",
         )
-    facts = json.loads((table.schema.metadata or {}).get(FACTS, b"{}"))
-    table = table.select(CORRECTIONS.names).cast(CORRECTIONS)
+    facts = _facts(table.schema.metadata or {}, path)
+    try:
+        table = table.select(CORRECTIONS.names).cast(CORRECTIONS)
+    except pa.ArrowException as error:
+        raise _damaged(path, f"a column is not text ({error})") from error
     check_unique(table)
-    for row in table.select(["action", "new_label", "path"]).to_pylist():
-        if row["action"] not in (RELABEL, DROP) or (row["action"] == RELABEL) is (
-            row["new_label"] is None
-        ):
-            raise DataError(
-                f"'{path}': the row of '{row['path']}' is neither a new label nor a drop.",
-                "The patch is damaged.",
-            )
+    for row in table.to_pylist():
+        _check_row(row, path)
     return table, facts
 
 
+def _facts(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(metadata.get(FACTS, b"{}"))
+    except ValueError as error:
+        raise _damaged(path, "its facts are no JSON") from error
+    if not isinstance(facts, dict):
+        raise _damaged(path, "its facts have no names")
+    return facts
+
+
+def _check_row(row: Mapping[str, Any], path: Path) -> None:
+    if any(row[name] is None for name in NEEDED):
+        raise _damaged(path, "a row names no image")
+    wants_label = row["action"] == RELABEL
+    if row["action"] not in (RELABEL, DROP) or wants_label is (
+        row["new_label"] is None
+    ):
+        name = printable(row["path"])
+        raise _damaged(path, f"the row of '{name}' is neither a new label nor a drop")
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"The patch '{path}' is damaged: {why}.", "Write it again.")
+
+
 def labels_after(patch: pa.Table) -> dict[str, str | None]:
-    """Sample id -> label after the patch, None where dropped."""
-    return dict(
-        zip(patch["sample_id"].to_pylist(), patch["new_label"].to_pylist(), strict=True)
-    )
+    """Sample id -> label after the patch, None where the image is left out."""
+    ids = patch["sample_id"].to_pylist()
+    return dict(zip(ids, patch["new_label"].to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""Which labels to change: people's decisions and confident suggestions."""
+"""Which labels to change: people's decisions, and confident suggestions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Policy:
     """What to correct.
 
     Args:
-        source: "reviewed" takes what people decided; "auto" also flagged labels that nobody looked at, where the suggestion
-            is at least `min_confidence` probable.
+        source: "reviewed" takes what people decided; "auto" also flagged labels that nobody
+            looked at, where the suggestion is at least `min_confidence` probable.
         relabel: give images their right label, where it is known.
         drop: leave out images whose label is wrong and is not corrected.
 
@@ -37,6 +37,7 @@ class Policy:
     drop: bool = False
 
     def __post_init__(self) -> None:
+        # the command line's words, as that is where most policies come from
         if self.source not in POLICIES:
             raise OptionError(unknown("--policy", self.source, POLICIES))
         if not 0 <= self.min_confidence <= 1:
@@ -48,59 +49,62 @@ class Policy:
 def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
     """Corrections of a run, one row per image that changes, by sample id."""
     current = decisions.all_current() if decisions else {}
-    uris = dict(
-        zip(
-            opened.manifest["sample_id"].to_pylist(),
-            opened.manifest["uri"].to_pylist(),
-            strict=True,
-        )
-    )
+    manifest = opened.manifest
+    ids = manifest["sample_id"].to_pylist()
+    uri_of = dict(zip(ids, manifest["uri"].to_pylist(), strict=True))
     rows = []
     for about in opened.scores.to_pylist():
-        wanted = _judge(about, current.get(about["sample_id"]), policy)
-        if wanted is None:
-            continue
-        label, reason = wanted
-        action = (
-            RELABEL
-            if label is not None and policy.relabel
-            else DROP
-            if policy.drop
-            else None
-        )
-        if action:
-            rows.append(
-                {
-                    "sample_id": about["sample_id"],
-                    "uri": uris[about["sample_id"]],
-                    "path": about["path"],
-                    "action": action,
-                    "old_label": about["given_label"],
-                    "new_label": label if action == RELABEL else None,
-                    "reason": reason,
-                    "new_uri": None,
-                }
-            )
-    return pa.Table.from_pylist(
-        sorted(rows, key=lambda r: r["sample_id"]), schema=CORRECTIONS
-    )
+        sample_id = about["sample_id"]
+        row = _correction(about, current.get(sample_id), policy)
+        if row is not None:
+            rows.append({**row, "uri": uri_of[sample_id]})
+    # by id, so that the same decisions give the same file
+    rows.sort(key=lambda row: row["sample_id"])
+    return pa.Table.from_pylist(rows, schema=CORRECTIONS)
+
+
+def _correction(
+    about: Mapping[str, Any], decision: Decision | None, policy: Policy
+) -> dict[str, Any] | None:
+    """The row of a patch about one image, without its uri; None where nothing changes."""
+    judgement = _judge(about, decision, policy)
+    if judgement is None:
+        return None
+    label, reason = judgement
+    if label is not None and policy.relabel:
+        action = RELABEL
+    elif policy.drop:
+        action = DROP
+        label = None
+    else:
+        return None
+    return {
+        "sample_id": about["sample_id"],
+        "path": about["path"],
+        "action": action,
+        "old_label": about["given_label"],
+        "new_label": label,
+        "reason": reason,
+        # known when the patch is applied
+        "new_uri": None,
+    }
 
 
 def _judge(
     about: Mapping[str, Any], decision: Decision | None, policy: Policy
 ) -> tuple[str | None, str] | None:
-    """(right label or None, reason) of a label that is held to be wrong; None where it stays."""
-    if about["given_label"] is None:
+    """(right label or None, reason) of a label that counts as wrong; None where it stays."""
+    given = about["given_label"]
+    if given is None:
         return None
+    # a person's word stands above any score; who skipped has not said one
     if decision is not None and decision.verdict != "skip":
-        if decision.verdict == "keep" or decision.label == about["given_label"]:
+        if decision.verdict == "keep" or decision.label == given:
             return None
         return decision.label, f"reviewed: {decision.verdict}"
-    sure = about["is_label_issue"] and about["suggested_prob"] >= policy.min_confidence
-    if (
-        policy.source == "auto"
-        and sure
-        and about["suggested_label"] != about["given_label"]
-    ):
-        return about["suggested_label"], f"auto: {about['suggested_prob']:.4f}"
-    return None
+    suggested = about["suggested_label"]
+    if policy.source != "auto" or not about["is_label_issue"] or suggested == given:
+        return None
+    if about["suggested_prob"] < policy.min_confidence:
+        return None
+    return suggested, f"auto: {about['suggested_prob']:.4f}"

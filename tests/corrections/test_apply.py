@@ -40,7 +40,7 @@ def test_scan_review_apply_gives_the_truth_and_reverse_the_original(
     decisions.close()
     ls.apply(planted.folder, tmp_path / "out")
     assert by_class(tmp_path / "out") == truth(planted) and planted.tree() == before
-    ls.apply(planted.folder)
+    ls.apply(planted.folder, in_place=True, yes=True)
     assert by_class(planted.data) == truth(planted)
     work = prepare(planted.folder, Policy())
     carry_out(work, reverse=True)
@@ -51,17 +51,17 @@ def test_in_place_needs_a_dry_run_of_the_same_changes(planted: Any) -> None:
     before = planted.tree()
     work = prepare(planted.folder, Policy("auto", 0.9))
     with pytest.raises(OptionError, match="not listed yet"):
-        carry_out(work, in_place=True, yes=True)
-    listed = carry_out(work, in_place=True)
+        carry_out(work, yes=True)
+    listed = carry_out(work)
     assert len(listed["changes"]) == len(
         planted.wrong
     ) and "12 changes would be made" in in_words(listed)
     other = prepare(planted.folder, Policy("auto", 0.9, relabel=False, drop=True))
     with pytest.raises(OptionError, match="not listed yet"):
-        carry_out(other, in_place=True, yes=True)
+        carry_out(other, yes=True)
     assert planted.tree() == before
-    assert carry_out(work, in_place=True, yes=True)["relabelled"] == len(planted.wrong)
-    assert carry_out(work, in_place=True, yes=True)["already"]
+    assert carry_out(work, yes=True)["relabelled"] == len(planted.wrong)
+    assert carry_out(work, yes=True)["already"]
 
 
 def test_nothing_is_left_out_without_drop(planted: Any, tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_the_patch_is_always_written_and_works_elsewhere(
     patch = planted.folder / PATCH
     assert len(read_patch(patch)[0]) == len(planted.wrong)
     work = prepare(None, Policy(), patch=patch, data=str(tmp_path / "elsewhere"))
-    carry_out(work, in_place=True)
-    carry_out(work, in_place=True, yes=True)
+    carry_out(work)
+    carry_out(work, yes=True)
     assert by_class(tmp_path / "elsewhere") == truth(planted)
 
 
@@ -110,7 +110,7 @@ def test_review_goes_on_after_the_data_were_corrected_in_place(
             decisions.add(sample_id, "accept", planted.truth[sample_id])
         decisions.close()
         assert len(carry_out(prepare(planted.folder, Policy()))["changes"]) == len(part)
-        ls.apply(planted.folder)
+        ls.apply(planted.folder, in_place=True, yes=True)
         exported = ls.export(planted.folder, "imagefolder", tmp_path / part[0][:3])[
             0
         ]  # moved pictures are found

@@ -122,7 +122,7 @@ def test_damaged_patches_are_refused(tmp_path: Path) -> None:
         (rows(action="delete"), DataError, "neither a new label nor a drop"),
         (rows(new_label=None), DataError, "neither a new label nor a drop"),
         (pa.concat_tables([rows(), rows()]), DataError, "appears twice"),
-        (rows().drop_columns(["uri"]), RunError, "no patch"),
+        (rows().drop_columns(["uri"]), RunError, "is not a patch"),
     ]:
         tables.write_parquet(broken, path)
         with pytest.raises(error, match=words):

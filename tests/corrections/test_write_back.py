@@ -11,6 +11,7 @@ import pytest
 
 from labelsieve.corrections import journal, write_back
 from labelsieve.corrections.policy import Policy, plan
+from labelsieve.corrections.writers import folder as folders
 from labelsieve.data.images import content_hash
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, RunError
@@ -96,6 +97,15 @@ def test_the_patch_works_on_another_copy_of_the_data(
     assert classes(tmp_path / "elsewhere") == expected(planted) != classes(planted.data)
 
 
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file and folder, the history with it."""
+    content = {}
+    for path in sorted(folder.rglob("*")):
+        data = path.read_bytes() if path.is_file() else b"folder"
+        content[path.relative_to(folder).as_posix()] = (path.stat().st_mtime_ns, data)
+    return content
+
+
 class Killed(BaseException):
     pass
 
@@ -150,7 +160,7 @@ def test_interrupted_anywhere_the_next_call_finishes(
 def test_an_interrupted_copy_is_finished_by_the_next_call(
     planted: Any, patch: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, count = write_back._put, iter(range(10_000))
+    real, count = folders._put, iter(range(10_000))
 
     def dying(old: Path, new: Path, links: bool) -> None:
         if next(count) == 20:
@@ -158,7 +168,7 @@ def test_an_interrupted_copy_is_finished_by_the_next_call(
         real(old, new, links)
 
     with monkeypatch.context() as patched:
-        patched.setattr(write_back, "_put", dying)
+        patched.setattr(folders, "_put", dying)
         with pytest.raises(Killed):
             write_back.copy(DataSpec(planted.data), patch, tmp_path / "out")
     assert not (
@@ -365,7 +375,11 @@ def test_a_later_patch_of_the_same_scan_takes_the_place_of_the_earlier(
                 interrupt(patched, after, half=half)
                 with pytest.raises(Killed):
                     write_back.in_place(spec, later, "scan")
-            assert write_back.check(spec, later, "scan") == []  # any next call finishes
+            interrupted = tree(here)
+            assert write_back.unfinished(spec)
+            with pytest.raises(RunError, match="are unfinished"):
+                write_back.check(spec, later, "scan")
+            assert tree(here) == interrupted  # a listing does not finish
         write_back.in_place(spec, later, "scan")
         assert classes(here) == wanted
         assert write_back.reverse(spec, first, "scan").where == here

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from labelsieve.corrections.history import Earlier, Rows, record_of, state_of
+from labelsieve.corrections.journal import Step, step
+from labelsieve.corrections.patch import patch_id, write_patch
+from labelsieve.corrections.writers import (
+    Correction,
+    Plan,
+    Writer,
+    digest_of,
+    refuse_inside,
+)
 from labelsieve.data.images import content_hash
+from labelsieve.data.sources import STATE, Source
 from labelsieve.data.sources.folder import FolderSource
+from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import path_to_uri, readable, uri_to_path
+from labelsieve.files import (
+    path_to_uri,
+    printable,
+    readable,
+    remove,
+    resolve_inside,
+    uri_to_path,
+)
+
+MARK = "copying"  # file in the history of a copy under way: which patch it is by
+DROPPED = "dropped"  # folder in the history for files that were left out
+
+
+def accepts(source: Source) -> bool:
+    """Is this a folder of images?"""
+    return isinstance(source, FolderSource)
+
+
+def open_writer(spec: DataSpec, source: FolderSource) -> Writer:
+    """Open it."""
+    return FolderWriter(source)
 
 
 @dataclass(frozen=True)
@@ -23,53 +60,246 @@ class Move:
     new: str | None
 
 
-def moves(
-    source: FolderSource,
-    corrections: Iterable[Mapping[str, Any]],
-    now: Mapping[str, Path] | None = None,
-) -> list[Move]:
-    """Where each corrected file belongs. A name that is taken there gets a number.
+class FolderWriter:
+    """Moves files between class folders."""
 
-    Args:
-        corrections: rows of `labelsieve.tables.CORRECTIONS`.
-        now: old uri -> where the file is, if a patch moved it since the scan.
+    def __init__(self, source: FolderSource) -> None:
+        self._source = source
+        self._root = source.root
+        self.state = state_of(source.root)
 
-    Raises:
-        DataError: a file is gone or changed since the scan, or a label cannot be the name of a folder.
-    """
-    top = source._folders(source.root)
-    nested = source._nested(top)
-    names = {
-        readable(n): n
-        for n in (top if nested is None else [c for cs in nested.values() for c in cs])
-    }
-    taken: set[str] = set(now or ())
-    found = []
-    for row in corrections:
-        old = str(row["uri"])
-        _check_unchanged((now or {}).get(old, source.root / uri_to_path(old)), row)
-        if row["new_label"] is None:
-            found.append(Move(row["sample_id"], old, None))
-            continue
-        parts = old.split("/")
-        parts[0 if nested is None else 1] = path_to_uri(
-            names.get(row["new_label"]) or _folder_name(row["new_label"])
+    # --- in place and back
+
+    def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
+        """As `Writer.check`."""
+        return self.steps(patch, earlier).names
+
+    def steps(self, patch: pa.Table, earlier: Earlier | None) -> Plan:
+        """As `Writer.steps`."""
+        rows = patch.to_pylist()
+        before = _by_id(earlier)
+        now = self._now(earlier)
+        # where an image is already where this patch wants it, too
+        stay: dict[str, str | None] = {}
+        for row in rows:
+            was = before.get(row["sample_id"])
+            if was is not None and was["new_label"] == row["new_label"]:
+                stay[row["sample_id"]] = was["new_uri"]
+        moving = [row for row in rows if row["sample_id"] not in stay]
+        planned = self._moves(moving, now, self._inside)
+        wanted = {row["sample_id"] for row in rows}
+        steps = self._back(row for i, row in before.items() if i not in wanted)
+        for move in planned:
+            old = now.get(move.old) or self._inside(move.old)
+            steps.append(step("move", old, self._place(move.old, move.new)))
+        facts = {"made_folders": self._new_folders(planned, earlier)}
+        places = {**stay, **{m.sample_id: m.new for m in planned}}
+        steps += self._tidy(earlier)
+        names = _names([*before.values(), *rows])
+        return Plan(steps, _with_places(patch, places), facts, names)
+
+    def undo(self, earlier: Earlier) -> list[Step]:
+        """As `Writer.undo`."""
+        return [*self._back(earlier.rows), *self._tidy(earlier)]
+
+    def _back(self, rows: Iterable[Correction]) -> list[Step]:
+        steps = []
+        for row in rows:
+            now = self._place(row["uri"], row["new_uri"])
+            then = self._inside(row["uri"])
+            # a folder, or a link to one, is nothing that a patch ever moved
+            if not now.is_file() or os.path.lexists(then):
+                raise DataError(
+                    f"'{readable(now)}' is not where the patch put it,"
+                    " or where it was before is taken.",
+                    "Nothing was changed.",
+                )
+            steps.append(step("move", now, then))
+        return steps
+
+    def _tidy(self, earlier: Earlier | None) -> list[Step]:
+        """Folders that a patch made go where they are empty."""
+        folders = _made_folders(earlier)
+        return [step("remove-empty", self._inside(f), self._root) for f in folders]
+
+    def _new_folders(self, moves: list[Move], earlier: Earlier | None) -> list[str]:
+        folders = {f for f in _folders(moves) if not self._inside(f).exists()}
+        return sorted(folders.union(_made_folders(earlier)))
+
+    # --- where files are
+
+    def _inside(self, uri: str) -> Path:
+        """A path below the root, for a name that a patch or a history gives."""
+        path = resolve_inside(self._root, uri)
+        hidden = any(part.startswith(".") for part in uri.split("/"))
+        if hidden:  # the history itself, or what is never listed as an image
+            raise DataError(
+                f"'{printable(uri)}' is hidden, and not an image of the data."
+            )
+        return path
+
+    def _place(self, old: str, new: str | None) -> Path:
+        """Where a patch puts the file that was `old`."""
+        if new is not None:
+            return self._inside(new)
+        self._inside(old)
+        return resolve_inside(self._root, f"{STATE}/{DROPPED}/{old}")
+
+    def _now(self, earlier: Earlier | None) -> dict[str, Path]:
+        """Where files are that an earlier patch moved, by where they were."""
+        places = {}
+        for row in earlier.rows if earlier else ():
+            self._inside(row["uri"])
+            places[row["uri"]] = self._place(row["uri"], row["new_uri"])
+        return places
+
+    def _moves(
+        self,
+        corrections: Iterable[Correction],
+        now: Mapping[str, Path],
+        locate: Callable[[str], Path],
+    ) -> list[Move]:
+        """Where each corrected file belongs. A name that is taken there gets a number.
+
+        Args:
+            now: old uri -> where the file is, if a patch moved it since the scan.
+            locate: uri -> where any other file is; raises DataError.
+        """
+        classes = ClassFolders(self._source)
+        # names of files that are away stay theirs, for the way back
+        taken = set(now)
+        moves: dict[str, Move] = {}
+        for row in corrections:
+            old = str(row["uri"])
+            with _naming(row):
+                if old in moves:
+                    raise DataError(f"'{printable(old)}' has two rows.")
+                _check_unchanged(now.get(old) or locate(old), row)
+                new = classes.target(row)
+            if new is not None:
+                new = _free(new, self._root, taken)
+                taken.add(new)
+            moves[old] = Move(row["sample_id"], old, new)
+        return list(moves.values())
+
+    # --- a copy
+
+    def check_output(self, output: Path) -> None:
+        """As `Writer.check_output`."""
+        refuse_inside(output, self._root)
+
+    def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
+        """As `Writer.is_copy`."""
+        return record_of(output / STATE, patch).is_file()
+
+    def copy(
+        self,
+        patch: pa.Table,
+        output: Path,
+        earlier: Earlier | None,
+        *,
+        links: bool,
+        scan: str | None,
+    ) -> None:
+        """As `Writer.copy`; goes on where an interrupted call stopped."""
+        mark = _begin_copy(output, patch_id(patch))
+        now = self._now(earlier)
+        # links in the data are followed as the scan followed them: they are only read
+        present = {**self._listed(earlier), **now}
+        moves = self._moves(
+            patch.to_pylist(), now, lambda uri: _listed_as(uri, present)
         )
-        new = _free("/".join(parts), source.root, taken)
-        taken.add(new)
-        found.append(Move(row["sample_id"], old, new))
-    return found
+        planned = {move.old: move for move in moves}
+        for uri, path in present.items():
+            target = planned[uri].new if uri in planned else uri
+            if target is not None:
+                _put(path, output / uri_to_path(target), links)
+        places = {move.sample_id: move.new for move in moves}
+        facts = {"made_folders": self._copied_folders(moves, earlier), "scan": scan}
+        record = record_of(output / STATE, patch)
+        write_patch(_with_places(patch, places), record, facts)
+        mark.unlink()
+
+    def _listed(self, earlier: Earlier | None) -> dict[str, Path]:
+        """Every image by its uri, without those that an earlier patch put elsewhere."""
+        moved = {row["new_uri"] for row in earlier.rows} if earlier else set()
+        images = {}
+        for row in self._source.rows():
+            if row.uri not in moved:
+                images[row.uri] = self._root / uri_to_path(row.uri)
+        return images
+
+    def _copied_folders(self, moves: list[Move], earlier: Earlier | None) -> list[str]:
+        """Class folders that the copy has and the data as scanned had not."""
+        ours = _made_folders(earlier)
+        sources = {move.old.rpartition("/")[0] for move in moves}
+        folders = []
+        for folder in sorted(_folders(moves) - sources):
+            if folder in ours or not (self._root / uri_to_path(folder)).is_dir():
+                folders.append(folder)
+        return folders
 
 
-def _check_unchanged(path: Path, row: Mapping[str, Any]) -> None:
+class ClassFolders:
+    """The class folders of a data set, and what they are called."""
+
+    def __init__(self, source: FolderSource) -> None:
+        top = source._folders(source.root)
+        nested = source._nested(top)
+        names = top
+        if nested is not None:
+            names = [name for inner in nested.values() for name in inner]
+        # train/cat/1.jpg: the class is the second part
+        self._level = 0 if nested is None else 1
+        self._names = {readable(name): name for name in names}
+
+    def target(self, row: Correction) -> str | None:
+        """Uri of a corrected file if its name is free; None where it is left out.
+
+        Raises:
+            DataError: it lies in no class folder, or in that of another class than the patch
+                says; or its new label cannot be the name of a folder.
+        """
+        parts = str(row["uri"]).split("/")
+        if len(parts) < self._level + 2:
+            raise DataError(f"'{printable(row['uri'])}' lies in no class folder.")
+        name = readable(uri_to_path(parts[self._level]))
+        if name != row["old_label"]:
+            raise DataError(
+                f"'{printable(row['uri'])}' does not have the label '{row['old_label']}'."
+            )
+        label = row["new_label"]
+        if label is None:
+            return None
+        parts[self._level] = path_to_uri(self._names.get(label) or _folder_name(label))
+        return "/".join(parts)
+
+
+@contextlib.contextmanager
+def _naming(row: Correction) -> Iterator[None]:
+    """Errors say which row of the patch they are about."""
     try:
+        yield
+    except DataError as error:
+        name = printable(str(row["path"]))
+        raise DataError(
+            f"The row of '{name}' does not fit the data: {error.what}",
+            error.do or "Was the patch made for other data?",
+        ) from error
+
+
+def _check_unchanged(path: Path, row: Correction) -> None:
+    try:
+        # a pipe would be read for ever
+        if path.exists() and not path.is_file():
+            raise DataError(f"'{readable(path)}' is not a file.")
         digest = content_hash(path.read_bytes())
     except OSError as error:
         raise DataError(
             f"'{readable(path)}' cannot be opened: {error.strerror}.",
             "Was the folder changed since the scan?",
         ) from error
-    if digest[:12] != row["sample_id"].rpartition("#")[2][:12]:
+    if digest[:12] != digest_of(row["sample_id"]):
         raise DataError(
             f"'{readable(path)}' is not the file that was scanned.",
             "Scan again, or restore the file.",
@@ -77,16 +307,17 @@ def _check_unchanged(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _folder_name(label: str) -> str:
-    """A label as the name of a new folder. Raises DataError when it would lead elsewhere or be hidden."""
-    if (
-        not label
-        or label.startswith((".", "__MACOSX"))
-        or "/" in label
-        or os.sep in label
-        or "\0" in label
-    ):
+    """A label as the name of a new folder.
+
+    Raises:
+        DataError: it would lead elsewhere, or would be hidden from the next scan.
+    """
+    hidden = label.startswith((".", "__MACOSX"))
+    # more than one part, or a drive ("C:x"), is not the name of what is left of it
+    if not label or hidden or Path(label).name != label or "\0" in label:
         raise DataError(
-            f"'{label}' cannot be the name of a class folder.", "Choose another label."
+            f"'{printable(label)}' cannot be the name of a class folder.",
+            "Choose another label.",
         )
     return label
 
@@ -94,9 +325,73 @@ def _folder_name(label: str) -> str:
 def _free(uri: str, root: Path, taken: set[str]) -> str:
     """`uri`, or with a number before its suffix, so that no file there is replaced."""
     stem, dot, suffix = uri.rpartition(".")
-    number = 2
     free = uri
+    # the first file has no number, so that the next is the second
+    number = 2
     while free in taken or os.path.lexists(root / uri_to_path(free)):
         free = f"{stem}-{number}{dot}{suffix}"
         number += 1
     return free
+
+
+def _by_id(earlier: Earlier | None) -> dict[str, dict[str, Any]]:
+    rows: Rows = earlier.rows if earlier else []
+    return {row["sample_id"]: row for row in rows}
+
+
+def _names(rows: Iterable[Correction]) -> dict[str, str]:
+    """Sample id -> name on the disk, whatever a patch calls it."""
+    return {row["sample_id"]: readable(uri_to_path(row["uri"])) for row in rows}
+
+
+def _made_folders(earlier: Earlier | None) -> list[str]:
+    """Folders that an earlier patch made, as its facts name them."""
+    folders = earlier.facts.get("made_folders", []) if earlier else []
+    if not isinstance(folders, list):
+        raise DataError(
+            f"The list of new folders in '{earlier and earlier.path}' is damaged."
+        )
+    return folders
+
+
+def _folders(moves: Iterable[Move]) -> set[str]:
+    """Folders that files move to."""
+    return {move.new.rpartition("/")[0] for move in moves if move.new is not None}
+
+
+def _with_places(patch: pa.Table, places: Mapping[str, str | None]) -> pa.Table:
+    values = [places[i] for i in patch["sample_id"].to_pylist()]
+    column = patch.column_names.index("new_uri")
+    return patch.set_column(column, "new_uri", pa.array(values, pa.string()))
+
+
+def _listed_as(uri: str, present: Mapping[str, Path]) -> Path:
+    if uri not in present:
+        raise DataError(f"'{printable(uri)}' is not an image of the data.")
+    return present[uri]
+
+
+def _begin_copy(output: Path, wanted: str) -> Path:
+    """The mark of a copy under way; what another patch left there is removed."""
+    mark = output / STATE / MARK
+    if output.exists() and not (mark.is_file() and mark.read_text() == wanted):
+        remove(output)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(wanted)
+    return mark
+
+
+def _put(old: Path, new: Path, links: bool) -> None:
+    """A second name for a file, or a copy that takes its name when it is whole."""
+    if new.exists():
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if links and not old.is_symlink():
+        with contextlib.suppress(OSError):  # another file system, or one without links
+            os.link(old, new)
+            return
+    # hashed, as the name may be as long as the file system allows
+    name = hashlib.sha256(os.fsencode(new.name)).hexdigest()[:16]
+    part = new.with_name(f".{name}.partial")
+    shutil.copy2(old, part)
+    part.replace(new)

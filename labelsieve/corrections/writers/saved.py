@@ -1,4 +1,4 @@
-"""The same saved Hugging Face data set with other labels: splits, columns, features and all other cells stay."""
+"""The same saved Hugging Face data set with other labels: all else stays as it was."""
 
 from __future__ import annotations
 
@@ -8,9 +8,90 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve import registry
-from labelsieve.corrections.writers.table import Changes, relabelled
+from labelsieve.corrections.history import Earlier
+from labelsieve.corrections.journal import Step, step
+from labelsieve.corrections.patch import patch_id
+from labelsieve.corrections.writers import Changes, Writer, refuse_inside
+from labelsieve.corrections.writers._whole import WholeWriter
+from labelsieve.corrections.writers.table import relabelled
+from labelsieve.data.sources import STATE, Source
 from labelsieve.data.sources.hub import HubSource, _from_disk
+from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
+from labelsieve.files import remove
+
+SUPERSEDED = "superseded"  # folder in the history: data as an earlier patch made them
+
+
+def accepts(source: Source) -> bool:
+    """Is this a data set that lies in a `save_to_disk` folder?"""
+    return isinstance(source, HubSource) and source.folder is not None
+
+
+def open_writer(spec: DataSpec, source: HubSource) -> Writer:
+    """Open it."""
+    return SavedWriter(spec, Path(str(source.folder)), None)
+
+
+class SavedWriter(WholeWriter):
+    """Saves the data set anew."""
+
+    @property
+    def _root(self) -> str | None:
+        return self._spec.root
+
+    def _write(self, source: Any, changes: Changes, target: Path) -> None:
+        resave(source, changes, target)
+
+    def _exchange(self, new: Path, kept: Path, earlier: Earlier | None) -> list[Step]:
+        aside = kept if earlier is None else self._aside(earlier)
+        return _swaps(self._path, new, aside)
+
+    def _restore(self, kept: Path, earlier: Earlier) -> list[Step]:
+        return _swaps(self._path, kept, self._aside(earlier))
+
+    def _aside(self, earlier: Earlier) -> Path:
+        """Room for the data as an earlier patch made them; they can be made again."""
+        folder = self._inside(SUPERSEDED, earlier.path.stem)
+        remove(folder)
+        return folder
+
+    def check_output(self, output: Path) -> None:
+        """As `Writer.check_output`."""
+        refuse_inside(output, self._path)
+
+    def copy(
+        self,
+        patch: pa.Table,
+        output: Path,
+        earlier: Earlier | None,
+        *,
+        links: bool,
+        scan: str | None,
+    ) -> None:
+        """As `Writer.copy`."""
+        super().copy(patch, output, earlier, links=links, scan=scan)
+        # libraries leave out hidden folders, and the next call knows its own copy by it
+        mark = _copy_mark(output, patch)
+        mark.parent.mkdir()
+        mark.touch()
+
+    def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
+        """As `Writer.is_copy`."""
+        return _copy_mark(output, patch).is_file()
+
+
+def _copy_mark(output: Path, patch: pa.Table) -> Path:
+    return output / STATE / f"copied-{patch_id(patch)}"
+
+
+def _swaps(folder: Path, new: Path, aside: Path) -> list[Step]:
+    """What lies in `new` takes the place of what lies in `folder`, which goes to `aside`."""
+    incoming = sorted(path.name for path in new.iterdir())
+    present = sorted({path.name for path in folder.iterdir()} - {STATE, *incoming})
+    steps = [step("swap", new / n, folder / n, aside / n) for n in incoming]
+    steps += [step("move", folder / n, aside / n) for n in present]
+    return [*steps, step("remove-empty", new, folder)]
 
 
 def resave(source: HubSource, changes: Changes, target: Path) -> None:
@@ -28,31 +109,25 @@ def resave(source: HubSource, changes: Changes, target: Path) -> None:
             f"'{source.folder}' has no label column.", "Name it with --label-column."
         )
     saved = _from_disk(str(source.folder))
-    parts, made, start = (
-        (dict(saved) if isinstance(saved, dict) else {None: saved}),
-        {},
-        0,
-    )
+    parts = dict(saved) if isinstance(saved, dict) else {None: saved}
+    changed = {}
+    start = 0
     for split, part in parts.items():
-        mine = {
-            row - start: label
-            for row, label in changes.items()
-            if start <= row < start + len(part)
-        }
-        start += len(part)
-        made[split] = _relabel(part, source.label_column, mine) if mine else part
-    whole = made[None] if None in made else datasets.DatasetDict(made)
+        end = start + len(part)
+        mine = {r - start: label for r, label in changes.items() if start <= r < end}
+        start = end
+        changed[split] = _relabel(part, source.label_column, mine) if mine else part
+    whole = changed[None] if None in changed else datasets.DatasetDict(changed)
     whole.save_to_disk(str(target))
 
 
 def _relabel(part: Any, column: str, changes: Changes) -> Any:
     """One split with other labels; rows with the label None are left out."""
     datasets = registry.need("datasets")
+    names = getattr(part.features[column], "names", None)
     table: pa.Table = part.with_format("arrow")[:]
-    table, kept = relabelled(
-        table, column, changes, getattr(part.features[column], "names", None)
-    )
-    made = datasets.Dataset(
-        table.replace_schema_metadata(None), info=part.info, split=part.split
-    )
-    return made if len(kept) == len(table) else made.select(kept)
+    table, kept = relabelled(table, column, changes, names)
+    # features come from `info`: metadata of the table would be a second word on them
+    plain = table.replace_schema_metadata(None)
+    whole = datasets.Dataset(plain, info=part.info, split=part.split)
+    return whole if len(kept) == len(table) else whole.select(kept)

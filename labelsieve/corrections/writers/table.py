@@ -1,7 +1,7 @@
 """The same table with other labels: only the cells that change, where the format allows it.
 
-CSV, TSV and JSONL keep every other line as it is, to the byte. Parquet keeps columns, types, metadata, row groups and
-compression.
+CSV, TSV and JSONL keep every other line as it is, to the byte. Parquet keeps columns, types,
+metadata, row groups and compression.
 """
 
 from __future__ import annotations
@@ -9,83 +9,69 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelsieve.data.images import content_hash
-from labelsieve.data.sources import Row, Source
+from labelsieve.corrections.history import Earlier, digest
+from labelsieve.corrections.journal import Step, step
+from labelsieve.corrections.writers import Changes, Writer
+from labelsieve.corrections.writers._whole import WholeWriter
+from labelsieve.data.sources import Source
 from labelsieve.data.sources.table import SUFFIXES, TableSource, _class_names
-from labelsieve.errors import DataError
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, OptionError
+from labelsieve.files import readable, sync
 
-Changes = dict[int, str | None]  # row number -> new label, None: leave the row out
+
+def accepts(source: Source) -> bool:
+    """Is this a table?"""
+    return isinstance(source, TableSource)
 
 
-def find_rows(source: Source, corrections: Iterable[Mapping[str, Any]]) -> Changes:
-    """Row numbers of corrections (rows of `labelsieve.tables.CORRECTIONS`), found by id, or by where the image is, and what it was.
+def open_writer(spec: DataSpec, source: TableSource) -> Writer:
+    """Open it."""
+    return TableWriter(spec, source.path, source.path.name)
 
-    Raises:
-        DataError: a row is gone, or has another label or another image than it had.
-    """
-    waiting = {str(c["sample_id"]): c for c in corrections}
-    found: Changes = {}
-    for by in (
-        _key,
-        _place,
-    ):  # a row is known by its key; in another copy of the data, without ids, by its place
-        groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for correction in waiting.values():
-            groups[by(correction)].append(correction)
-        for number, row in enumerate(whole(source).rows() if groups else ()):
-            alike = groups.get(row.key if by is _key else row.uri, [])
-            fitting = next(
-                (
-                    c
-                    for c in alike
-                    if c["old_label"] == row.label and _same_image(row, c["sample_id"])
-                ),
-                None,
+
+class TableWriter(WholeWriter):
+    """Writes the table anew."""
+
+    @property
+    def _root(self) -> str:
+        return self._spec.root or str(self._path.parent)
+
+    def _write(self, source: Any, changes: Changes, target: Path) -> None:
+        rewrite(source, changes, target)
+
+    def _exchange(self, new: Path, kept: Path, earlier: Earlier | None) -> list[Step]:
+        # the first patch keeps the original under a second name: the first one is never free
+        keep = [] if earlier else [step("link", self._path, kept)]
+        return [*keep, step("replace", new, self._path)]
+
+    def _restore(self, kept: Path, earlier: Earlier) -> list[Step]:
+        return [step("replace", kept, self._path)]
+
+    def check_output(self, output: Path) -> None:
+        """As `Writer.check_output`; another format is what `export` is for."""
+        suffix = self._path.suffix
+        if output.suffix.lower() != suffix.lower():
+            raise OptionError(
+                f"-o '{readable(output)}' must end in {suffix}, like the table.",
+                "Or use labelsieve export.",
             )
-            if fitting is not None and number not in found:
-                alike.remove(fitting)
-                found[number] = waiting.pop(fitting["sample_id"])["new_label"]
-    for lacking in waiting.values():
-        raise DataError(
-            f"The data have no '{lacking['path']}' with the label '{lacking['old_label']}' and the image that was scanned.",
-            "Were they changed since the scan?",
-        )
-    return found
 
-
-def whole(source: Any) -> Any:
-    """A table with the rows of every split."""
-    return replace(source, split=None) if isinstance(source, TableSource) else source
-
-
-def _key(correction: Mapping[str, Any]) -> str:
-    return str(correction["sample_id"]).rpartition("#")[0]
-
-
-def _place(correction: Mapping[str, Any]) -> str:
-    return str(correction["uri"])
-
-
-def _same_image(row: Row, sample_id: str) -> bool:
-    """Whether an embedded image is the one of a sample id; files are not opened for this."""
-    return not isinstance(row.image, bytes) or content_hash(row.image)[
-        :12
-    ] == digest_of(sample_id)
-
-
-def digest_of(sample_id: str) -> str:
-    """The part of a sample id that tells the content."""
-    return sample_id.rpartition("#")[2][:12]
+    def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
+        """As `Writer.is_copy`; a table has no room for a mark, so it is written again."""
+        if not output.is_file() or output.samefile(self._path):
+            return False
+        with tempfile.TemporaryDirectory(prefix="labelsieve-") as folder:
+            again = Path(folder) / output.name
+            self._rewrite(patch, again, earlier)
+            return digest(again) == digest(output)
 
 
 def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
@@ -98,15 +84,14 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
     if kind == "parquet":
         _parquet(source, changes, target)
     else:
+        # bytes that are not UTF-8 come out as they went in
         text = source.path.read_bytes().decode("utf-8", "surrogateescape")
-        made = (
-            _json_lines(text, source, changes)
-            if kind == "jsonl"
-            else _csv(text, source, changes, "\t" if kind == "tsv" else ",")
-        )
-        target.write_bytes("".join(made).encode("utf-8", "surrogateescape"))
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+        if kind == "jsonl":
+            parts = _json_lines(text, source, changes)
+        else:
+            parts = _csv(text, source, changes, "\t" if kind == "tsv" else ",")
+        target.write_bytes("".join(parts).encode("utf-8", "surrogateescape"))
+    sync(target)
 
 
 def _label_column(source: TableSource) -> str:
@@ -124,51 +109,53 @@ def _lines(text: str) -> list[str]:
 
 def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> list[str]:
     lines = _lines(text)
-    csv.field_size_limit(
-        max(csv.field_size_limit(), len(text))
-    )  # or a long cell is an error
+    # or a long cell is an error
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(lines, delimiter=delimiter)
-    header = next(reader)
-    names = [name.removeprefix("\ufeff") for name in header]
+    # spreadsheets write a byte order mark before the first name
+    names = [name.removeprefix("\ufeff") for name in next(reader)]
     column = names.index(_label_column(source))
-    made = lines[: reader.line_num]
-    number, start = 0, reader.line_num
+    kept = lines[: reader.line_num]
+    start = reader.line_num
+    number = 0
     for record in reader:
-        text_of = lines[start : reader.line_num]
+        # a record may reach over several lines; they are kept as they are
+        own = lines[start : reader.line_num]
         start = reader.line_num
-        if not record:  # an empty line is no row
-            made += text_of
-            continue
-        if number not in changes:
-            made += text_of
+        # an empty line is no row, and row numbers are those of the reader
+        if not record or number not in changes:
+            kept += own
         elif changes[number] is not None:
-            ending = text_of[-1][len(text_of[-1].rstrip("\r\n")) :]
             record[column] = str(changes[number])
-            out = io.StringIO(newline="")
-            csv.writer(out, delimiter=delimiter, lineterminator=ending).writerow(record)
-            made.append(out.getvalue())
-        number += 1
-    return made
+            kept.append(_csv_line(record, delimiter, _ending(own[-1])))
+        number += bool(record)
+    return kept
+
+
+def _csv_line(record: list[str], delimiter: str, ending: str) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line, delimiter=delimiter, lineterminator=ending).writerow(record)
+    return line.getvalue()
+
+
+def _ending(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :]
 
 
 def _json_lines(text: str, source: TableSource, changes: Changes) -> list[str]:
-    made, column = [], _label_column(source)
+    column = _label_column(source)
+    kept = []
     number = 0
     for line in _lines(text):
-        if not line.strip():
-            made.append(line)
-            continue
-        if number not in changes:
-            made.append(line)
+        empty = not line.strip()
+        if empty or number not in changes:
+            kept.append(line)
         elif changes[number] is not None:
             record = json.loads(line)
             record[column] = _json_label(str(changes[number]), record[column])
-            made.append(
-                json.dumps(record, ensure_ascii=False)
-                + line[len(line.rstrip("\r\n")) :]
-            )
-        number += 1
-    return made
+            kept.append(json.dumps(record, ensure_ascii=False) + _ending(line))
+        number += not empty
+    return kept
 
 
 def _json_label(new: str, old: Any) -> Any:
@@ -190,29 +177,32 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
     column = _label_column(source)
     names = _class_names(schema, column)
     about = file.metadata
-    packed = _compression(about)
     start = 0
-    with pq.ParquetWriter(target, schema, compression=packed) as writer:
+    with pq.ParquetWriter(target, schema, compression=_compression(about)) as writer:
         for group in range(about.num_row_groups):
             part = file.read_row_group(group)
-            rows = [r for r in range(start, start + len(part)) if r in changes]
-            if rows:
-                part = _relabel(
-                    part, column, {r - start: changes[r] for r in rows}, names
-                )
-            start += about.row_group(group).num_rows
+            end = start + len(part)
+            mine = {r - start: v for r, v in changes.items() if start <= r < end}
+            start = end
+            if mine:
+                part = _relabel(part, column, mine, names)
+            # groups keep their borders, and none may be empty
             writer.write_table(part, row_group_size=max(1, len(part)))
 
 
 def _compression(about: pq.FileMetaData) -> dict[str, str] | str:
-    """How each column is packed, by its path; images are often left as they are while text is compressed."""
+    """How each column is packed, by its path: images often are not where text is."""
     if not about.num_row_groups:
-        return "SNAPPY"
+        return "SNAPPY"  # what pyarrow takes by itself
     group = about.row_group(0)
-    columns = (group.column(c) for c in range(group.num_columns))
-    return {
-        c.path_in_schema: c.compression.replace("UNCOMPRESSED", "NONE") for c in columns
-    }
+    packed = {}
+    for number in range(group.num_columns):
+        column = group.column(number)
+        # the writer's word for the reader's
+        packed[column.path_in_schema] = column.compression.replace(
+            "UNCOMPRESSED", "NONE"
+        )
+    return packed
 
 
 def _relabel(
@@ -225,14 +215,20 @@ def _relabel(
 def relabelled(
     table: pa.Table, column: str, changes: Changes, names: list[str] | None
 ) -> tuple[pa.Table, list[int]]:
-    """The table with other labels, and the rows that stay in it: those that are not to get the label None."""
-    place, kind = table.column_names.index(column), table.schema.field(column)
+    """The table with other labels, and the rows that stay in it.
+
+    Args:
+        changes: rows with None do not stay.
+        names: of the classes, where the column holds their numbers.
+    """
+    position = table.column_names.index(column)
+    field = table.schema.field(column)
     values = table[column].to_pylist()
     for row, label in changes.items():
         if label is not None:
-            values[row] = _typed(label, kind.type, names)
+            values[row] = _typed(label, field.type, names)
     kept = [row for row in range(len(table)) if changes.get(row, "") is not None]
-    return table.set_column(place, kind, pa.array(values, kind.type)), kept
+    return table.set_column(position, field, pa.array(values, field.type)), kept
 
 
 def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
@@ -245,13 +241,11 @@ def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
             )
         return names.index(label)
     try:
-        return (
-            int(label)
-            if pa.types.is_integer(kind)
-            else float(label)
-            if pa.types.is_floating(kind)
-            else _cast(label, kind)
-        )
+        if pa.types.is_integer(kind):
+            return int(label)
+        if pa.types.is_floating(kind):
+            return float(label)
+        return _cast(label, kind)
     except (ValueError, pa.ArrowException) as error:
         raise DataError(
             f"'{label}' cannot stand in a label column of type {kind}.",
@@ -260,8 +254,7 @@ def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
 
 
 def _cast(label: str, kind: pa.DataType) -> Any:
-    return (
-        label
-        if pa.types.is_dictionary(kind)
-        else pa.scalar(label, pa.string()).cast(kind).as_py()
-    )
+    # pa.array fills the dictionary itself; pyarrow cannot cast text to one
+    if pa.types.is_dictionary(kind):
+        return label
+    return pa.scalar(label, pa.string()).cast(kind).as_py()

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelsieve.corrections.writers.table import find_rows, rewrite
+from labelsieve.corrections.writers import find_rows
+from labelsieve.corrections.writers.table import rewrite
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec

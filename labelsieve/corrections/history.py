@@ -1,0 +1,148 @@
+"""The folder `.labelsieve` beside data: which patches were applied to them, and the way back.
+
+    applied-ID.parquet    a patch that holds, with the new places of files
+    reversed-ID.parquet   one that was taken back
+    originals/            tables and saved data sets as they were
+    dropped/              files that were left out
+    superseded/           saved data sets as an earlier patch made them
+    journal.json          steps under way, see `labelsieve.corrections.journal`
+
+The folder travels with the data, so it may be a stranger's: what it says is checked before it is
+followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelsieve.corrections.patch import patch_id, read_patch
+from labelsieve.data.sources import STATE
+from labelsieve.data.sources._history import records
+from labelsieve.errors import DataError
+from labelsieve.files import fingerprint, printable, readable
+
+LOCK = "lock"  # file in the history's folder that one process at a time holds
+Rows = list[dict[str, Any]]  # of `labelsieve.tables.CORRECTIONS`
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A patch that holds in these data.
+
+    Attributes:
+        path: its record.
+        rows: one per image, with its new place.
+        facts: what the way back needs to know, as the storage's writer wrote it.
+    """
+
+    path: Path
+    rows: Rows
+    facts: Mapping[str, Any]
+
+
+def state_of(path: Path) -> Path:
+    """Where the history of a data set lies: in its folder, or in that of its table.
+
+    Raises:
+        DataError: it is a link, so that whatever is written there would go elsewhere.
+    """
+    folder = path if path.is_dir() else path.parent
+    state = folder / STATE
+    if state.is_symlink() or (state.exists() and not state.is_dir()):
+        raise DataError(
+            f"'{readable(state)}' is not a folder of its own.",
+            "The history of corrections lies there: move it away.",
+        )
+    return state
+
+
+def record_of(state: Path, patch: pa.Table) -> Path:
+    """The record of a patch while it holds."""
+    return state / f"applied-{patch_id(patch)}.parquet"
+
+
+def reversed_record(record: Path) -> Path:
+    """What becomes of a record when its patch is taken back."""
+    return record.with_name(record.name.replace("applied-", "reversed-", 1))
+
+
+def find_earlier(
+    state: Path, scan: str | None, patch: pa.Table | None
+) -> Earlier | None:
+    """The latest patch that holds and is `patch`, or is of the same scan.
+
+    Args:
+        scan: of `labelsieve.corrections.patch.scan_of`; None where it is not known.
+
+    Raises:
+        RunError, DataError: a record is damaged.
+    """
+    wanted = None if patch is None else record_of(state, patch).name
+    for record in reversed(records(state)):
+        table, facts = read_patch(record)
+        same_scan = scan is not None and facts.get("scan") == scan
+        if same_scan or record.name == wanted:
+            return Earlier(record, table.to_pylist(), facts)
+    return None
+
+
+def news(patch: pa.Table, earlier: Earlier | None) -> Rows:
+    """What changes when a patch takes the place of an earlier one.
+
+    Returns:
+        Rows of the patch that are new or say something else, then rows that are taken back.
+    """
+    before = _by_id(earlier)
+    changing = []
+    for row in patch.to_pylist():
+        was = before.pop(row["sample_id"], None)
+        if was is None:
+            changing.append(row)
+        elif was["new_label"] != row["new_label"]:
+            changing.append({**row, "old_label": was["new_label"]})
+    for was in before.values():
+        turned = {"old_label": was["new_label"], "new_label": was["old_label"]}
+        changing.append({**was, **turned, "reason": "taken back"})
+    return changing
+
+
+def _by_id(earlier: Earlier | None) -> dict[str, dict[str, Any]]:
+    rows = earlier.rows if earlier else []
+    return {row["sample_id"]: row for row in rows}
+
+
+def describe(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
+    """One line per change.
+
+    Args:
+        names: sample id -> what the data call the image now. A patch may call it otherwise.
+    """
+    lines = []
+    for row in rows:
+        name = names.get(row["sample_id"], row["path"])
+        labels = f"{_shown(row['old_label'])} → {_shown(row['new_label'])}"
+        lines.append(printable(f"{name}: {labels}  [{row['reason']}]"))
+    return lines
+
+
+def _shown(label: str | None) -> str:
+    return "(left out)" if label is None else label
+
+
+def digest(path: Path) -> str:
+    """Of a file's bytes; of a folder's files and their names, the history left out."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    listed = []
+    for inner in sorted(path.rglob("*")):
+        name = inner.relative_to(path)
+        if inner.is_file() and name.parts[0] != STATE:
+            listed.append([name.as_posix(), digest(inner)])
+    return fingerprint(listed)

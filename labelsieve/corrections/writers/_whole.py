@@ -1,0 +1,141 @@
+"""Data that are written anew as a whole beside themselves, and then take their own place.
+
+Tables and saved data sets have this in common. The original is kept; every patch is made from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelsieve.corrections.history import Earlier, digest, state_of
+from labelsieve.corrections.journal import Step
+from labelsieve.corrections.patch import patch_id
+from labelsieve.corrections.writers import Changes, Match, Plan, match_rows
+from labelsieve.data.sources import Source, open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, RunError
+from labelsieve.files import path_to_uri, readable, remove, resolve_inside
+
+ORIGINALS = "originals"  # folder in the history: data as they were
+
+
+class WholeWriter(ABC):
+    """What tables and saved data sets share.
+
+    Args:
+        spec: without a split: rows are counted over all of them.
+        path: the table, or the folder of the saved data set.
+        table: name of the table, None for a folder. Tables share the history of their folder.
+    """
+
+    def __init__(self, spec: DataSpec, path: Path, table: str | None) -> None:
+        self._spec = replace(spec, split=None)
+        self._path = path
+        self._table = table
+        self.state = state_of(path)
+
+    # --- what a storage adds
+
+    @property
+    @abstractmethod
+    def _root(self) -> str | None:
+        """What image paths in the data are relative to, also when these lie elsewhere."""
+
+    @abstractmethod
+    def _write(self, source: Source, changes: Changes, target: Path) -> None:
+        """The data with other labels; raises DataError where a label does not fit."""
+
+    @abstractmethod
+    def _exchange(self, new: Path, kept: Path, earlier: Earlier | None) -> list[Step]:
+        """`new` takes the place of the data, which go to `kept` if no earlier patch holds."""
+
+    @abstractmethod
+    def _restore(self, kept: Path, earlier: Earlier) -> list[Step]:
+        """The original takes its place again."""
+
+    # --- in place and back
+
+    def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
+        """As `Writer.check`."""
+        return _names(match_rows(self._as_scanned(earlier), patch.to_pylist()))
+
+    def steps(self, patch: pa.Table, earlier: Earlier | None) -> Plan:
+        """As `Writer.steps`; the corrected data lie in the history until they are exchanged."""
+        new = self.state / (f".{self._table}.new" if self._table else ".new")
+        # a file that an interrupted call, or a stranger, left under this name
+        remove(new)
+        names = self._rewrite(patch, new, earlier)
+        suffix = f"-{self._table}" if self._table else ""
+        kept = self._inside(ORIGINALS, patch_id(patch) + suffix)
+        original = str(earlier.facts["original"]) if earlier else kept.name
+        facts = {"original": original, "table": self._table, "result": digest(new)}
+        return Plan(self._exchange(new, kept, earlier), patch, facts, names)
+
+    def undo(self, earlier: Earlier) -> list[Step]:
+        """As `Writer.undo`."""
+        return self._restore(self._kept(earlier), earlier)
+
+    def copy(
+        self,
+        patch: pa.Table,
+        output: Path,
+        earlier: Earlier | None,
+        *,
+        links: bool,
+        scan: str | None,
+    ) -> None:
+        """As `Writer.copy`; there are no files to link."""
+        remove(output)
+        self._rewrite(patch, output, earlier)
+
+    def _rewrite(
+        self, patch: pa.Table, target: Path, earlier: Earlier | None
+    ) -> dict[str, str]:
+        """Write the data anew; gives what they call the images of the patch."""
+        source = self._as_scanned(earlier)
+        matches = match_rows(source, patch.to_pylist())
+        self._write(source, {m.number: m.label for m in matches}, target)
+        return _names(matches)
+
+    # --- the data as they were
+
+    def _as_scanned(self, earlier: Earlier | None) -> Source:
+        """The data as they were before an earlier patch.
+
+        Raises:
+            RunError, DataError: they were edited since, or the original is gone.
+        """
+        path = self._path if earlier is None else self._kept(earlier)
+        return open_source(replace(self._spec, data=str(path), root=self._root))
+
+    def _kept(self, earlier: Earlier) -> Path:
+        """The original, while the data still are what the patch made of it."""
+        name = earlier.facts.get("original")
+        kept = self._inside(ORIGINALS, name)
+        if not kept.exists() or earlier.facts.get("table") != self._table:
+            raise RunError(
+                f"The data as they were are not in '{readable(kept.parent)}'.",
+                "The patch was applied to other data.",
+            )
+        if digest(self._path) != earlier.facts.get("result"):
+            raise DataError(
+                f"'{readable(self._path)}' was changed after the patch.",
+                f"The data as they were are in '{readable(kept)}'.",
+            )
+        return kept
+
+    def _inside(self, folder: str, name: Any) -> Path:
+        """A file or folder in the history, whose name may come from a stranger's patch."""
+        if not isinstance(name, str) or Path(name).name != name:
+            raise DataError(f"The history in '{readable(self.state)}' is damaged.")
+        return resolve_inside(self.state, f"{folder}/{path_to_uri(name)}")
+
+
+def _names(matches: Iterable[Match]) -> dict[str, str]:
+    return {match.sample_id: match.path for match in matches}
