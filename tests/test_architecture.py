@@ -27,6 +27,7 @@ WHOLE = {
     "test_contracts",
     "test_docs",
     "test_interrupt",
+    "test_seams",
     "test_style",
 }
 # Folders of tests that attack the whole, see docs/trust.md.

@@ -1,13 +1,6 @@
-"""Image-text models: one family per file.
+"""What the rest of the package knows of an image-text model, whatever its family.
 
-A file of this room offers:
-
-    FAMILY: str                                        how a person calls it
-    accepts(config) -> bool                            is this transformers configuration ours?
-    load(folder_or_id, config, device, dtype) -> DualEncoder
-
-`DualEncoder` says what a family must give. Towers are frozen; prompts and adapters are
-learned beside them.
+Towers are frozen; prompts and adapters are learned beside them.
 """
 
 from __future__ import annotations
@@ -166,32 +159,32 @@ class DualEncoder(abc.ABC):
         Returns:
             [c, k, d] float32 of length one.
         """
-        encode = (
-            self.encode_after_prefix
-            if self.causal and not plain
-            else self.plain_prompts
-        )
-        per_class = len(contexts) * (
-            tokens.ids.shape[1] if encode == self.encode_after_prefix else self.max_text
-        )
-        kept = (
-            KEPT * self.text_width * self.text_depth * self.dtype.itemsize * per_class
-        )
-        size = max(8, int(MEMORY_AT_ONCE / kept))
+        shared = self.causal and not plain
+        encode = self.encode_after_prefix if shared else self.plain_prompts
+        length = tokens.ids.shape[1] if shared else self.max_text
+        size = self._classes_at_once(len(contexts) * length)
         if len(tokens.ids) <= size:
             return F.normalize(encode(contexts, tokens).float(), dim=-1)
-        parts = [
-            ClassTokens(i, e)
-            for i, e in zip(tokens.ids.split(size), tokens.end.split(size), strict=True)
-        ]
-        # type: ignore[no-untyped-call]
-        features = [_Recomputed.apply(contexts, encode, part) for part in parts]
+        features = []
+        for ids, end in zip(tokens.ids.split(size), tokens.end.split(size), strict=True):
+            part = ClassTokens(ids, end)
+            features.append(_Recomputed.apply(contexts, encode, part))  # type: ignore[no-untyped-call]
         return F.normalize(torch.cat(features, 1).float(), dim=-1)
+
+    def _classes_at_once(self, tokens: int) -> int:
+        """How many classes of so many tokens each are encoded in one part."""
+        numbers = KEPT * self.text_width * self.text_depth * tokens
+        return max(8, int(MEMORY_AT_ONCE / (numbers * self.dtype.itemsize)))
 
     def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
         """[c, m, text_width] -> [c, k, d] by encoding each of the c * k prompts whole."""
         embeddings, end = self.prompt_embeddings(contexts, tokens)
         return self.encode_texts(embeddings, end).unflatten(0, (len(contexts), -1))
+
+    def blank(self) -> Tensor:
+        """One input that shows nothing: a gray picture, uint8 [1, 3, height, width]."""
+        shape = (1, 3, self.preprocess.height, self.preprocess.width)
+        return torch.full(shape, 128, dtype=torch.uint8)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 or float in 0..255, [b, 3, height, width] -> what the image tower wants,

@@ -59,10 +59,8 @@ def _try_out(encoder: DualEncoder) -> None:
 
     Later they would end a scan in the middle, or be cached as features.
     """
-    side = encoder.preprocess
-    gray = torch.full((1, 3, side.height, side.width), 128, dtype=torch.uint8)
     with torch.no_grad():
-        features = [encoder.image_features(encoder.normalise(gray))]
+        features = [encoder.image_features(encoder.normalise(encoder.blank()))]
         if encoder.tokenizer is not None:
             features.append(encoder.text_features(["a"]))
     scale = torch.tensor(encoder.logit_scale)

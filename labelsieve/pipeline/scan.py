@@ -15,11 +15,10 @@ from safetensors.torch import save_file
 from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset, prepare
-from labelsieve.data.images import Preprocess
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
-from labelsieve.data.modalities import open_items
+from labelsieve.data.modalities import open_items, reopen_items
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
@@ -207,10 +206,9 @@ def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, A
 
 def _check_same_data(earlier: Run, spec: DataSpec, source: Source) -> None:
     """A finished run answers for the data it read; files that did not change are not opened for this."""
-    preprocess = Preprocess.from_dict(earlier.record["preprocess"])
     now = read(
         source,
-        open_items(source, preprocess),
+        reopen_items(source, earlier.record["preprocess"]),
         want_truth=spec.truth_column is not None,
     )
     before, after = (

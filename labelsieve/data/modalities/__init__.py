@@ -2,7 +2,8 @@
 
 A file of this room offers:
 
-    open_items(preprocess) -> Items      `preprocess` is what its encoders ask for
+    open_items(preprocess) -> Items      `preprocess` is what its encoders ask for, a dataclass
+    restore(stored) -> preprocess        from what `dataclasses.asdict` gave and JSON kept
 
 A source whose rows are of another kind than images has an attribute that names it, such as
 `modality = "texts"`. Nothing else in `labelsieve.data` knows what an item is.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +63,14 @@ class Items(Protocol):
 
 def open_items(source: Source, preprocess: Any) -> Items:
     """The items of a source, of the kind that it names."""
-    kind = getattr(source, "modality", "images")
-    items: Items = registry.load("data/modalities", kind).open_items(preprocess)
+    items: Items = _modality(source).open_items(preprocess)
     return items
+
+
+def reopen_items(source: Source, stored: dict[str, Any]) -> Items:
+    """As `open_items`, with the preprocessing that a run noted down."""
+    return open_items(source, _modality(source).restore(stored))
+
+
+def _modality(source: Source) -> ModuleType:
+    return registry.load("data/modalities", getattr(source, "modality", "images"))

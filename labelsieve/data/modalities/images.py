@@ -56,6 +56,11 @@ def open_items(preprocess: Preprocess) -> ImageItems:
     return ImageItems(preprocess, cache)
 
 
+def restore(stored: dict[str, Any]) -> Preprocess:
+    """A preprocessing that a run noted down."""
+    return Preprocess.from_dict(stored)
+
+
 @dataclass(frozen=True, eq=False)
 class ImageItems:
     """Images as uint8 pixels in a cache."""
