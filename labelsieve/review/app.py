@@ -1,167 +1,178 @@
-"""The review page: a local web application in which people decide about suspicious labels, keyboard first.
+"""The routes of the review page: forms and addresses in, pages out.
 
-It listens on the loopback interface only, under a random token in its address; requests with another Host (DNS
-rebinding), another Origin (other sites) or no token get nothing. Pictures are served by sample id, encoded anew, never by
-path. Every decision is on disk before the page answers.
+Pictures are served by sample id, encoded anew, never by path. Every decision is on disk before
+the page answers. Who may ask at all is decided in `labelsieve.review.server`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from labelsieve.review.queue import Filters
-from labelsieve.review.session import SMALL, Review, said, to_query
-from labelsieve.runs import report
+from labelsieve.review.session import NotInRun, Review, to_query
 from labelsieve.runs.pages import ASSETS
-from labelsieve.runs.pictures import LARGE
+from labelsieve.runs.pictures import LARGE, THUMBNAIL
 
-SHOWN = 200  # pictures of a bulk decision
 FILES = {
     "htmx.js": ("vendor/htmx.min.js", "text/javascript"),
     "review.js": ("review/review.js", "text/javascript"),
     "style.css": ("style.css", "text/css"),
     "review.css": ("review/review.css", "text/css"),
 }
-REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-Handler = Callable[[Request], Awaitable[Response]]
+# the report is one file: its scripts and styles stand in it
+REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'"
+)
+# a sample id names the picture's bytes, so it never changes
+IMAGE_HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
+SEE_OTHER = 303  # a form was sent: the browser fetches the next page with GET
 Text = Annotated[str, Form()]
-Given = Annotated[str, Query()]
+InQuery = Annotated[str, Query()]
+Share = Annotated[float, Query(ge=0, le=1)]
+FormShare = Annotated[float, Form(ge=0, le=1)]
 
 
 def _filters(given: str, suggested: str, least: float, everything: str) -> Filters:
-    return Filters(
-        given or None, suggested or None, least, everything not in ("", "False", "0")
-    )
+    # a checkbox sends "1" or nothing; addresses carry what Python spells
+    wanted = everything not in ("", "False", "0")
+    return Filters(given or None, suggested or None, least, wanted)
 
 
-def _pages(review: Review, token: str) -> APIRouter:
+def _filters_of_query(
+    given: InQuery = "",
+    suggested: InQuery = "",
+    least: Share = 0.0,
+    everything: InQuery = "",
+) -> Filters:
+    return _filters(given, suggested, least, everything)
+
+
+def _filters_of_form(
+    given: Text = "",
+    suggested: Text = "",
+    least: FormShare = 0.0,
+    everything: Text = "",
+) -> Filters:
+    return _filters(given, suggested, least, everything)
+
+
+QueryFilters = Annotated[Filters, Depends(_filters_of_query)]
+FormFilters = Annotated[Filters, Depends(_filters_of_form)]
+
+
+def routes(review: Review, token: str) -> APIRouter:
+    """All pages of a review, below `/token/`."""
     pages = APIRouter()
     home = f"/{token}/"
+    _decision_pages(pages, review, home)
+    _window_routes(pages, review)
+    _file_pages(pages, review)
+    _bulk_pages(pages, review, home)
+    _history_pages(pages, review, home)
+    _audit_pages(pages, review, home)
+    return pages
+
+
+def _go(home: str, page: str = "", **query: object) -> Response:
+    return RedirectResponse(f"{home}{page}?{urlencode(query)}", SEE_OTHER)
+
+
+def _is_htmx(request: Request) -> bool:
+    """Whether a script exchanges a part of the page; without scripts, whole pages follow."""
+    return "hx-request" in request.headers
+
+
+def _decision_pages(pages: APIRouter, review: Review, home: str) -> None:
+    """One suspect at a time."""
+
+    def answer(
+        request: Request, filters: Filters, w: str, row: int | None, notice: str
+    ) -> Response:
+        if not _is_htmx(request):
+            return RedirectResponse(f"{home}?{to_query(filters, w)}", SEE_OTHER)
+        return HTMLResponse(review.card(filters, w, row=row, notice=notice))
 
     @pages.get("/")
-    def index(
-        request: Request,
-        w: Given = "",
-        given: Given = "",
-        suggested: Given = "",
-        least: Annotated[float, Query(ge=0, le=1)] = 0.0,
-        everything: Given = "",
-    ) -> Response:
-        filters = _filters(given, suggested, least, everything)
+    def index(filters: QueryFilters, w: InQuery = "") -> Response:
         if not w:
-            return RedirectResponse(
-                home + "?" + to_query(filters, secrets.token_hex(4)), 303
-            )
-        return review.page(
-            "page",
-            **review.stage(filters, w),
-            classes=review.suspects.classes,
-            pairs=review.suspects.pairs()[:200],
-        )
+            query = to_query(filters, secrets.token_hex(4))
+            return RedirectResponse(f"{home}?{query}", SEE_OTHER)
+        return HTMLResponse(review.front_page(filters, w))
 
     @pages.post("/decide")
     def decide(
         request: Request,
+        filters: FormFilters,
         sample_id: Text,
         verdict: Text,
         w: Text,
         seen: Annotated[int, Form()] = 0,
         label: Text = "",
-        given: Text = "",
-        suggested: Text = "",
-        least: Annotated[float, Form(ge=0, le=1)] = 0.0,
-        everything: Text = "",
     ) -> Response:
         notice = review.decide(sample_id, verdict, label, w, seen)
-        filters = _filters(given, suggested, least, everything)
-        return _card(
-            request, filters, w, notice, review.row(sample_id) if notice else None
-        )
+        row = review.row(sample_id) if notice else None
+        return answer(request, filters, w, row, notice)
 
     @pages.post("/undo")
-    def undo(
-        request: Request,
-        w: Text,
-        given: Text = "",
-        suggested: Text = "",
-        least: Annotated[float, Form(ge=0, le=1)] = 0.0,
-        everything: Text = "",
-    ) -> Response:
-        undone, words = review.undo(w)
-        row = review.suspects.at.get(undone[0].sample_id) if undone else None
-        return _card(
-            request, _filters(given, suggested, least, everything), w, words, row
-        )
+    def undo(request: Request, filters: FormFilters, w: Text) -> Response:
+        row, notice = review.undo(w)
+        return answer(request, filters, w, row, notice)
 
-    def _card(
-        request: Request, filters: Filters, w: str, notice: str, row: int | None
-    ) -> Response:
-        if "hx-request" not in request.headers:
-            return RedirectResponse(home + "?" + to_query(filters, w), 303)
-        return review.page("stage", **review.stage(filters, w, row=row, notice=notice))
 
-    _file_pages(pages, review)
-    _bulk_pages(pages, review, home)
-    _audit_pages(pages, review, home)
-    return pages
+def _window_routes(pages: APIRouter, review: Review) -> None:
+    """What open pages tell about themselves; nobody reads the answers."""
+    ticket = Annotated[int, Form()]
+
+    @pages.post("/renew", status_code=204)
+    def renew(w: Text, lease: ticket) -> None:
+        review.suspects.renew(w, lease)
+
+    @pages.post("/release", status_code=204)
+    def release(w: Text, lease: ticket) -> None:
+        review.suspects.release(w, lease)
 
 
 def _file_pages(pages: APIRouter, review: Review) -> None:
-    """Pictures, the type-ahead list, our own files, the report."""
+    """Pictures, the type-ahead list, scripts and styles, the report."""
 
     @pages.get("/image")
     def image(
         sample_id: Annotated[str, Query(alias="id")], small: bool = False
     ) -> Response:
-        return review.picture(sample_id, SMALL if small else LARGE)
+        picture = review.picture(sample_id, THUMBNAIL if small else LARGE)
+        return Response(picture, media_type="image/webp", headers=IMAGE_HEADERS)
 
     @pages.get("/classes")
-    def classes(q: Given = "") -> Response:
-        return review.page("options", options=review.suspects.search(q))
+    def classes(q: InQuery = "") -> Response:
+        return HTMLResponse(review.page("options", options=review.suspects.search(q)))
 
     @pages.get("/assets/{name}")
     def asset(name: str) -> Response:
         if name not in FILES:
-            raise HTTPException(404, "No such file.")
+            raise NotInRun("No such file.")
         file, kind = FILES[name]
         return Response((ASSETS / file).read_bytes(), media_type=kind)
 
     @pages.get("/report")
-    def show_report() -> Response:
-        with review.reporting:
-            html = report.write(review.opened, review.pictures).read_text(
-                encoding="utf-8"
-            )
+    def report() -> Response:
+        html = review.write_report().read_text(encoding="utf-8")
         return HTMLResponse(html, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 def _bulk_pages(pages: APIRouter, review: Review, home: str) -> None:
-    """Decisions about a whole pair of labels, and the history."""
+    """Decisions about a whole pair of labels."""
 
     @pages.get("/bulk")
     def bulk(
-        w: Given,
-        given: Given,
-        suggested: Given,
-        above: Annotated[float, Query(ge=0, le=1)] = 0.9,
+        w: InQuery, given: InQuery, suggested: InQuery, above: Share = 0.9
     ) -> Response:
-        rows = review.suspects.bulk(given, suggested, above)
-        shown = [review.suspects.rows[r] for r in rows[:SHOWN]]
-        return review.page(
-            "bulk",
-            w=w,
-            given=given,
-            suggested=suggested,
-            above=above,
-            count=len(rows),
-            shown=shown,
-        )
+        return HTMLResponse(review.bulk_page(w, given, suggested, above))
 
     @pages.post("/bulk")
     def accept_all(
@@ -171,78 +182,43 @@ def _bulk_pages(pages: APIRouter, review: Review, home: str) -> None:
         above: Annotated[float, Form()],
         count: Annotated[int, Form()],
     ) -> Response:
-        rows = review.suspects.bulk(given, suggested, above)
-        if (
-            len(rows) != count
-        ):  # somebody decided meanwhile: show again what would happen
-            return RedirectResponse(
-                home
-                + "bulk?"
-                + urlencode(
-                    {"w": w, "given": given, "suggested": suggested, "above": above}
-                ),
-                303,
-            )
-        wanted = [
-            (review.suspects.rows[r]["sample_id"], "accept", suggested) for r in rows
-        ]
-        review.decisions.add_all(wanted, by=w, batch=secrets.token_hex(8))
-        review.learn()
-        return RedirectResponse(home + "?" + to_query(Filters(), w), 303)
+        if review.accept_all(w, given, suggested, above, count):
+            return _go(home, w=w)
+        # somebody decided meanwhile: show again what would happen
+        return _go(home, "bulk", w=w, given=given, suggested=suggested, above=above)
+
+
+def _history_pages(pages: APIRouter, review: Review, home: str) -> None:
+    """What was decided."""
 
     @pages.get("/history")
-    def history(w: Given) -> Response:
-        rows = [
-            {
-                "decision": d,
-                "open": can,
-                "words": said(d.verdict, d.label),
-                "about": review.suspects.rows[review.suspects.at[d.sample_id]],
-            }
-            for d, can in review.decisions.history(200)
-            if d.sample_id in review.suspects.at
-        ]
-        return review.page("history", rows=rows, w=w)
+    def history(w: InQuery) -> Response:
+        return HTMLResponse(review.history_page(w))
 
     @pages.post("/history")
     def undo_one(w: Text, seq: Annotated[int, Form()]) -> Response:
-        review.decisions.undo_one(seq, w)
-        review.learn()
-        return RedirectResponse(home + "history?" + urlencode({"w": w}), 303)
+        review.undo_one(seq, w)
+        return _go(home, "history", w=w)
 
 
 def _audit_pages(pages: APIRouter, review: Review, home: str) -> None:
     """The random sample."""
 
-    def show(request: Request, w: str, notice: str) -> Response:
-        if "hx-request" not in request.headers:
-            return RedirectResponse(home + "audit?" + urlencode({"w": w}), 303)
-        return review.page("audit_stage", **state(w), notice=notice)
-
-    def state(w: str) -> dict[str, Any]:
-        found = review.suspects.audit_state(w)
-        row = (
-            None
-            if found["next"] is None
-            else review.suspects.rows[review.suspects.at[found["next"]]]
-        )
-        return {"audit": found, "card": row, "w": w, "model": review.opened.noise}
+    def answer(request: Request, w: str, notice: str) -> Response:
+        if not _is_htmx(request):
+            return _go(home, "audit", w=w)
+        return HTMLResponse(review.audit_card(w, notice))
 
     @pages.get("/audit")
-    def audit(w: Given = "") -> Response:
+    def audit(w: InQuery = "") -> Response:
         if not w:
-            return RedirectResponse(
-                home + "audit?" + urlencode({"w": secrets.token_hex(4)}), 303
-            )
-        return review.page("audit", **state(w), notice="")
+            return _go(home, "audit", w=secrets.token_hex(4))
+        return HTMLResponse(review.audit_page(w))
 
     @pages.post("/audit")
-    def answer(request: Request, w: Text, sample_id: Text, verdict: Text) -> Response:
-        if verdict not in ("keep", "wrong", "skip"):
-            raise HTTPException(422, "An audit is answered with keep, wrong or skip.")
-        review.row(sample_id)
-        return show(request, w, review.write(sample_id, verdict, "", w, seen=0))
+    def write(request: Request, w: Text, sample_id: Text, verdict: Text) -> Response:
+        return answer(request, w, review.answer(sample_id, verdict, w))
 
     @pages.post("/audit/undo")
-    def undo_answer(request: Request, w: Text) -> Response:
-        return show(request, w, review.undo(w)[1])
+    def undo(request: Request, w: Text) -> Response:
+        return answer(request, w, review.undo(w)[1])

@@ -1,55 +1,103 @@
-"""Serving the review pages to this machine alone: token, allowed hosts, headers."""
+"""Serving the review pages: who may ask, under which names, and where the server listens.
+
+It listens on this machine alone unless told otherwise, under a random token in its address.
+Requests for another host name (DNS rebinding), from another site or without the token get
+nothing but a word on what to do.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from labelsieve.errors import RunError
-from labelsieve.review.app import Handler, _pages
-from labelsieve.review.session import Review
-from labelsieve.runs.run import Run
+from labelsieve.errors import LabelsieveError, OptionError, RunError
+from labelsieve.review.app import routes
+from labelsieve.review.session import NotInRun, Review
 
+LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+# nothing but this server's own files, and no other site around or behind the page
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+OPENER = "review.html"  # in the run folder while the server runs
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(review: Review, token: str, hosts: frozenset[str]) -> FastAPI:
+@dataclass(frozen=True)
+class Names:
+    """Host names that the server answers to, whatever the port.
+
+    The port is not compared, as a forwarded one (`ssh -L 9000:127.0.0.1:8000`) is another one
+    than the server's; a page of another site cannot forge the name.
+
+    Attributes:
+        allowed: names, in lower case.
+        any_address: any IP address in place of a name, too; a rebinding attack needs a name.
+    """
+
+    allowed: frozenset[str] = LOCAL
+    any_address: bool = False
+
+    def accept(self, host: str) -> bool:
+        """Whether a Host header, "localhost:8000", names this server."""
+        name = _name_of(host)
+        return name in self.allowed or (self.any_address and _is_address(name))
+
+
+def _name_of(host: str) -> str:
+    """Host name of a Host header; empty where it is none."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def make_app(review: Review, token: str, names: Names) -> FastAPI:
     """The web application.
 
     Args:
         token: first part of every path.
-        hosts: Host headers that are served, "127.0.0.1:8000".
+        names: what Host headers may say.
     """
     app = FastAPI(
         title="labelsieve review", docs_url=None, redoc_url=None, openapi_url=None
     )
-    app.include_router(_pages(review, token), prefix=f"/{token}")
+    app.include_router(routes(review, token), prefix=f"/{token}")
+
+    @app.exception_handler(LabelsieveError)
+    async def explain(request: Request, error: LabelsieveError) -> Response:
+        status = {NotInRun: 404, OptionError: 422}.get(type(error), 500)
+        return PlainTextResponse(str(error), status)
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Handler) -> Response:
-        if request.headers.get("host", "") not in hosts:
-            return PlainTextResponse("Wrong host.", 421)
-        if not _same_site(request, hosts):
-            return PlainTextResponse("Requests from other sites are refused.", 403)
-        if not secrets.compare_digest(
-            request.url.path.split("/")[1].encode(), token.encode()
-        ):
-            return PlainTextResponse(
-                "Open the address that labelsieve review printed.", 404
-            )
-        response = await call_next(request)
+        response = _refuse(request, token, names) or await call_next(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -57,45 +105,140 @@ def make_app(review: Review, token: str, hosts: frozenset[str]) -> FastAPI:
     return app
 
 
-def _same_site(request: Request, hosts: frozenset[str]) -> bool:
-    origin, site = (
-        request.headers.get("origin"),
-        request.headers.get("sec-fetch-site", "none"),
-    )
-    if request.method == "GET":
-        return (
-            site in ("none", "same-origin")
-            or request.headers.get("sec-fetch-mode") == "navigate"
+def _refuse(request: Request, token: str, names: Names) -> Response | None:
+    """What a request is told that may not be answered."""
+    host = request.headers.get("host", "")
+    if not names.accept(host):
+        name = _name_of(host) or "NAME"
+        return PlainTextResponse(
+            f"labelsieve review does not answer to the name '{name}'. Open it as localhost, "
+            f"for instance through a forwarded port, or start it with --allowed-host {name}.",
+            421,
         )
-    return (origin is None or origin in {f"http://{h}" for h in hosts}) and site in (
-        "none",
-        "same-origin",
-    )
+    if not _same_site(request, host):
+        return PlainTextResponse(
+            "Requests from other sites are refused. Open the address that labelsieve review "
+            "printed in a new tab.",
+            403,
+        )
+    # all comparisons take equally long, so that answers say nothing about the token
+    path = request.url.path.split("/")[1]
+    if not secrets.compare_digest(path.encode(), token.encode()):
+        return PlainTextResponse(
+            "This is not the whole address. Open the one that labelsieve review printed, with "
+            "the letters and digits after the last slash but one.",
+            404,
+        )
+    return None
 
 
-def serve(opened: Run, *, port: int = 0, tell: Callable[[str], None]) -> None:
+def _same_site(request: Request, host: str) -> bool:
+    """Whether a request comes from a page of this server, or from a person."""
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site", "none")
+    if request.method == "GET":
+        # whoever follows a link or types the address navigates
+        navigates = request.headers.get("sec-fetch-mode") == "navigate"
+        return navigates or site in ("none", "same-origin")
+    # behind a proxy that speaks TLS the origin is https
+    own = (None, f"http://{host}", f"https://{host}")
+    return origin in own and site in ("none", "same-origin")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where the server listens, and what it may be called.
+
+    Attributes:
+        host: name or address of an interface of this machine.
+        port: 0 takes a free one.
+        allowed_hosts: more names that requests may use.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody but this machine reaches the server."""
+        return self.host.lower() in LOCAL or self.host.startswith("127.")
+
+    def names(self) -> Names:
+        """What the server answers to."""
+        own = {self.host.lower(), *(name.lower() for name in self.allowed_hosts)}
+        if not self.is_local:
+            own |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        return Names(LOCAL | own, any_address=not self.is_local)
+
+    def open(self) -> socket.socket:
+        """The listening socket.
+
+        Raises:
+            RunError: there is no such interface, or the port is taken.
+        """
+        try:
+            family = socket.getaddrinfo(self.host, self.port)[0][0]
+            return socket.create_server((self.host, self.port), family=family)
+        except OSError as error:
+            raise RunError(
+                f"Port {self.port} of '{self.host}' cannot be used: {error.strerror}.",
+                "Choose another with --port, or another interface with --host.",
+            ) from error
+
+    def address(self, port: int) -> str:
+        """The server's address as a person opens it."""
+        host = self.host
+        # "all interfaces" is no address that can be opened
+        if host in ("0.0.0.0", "::"):
+            host = socket.gethostname()
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(
+    review: Review,
+    listening: Listening,
+    *,
+    launch: Callable[[str], object] | None = None,
+    tell: Callable[[str], None],
+) -> None:
     """Serve the review page of a run until interrupted.
 
     Args:
-        port: 0 takes a free one.
+        launch: opens an address in a browser; None leaves that to the person.
         tell: gets the address once, before the first request can be answered.
 
     Raises:
-        RunError: the run is not finished, or the port is taken.
+        RunError: the port cannot be used.
     """
-    review = Review(opened)
-    try:
-        listening = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise RunError(
-            f"Port {port} cannot be used: {error.strerror}.",
-            "Choose another with --port.",
-        ) from error
-    port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
-    app = make_app(review, token, frozenset({f"127.0.0.1:{port}", f"localhost:{port}"}))
-    tell(f"http://127.0.0.1:{port}/{token}/")
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(
-        sockets=[listening]
-    )
-    review.decisions.close()
+    with contextlib.ExitStack() as closing:
+        closing.callback(review.decisions.close)
+        opened = closing.enter_context(listening.open())
+        address = f"{listening.address(opened.getsockname()[1])}/{token}/"
+        app = make_app(review, token, listening.names())
+        tell(address)
+        if launch is not None:
+            path = closing.enter_context(_opener(address, review.opened.folder))
+            launch(path.as_uri())
+        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[opened])
+
+
+@contextlib.contextmanager
+def _opener(address: str, folder: Path) -> Iterator[Path]:
+    """A file that leads a browser to an address.
+
+    Everybody on a machine can read the words that a program was started with, and the token is
+    all that keeps others out; the file is the user's alone.
+    """
+    # in the run folder: browsers in a sandbox do not see folders for temporary files
+    path = (folder / OPENER).resolve()
+    path.unlink(missing_ok=True)
+    created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(created, "w", encoding="utf-8") as file:
+        file.write(f'<meta http-equiv="refresh" content="0; url={address}">\n')
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import jinja2
@@ -10,48 +11,52 @@ from markupsafe import Markup
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
     """Templates of the assets folder; everything that is put into them is escaped."""
-    loader = jinja2.FileSystemLoader(ASSETS)
-    made = jinja2.Environment(
-        loader=loader,
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        # a name that is spelled wrong is an error, not an empty place on the page
         undefined=jinja2.StrictUndefined,
     )
-    made.filters.update(
-        percent=_percent,
-        count=lambda n: f"{round(n):,}",
-        label=lambda v: "(none)" if v is None else v,
-    )
-    return made
+    templates.filters.update(percent=percent, count=count, label=label)
+    return templates
 
 
-def _percent(share: float, digits: int = 1) -> str:
+def template(name: str) -> jinja2.Template:
+    """A template by its path below the assets folder."""
+    return environment().get_template(name)
+
+
+def percent(share: float, digits: int = 1) -> str:
     """A share in words; what is nearly sure is not called certain."""
+    # what would be rounded to 100 %
     least = 0.5 * 10 ** -(digits + 2)
-    return (
-        f"over {100 - 10**-digits:.{digits}f} %"
-        if 1 - least <= share < 1
-        else f"{100 * share:.{digits}f} %"
-    )
+    if 1 - least <= share < 1:
+        return f"over {100 - 10**-digits:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
-def _asset(name: str) -> Markup:
-    """A file of ours, put into the page as it is."""
+def count(number: float) -> str:
+    """A number of things, with separators of thousands."""
+    return f"{round(number):,}"
+
+
+def label(name: str | None) -> str:
+    """A label, or a word for none."""
+    return "(none)" if name is None else name
+
+
+def asset(name: str) -> Markup:
+    """A file of the assets folder, put into the page as it is."""
     return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
-def _library(name: str) -> Markup:
+def library(name: str) -> Markup:
     """A library's code with its licence, which must go with every copy."""
-    licence, code = (
-        _asset(f"vendor/{name}.LICENSE"),
-        next((ASSETS / "vendor").glob(f"{name}*.min.js")),
-    )
-    return (
-        Markup("/*\n")
-        + licence
-        + Markup("*/\n")
-        + Markup(code.read_text(encoding="utf-8"))
-    )
+    (code,) = (ASSETS / "vendor").glob(f"{name}*.min.js")
+    licence = Markup("/*\n") + asset(f"vendor/{name}.LICENSE") + Markup("*/\n")
+    return licence + asset(f"vendor/{code.name}")

@@ -1,4 +1,4 @@
-"""The data of a finished run, opened again: pictures by sample id, small copies of them, and cached features."""
+"""The data of a finished run, opened again: pictures by sample id, and cached features."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.runs.run import Run
 from labelsieve.tables import SCORED
 
+# sides of shown pictures in pixels: a card of the report, and a screen of the review page
 THUMBNAIL = 160
 LARGE = 1024
+# pictures this small are icons and digits, whose single pixels count: stored without loss
+LOSSLESS = 64
+# what the record of a run says about its data set, besides where it is
 SPEC_FIELDS = (
     "image_column",
     "label_column",
@@ -42,44 +46,47 @@ class Pictures(Protocol):
     def read(self, sample_id: str) -> Any: ...
 
 
-def spec_of(opened: Run) -> DataSpec:
+def spec_of(opened: Run, data: str | None = None) -> DataSpec:
     """The data set that a run scanned, named as on the command line.
 
-    Relative paths are taken from the folder that the scan was started in, where they lead nowhere from here.
+    Args:
+        data: where the data are now; None is where they were scanned. Relative paths are taken
+            from the folder that the scan was started in, where they lead nowhere from here.
     """
     command = opened.record["command"]
     base = Path(opened.record.get("working_folder", "."))
     fields = {k: command.get(k) for k in SPEC_FIELDS if command.get(k) is not None}
     if fields.get("root"):
         fields["root"] = _from(base, fields["root"])
-    return DataSpec(_from(base, command["data"]), **fields)
+    return DataSpec(data or _from(base, command["data"]), **fields)
 
 
 def _from(base: Path, named: str) -> str:
-    return (
-        str(base / named)
-        if not Path(named).exists() and (base / named).exists()
-        else named
-    )
+    if not Path(named).exists() and (base / named).exists():
+        return str(base / named)
+    return named
 
 
 class Images:
     """The pictures of a run by sample id, for people to look at. Safe to use from several threads.
 
     Raises:
-        RunError: the run scanned Python objects, which are gone.
+        RunError: the data are gone, or were Python objects.
     """
 
     def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
-        self._spec, self._kept = spec, dict[Path, Source]()
+        self._spec = spec
+        self._kept: dict[Path, Source] = {}
         try:
             self._source = open_source(spec)
         except LabelsieveError as error:
             raise RunError(
-                f"The images of the run cannot be opened again. {error}"
+                f"The images of the run cannot be opened again. {error.what}",
+                "Name the folder or table that they are in now with --data.",
             ) from error
         # columns, as half a million rows would take 100 MB as a dictionary
-        self._ids, self._uris = manifest["sample_id"], manifest["uri"]
+        self._ids = manifest["sample_id"]
+        self._uris = manifest["uri"]
         self._lock = threading.Lock()
 
     def __contains__(self, sample_id: str) -> bool:
@@ -89,12 +96,16 @@ class Images:
         return int(pc.index(self._ids, sample_id).as_py())
 
     def read(self, sample_id: str) -> Any:
-        """Bytes, path or picture as the source has it; of a table that was corrected in place, as it was scanned.
+        """Bytes, path or picture as the source has it.
+
+        Of a table that was corrected in place, as it was scanned.
 
         Raises:
             ImageError: the id is not in the run, or another image stands there now.
         """
-        row, digest = self._row(sample_id), sample_id.rpartition("#")[2]
+        row = self._row(sample_id)
+        # an id ends with the start of the hash of the picture's bytes
+        digest = sample_id.rpartition("#")[2]
         if row < 0:
             raise ImageError("not an image of this run")
         uri = self._uris[row].as_py()
@@ -109,59 +120,68 @@ class Images:
         raise ImageError("not the image that was scanned")
 
     def _versions(self) -> Iterator[Source]:
-        """The source, then a table or saved data set as it was before it was corrected in place, the latest first."""
+        """The source, then what is kept of it from before it was corrected in place.
+
+        That is kept of tables and saved data sets; the latest comes first.
+        """
         yield self._source
-        place = getattr(self._source, "path", None) or getattr(
+        path = getattr(self._source, "path", None) or getattr(
             self._source, "folder", None
         )
         root = getattr(self._source, "root", None)
-        for kept in originals(place) if place else ():
+        for kept in originals(path) if path else ():
             if kept not in self._kept:
-                self._kept[kept] = open_source(
-                    replace(
-                        self._spec, data=str(kept), root=str(root) if root else None
-                    )
+                spec = replace(
+                    self._spec, data=str(kept), root=str(root) if root else None
                 )
+                self._kept[kept] = open_source(spec)
             yield self._kept[kept]
 
 
-def open_pictures(opened: Run) -> Images:
-    """The pictures of a run. Raises RunError when its data cannot be opened again."""
-    return Images(spec_of(opened), opened.manifest)
+def open_pictures(opened: Run, data: str | None = None) -> Images:
+    """The pictures of a run.
+
+    Args:
+        data: where the data are now, if not where they were scanned.
+
+    Raises:
+        RunError: they cannot be opened again.
+    """
+    return Images(spec_of(opened, data), opened.manifest)
 
 
 def webp(
     pictures: Pictures, sample_id: str, side: int, quality: int = 80
 ) -> bytes | None:
-    """A picture at most `side` pixels wide and high, encoded anew; None when it cannot be read."""
+    """A picture at most `side` pixels wide and high as WebP; None when it cannot be read."""
     try:
         item = pictures.read(sample_id)
-        image = (
-            decode(read_bytes(item), side)
-            if isinstance(item, bytes | str | Path)
-            else from_object(item)
-        )
+        if isinstance(item, bytes | str | Path):
+            image = decode(read_bytes(item), side)
+        else:
+            image = from_object(item)
     except LabelsieveError:
         return None
     if max(image.size) > side:
         image.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality, lossless=max(image.size) <= 64)
+    lossless = max(image.size) <= LOSSLESS
+    image.save(buffer, "WEBP", quality=quality, lossless=lossless)
     return buffer.getvalue()
 
 
 def thumbnail(pictures: Pictures, sample_id: str, side: int = THUMBNAIL) -> str:
     """A small picture as a data URL; empty when the image can no longer be read."""
-    found = webp(pictures, sample_id, side)
-    return (
-        ""
-        if found is None
-        else "data:image/webp;base64," + base64.b64encode(found).decode()
-    )
+    picture = webp(pictures, sample_id, side)
+    if picture is None:
+        return ""
+    return "data:image/webp;base64," + base64.b64encode(picture).decode()
 
 
 def original(pictures: Pictures, sample_id: str) -> tuple[bytes, str]:
-    """The encoded image as it is in the data and its suffix; pictures that were never encoded become PNG.
+    """The encoded image as it is in the data, and its suffix.
+
+    Pictures that were never encoded become PNG.
 
     Raises:
         ImageError: it cannot be read.
@@ -181,15 +201,18 @@ def _format(data: bytes) -> str:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return {"jpeg": "jpg"}.get(
-                (image.format or "png").lower(), (image.format or "png").lower()
-            )
-    except Exception as error:  # decoders raise many kinds on broken files
+            name = (image.format or "png").lower()
+            return "jpg" if name == "jpeg" else name
+    # decoders raise many kinds of errors on broken files
+    except Exception as error:
         raise ImageError(f"broken image: {error}") from error
 
 
 def cached_features(opened: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sample ids [n] and image features [n, d] of length one, mapped from the cache; None when they are no longer there."""
+    """Sample ids [n] and image features [n, d] of length one, mapped from the cache.
+
+    None when they are no longer there.
+    """
     path = opened.record.get("features")
     if not path or not Path(path).is_file():
         return None

@@ -1,4 +1,4 @@
-"""Why a label is suspected: the nearest images that confidently belong to one class or the other."""
+"""Why a label is suspected: the nearest images that surely belong to one class or the other."""
 
 from __future__ import annotations
 
@@ -11,46 +11,53 @@ import pyarrow.compute as pc
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
 
-BLOCK = 65_536  # rows brought to float32 at once
+# rows brought to float32 at once: 200 MB of 768 numbers, where all rows may be gigabytes
+BLOCK = 65_536
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Images that are trusted, by class, in the space of the image tower."""
+    """Images that are trusted, by class, in the space of the image tower.
 
-    ids: pa.Array  # [n] sample ids
-    features: np.ndarray  # [n, d] of length one
-    trusted: dict[str, np.ndarray]  # class -> rows
+    Attributes:
+        ids: [n] sample ids.
+        features: [n, d] of length one.
+        trusted: rows, by class.
+    """
+
+    ids: pa.Array
+    features: np.ndarray
+    trusted: dict[str, np.ndarray]
 
     def nearest(self, sample_id: str, label: str | None, count: int = 3) -> list[str]:
-        """Ids of the trusted images of class `label` that look most alike, nearest first; the image itself is left out."""
+        """Ids of the trusted images of a class that look most alike, nearest first.
+
+        The image itself is left out.
+        """
         row = pc.index(self.ids, sample_id).as_py()
         candidates = self.trusted.get(label or "")
         if row < 0 or candidates is None:
             return []
         candidates = candidates[candidates != row]
         wanted = np.asarray(self.features[row], dtype=np.float32)
-        parts = [
-            candidates[start : start + BLOCK]
-            for start in range(0, len(candidates), BLOCK)
-        ]
-        alike = [
-            np.asarray(self.features[part], dtype=np.float32) @ wanted for part in parts
-        ]
-        order = (
-            np.argsort(-np.concatenate(alike), kind="stable")[:count]
-            if alike
-            else np.empty(0, dtype=np.int64)
-        )
+        cosines = [np.empty(0, dtype=np.float32)]
+        for start in range(0, len(candidates), BLOCK):
+            part = self.features[candidates[start : start + BLOCK]]
+            cosines.append(np.asarray(part, dtype=np.float32) @ wanted)
+        order = np.argsort(-np.concatenate(cosines), kind="stable")[:count]
         return list(self.ids.take(pa.array(candidates[order])).to_pylist())
 
 
 def neighbours(opened: Run) -> Neighbours | None:
-    """The trusted images of a run: not flagged and in the upper half of their class. None without cached features."""
-    found = cached_features(opened)
-    if found is None:
+    """The trusted images of a run: not flagged and in the upper half of their class.
+
+    None without cached features.
+    """
+    cached = cached_features(opened)
+    if cached is None:
         return None
-    ids, features = pa.array(found[0], pa.string()), found[1]
+    ids = pa.array(cached[0], pa.string())
+    features = cached[1]
     scores = opened.scores.select(
         ["sample_id", "given_label", "p_clean", "is_label_issue"]
     )
@@ -59,16 +66,15 @@ def neighbours(opened: Run) -> Neighbours | None:
 
 
 def _trusted(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
+    """The better half of each class, as rows of `ids`."""
     at = pc.index_in(kept["sample_id"], ids).to_numpy()
     label = kept["given_label"].combine_chunks().dictionary_encode()
     codes = label.indices.to_numpy()
+    # by class, and the surest first within each
     order = np.lexsort((-kept["p_clean"].to_numpy(), codes))
-    groups = (
-        np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
-    )
-    return {
-        label.dictionary[int(codes[group[0]])].as_py(): at[
-            group[: (len(group) + 1) // 2]
-        ]
-        for group in groups
-    }
+    trusted = {}
+    for group in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        if len(group):
+            name = label.dictionary[int(codes[group[0]])].as_py()
+            trusted[name] = at[group[: (len(group) + 1) // 2]]
+    return trusted

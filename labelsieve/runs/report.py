@@ -1,7 +1,8 @@
 """The report: one HTML file that needs no network.
 
-Charts are drawn in the browser by Observable Plot (SVG), which is embedded: it follows the page's colours in the dark
-and on paper, stays sharp, and costs half a megabyte. Every chart has its numbers in a table beside it.
+Charts are drawn in the browser by Observable Plot (SVG), which is embedded: it follows the page's
+colours in the dark and on paper, stays sharp, and costs half a megabyte. Every chart has its
+numbers in a table beside it.
 """
 
 from __future__ import annotations
@@ -16,68 +17,86 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.estimation.noise_rate import noise_matrix
+from labelsieve.files import replacing
 from labelsieve.runs import audit
 from labelsieve.runs.decisions import WRONG, open_decisions
-from labelsieve.runs.pages import _asset, _library, environment
+from labelsieve.runs.pages import asset, library, template
 from labelsieve.runs.pictures import Pictures, open_pictures, thumbnail
 from labelsieve.runs.reasons import Neighbours, neighbours
 from labelsieve.runs.run import Run
 
+# what a browser shows without delay and a person looks through: some megabytes of pictures
 CARDS = 60
 SMALL = 72  # side of the pictures beside a card, in pixels
-PAIRS, EXAMPLES = 8, 4
-BARS, CELLS, ROWS = 30, 24, 500  # classes in the bar chart, in the matrix, in the table
+PAIRS = 8  # confusions with examples
+EXAMPLES = 4  # pictures of each
+BARS = 30  # classes in the bar chart: more have no room for their names
+CELLS = 24  # classes in the matrix, likewise
+ROWS = 500  # classes in the table
 BINS = 40
 
 
-def make(folder: str | Path | Run) -> Path:
-    """Write `report.html` of a run again, with what people decided since. Raises RunError: no run, not finished, data gone."""
+def make(folder: str | Path | Run, data: str | None = None) -> Path:
+    """Write `report.html` of a run again, with what people decided since.
+
+    Args:
+        data: the scanned data, where they are no longer where they were scanned.
+
+    Raises:
+        RunError: no run, not finished, damaged, or its data cannot be opened.
+    """
     opened = folder if isinstance(folder, Run) else Run(folder)
-    return write(opened, open_pictures(opened))
+    opened.require_finished()
+    return write(opened, open_pictures(opened, data))
 
 
 def write(opened: Run, pictures: Pictures) -> Path:
-    """Write `report.html` of a finished run."""
-    decisions = open_decisions(opened)
-    found = audit.of_run(opened, decisions)
+    """Write `report.html` of a run whose results are there."""
     flagged = opened.scores.filter(pc.fill_null(opened.scores["is_label_issue"], False))
-    html = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            record=opened.record,
-            verdict=_verdict(opened, found),
-            audit=found,
-            reviewed=_reviewed(decisions.table()) if decisions else None,
-            preflight=opened.preflight,
-            cards=_cards(flagged, opened, pictures),
-            flagged=len(flagged),
-            pairs=_pairs(flagged, opened.noise["pairs"], pictures),
-            classes=_classes(opened),
-            charts=_charts(opened),
-            style=_asset("style.css") + _asset("report.css"),
-            scripts=[*(_library(n) for n in ("d3", "plot")), _asset("report.js")],
-        )
+    html = template("report.html.j2").render(
+        **_decided(opened),
+        record=opened.record,
+        preflight=opened.preflight,
+        cards=_cards(flagged, opened, pictures),
+        flagged=len(flagged),
+        pairs=_pairs(flagged, opened.noise["pairs"], pictures),
+        classes=_classes(opened),
+        charts=_charts(opened),
+        style=asset("style.css") + asset("report.css"),
+        scripts=[library("d3"), library("plot"), asset("report.js")],
     )
-    if decisions:
-        decisions.close()
-    scratch = opened.report.with_name(".report.html.partial")
-    scratch.write_text(html, encoding="utf-8", errors="backslashreplace")
-    scratch.replace(opened.report)
+    with replacing(opened.report) as scratch:
+        # file names may hold bytes that are no text
+        scratch.write_text(html, encoding="utf-8", errors="backslashreplace")
+        scratch.chmod(0o600)  # it shows the user's pictures
     return opened.report
 
 
-def _verdict(opened: Run, found: audit.Audit | None) -> dict[str, Any]:
-    """The sentence at the top: the audited rate where there is one, else the model's estimate."""
-    rate, low, high = (
-        (found.rate, found.low, found.high) if found else opened.noise_rate
-    )
+def _decided(opened: Run) -> dict[str, Any]:
+    """What people decided, and the sentence at the top that follows from it."""
+    decisions = open_decisions(opened)
+    if decisions is None:
+        return {"verdict": _verdict(opened, None), "audit": None, "reviewed": None}
+    try:
+        audited = audit.of_run(opened, decisions)
+        reviewed = _reviewed(decisions.table())
+    finally:
+        decisions.close()
+    verdict = _verdict(opened, audited)
+    return {"verdict": verdict, "audit": audited, "reviewed": reviewed}
+
+
+def _verdict(opened: Run, audited: audit.Audit | None) -> dict[str, Any]:
+    """The audited rate where there is one, else the model's estimate."""
+    rate, low, high = opened.noise_rate
+    if audited is not None:
+        rate, low, high = audited.rate, audited.low, audited.high
     return {
         "rate": rate,
         "low": low,
         "high": high,
         "wrong": rate * opened.record["scored"],
-        "audited": found is not None,
+        "audited": audited is not None,
     }
 
 
@@ -94,35 +113,31 @@ def _cards(flagged: pa.Table, opened: Run, pictures: Pictures) -> list[dict[str,
 def card(
     row: Mapping[str, Any], alike: Neighbours | None, pictures: Pictures
 ) -> dict[str, Any]:
-    """One suspicious image with the reasons: prompt similarities and its nearest trusted images of both classes."""
+    """One suspicious image with the reasons to suspect it.
+
+    Those are the similarities to the prompts, and its nearest trusted images of both classes.
+    """
     near = []
-    for label in (
-        dict.fromkeys([row["given_label"], row["suggested_label"]]) if alike else []
-    ):
-        shown = (
-            [
-                thumbnail(pictures, i, SMALL)
-                for i in alike.nearest(row["sample_id"], label)
-            ]
-            if alike
-            else []
-        )
-        near.append({"label": label, "pictures": [s for s in shown if s]})
-    return {
-        **row,
-        "thumbnail": thumbnail(pictures, row["sample_id"]),
-        "near": near,
-        **reasons(row),
-    }
+    if alike is not None:
+        # a suggestion may be the given label: shown once
+        for label in dict.fromkeys([row["given_label"], row["suggested_label"]]):
+            ids = alike.nearest(row["sample_id"], label)
+            near.append({"label": label, "pictures": _thumbnails(pictures, ids)})
+    picture = thumbnail(pictures, row["sample_id"])
+    return {**row, "thumbnail": picture, "near": near, **reasons(row)}
+
+
+def _thumbnails(pictures: Pictures, ids: list[str]) -> list[str]:
+    """Small pictures as data addresses; those that cannot be read are left out."""
+    shown = [thumbnail(pictures, sample_id, SMALL) for sample_id in ids]
+    return [address for address in shown if address]
 
 
 def reasons(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Similarities to the given class's positive and negative prompt, where the method has them."""
-    positive, negative = row.get("positive_logit"), row.get("negative_logit")
-    return {
-        "positive": positive,
-        "negative": negative if positive is not None else None,
-    }
+    """Similarities to the given class's two prompts, where the method has them."""
+    positive = row.get("positive_logit")
+    negative = row.get("negative_logit") if positive is not None else None
+    return {"positive": positive, "negative": negative}
 
 
 def _pairs(
@@ -135,35 +150,34 @@ def _pairs(
     )
     for sample_id, given, suggested in zip(*columns, strict=True):
         examples[given, suggested].append(sample_id)
-    found = []
+    shown = []
     for pair in pairs[:PAIRS]:
         ids = examples.get((pair["given"], pair["suggested"]), [])
-        shown = [thumbnail(pictures, i, SMALL) for i in ids[:EXAMPLES]]
-        found.append({**pair, "flagged": len(ids), "pictures": [s for s in shown if s]})
-    return found
+        thumbnails = _thumbnails(pictures, ids[:EXAMPLES])
+        shown.append({**pair, "flagged": len(ids), "pictures": thumbnails})
+    return shown
 
 
 def _classes(opened: Run) -> list[dict[str, Any]]:
     """Classes with their number of images and estimated share of wrong labels, noisiest first."""
     counts = opened.preflight["classes"]
     rates = sorted(opened.noise["per_class"].items(), key=lambda p: -p[1])
-    return [
-        {
-            "name": n,
-            "images": counts.get(n, 0),
-            "rate": r,
-            "wrong": r * counts.get(n, 0),
-        }
-        for n, r in rates[:ROWS]
-    ]
+    classes = []
+    for name, rate in rates[:ROWS]:
+        images = counts.get(name, 0)
+        classes.append(
+            {"name": name, "images": images, "rate": rate, "wrong": rate * images}
+        )
+    return classes
 
 
 def _charts(opened: Run) -> dict[str, Any]:
+    """What report.js draws."""
+    bars = []
+    for each in _classes(opened)[:BARS]:
+        bars.append({key: each[key] for key in ("name", "rate", "images")})
     return {
-        "classes": [
-            {k: c[k] for k in ("name", "rate", "images")}
-            for c in _classes(opened)[:BARS]
-        ],
+        "classes": bars,
         "all_classes": len(opened.classes),
         "matrix": _matrix(opened.noise, opened.classes),
         "histogram": histogram(opened.scores),
@@ -171,46 +185,47 @@ def _charts(opened: Run) -> dict[str, Any]:
 
 
 def _matrix(noise: Mapping[str, Any], classes: list[str]) -> dict[str, Any]:
-    """Given → estimated true class, row shares, of the classes that take most part in confusions."""
+    """Given → estimated true class, shares of a row, of the classes confused most."""
     matrix = noise_matrix(noise)
     confused = matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal()
     shown = np.sort(np.argsort(-confused, kind="stable")[:CELLS])
     rows = matrix[shown][:, shown].toarray() / matrix.sum(1)[shown].clip(1e-12)[:, None]
-    cells = [
-        {
-            "given": classes[i],
-            "suggested": classes[j],
-            "share": round(float(rows[a, b]), 4),
-        }
-        for a, i in enumerate(shown)
-        for b, j in enumerate(shown)
-    ]
+    names = [classes[i] for i in shown]
+    cells = []
+    for a, given in enumerate(names):
+        for b, suggested in enumerate(names):
+            share = round(float(rows[a, b]), 4)
+            cells.append({"given": given, "suggested": suggested, "share": share})
     return {
-        "classes": [classes[i] for i in shown],
+        "classes": names,
         "cells": cells,
         "rows": rows.round(3).tolist(),
     }
 
 
 def histogram(scores: pa.Table) -> dict[str, Any]:
-    """Counts of p_clean in equal bins, flagged and not, and the threshold where one value separates them."""
+    """Counts of p_clean in equal bins, flagged and not.
+
+    `threshold` is the value that separates the two, None where none does.
+    """
     scored = scores.filter(scores["p_clean"].is_valid())
-    values, issue = (
-        scored["p_clean"].to_numpy(),
-        scored["is_label_issue"].to_numpy(zero_copy_only=False).astype(bool),
-    )
+    values = scored["p_clean"].to_numpy()
+    issue = scored["is_label_issue"].to_numpy(zero_copy_only=False).astype(bool)
     flagged, edges = np.histogram(values[issue], bins=BINS, range=(0, 1))
     kept, _ = np.histogram(values[~issue], bins=BINS, range=(0, 1))
-    apart = (
-        issue.any() and (~issue).any() and values[issue].max() <= values[~issue].min()
-    )
-    bins = [
-        {"x1": float(a), "x2": float(b), "flagged": int(f), "kept": int(k)}
-        for a, b, f, k in zip(edges[:-1], edges[1:], flagged, kept, strict=True)
-    ]
-    return {
-        "bins": bins,
-        "threshold": float((values[issue].max() + values[~issue].min()) / 2)
-        if apart
-        else None,
-    }
+    bins = []
+    for number in range(BINS):
+        bins.append(
+            {
+                "x1": float(edges[number]),
+                "x2": float(edges[number + 1]),
+                "flagged": int(flagged[number]),
+                "kept": int(kept[number]),
+            }
+        )
+    threshold = None
+    if issue.any() and not issue.all():
+        highest = values[issue].max()
+        lowest = values[~issue].min()
+        threshold = float((highest + lowest) / 2) if highest <= lowest else None
+    return {"bins": bins, "threshold": threshold}

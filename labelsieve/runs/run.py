@@ -1,11 +1,16 @@
-"""The run folder: what is in it, what command it belongs to, and reading it again.
+"""The run folder: what is in it, and reading it again.
 
-run.json            the command, resolved: data, model, method, settings, seed, versions, fingerprints, timings, results
-manifest.parquet    every image      truth.parquet   true labels, where the user named a column (only scoring reads it)
-preflight.json      findings         noise.json      estimated noise
-scores.parquet, scores.csv           report.html
+run.json            the command, resolved: data, model, method, settings, seed, versions,
+                    fingerprints, timings, results; checksums of the other files and of itself
+manifest.parquet    every image
+truth.parquet       true labels, where the user named a column (only scoring reads it)
+preflight.json      findings about the data
+noise.json          estimated noise
+scores.parquet      scores of every image; the same as scores.csv
 probs.parquet       class probabilities, one row per scored image
-decisions.sqlite    what people decided               corrections.parquet   what was changed in the data: a patch
+report.html         what is in the run, for people
+decisions.sqlite    what people decided
+corrections.parquet what was changed in the data: a patch
 detector/           what the method learned, safetensors and config.json
 checkpoints/        of work under way; removed when it is done
 """
@@ -87,7 +92,10 @@ class Run:
 
     @cached_property
     def scores(self) -> pa.Table:
-        """One row per image, most suspicious first; columns of `labelsieve.tables.SCORES` and the method's own."""
+        """One row per image, most suspicious first.
+
+        Columns of `labelsieve.tables.SCORES` and the method's own.
+        """
         table = read_parquet(self.file("scores.parquet"))
         lacking = [n for n in SCORES.names if n not in table.column_names]
         if lacking:
@@ -108,7 +116,10 @@ class Run:
         return read_parquet(path, TRUTH) if path.exists() else None
 
     def probs(self) -> pa.Table:
-        """Class probabilities of every scored image: sample_id, and probs, a list of k in the order of `classes`."""
+        """Class probabilities of every scored image.
+
+        Columns sample_id, and probs, a list of k numbers in the order of `classes`.
+        """
         return read_parquet(self.file("probs.parquet"))
 
     @property
@@ -144,6 +155,14 @@ class Run:
     def finished(self) -> bool:
         """Whether the scan ran to its end."""
         return self.record.get("state") == FINISHED
+
+    def require_finished(self) -> None:
+        """Raise RunError where the scan did not run to its end."""
+        if not self.finished:
+            raise RunError(
+                f"'{self.folder}' is not finished.",
+                "Run labelsieve scan again with the same options; it continues.",
+            )
 
     @property
     def report(self) -> Path:

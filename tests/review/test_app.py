@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from labelsieve.errors import RunError
 from labelsieve.files import write_json
-from labelsieve.review.server import make_app, serve
+from labelsieve.review.server import Listening, Names, make_app, serve
 from labelsieve.review.session import Review
 from labelsieve.runs.decisions import Decisions
 from labelsieve.runs.run import Run
@@ -91,9 +91,7 @@ def review(planted: Any) -> Review:
 
 @pytest.fixture
 def client(review: Review) -> TestClient:
-    return TestClient(
-        make_app(review, TOKEN, frozenset({HOST})), base_url=f"http://{HOST}"
-    )
+    return TestClient(make_app(review, TOKEN, Names()), base_url=f"http://{HOST}")
 
 
 def on_disk(planted: Any) -> dict[str, tuple[str, str | None]]:
@@ -416,7 +414,7 @@ def test_a_taken_port_is_named(planted: Any) -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(RunError, match=r"cannot be used.*Choose another with --port"),
     ):
-        serve(planted.run, port=taken.getsockname()[1], tell=print)
+        serve(Review(planted.run), Listening(port=taken.getsockname()[1]), tell=print)
 
 
 def test_to_agree_with_a_model_that_agrees_is_to_keep(
@@ -441,9 +439,8 @@ def test_two_windows_share_an_audit(planted: Any, client: TestClient) -> None:
     one, two = ask("one"), ask("two")
     assert one["sample_id"] != two["sample_id"]
     say(two, "keep")
-    assert "<b>0</b> of 100 judged" in say(
-        two, "keep"
-    )  # sent twice, and the first of the random order is still open
+    # sent twice; the first of the random order is still open in the other window
+    assert "<b>1</b> of 100 judged" in say(two, "keep")
     assert "<b>2</b> of 100 judged" in say(one, "wrong")
     assert on_disk(planted) == {
         one["sample_id"]: ("wrong", None),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelsieve.review import queue as module
+from labelsieve.review import leases
 from labelsieve.review.queue import BATCH, Filters, Suspects
 from labelsieve.runs.decisions import Decisions
 
@@ -53,7 +53,7 @@ def test_two_windows_never_show_the_same_image(
     first = ids(suspects, suspects.find(Filters(), "w1"))
     assert ids(suspects, suspects.find(Filters(), "w2")) == [planted.wrong[1]] != first
     assert ids(suspects, suspects.find(Filters(), "w1")) == first == [planted.wrong[0]]
-    monkeypatch.setattr(module, "LEASE", 0.0)  # the first window was left open long ago
+    monkeypatch.setattr(leases, "LEASE", 0.0)  # the first window was left open long ago
     assert ids(suspects, suspects.find(Filters(), "w2")) == first
 
 
@@ -76,7 +76,7 @@ def test_progress_and_expected_errors_left(planted: Any, suspects: Suspects) -> 
     suspects.decisions.add(b, "keep")
     suspects.decisions.add(c, "wrong")
     found = suspects.progress(Filters())
-    assert (found["done"], found["all"], found["found"]) == (2, len(planted.wrong), 2)
+    assert (found["done"], found["all"], found["wrong"]) == (2, len(planted.wrong), 2)
     assert found["left"] == pytest.approx(sum(p.values()) - p[a] - p[b] - p[c] + 1)
     given = planted.given[a]
     assert suspects.progress(Filters(given=given))["all"] == sum(
@@ -145,7 +145,7 @@ def test_the_audit_walks_its_order(planted: Any, suspects: Suspects) -> None:
             upcoming, "wrong" if upcoming in planted.wrong else "keep"
         )
     found = suspects.audit_state()
-    assert found["judged"] == 12 and found["found"].wrong == sum(
+    assert found["judged"] == 12 and found["estimate"].wrong == sum(
         i in planted.wrong for i in seen
     )
 
@@ -156,7 +156,7 @@ def test_to_skip_takes_nothing_back(planted: Any, suspects: Suspects) -> None:
     suspects.decisions.add(first, "skip")
     assert (
         suspects.decisions.current(first).verdict == "wrong"
-        and suspects.progress(Filters())["found"] == 1
+        and suspects.progress(Filters())["wrong"] == 1
     )  # type: ignore[union-attr]
     assert ids(suspects, suspects.find(Filters(), "w", 99)) == [
         *planted.wrong[1:],

@@ -227,7 +227,7 @@ def test_preflight_findings_and_settings_are_there(planted: Any) -> None:
 
 def test_nearly_sure_is_not_called_certain() -> None:
     assert [
-        pages._percent(v) for v in (0.0, 0.0004, 0.5, 0.9994, 0.99951, 0.9999999, 1.0)
+        pages.percent(v) for v in (0.0, 0.0004, 0.5, 0.9994, 0.99951, 0.9999999, 1.0)
     ] == [
         "0.0 %",
         "0.0 %",

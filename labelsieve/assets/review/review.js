@@ -66,7 +66,19 @@
     form.elements.suggested.value = chosen.suggested;
   });
 
-  // The card is exchanged as a whole; a place that stays tells a screen reader what the new one asks.
+  // What this window shows is kept from others while it is open, and given back when it is closed.
+  const HEARTBEAT = 20000; // milliseconds; the server takes a window for gone after 90 s
+  function tell(route) {
+    const stage = $("#stage");
+    if (stage?.dataset.lease) navigator.sendBeacon(route, new URLSearchParams({ w: stage.dataset.w, lease: stage.dataset.lease }));
+  }
+  addEventListener("pagehide", () => tell("release"));
+  setInterval(() => tell("renew"), HEARTBEAT);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("renew"); });
+  // a page from the browser's history shows what may have been decided, or given to another window, since
+  addEventListener("pageshow", (event) => { if (event.persisted && $("#stage")) location.reload(); });
+
+  // The card is exchanged as a whole; a region that stays tells a screen reader what the new one asks.
   function say() {
     const words = [...document.querySelectorAll("#stage .notice, #stage .question, #stage .finished h1")];
     $("#said").textContent = words.map((w) => w.innerText.replace(/\s+/g, " ").trim()).filter(Boolean).join(". ");
