@@ -1,4 +1,8 @@
-"""Bytes to pixels: decoding that names what is wrong, and the model's own preprocessing."""
+"""Bytes to pixels: decoding that names what is wrong, and the model's own preprocessing.
+
+Files come from strangers: only the formats of `FORMATS` are opened, and memory is bounded (see
+`labelsieve.data.memory`).
+"""
 
 from __future__ import annotations
 
@@ -6,166 +10,262 @@ import hashlib
 import io
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from labelsieve.data.decoding import memory
+from labelsieve.data.decoding.colours import (
+    EXTENT,
+    Whites,
+    boxes,
+    deep_colour,
+    finite,
+    is_deep_colour,
+    is_plain,
+    lower_bytes,
+    to_rgb,
+    upright,
+)
+from labelsieve.data.decoding.depth import (
+    COLOUR,
+    SIXTEEN,
+    UNIT,
+    extent_of,
+    extent_of_high_bytes,
+    to_uint8,
+)
 from labelsieve.errors import ImageError
 
-MAX_PIXELS = (
-    178_956_970  # a 512 MB picture; larger ones are taken for decompression bombs
+# What the suffixes of `labelsieve.data.sources.folder` stand for. Pillow reads more; some of
+# these run other programs (EPS) or are of no use here (PSD, fonts, weather).
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM"),
+    *("ICO", "JPEG2000", "AVIF", "HEIF", "TGA", "PCX"),
 )
-DECODING = 2  # to be raised whenever the same bytes give other pixels than before: caches of old pixels are then left
-FULL_SIZE = "full size"  # info of a picture decoded at a fraction of its size: its sides in the file, not yet turned
-EXTREME = 16  # a picture that would be resized to more than this many times what is kept is cut first
+# Larger pictures are taken for decompression bombs (Pillow's own limit, for twice its warning).
+MAX_PIXELS = 178_956_970
+LARGEST_FILE = 512 << 20  # bytes; a file is read whole before it is decoded
+# To be raised whenever the same bytes give other pixels than before: caches of old pixels are
+# then left.
+DECODING = 2
+# Entry of `info` of a picture decoded at a fraction of its size: its sides in the file, not
+# yet turned.
+FULL_SIZE = "full size"
+# A picture that would be resized to more than this many times what is kept is cut first.
+EXTREME = 16
 
 
 def read_bytes(item: Any) -> bytes:
     """Encoded bytes of a row's image.
 
     Raises:
-        ImageError: the file cannot be read or is empty.
+        ImageError: the file cannot be read, is empty, or is too large to be a picture.
     """
     if isinstance(item, str | Path):
         try:
-            item = Path(item).read_bytes()
+            with Path(item).open("rb") as file:
+                item = file.read(LARGEST_FILE + 1)
         except OSError as error:
             raise ImageError(f"cannot be opened: {error.strerror or error}") from error
     if not item:
         raise ImageError("empty file")
+    if len(item) > LARGEST_FILE:
+        raise ImageError(f"too large: a file of more than {LARGEST_FILE / 1e6:.0f} MB")
     return bytes(item)
 
 
-def decode(data: bytes, about: int | None = None) -> Image.Image:
-    """Encoded bytes -> RGB picture as a person sees it: first frame, turned as EXIF says, transparency on white.
+def decode(
+    data: bytes, about: int | None = None, whites: Whites | None = None
+) -> Image.Image:
+    """As `decoded`, for callers that decode one picture at a time and keep it."""
+    with decoded(data, about, whites) as picture:
+        return picture
+
+
+@contextmanager
+def decoded(
+    data: bytes, about: int | None = None, whites: Whites | None = None
+) -> Iterator[Image.Image]:
+    """Encoded bytes -> RGB picture as a person sees it.
+
+    That is: the first frame, turned as EXIF says, transparency on white. The memory that it
+    takes is reserved while the block runs; other threads wait for it.
 
     Args:
         data: encoded image.
-        about: side in pixels that is enough; a large JPEG is then decoded at a fraction of its size, and `info` of the
-            picture holds its full size, so that `Preprocess` cuts where it would have cut the full picture.
+        about: side in pixels that is enough; a large JPEG, or what would not fit into memory
+            at its full size, is then decoded at a fraction of it, and `info` of the picture
+            holds its full size, so that `Preprocess` cuts where it would have cut the full one.
+        whites: of the data set; None takes white from the type of file and its values.
 
     Raises:
         ImageError: with the reason; truncated files, unknown formats, decompression bombs.
     """
+    with _reasons():
+        image = open_image(data)
+        full = image.size
+        if about is not None:
+            image.draft("RGB", (about, about))
+        plan = _plan(image, full, about, whites or {})
+        memory.check(image, plan.size)
+    with memory.SHARED.hold(plan.size):
+        with _reasons():
+            drafted = full != image.size
+            picture = _to_picture(data, image, plan, whites or {})
+            if drafted or plan.factor > 1:
+                picture.info[FULL_SIZE] = full
+        yield picture
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever a decoder raises becomes an `ImageError` with the reason in one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(
-                    f"decompression bomb: {image.width} x {image.height} pixels"
-                )
-            full = image.size
-            if about is not None:
-                image.draft("RGB", (about, about))
-            image.load()
-            picture = to_rgb(_upright(image))
-            if full != image.size:
-                picture.info[FULL_SIZE] = full
-            return picture
+            yield
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a known format") from error
     except Image.DecompressionBombError as error:
         raise ImageError("decompression bomb") from error
     except ImageError:
         raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, … on broken files
-        raise ImageError(
-            f"broken image: {str(error).strip() or type(error).__name__}"
-        ) from error
+    # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken files
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ImageError(f"broken image: {lines[0]}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF says nothing about the pixels
-        return image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode -> RGB: 16-bit scaled to 8, transparency on white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_uint8(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """Values of any width -> uint8.
-
-    16-bit types are divided by 257 however dark the picture is; of wider ones the range decides: floats up to about 1
-    are taken times 255, what goes far beyond 255 is divided by 257. A little overshoot of resizing is clipped.
+def open_image(data: bytes) -> ImageFile.ImageFile:
+    """Encoded bytes -> what their header says, nothing decoded.
 
     Raises:
-        ImageError: values far below zero: this was normalised for a model and is no picture any more.
+        ImageError: a decompression bomb.
+        OSError, SyntaxError and others of Pillow: not one of `FORMATS`, or damaged.
     """
-    values = (
-        np.nan_to_num(values, posinf=0, neginf=0)
-        if values.dtype.kind == "f"
-        else values
+    Image.preinit()  # the common formats, which are quick to import
+    try:
+        image = Image.open(io.BytesIO(data), formats=_registered())
+    except UnidentifiedImageError:
+        Image.init()
+        image = Image.open(io.BytesIO(data), formats=_registered())
+    if image.width * image.height > MAX_PIXELS:
+        sides = f"{image.width} x {image.height}"
+        raise ImageError(f"decompression bomb: {sides} pixels")
+    return image
+
+
+def _registered() -> list[str]:
+    """Those of `FORMATS` that Pillow has loaded; naming another one is an error there."""
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How one picture is decoded."""
+
+    deep: bool  # colours of 16 bits, of which Pillow gives the upper byte
+    both_bytes: bool  # and the lower one is needed
+    factor: int  # by which its sides are reduced while it is converted
+    size: int  # bytes that this takes
+
+
+def _plan(
+    image: ImageFile.ImageFile, full: tuple[int, int], about: int | None, whites: Whites
+) -> _Plan:
+    deep = is_deep_colour(image)
+    both = deep and (
+        whites.get(COLOUR, SIXTEEN) != SIXTEEN or "transparency" in image.info
     )
-    low, high = float(values.min()), float(values.max())
-    if low < -0.1 * max(1, high):
-        raise ImageError(
-            f"values from {low:.3g} to {high:.3g}: give pictures before normalisation"
-        )
-    sixteen = values.dtype.kind == "u" and values.dtype.itemsize == 2
-    unit = values.dtype.kind == "b" or (values.dtype.kind == "f" and high <= 2)
-    scale = 255.0 if unit else 1 / 257 if sixteen or high > 510 else 1.0
-    return np.clip(values * scale, 0, 255).round().astype(np.uint8)
+    native = memory.needed(image, full, copies=2 if both else 1)
+    if is_plain(image) and not both:
+        return _Plan(deep, both, 1, native)
+    copy = memory.RGB_BYTES * image.width * image.height
+    factor, largest = 1, min(image.size) // (about or MAX_PIXELS)
+    while native + copy // factor**2 > memory.SHARED.limit and factor < largest:
+        factor += 1
+    return _Plan(deep, both, factor, native + copy // factor**2)
 
 
-def from_object(item: Any) -> Image.Image:
-    """A picture, array or tensor -> RGB picture. Arrays are [h, w], [h, w, c] or [c, h, w]; floats in [0, 1] or 0..255.
+def _to_picture(
+    data: bytes, image: ImageFile.ImageFile, plan: _Plan, whites: Whites
+) -> Image.Image:
+    image.load()
+    if plan.both_bytes:
+        return deep_colour(image, lower_bytes(open_image(data)), plan.factor, whites)
+    extent = None
+    if plan.deep:
+        parts = (np.asarray(image.crop(box))[..., :3] for box in boxes(image.size))
+        extent = extent_of_high_bytes(parts)
+    picture = to_rgb(upright(image), whites, plan.factor)
+    if extent is not None:
+        picture.info[EXTENT] = extent
+    return picture
+
+
+def from_object(item: Any, whites: Whites | None = None) -> Image.Image:
+    """A picture, array or tensor -> RGB picture.
+
+    Arrays are [h, w], [h, w, c] or [c, h, w]; floats in [0, 1] or 0..255.
+
+    Args:
+        whites: of the data set, for values of more than 8 bits; see `decoded`.
 
     Raises:
         ImageError: not an image.
     """
     if isinstance(item, Exception):
-        raise ImageError(
-            f"cannot be opened: {str(item).strip() or type(item).__name__}"
-        )
+        reason = str(item).strip() or type(item).__name__
+        raise ImageError(f"cannot be opened: {reason}")
     try:
         if not isinstance(item, Image.Image):
-            return _from_array(np.asarray(item))
+            return _from_array(np.asarray(item), whites or {})
         item.load()  # a file that is cut must fail here, before anything has half of it
-        return to_rgb(_upright(item))
+        return to_rgb(upright(item), whites)
     except ImageError:
         raise
-    except Exception as error:  # a lazily opened picture may be broken; an array may be on another device
-        raise ImageError(
-            f"broken image: {str(error).strip() or type(error).__name__}"
-        ) from error
+    # a lazily opened picture may be broken; an array may be on another device
+    except Exception as error:
+        reason = str(error).strip() or type(error).__name__
+        raise ImageError(f"broken image: {reason}") from error
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
+def _from_array(array: np.ndarray, whites: Whites) -> Image.Image:
+    channels = (1, 3, 4)
     if (
         array.ndim == 3
-        and array.shape[0] in (1, 3, 4)
-        and array.shape[2] not in (1, 3, 4)
+        and array.shape[0] in channels
+        and array.shape[2] not in channels
     ):
         array = array.transpose(1, 2, 0)
     if array.ndim not in (2, 3) or array.dtype.kind not in "uifb" or not array.size:
         raise ImageError(
             f"not an image: an array of shape {array.shape} and type {array.dtype}"
         )
-    if array.dtype != np.uint8:
-        array = _to_uint8(array)
+    extent = None
+    if array.dtype.kind == "b":
+        array = to_uint8(array, UNIT)
+    elif array.dtype != np.uint8:
+        array = finite(array)
+        # an opaque alpha channel is all white and says nothing of the colours
+        extent = extent_of([array[..., :3] if array.ndim == 3 else array])
+        array = to_uint8(array, whites.get(extent.kind, extent.white))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    return to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    picture = to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    if extent is not None:
+        picture.info[EXTENT] = extent
+    return picture
 
 
 def content_hash(item: bytes | Image.Image) -> str:
-    """SHA-256 of the encoded bytes, or of an RGB picture's pixels where there are no bytes; 64 hex digits."""
+    """SHA-256, 64 hex digits: of the encoded bytes, or of a picture's pixels without any."""
     if isinstance(item, bytes):
         return hashlib.sha256(item).hexdigest()
     return hashlib.sha256(
@@ -206,7 +306,7 @@ class Preprocess:
     def _middle_of_strip(
         self, image: Image.Image, scaled: int, way: Image.Resampling
     ) -> np.ndarray:
-        """As resizing the long side to `scaled` and cropping, without the parts that the crop throws away."""
+        """As resizing the long side to `scaled` and cropping, without what the crop drops."""
         edge = self.shortest_edge or 0
         upright = image.height > image.width
         keep = self.height if upright else self.width

@@ -1,0 +1,137 @@
+"""How much memory decoded pictures may take, over all threads that read.
+
+A picture of a few kilobytes can decode to gigabytes. What decoding will take is known from the
+header, so it is reserved before the first pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, ImageFile
+
+from labelsieve.errors import ImageError
+
+# Bytes: room for an RGB picture of 64 megapixels, which is what the largest cameras give, or
+# for five photographs of 12 megapixels at once.
+BOUND = 256 << 20
+# Pixels that are converted at a time, so that what lies between two modes is never a whole
+# picture: palette -> RGBA -> on white -> RGB takes 16 bytes a pixel.
+BAND = 1 << 18
+BAND_BYTES = (
+    24  # a pixel of a band: four RGBA pictures, or 64-bit floats and their copies
+)
+RGB_BYTES = 4  # Pillow pads RGB to four bytes
+NATIVE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # others: 4
+# What decoders take besides the picture, bytes a pixel, measured with Pillow 13 (WebP 12,
+# AVIF 5 at 4:2:0 and 8 bits, and twice the planes at 10 or 12 bits or at 4:4:4).
+FORMAT_BYTES = {"WEBP": 12, "AVIF": 14}
+# The same for decoders that a format uses only sometimes; those in Python build lists of bytes.
+CODEC_BYTES = {"jpeg2k": 20, "bmp_rle": 4, "ppm": 8, "ppm_plain": 8}
+ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+
+
+class Bound:
+    """Bytes that several threads share; who asks for more than is left waits."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Reserve `size` bytes, at most `limit`, while the block runs.
+
+        Whoever holds a part must not ask for another: two such threads would wait for ever.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._used + size <= self.limit)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()
+
+
+SHARED = Bound(BOUND)
+
+
+def needed(image: ImageFile.ImageFile, full: tuple[int, int], copies: int = 1) -> int:
+    """Bytes that decoding a picture takes.
+
+    Args:
+        image: opened and not decoded; `draft` may have reduced its size.
+        full: its sides in the file.
+        copies: how often its pixels are held undecoded at the same time.
+    """
+    width, height = _real_size(image)
+    pixels = width * height
+    native = NATIVE_BYTES.get(image.mode, 4)
+    copies += _is_turned(image)  # turning makes a copy
+    size = pixels * native * copies + _decoder(image, full, pixels * native)
+    return size + min(pixels, BAND) * BAND_BYTES
+
+
+def _is_turned(image: ImageFile.ImageFile) -> bool:
+    try:
+        # PNG's own `getexif` would decode the whole picture, as EXIF may follow it
+        return bool(Image.Image.getexif(image).get(ORIENTATION, 1) != 1)
+    except Exception:  # broken EXIF turns nothing
+        return False
+
+
+def check(image: Image.Image, size: int) -> None:
+    """Raises ImageError when a picture would take more than the bound."""
+    if size > SHARED.limit:
+        raise ImageError(
+            f"too large: decoding {image.width} x {image.height} pixels takes "
+            f"{size / 1e6:,.0f} MB of memory, more than {SHARED.limit / 1e6:,.0f} MB"
+        )
+
+
+def _decoder(
+    image: ImageFile.ImageFile, full: tuple[int, int], native_bytes: int
+) -> int:
+    """Bytes of a decoder's own buffers."""
+    pixels = full[0] * full[1]
+    size = pixels * FORMAT_BYTES.get(image.format or "", 0)
+    codec = image.tile[0].codec_name if image.tile else ""
+    size += pixels * CODEC_BYTES.get(codec, 0)
+    if codec == "jpeg" and image.info.get("progressive"):
+        # all coefficients of the file, 16 bits each, wait for the last scan
+        size += 2 * sum(_jpeg_samples(image, pixels))
+    if codec == "libtiff":
+        # one strip at a time; a file without this tag is a single strip
+        rows = min(full[1], int(getattr(image, "tag_v2", {}).get(278, full[1])))
+        size += native_bytes * rows // max(1, full[1])
+    return size
+
+
+def _jpeg_samples(image: ImageFile.ImageFile, pixels: int) -> list[int]:
+    """Samples of each component of a JPEG; colour is mostly stored at half the sides."""
+    layers = getattr(image, "layer", [])
+    widest = max((layer[1] * layer[2] for layer in layers), default=1)
+    return [pixels * layer[1] * layer[2] // widest for layer in layers]
+
+
+def _real_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Sides of a picture; an icon's list of contents may say less than the picture inside."""
+    icon = getattr(image, "ico", None)
+    if icon is None:
+        return image.size
+    entry = icon.entry[icon.getentryindex(image.size)]
+    icon.buf.seek(entry.offset)
+    head = icon.buf.read(24)
+    if head[:4] == b"\x89PNG":
+        width, height = head[16:20], head[20:24]
+        order = "big"
+    else:  # a bitmap: its height counts the picture and its mask
+        width, height = head[4:8], head[8:12]
+        order = "little"
+    sides = int.from_bytes(width, order), int.from_bytes(height, order)  # type: ignore[arg-type]
+    return max(sides[0], image.width), max(sides[1], image.height)
