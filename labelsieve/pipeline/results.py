@@ -79,9 +79,7 @@ def scores_table(manifest: pa.Table, images: Dataset, evidence: Evidence) -> pa.
             "sample_id": images.ids,
             "p_clean": pa.array(evidence.p_clean, pa.float64()),
             "is_label_issue": pa.array(evidence.flagged),
-            "suggested_label": pa.array(
-                np.array(images.classes, dtype=object)[evidence.suggested], pa.string()
-            ),
+            "suggested_label": images.coding.decode(evidence.suggested),
             "suggested_prob": pa.array(
                 evidence.probs[n, evidence.suggested], pa.float64()
             ),

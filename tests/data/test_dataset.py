@@ -205,7 +205,7 @@ class Tagged(ArraySource):
 @pytest.fixture
 def tagged() -> Tagged:
     pictures = [np.full((8, 8), 40 * n, np.uint8) for n in range(4)]
-    sets = (["dog", "cat"], [], ["owl"], ["cat"])
+    sets: list[list[str]] = [["dog", "cat"], [], ["owl"], ["cat"]]
     return Tagged(pictures, [write_set(one) for one in sets], [], 4)
 
 
@@ -217,8 +217,8 @@ def test_sets_of_labels_are_a_matrix(tagged: Tagged) -> None:
     assert seen.classes == ("cat", "dog", "owl") and len(seen) == 4
     assert seen.labels.shape == (4, 3) and seen.labels.dtype == bool
     rows = [int(i.partition("#")[0].removeprefix("row")) for i in seen.ids.to_pylist()]
-    given = [tagged.labels[row] for row in rows]
-    assert seen.coding.decode(seen.labels).to_pylist() == given
+    given = [row.label for row in tagged.rows()]
+    assert seen.coding.decode(seen.labels).to_pylist() == [given[row] for row in rows]
 
 
 def test_sets_of_labels_are_refused_where_they_cannot_be_judged(tagged: Tagged) -> None:

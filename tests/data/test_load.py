@@ -71,4 +71,4 @@ def test_a_wrong_template_or_option_is_named() -> None:
         ):
             load("data", template=template)
     with pytest.raises(OptionError, match=r"^Option 'labels' is unknown; there are: "):
-        load("data", labels="x")
+        load("data", labels="x")  # type: ignore[call-arg]

@@ -24,4 +24,4 @@ def test_a_source_that_names_no_modality_has_images() -> None:
 def test_a_modality_that_is_not_there_is_named() -> None:
     source = SimpleNamespace(modality="smells", notes=[])
     with pytest.raises(OptionError, match=r"^Modality 'smells' is unknown; .* images"):
-        open_items(source, LOOK)  # type: ignore[arg-type]
+        open_items(source, LOOK)
