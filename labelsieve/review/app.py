@@ -33,6 +33,7 @@ REPORT_POLICY = (
 IMAGE_HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
 SEE_OTHER = 303  # a form was sent: the browser fetches the next page with GET
 Text = Annotated[str, Form()]
+Number = Annotated[int, Form()]
 InQuery = Annotated[str, Query()]
 Share = Annotated[float, Query(ge=0, le=1)]
 FormShare = Annotated[float, Form(ge=0, le=1)]
@@ -112,7 +113,7 @@ def _decision_pages(pages: APIRouter, review: Review, home: str) -> None:
         sample_id: Text,
         verdict: Text,
         w: Text,
-        seen: Annotated[int, Form()] = 0,
+        seen: Number = 0,
         label: Text = "",
     ) -> Response:
         notice = review.decide(sample_id, verdict, label, w, seen)
@@ -127,14 +128,13 @@ def _decision_pages(pages: APIRouter, review: Review, home: str) -> None:
 
 def _window_routes(pages: APIRouter, review: Review) -> None:
     """What open pages tell about themselves; nobody reads the answers."""
-    ticket = Annotated[int, Form()]
 
     @pages.post("/renew", status_code=204)
-    def renew(w: Text, lease: ticket) -> None:
+    def renew(w: Text, lease: Number) -> None:
         review.suspects.renew(w, lease)
 
     @pages.post("/release", status_code=204)
-    def release(w: Text, lease: ticket) -> None:
+    def release(w: Text, lease: Number) -> None:
         review.suspects.release(w, lease)
 
 
@@ -180,7 +180,7 @@ def _bulk_pages(pages: APIRouter, review: Review, home: str) -> None:
         given: Text,
         suggested: Text,
         above: Annotated[float, Form()],
-        count: Annotated[int, Form()],
+        count: Number,
     ) -> Response:
         if review.accept_all(w, given, suggested, above, count):
             return _go(home, w=w)
@@ -196,7 +196,7 @@ def _history_pages(pages: APIRouter, review: Review, home: str) -> None:
         return HTMLResponse(review.history_page(w))
 
     @pages.post("/history")
-    def undo_one(w: Text, seq: Annotated[int, Form()]) -> Response:
+    def undo_one(w: Text, seq: Number) -> Response:
         review.undo_one(seq, w)
         return _go(home, "history", w=w)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import threading
 from dataclasses import asdict
@@ -60,6 +61,10 @@ class Review:
         self.decisions = Decisions(opened.folder)
         self.suspects = Suspects(opened, self.decisions)
         self._background = background
+        if background:
+            # takes a second to load; the first answer of an audit would wait for it
+            load = importlib.import_module
+            threading.Thread(target=load, args=("scipy.stats",), daemon=True).start()
         self._refining = threading.Lock()
         # report.html is written by one request at a time
         self._reporting = threading.Lock()

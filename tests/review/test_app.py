@@ -9,12 +9,9 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 from fastapi.testclient import TestClient
 
-from labelsieve.errors import RunError
-from labelsieve.files import write_json
-from labelsieve.review.server import Listening, Names, make_app, serve
+from labelsieve.review.server import Names, make_app
 from labelsieve.review.session import Review
 from labelsieve.runs.decisions import Decisions
-from labelsieve.runs.run import Run
 
 TOKEN, HOST = "a-token", "127.0.0.1:9999"
 HTMX = {"hx-request": "true", "origin": f"http://{HOST}"}
@@ -399,22 +396,6 @@ def test_the_order_is_refined_after_a_batch(client: TestClient, review: Review) 
         review.suspects.refined_on == 10
         and "order refined from 10 decisions" in window.html
     )
-
-
-def test_an_unfinished_run_is_refused(planted: Any) -> None:
-    write_json(planted.folder / "run.json", {**planted.run.record, "state": "running"})
-    with pytest.raises(RunError, match="not finished"):
-        Review(Run(planted.folder))
-
-
-def test_a_taken_port_is_named(planted: Any) -> None:
-    import socket
-
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(RunError, match=r"cannot be used.*Choose another with --port"),
-    ):
-        serve(Review(planted.run), Listening(port=taken.getsockname()[1]), tell=print)
 
 
 def test_to_agree_with_a_model_that_agrees_is_to_keep(

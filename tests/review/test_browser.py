@@ -203,3 +203,33 @@ def test_the_server_listens_on_this_machine_only(server: Server) -> None:
     assert mine in ([], [f"0100007F:{port:04X}"])  # loopback, as the kernel writes it
     with urllib.request.urlopen(server.address) as answer:
         assert answer.status == 200
+
+
+def test_a_closed_tab_gives_back_what_it_showed(
+    chromium: Any, server: Server, planted: Any
+) -> None:
+    context = chromium.new_context()
+    context.set_default_timeout(90_000)
+
+    def open_tab(page_name: str = "") -> Any:
+        page = context.new_page()
+        page.goto(server.address + page_name)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    for page_name in ("", "audit"):
+        first = open_tab(page_name)
+        shown = first.get_attribute("#stage", "data-id")
+        # a page that follows in the same window does not give it back
+        first.reload()
+        first.wait_for_load_state("networkidle")
+        assert first.get_attribute("#stage", "data-id") == shown
+        beside = open_tab(page_name)
+        assert beside.get_attribute("#stage", "data-id") != shown
+        beside.close()
+        first.close()
+        context.pages or context.new_page()
+        again = open_tab(page_name)
+        assert again.get_attribute("#stage", "data-id") == shown
+        again.close()
+    context.close()
