@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,118 +13,168 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.data.dataset import prompt_name
+from labelsieve.data.manifest import Manifest
 from labelsieve.tables import CONFLICT, CORRUPT, OK, UNLABELLED, counts
 
-SHOWN = 20  # examples kept of each finding
+SHOWN = 20  # examples kept of each finding, for the report
+NAMED = 5  # of them in one sentence
+# Names that mean nothing to a language model. Words with a number, such as "Boeing 747", do.
 ID_LIKE = re.compile(
-    r"^(?:n\d{5,}|(?:class|cls|label|category|cat|c|id)[ _-]?\d+|[\d\W_]+|(?=.*\d)[0-9a-f]{8,}(?:-[0-9a-f]+)*|[a-z]\d{2,})$",
-    re.IGNORECASE,
+    r"""^(?:
+        n\d{5,}                                               # WordNet: n01440764
+        | (?:class|cls|label|category|cat|c|id)[ _-]?\d+      # class_7
+        | [\d\W_]+                                            # 007, 12-3, ?!
+        | (?=.*\d)[0-9a-f]{8,}(?:-[0-9a-f]+)*                 # hashes and UUIDs
+        | [a-z]\d{2,}                                         # a123
+    )$""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """Findings about a data set; every list is cut to a few examples, every count is whole."""
+    """Findings about a data set; every list is cut to a few examples, every count is whole.
+
+    It is kept as preflight.json: a new field needs a default, for runs made before.
+
+    Attributes:
+        images, usable, unreadable, unlabelled: how many there are.
+        classes: label -> how many images carry it.
+        names: label -> how it is written into prompts.
+        twins: classes that differ only in case or spaces.
+        lonely: classes with a single image.
+        id_like: class names that mean nothing to a language model.
+        conflicts: images that also occur with another label.
+        repeated: images that occur again with the same label.
+        notes: what listing and reading left out or found odd.
+        unused_names: labels that the user named and that do not occur.
+        empty: classes that the data declare and that have no image.
+    """
 
     images: int
     usable: int
     classes: dict[str, int]
-    names: dict[str, str]  # label -> as written into prompts
+    names: dict[str, str]
     unreadable: int
     unreadable_examples: list[dict[str, str]]
     unlabelled: int
-    twins: list[list[str]]  # classes that differ only in case or spaces
-    lonely: list[str]  # classes with a single image
-    id_like: list[str]  # class names that mean nothing to a language model
-    conflicts: int  # images that also occur with another label
+    twins: list[list[str]]
+    lonely: list[str]
+    id_like: list[str]
+    conflicts: int
     conflict_examples: list[dict[str, str]]
-    repeated: int  # images that occur again with the same label
+    repeated: int
     notes: list[str]
-    unused_names: list[str] = field(
-        default_factory=list
-    )  # labels that the user named and that do not occur
+    unused_names: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
+        """What JSON keeps and `Preflight(**kept)` takes."""
         return asdict(self)
 
     def warnings(self) -> list[str]:
         """One sentence per finding that a person should know of."""
-        found = []
+        notes = [f"{note[0].upper()}{note[1:]}." for note in self.notes[:SHOWN]]
+        return [*self._of_images(), *self._of_classes(), *notes]
+
+    def _of_images(self) -> Iterator[str]:
         if self.unreadable:
             first = self.unreadable_examples[0]
-            found.append(
-                f"{self.unreadable} images are unreadable and will not be scored (first: '{first['path']}', {first['reason']})."
+            yield (
+                f"{_are(self.unreadable, 'image')} unreadable and will not be scored "
+                f"(first: '{first['path']}', {first['reason']})."
             )
         if self.unlabelled:
-            found.append(
-                f"{self.unlabelled} images have no label and will not be scored."
-            )
-        found += [
-            f"Classes {' and '.join(map(repr, group))} differ only in case or spaces."
-            for group in self.twins
-        ]
-        if self.lonely:
-            found.append(
-                f"{len(self.lonely)} classes have a single image: {_some(self.lonely)}."
-            )
-        if self.id_like:
-            found.append(
-                f"Class names look like ids: {_some(self.id_like)}. Models that read names need words: give them with --class-names."
-            )
+            yield f"{_have(self.unlabelled, 'image')} no label and will not be scored."
         if self.conflicts:
             first = self.conflict_examples[0]
-            found.append(
-                f"{self.conflicts} images occur with different labels (first: '{first['path']}', {first['reason']})."
+            # never one alone: each has another row with the same image
+            yield (
+                f"{self.conflicts} images occur with different labels "
+                f"(first: '{first['path']}', {first['reason']})."
             )
         if self.repeated:
-            found.append(f"{self.repeated} images are repeated with the same label.")
-        if self.unused_names:
-            found.append(
-                f"--class-names has {len(self.unused_names)} labels that do not occur: {_some(self.unused_names)}."
+            yield f"{_are(self.repeated, 'image')} repeated with the same label."
+
+    def _of_classes(self) -> Iterator[str]:
+        for group in self.twins:
+            names = " and ".join(map(repr, group))
+            yield f"Classes {names} differ only in case or spaces."
+        if self.lonely:
+            have = _have(len(self.lonely), "class")
+            yield f"{have} a single image: {_some(self.lonely)}."
+        if self.empty:
+            have = _have(len(self.empty), "declared class")
+            yield f"{have} no image: {_some(self.empty)}."
+        if self.id_like:
+            yield (
+                f"Class names look like ids: {_some(self.id_like)}. "
+                "Models that read names need words: give them with --class-names."
             )
-        return found + [note[0].upper() + note[1:] + "." for note in self.notes[:SHOWN]]
+        if self.unused_names:
+            labels = _number(len(self.unused_names), "label")
+            yield f"--class-names names {labels} without an image: {_some(self.unused_names)}."
 
 
-def check(manifest: pa.Table, names: dict[str, str], notes: list[str]) -> Preflight:
-    """Look at a manifest. `names` maps labels to prompt names where the user gave any."""
-    classes = counts(manifest["given_label"].drop_null())
-    status = counts(manifest["status"])
-    contents = manifest["content_hash"].filter(pc.equal(manifest["status"], OK))
+def check(manifest: Manifest, names: Mapping[str, str]) -> Preflight:
+    """Look at a manifest.
+
+    Args:
+        names: label -> how it is written into prompts, where the user gave any.
+    """
+    table = manifest.table
+    classes = counts(table["given_label"].drop_null())
+    status = counts(table["status"])
+    contents = table["content_hash"].filter(pc.equal(table["status"], OK))
     shown = {c: names.get(c) or prompt_name(c) for c in classes}
     return Preflight(
-        images=len(manifest),
+        images=len(table),
         usable=status.get(OK, 0) + status.get(CONFLICT, 0),
         classes=classes,
         names=shown,
         unreadable=status.get(CORRUPT, 0),
-        unreadable_examples=_examples(manifest, CORRUPT),
+        unreadable_examples=_examples(table, CORRUPT),
         unlabelled=status.get(UNLABELLED, 0),
         twins=_twins(list(classes)),
         lonely=[c for c, n in classes.items() if n == 1],
         id_like=[c for c in classes if ID_LIKE.match(shown[c])],
         conflicts=status.get(CONFLICT, 0),
-        conflict_examples=_examples(manifest, CONFLICT),
+        conflict_examples=_examples(table, CONFLICT),
         repeated=len(contents) - len(pc.unique(contents)),
         unused_names=[c for c in names if c not in classes],
-        notes=notes,
+        notes=manifest.notes,
+        empty=[c for c in manifest.classes if c not in classes],
     )
 
 
-def _examples(manifest: pa.Table, status: str) -> list[dict[str, str]]:
-    rows = manifest.filter(pc.equal(manifest["status"], status)).slice(0, SHOWN)
+def _examples(table: pa.Table, status: str) -> list[dict[str, str]]:
+    rows = table.filter(pc.equal(table["status"], status)).slice(0, SHOWN)
     return rows.select(["path", "reason"]).to_pylist()
 
 
 def _twins(classes: list[str]) -> list[list[str]]:
     groups = defaultdict(list)
     for name in classes:
-        groups[
-            re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name)).casefold()
-        ].append(name)
+        # NFKC: an accent may be a letter of its own or part of the one below it
+        letters = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name))
+        groups[letters.casefold()].append(name)
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
+def _number(count: int, what: str) -> str:
+    """Such as "1 image", "2 images" or "2 classes"."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
+
+def _are(count: int, what: str) -> str:
+    return f"{_number(count, what)} {'is' if count == 1 else 'are'}"
+
+
+def _have(count: int, what: str) -> str:
+    return f"{_number(count, what)} {'has' if count == 1 else 'have'}"
+
+
 def _some(values: list[str]) -> str:
-    return ", ".join(values[:5]) + (
-        f" and {len(values) - 5} more" if len(values) > 5 else ""
-    )
+    more = f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
+    return ", ".join(values[:NAMED]) + more

@@ -149,7 +149,7 @@ def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
     spec = load(data)
     source = open_source(spec)
     manifest = read(source, open_items(source, preprocess_of(model)))
-    return preflight.check(manifest.table, dict(spec.class_names), manifest.notes)
+    return preflight.check(manifest, spec.class_names)
 
 
 def _options(options: ScanOptions | None, choices: Mapping[str, Any]) -> ScanOptions:
@@ -244,7 +244,7 @@ def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
     tables.write_parquet(manifest.table, folder / "manifest.parquet")
     if manifest.truth is not None:
         tables.write_parquet(manifest.truth, folder / "truth.parquet")
-    found = preflight.check(manifest.table, dict(spec.class_names), manifest.notes)
+    found = preflight.check(manifest, spec.class_names)
     write_json(folder / "preflight.json", found.as_dict())
     pa.default_memory_pool().release_unused()  # arrow would keep what tables were sorted in through the whole training
 

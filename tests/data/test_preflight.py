@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelsieve.data import preflight
+from labelsieve.data.labels import SINGLE
+from labelsieve.data.manifest import Manifest
 from labelsieve.pipeline import scan
 from labelsieve.tables import CONFLICT, CORRUPT, MANIFEST, OK, SCORED, UNLABELLED
 
 Row = tuple[str | None, str, str]  # label, status, content
 
 
-def manifest(rows: list[Row]) -> pa.Table:
-    return pa.table(
+def manifest(rows: list[Row], notes: Sequence[str] = (), *declared: str) -> Manifest:
+    occurring = sorted({label for label, _, _ in rows if label is not None})
+    table = pa.table(
         {
             "sample_id": [str(n) for n in range(len(rows))],
             "uri": [""] * len(rows),
@@ -34,14 +37,13 @@ def manifest(rows: list[Row]) -> pa.Table:
         },
         MANIFEST,
     )
+    classes = tuple(dict.fromkeys([*declared, *occurring]))
+    return Manifest(table, None, list(notes), SINGLE, classes)
 
 
 def look(labels: list[str], names: dict[str, str] | None = None) -> preflight.Preflight:
-    return preflight.check(
-        manifest([(label, OK, str(n)) for n, label in enumerate(labels)]),
-        names or {},
-        [],
-    )
+    rows: list[Row] = [(label, OK, str(n)) for n, label in enumerate(labels)]
+    return preflight.check(manifest(rows), names or {})
 
 
 statuses = st.sampled_from([OK, CORRUPT, CONFLICT, UNLABELLED])
@@ -60,7 +62,7 @@ def test_counts_are_those_of_a_plain_count(rows: list[Row]) -> None:
         (None if status == UNLABELLED else label, status, content)
         for label, status, content in rows
     ]
-    found = preflight.check(manifest(rows), {}, [])
+    found = preflight.check(manifest(rows), {})
     labels = Counter(label for label, _, _ in rows if label is not None)
     assert found.images == len(rows)
     assert found.usable == sum(status in SCORED for _, status, _ in rows)
@@ -147,12 +149,14 @@ def test_names_that_mean_something(label: str) -> None:
 def test_names_that_fit_no_class_are_told() -> None:
     found = look(["cat", "dog"], {"cta": "a cat", "dog": "a dog"})
     assert found.unused_names == ["cta"]
-    assert found.warnings()[-1] == "--class-names has 1 labels that do not occur: cta."
+    assert found.warnings()[-1] == (
+        "--class-names names 1 label without an image: cta."
+    )
 
 
 def test_lists_are_cut_and_counts_are_whole() -> None:
     rows: list[Row] = [("a", CORRUPT, "")] * 50 + [("a", CONFLICT, "x")] * 40
-    found = preflight.check(manifest(rows), {}, [f"note {n}" for n in range(90)])
+    found = preflight.check(manifest(rows, [f"note {n}" for n in range(90)]), {})
     assert (found.unreadable, found.conflicts) == (50, 40)
     assert found.unreadable_examples == [
         {"path": f"{n}.png", "reason": f"why {n}"} for n in range(preflight.SHOWN)
@@ -163,6 +167,14 @@ def test_lists_are_cut_and_counts_are_whole() -> None:
         == preflight.SHOWN
         == sum(w.startswith("Note ") for w in found.warnings())
     )
+
+
+def test_declared_classes_without_an_image_are_told() -> None:
+    found = preflight.check(
+        manifest([("b", OK, "x"), ("a", OK, "y")], (), "z", "b"), {}
+    )
+    assert found.empty == ["z"]
+    assert "1 declared class has no image: z." in found.warnings()
 
 
 def test_a_clean_data_set_gives_no_warning() -> None:
@@ -201,7 +213,7 @@ def test_everything_at_once_on_a_real_folder(
     ]
     words = " ".join(found.warnings())
     for part in (
-        "1 images are unreadable and will not be scored (first: 'three/broken.png', empty file).",
+        "1 image is unreadable and will not be scored (first: 'three/broken.png', empty file).",
         "Classes 'One' and 'one' differ only in case or spaces.",
         "2 classes have a single image: One, n0123456.",
         "Class names look like ids: n0123456.",
