@@ -13,6 +13,7 @@ import torch
 
 from labelsieve.classifiers import backbone, fine_tuning
 from labelsieve.classifiers.backbone import TowerClassifier
+from labelsieve.classifiers.recipe import Settings
 from labelsieve.training import losses
 
 CLOSE = 1e-4  # relative, float32
@@ -32,7 +33,7 @@ def test_logits_and_losses_of_every_step(
             torch.tensor(recording["phase2_head_weight"])
         )
         student.model.classifier.bias.copy_(torch.tensor(recording["phase2_head_bias"]))
-    settings = fine_tuning.Settings(
+    settings = Settings(
         epochs=1,
         batch_size=1,
         lr=float(recording["phase2_lr"]),

@@ -1,14 +1,13 @@
-"""What is fine-tuned: an image tower with a linear head, or an image classifier of
-transformers; and the paper's recipes.
+"""What is fine-tuned: an image tower with a linear head, or an image classifier of transformers.
 
 A tower's head works on the pooled output after the last norm, before the projection (CLIP:
-the class token), as in the paper. `CLIPForImageClassification` of transformers averages
-the patch tokens without that norm instead, and no other class of transformers computes
-ours, so a tower is saved in a small format of its own: the directory is a
-`CLIPVisionModel` (or `SiglipVisionModel`) to transformers, with two more tensors,
-`classifier.weight` and `classifier.bias`. Its `model_type` is that of the tower alone, so
+the class token), as in the paper. `CLIPForImageClassification` of transformers averages the
+patch tokens without that norm instead, and no other class of transformers computes ours, so
+a tower is saved in a small format of its own: the directory is a `CLIPVisionModel` (or
+`SiglipVisionModel`) to transformers, with two more tensors, `classifier.weight` and
+`classifier.bias`. Its `model_type` is that of the tower alone, so
 `AutoModelForImageClassification` refuses it instead of giving other answers. Every other
-student is a plain directory of transformers.
+backbone is a plain directory of transformers.
 """
 
 from __future__ import annotations
@@ -27,17 +26,6 @@ from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder, normalise
 from labelsieve.models.load import is_encoder, load_encoder
 
-# Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum
-# 0.9 and cosine for all.
-RECIPES: dict[str, dict[str, Any]] = {
-    "clip": {"optimizer": "sgd", "lr": 5e-4, "weight_decay": 5e-4},
-    "vit": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 1e-5},
-    "resnet": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5},
-    "convnext": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-4},
-    "mae": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-3},
-}
-# model_type -> recipe; families that the paper did not train take `convnext`, the gentlest.
-OF_FAMILY = {"vit": "vit", "deit": "vit", "resnet": "resnet", "vit_mae": "mae"}
 SIDE = 224  # pixels, where a configuration names none: ImageNet's usual side
 WHOLE = 384  # as in transformers' ConvNextImageProcessor
 # Image classifiers of transformers that share their model_type with an image-text model.
@@ -62,7 +50,7 @@ class TowerClassifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Student:
+class Backbone:
     """A model to train, and what belongs to it.
 
     Attributes:
@@ -80,77 +68,63 @@ class Student:
 
 
 def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of student."""
+    """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of backbone."""
     found = model(pixels)
     return found if isinstance(found, Tensor) else found.logits
 
 
-def recipe_name(student: str, wanted: str = "auto") -> str:
-    """The name of the recipe for a checkpoint. Raises ModelError when there is no such
-    checkpoint.
-    """
-    if wanted != "auto":
-        return wanted
-    if _is_tower(student):
-        return "clip"
-    model_type = hugging_face.read_config(student).model_type
-    return OF_FAMILY.get(model_type, "convnext")
-
-
 def build(
-    student: str, classes: Sequence[str], *, seed: int, device: torch.device
-) -> Student:
-    """A student with a new head, drawn from the seed.
+    checkpoint: str, classes: Sequence[str], *, seed: int, device: torch.device
+) -> Backbone:
+    """A checkpoint with a new head, drawn from the seed.
 
     Args:
-        student: a checkpoint: "tiny", a directory or a hub id. Of an image-text model the
+        checkpoint: "tiny", a directory or a hub id. Of an image-text model the
             image tower is taken.
 
     Raises:
         ModelError: not found, or no image model that transformers can classify with.
     """
-    if _is_tower(student):
-        encoder = load_encoder(student, device=device)
+    if is_tower(checkpoint):
+        encoder = load_encoder(checkpoint, device=device)
         with seeded(seed):
             tower = encoder.model.vision_model  # type: ignore[attr-defined]
             model: Any = TowerClassifier(tower, len(classes))
-        processor = hugging_face.image_processor(student)
-        return Student(model, encoder.preprocess, processor, encoder)
+        processor = hugging_face.image_processor(checkpoint)
+        return Backbone(model, encoder.preprocess, processor, encoder)
     with seeded(seed):
-        model = _classifier(student, classes)
-    processor = hugging_face.image_processor(student)
-    preprocess = preprocess_for(student, processor, model.config)
-    built = Student(model.to(device), preprocess, processor)
-    try_out(student, built, len(classes))
+        model = _classifier(checkpoint, classes)
+    processor = hugging_face.image_processor(checkpoint)
+    preprocess = preprocess_for(checkpoint, processor, model.config)
+    built = Backbone(model.to(device), preprocess, processor)
+    try_out(checkpoint, built, len(classes))
     return built
 
 
-def try_out(name: str, student: Student, classes: int) -> None:
+def try_out(name: str, backbone: Backbone, classes: int) -> None:
     """One gray picture: sizes that do not fit and numbers that overflow are noticed here.
 
     Raises:
         ModelError: the model gives no finite logit for each class.
     """
-    side = student.preprocess
+    side = backbone.preprocess
     gray = torch.full((1, 3, side.height, side.width), 128, dtype=torch.uint8)
-    device = next(student.model.parameters()).device
+    device = next(backbone.model.parameters()).device
     with hugging_face.one_line(name), torch.no_grad():
-        logits = logits_of(student.model, normalise(gray, side, device))
+        logits = logits_of(backbone.model, normalise(gray, side, device))
     if logits.shape != (1, classes) or not logits.isfinite().all():
         raise trust.refusal(name, f"it gives no {classes} finite numbers for a picture")
 
 
-def _classifier(student: str, classes: Sequence[str]) -> Any:
+def _classifier(checkpoint: str, classes: Sequence[str]) -> Any:
     from transformers import AutoModelForImageClassification
 
-    config = hugging_face.read_config(student)
+    config = hugging_face.read_config(checkpoint)
     kind: Any = AutoModelForImageClassification
     if config.model_type == "vit_mae":
         kind, config = _as_vit(config)
     name_classes(config, classes)
-    model = hugging_face.read_model(
-        student, kind, config, new_head=True, ignore_mismatched_sizes=True
-    )
+    model = hugging_face.read_model(checkpoint, kind, config, new_head=True)
     inner = set(model.base_model.modules())
     for module in model.modules():
         if module not in inner and isinstance(module, nn.Linear):
@@ -190,7 +164,7 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     tune = tune or ("blocks" if tower else "all")
     if tune == "blocks" and not tower:
         raise OptionError(
-            "tune=blocks is for image towers (--student clip).",
+            "tune=blocks is for image towers (--backbone clip).",
             "Use tune=all or tune=head.",
         )
     body = model.vision_model if tower else model.base_model
@@ -230,7 +204,7 @@ def save_memory(model: Any) -> None:
 
 
 @torch.no_grad()
-def head_from_texts(student: Student, texts: Sequence[str], pixels: Tensor) -> None:
+def head_from_texts(backbone: Backbone, texts: Sequence[str], pixels: Tensor) -> None:
     """Let the head of a tower begin as the zero-shot classifier of its texts.
 
     Logits s · t · Px / |Px| of a pooled output x, projection P and text t of length one
@@ -241,30 +215,30 @@ def head_from_texts(student: Student, texts: Sequence[str], pixels: Tensor) -> N
         pixels: normalised [b, 3, h, w], pictures of the training set.
 
     Raises:
-        OptionError: the student has no text tower.
+        OptionError: the backbone has no text tower.
     """
-    encoder = student.encoder
+    encoder = backbone.encoder
     if encoder is None:
         raise OptionError(
             "head_start=text needs an image-text model.",
-            "Use --student clip or head_start=random.",
+            "Use --backbone clip or head_start=random.",
         )
     length = encoder.project_image(encoder.image_pooled(pixels)).norm(dim=1).mean()
     projection = encoder.project_image(
         torch.eye(encoder.image_width, device=encoder.device)
     )  # [width, d]
-    head = student.model.classifier
+    head = backbone.model.classifier
     head.weight.copy_(
         encoder.logit_scale / length * encoder.text_features(texts) @ projection.T
     )
     head.bias.zero_()
 
 
-def _is_tower(student: str) -> bool:
+def is_tower(checkpoint: str) -> bool:
     """Whether a checkpoint is an image-text model, whose image tower is taken."""
-    if not is_encoder(student):
+    if not is_encoder(checkpoint):
         return False
-    config = hugging_face.read_config(student)
+    config = hugging_face.read_config(checkpoint)
     return hugging_face.architecture_of(config) not in IMAGE_CLASSIFIERS
 
 

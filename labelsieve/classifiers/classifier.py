@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-pass
-from labelsieve.classifiers import backbone, pretrained
-from labelsieve.classifiers.backbone import Student
+from labelsieve.classifiers import pretrained
+from labelsieve.classifiers.backbone import Backbone, logits_of
+from labelsieve.data.batches import batches
 from labelsieve.data.images import decode, from_object, read_bytes
 from labelsieve.errors import ImageError, LabelsieveError, OptionError
+from labelsieve.files import replacing
 from labelsieve.models import encoder
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.training.loop import is_memory_error, reason_of
 
-BATCH = 256
+BATCH = 256  # pictures at once; a ViT-B/16 takes about 2 GB for them
 CARD = "README.md"
 
 
@@ -42,17 +43,17 @@ class Classifier:
 
     def __init__(
         self,
-        student: Student,
+        backbone: Backbone,
         classes: Sequence[str],
         card: str = "",
         *,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.classes, self.card = list(classes), card
-        self.preprocess = student.preprocess
-        self.student = student
+        self.preprocess = backbone.preprocess
+        self.backbone = backbone
         self.dtype = dtype
-        self.device = next(student.model.parameters()).device
+        self.device = next(backbone.model.parameters()).device
 
     @classmethod
     def from_pretrained(
@@ -66,17 +67,18 @@ class Classifier:
             OptionError: no such device or precision.
         """
         chosen = choose_device(device)
-        student, classes = pretrained.open_saved(str(where), device=chosen)
+        backbone, classes = pretrained.open_saved(str(where), device=chosen)
         card = Path(where) / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
-        return cls(student, classes, text, dtype=choose_precision(precision, chosen))
+        return cls(backbone, classes, text, dtype=choose_precision(precision, chosen))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration, preprocessing and card."""
         target = Path(folder)
-        pretrained.save(self.student, self.classes, target)
+        pretrained.save(self.backbone, self.classes, target)
         if self.card:
-            (target / CARD).write_text(self.card, encoding="utf-8")
+            with replacing(target / CARD) as scratch:
+                scratch.write_text(self.card, encoding="utf-8")
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = True, token: str | None = None
@@ -116,16 +118,15 @@ class Classifier:
             images: paths, encoded bytes, pictures or arrays.
         """
         probs = np.full((len(images), len(self.classes)), np.nan, dtype=np.float32)
-        for start in range(0, len(images), batch_size):
-            read = {
-                i: self._read(images[i])
-                for i in range(start, min(start + batch_size, len(images)))
-            }
-            rows = [i for i, pixels in read.items() if pixels is not None]
+        for part in batches(len(images), batch_size, None):
+            rows, pictures = [], []
+            for row in part:
+                picture = self._read(images[row])
+                if picture is not None:
+                    rows.append(row)
+                    pictures.append(picture)
             if rows:
-                pixels = torch.from_numpy(np.stack([read[i] for i in rows])).permute(
-                    0, 3, 1, 2
-                )  # type: ignore[misc]
+                pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
                 probs[rows] = self.probabilities(pixels)
         return probs
 
@@ -138,11 +139,11 @@ class Classifier:
                 f"predict takes a list of pictures, not '{images}'.",
                 f"Use predict(['{images}']).",
             )
-        probs = self.predict_proba(images, batch_size=batch_size)
-        return [
-            None if np.isnan(row[0]) else self.classes[int(row.argmax())]
-            for row in probs
-        ]
+        labels: list[str | None] = []
+        for row in self.predict_proba(images, batch_size=batch_size):
+            unread = np.isnan(row[0])
+            labels.append(None if unread else self.classes[int(row.argmax())])
+        return labels
 
     def probabilities(self, pixels: Tensor) -> np.ndarray:
         """uint8 [b, 3, height, width], resized already -> [b, k] float32.
@@ -158,12 +159,11 @@ class Classifier:
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
         """As `probabilities`, before the softmax: [b, k] float32 on the model's device."""
-        self.student.model.eval()
+        self.backbone.model.eval()
         inputs = encoder.normalise(pixels, self.preprocess, self.device)
-        with torch.autocast(
-            self.device.type, self.dtype, enabled=self.dtype != torch.float32
-        ):
-            return backbone.logits_of(self.student.model, inputs).float()
+        lower = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=lower):
+            return logits_of(self.backbone.model, inputs).float()
 
     def _read(self, item: Any) -> np.ndarray | None:
         try:

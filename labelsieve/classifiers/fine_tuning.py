@@ -1,267 +1,144 @@
-"""Fine-tuning a student: its loss, what each image weighs, validation after every epoch,
-and the epoch that is kept.
+"""Fine-tuning a backbone: what each image weighs, validation after every epoch, and the
+epoch that is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from labelsieve.classifiers import backbone
-from labelsieve.classifiers.backbone import Student
+from labelsieve.classifiers.backbone import (
+    Backbone,
+    head_from_texts,
+    logits_of,
+    parameters_of,
+    save_memory,
+    trainable,
+)
 from labelsieve.classifiers.classifier import Classifier
+from labelsieve.classifiers.objective import LOSSES, Memory, Objective
+from labelsieve.classifiers.recipe import Settings
 from labelsieve.classifiers.training_set import TRAIN, VALIDATION
 from labelsieve.data.augment import crop_and_mirror
+from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
-from labelsieve.errors import LabelsieveError, OptionError
+from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation import metrics, mixture
+from labelsieve.files import replacing
 from labelsieve.models import encoder
-from labelsieve.training import losses
 from labelsieve.training.checkpoint import Checkpoint
-from labelsieve.training.loop import Batch, Recipe, fit, is_memory_error
+from labelsieve.training.loop import Batch, fit, is_memory_error
 
-BATCH = 256
+BATCH = 256  # pictures that are validated at once
 LOOK_AT = 512  # pictures whose features scale a head that begins with texts
+LEAST = 1e-12  # probability whose logarithm is still finite
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a student is trained; the recipe of its family comes first, then what the user sets."""
+class Validation:
+    """Pictures that are not trained on, by which an epoch is chosen.
 
-    epochs: int = 10
-    batch_size: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 5e-4
-    head_lr: float | None = None  # auto: as lr
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Literal["cosine", "smooth", "constant"] = "cosine"
-    clip: float | None = None  # largest norm of the gradient
-    accumulate: int = 1  # parts a batch is computed in, to save memory
-    checkpointing: bool = (
-        False  # compute activations again for the gradient, to save memory
-    )
-    tune: Literal["blocks", "all", "head"] | None = (
-        None  # auto: blocks of a tower (the paper), else all
-    )
-    head_start: Literal["random", "text"] = (
-        "random"  # text: the head begins as the zero-shot classifier
-    )
-    mirror: bool | None = None  # auto: as the scan did
-    crop: float = (
-        0.7  # least share of a picture that a random crop keeps; 1 does not crop
-    )
-    # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
-    val_share: float = 0.1
-    keep: Literal["chosen", "last", "both"] = (
-        "chosen"  # which epoch is saved; both: the last one in a folder below
-    )
-    patience: int | None = (
-        None  # stop after so many epochs without a better one; auto: never
-    )
-    warmup_epochs: int = 1  # use=gmm: epochs that trust every label
-    sce_alpha: float = (
-        1.0  # loss=sce; the defaults of these five are those of DeFT's code
-    )
-    sce_beta: float = 1.0
-    elr_momentum: float = 0.3  # loss=elr
-    elr_strength: float = 5.0
-    gce_q: float = 0.7  # loss=gce
+    Attributes:
+        images: the data set they belong to.
+        rows: [v] int64, which of them.
+        labels: [n] int64, of the whole data set.
+    """
 
-    def __post_init__(self) -> None:
-        within = {
-            "crop": (0.01, 1),
-            "val_share": (0, 0.5),
-            "gce_q": (1e-6, 1),
-            "elr_momentum": (0, 1),
-            "warmup_epochs": (0, None),
-            "sce_alpha": (0, None),
-            "sce_beta": (0, None),
-            "elr_strength": (0, None),
-            "patience": (1, None),
-            "head_lr": (0, None),
-            "clip": (1e-12, None),
-        }
-        for name, (low, high) in within.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= (
-                float("inf") if high is None else high
-            ):
-                bounds = (
-                    f"at least {low}" if high is None else f"between {low} and {high}"
-                )
-                raise OptionError(
-                    f"Setting {name} cannot be {value}.", f"It is {bounds}."
-                )
-        self.recipe()  # refuses numbers that cannot be
-
-    def recipe(self) -> Recipe:
-        """How it is optimised."""
-        return Recipe(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            accumulate=self.accumulate,
-            clip=self.clip,
-        )
-
-
-Loss = Callable[
-    [Tensor, Tensor, np.ndarray], Tensor
-]  # logits [b, k], labels [b], row numbers [b] -> [b]
-
-
-def _sce(settings: Settings, memory: dict[str, Tensor]) -> Loss:
-    return lambda logits, labels, rows: losses.symmetric_cross_entropy(
-        logits, labels, settings.sce_alpha, settings.sce_beta
-    )
-
-
-def _elr(settings: Settings, memory: dict[str, Tensor]) -> Loss:
-    """Keeps one row of targets per image, in `memory`, from zero on."""
-
-    def loss(logits: Tensor, labels: Tensor, rows: np.ndarray) -> Tensor:
-        targets = losses.early_targets(
-            memory["elr"][rows].to(logits.device), logits, settings.elr_momentum
-        )
-        memory["elr"][rows] = targets.to(memory["elr"].device)
-        return losses.early_learning(logits, labels, targets, settings.elr_strength)
-
-    return loss
-
-
-LOSSES: dict[str, Callable[[Settings, dict[str, Tensor]], Loss]] = {
-    "ce": lambda settings, memory: (
-        lambda logits, labels, rows: losses.cross_entropy(logits, labels)
-    ),
-    "sce": _sce,
-    "elr": _elr,
-    "gce": lambda settings, memory: (
-        lambda logits, labels, rows: losses.generalized_cross_entropy(
-            logits, labels, settings.gce_q
-        )
-    ),
-    "mae": lambda settings, memory: (
-        lambda logits, labels, rows: losses.mean_absolute_error(logits, labels)
-    ),
-}
+    images: Dataset
+    rows: np.ndarray
+    labels: np.ndarray
 
 
 class Fitting:
-    """One training of one student.
+    """One training of one backbone.
 
     Args:
-        images: of the run, prepared for the student.
-        chosen: labels, weights and parts by sample id (`labelsieve.classifiers.training_set`).
-        loss: a name of `LOSSES`.
-        divides: select samples by a mixture of two Gaussians on their losses before each
-            epoch (use=gmm).
+        images: of the run, prepared for the backbone.
+        samples: labels, weights and parts by sample id
+            (`labelsieve.classifiers.training_set`).
+
+    Attributes:
+        dtype: what is computed in; weights and their gradients stay float32.
+        labels, part: [n] class numbers, and "train", "validation" or "none", per image.
+        rows: [t] int64, the images that train.
+        memory: what is kept from step to step and with every checkpoint.
+        last: weights of the last epoch, where others are left in the backbone.
     """
 
     def __init__(
         self,
-        student: Student,
+        backbone: Backbone,
         images: Dataset,
-        chosen: pa.Table,
+        samples: pa.Table,
         settings: Settings,
-        loss: str,
-        divides: bool,
+        objective: Objective,
         seed: int,
     ) -> None:
-        self.student, self.images, self.settings, self.divides, self.seed = (
-            student,
-            images,
-            settings,
-            divides,
-            seed,
-        )
-        self.device = next(student.model.parameters()).device
+        self.backbone = backbone
+        self.images = images
+        self.settings = settings
+        self.objective = objective
+        self.seed = seed
+        self.device = next(backbone.model.parameters()).device
         self.dtype = torch.float32
-        self.labels, weight, self.part = _in_order(chosen, images)
+        self.labels, weight, self.part = _in_order(samples, images)
         self.rows = np.flatnonzero(self.part == TRAIN)
-        self.memory: dict[str, Tensor] = {
-            "weight": torch.from_numpy(weight / weight[self.rows].mean()).float(),
-            "history": torch.full(
-                (settings.epochs, 2), torch.nan, dtype=torch.float64
-            ),  # accuracy and loss on the validation images
-        }
-        if loss == "elr":
-            self.memory["elr"] = torch.zeros(len(images), len(images.classes))
-        self.loss = LOSSES[loss](settings, self.memory)
-        self.last: dict[str, Tensor] | None = (
-            None  # weights of the last epoch, where others are left in the student
-        )
-        self.parameters = backbone.trainable(student.model, settings.tune)
-        if settings.checkpointing:
-            backbone.save_memory(student.model)
-        if settings.head_start == "text":
-            texts = [images.template.format(name) for name in images.names]
-            backbone.head_from_texts(
-                student,
-                texts,
-                self._normalised(self.images.inputs(self.rows[:LOOK_AT])),
-            )
-        buffers = dict(student.model.named_buffers())
-        kept = (
-            student.model.state_dict().keys() & buffers.keys()
-        )  # running means and variances
-        self.memory |= {f"buffer/{name}": buffers[name] for name in sorted(kept)}
+        self.memory = self._memory(weight)
+        self.loss = LOSSES[objective.loss](settings, self.memory)
+        self.last: dict[str, Tensor] | None = None
+        self.parameters = trainable(backbone.model, settings.tune)
+        self._start()
+
+    def _memory(self, weight: np.ndarray) -> Memory:
+        """Weights whose mean over the training set is one, and what else must survive a stop."""
+        scaled = torch.from_numpy(weight / weight[self.rows].mean()).float()
+        # accuracy and loss on the validation images, per epoch
+        history = torch.full((self.settings.epochs, 2), torch.nan, dtype=torch.float64)
+        memory: Memory = {"weight": scaled, "history": history}
+        if self.objective.loss == "elr":
+            memory["elr"] = torch.zeros(len(self.images), len(self.images.classes))
+        # running means and variances are no parameters, and change with every step
+        buffers = dict(self.backbone.model.named_buffers())
+        saved = self.backbone.model.state_dict().keys() & buffers.keys()
+        return memory | {f"buffer/{name}": buffers[name] for name in sorted(saved)}
+
+    def _start(self) -> None:
+        if self.settings.checkpointing:
+            save_memory(self.backbone.model)
+        if self.settings.head_start == "text":
+            texts = [self.images.template.format(name) for name in self.images.names]
+            first = self.images.inputs(self.rows[:LOOK_AT])
+            head_from_texts(self.backbone, texts, self.normalised(first))
 
     def run(
         self, folder: Path, fingerprint: str, val: Dataset | None = None
     ) -> dict[str, Any]:
-        """Train, and leave the student with the weights that are kept; with keep=both
-        `last` holds the others.
+        """Train, and leave the backbone with the weights that are kept.
 
         Args:
             folder: for checkpoints.
+            fingerprint: of everything that decides the weights.
             val: images to validate on; None takes the part that was kept aside.
 
         Returns:
-            validation (images, source), last and chosen (epoch, accuracy, loss), kept, history.
+            validation (images, source), last and chosen (epoch, accuracy, loss), kept,
+            history.
 
         Raises:
             LabelsieveError: the memory of the device is too small; says what helps.
         """
-        held = np.flatnonzero(self.part == VALIDATION)
-        looks = (
-            (val, np.arange(len(val)), val.labels)
-            if val is not None
-            else (self.images, held, self.labels)
-        )
+        aside = self._validation(val)
         best = folder / "chosen.safetensors"
-
-        def after_epoch(epoch: int) -> bool:
-            if len(looks[1]):
-                self.memory["history"][epoch - 1] = torch.tensor(
-                    self._validate(*looks), dtype=torch.float64
-                )
-                if self._chosen() == epoch:
-                    _keep(self.student.model, best)
-            if (
-                self.divides
-                and self.settings.warmup_epochs <= epoch < self.settings.epochs
-            ):
-                self._divide()
-            waited = epoch - self._chosen() if len(looks[1]) else 0
-            return (
-                self.settings.patience is not None and waited >= self.settings.patience
-            )
-
-        rates = self._head_rates()
         try:
             fit(
                 self.parameters,
@@ -270,33 +147,50 @@ class Fitting:
                 self.loss_of,
                 self.settings.recipe(),
                 seed=self.seed,
-                rates=rates,
+                rates=self._head_rates(),
                 what="Fine-tuning",
                 memory=self.memory,
                 checkpoint=Checkpoint(folder / "training.safetensors", fingerprint),
-                after_epoch=after_epoch,
+                after_epoch=lambda epoch: self._after(epoch, aside, best),
             )
         except LabelsieveError as error:
             if is_memory_error(error.__cause__):
-                raise LabelsieveError(
-                    error.what, f"{error.do} Or --set checkpointing=true (slower)."
-                ) from error
+                more = f"{error.do} Or --set checkpointing=true (slower)."
+                raise LabelsieveError(error.what, more) from error
             raise
-        return self._result(best, *looks)
+        return self._result(best, aside)
+
+    def _validation(self, val: Dataset | None) -> Validation:
+        if val is not None:
+            return Validation(val, np.arange(len(val)), val.labels)
+        held = np.flatnonzero(self.part == VALIDATION)
+        return Validation(self.images, held, self.labels)
+
+    def _after(self, epoch: int, aside: Validation, best: Path) -> bool:
+        """Validate and select after an epoch; True ends the training."""
+        waited = 0
+        if len(aside.rows):
+            figures = torch.tensor(self.validate(aside), dtype=torch.float64)
+            self.memory["history"][epoch - 1] = figures
+            waited = epoch - self._chosen()
+            if waited == 0:
+                _save_weights(self.backbone.model, best)
+        trusts = epoch < self.settings.warmup_epochs
+        # after the last epoch there is nothing left to select for
+        if self.objective.divides and not trusts and epoch < self.settings.epochs:
+            self.divide()
+        patience = self.settings.patience
+        return patience is not None and waited >= patience
 
     def loss_of(self, batch: Batch, loaded: Tensor) -> Tensor:
         """Mean of weight times loss of a batch, with gradient."""
-        self.student.model.train(
-            len(batch.rows) > 1
-        )  # one picture alone has no batch statistics
-        pictures = self._normalised(loaded)
-        if self.settings.crop < 1 or self.settings.mirror:
-            pictures = crop_and_mirror(
-                pictures,
-                batch.generator,
-                self.settings.crop,
-                bool(self.settings.mirror),
-            )
+        # one picture alone has no batch statistics
+        self.backbone.model.train(len(batch.rows) > 1)
+        pictures = self.normalised(loaded)
+        crop = self.settings.crop
+        mirror = bool(self.settings.mirror)
+        if crop < 1 or mirror:
+            pictures = crop_and_mirror(pictures, batch.generator, crop, mirror)
         with _drawing_from(batch.generator, self.device):
             logits = self.logits(pictures)
         labels = torch.from_numpy(self.labels[batch.rows]).to(self.device)
@@ -305,142 +199,143 @@ class Fitting:
 
     def logits(self, pictures: Tensor) -> Tensor:
         """Normalised pictures [b, 3, h, w] -> [b, k] float32."""
-        with torch.autocast(
-            self.device.type, self.dtype, enabled=self.dtype != torch.float32
-        ):
-            return backbone.logits_of(self.student.model, pictures).float()
+        lower = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=lower):
+            return logits_of(self.backbone.model, pictures).float()
 
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        return encoder.normalise(pixels, self.student.preprocess, self.device)
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """uint8 [b, 3, h, w] as the backbone wants them, on its device."""
+        return encoder.normalise(pixels, self.backbone.preprocess, self.device)
 
     def _head_rates(self) -> dict[str, float]:
         if self.settings.head_lr is None:
             return {}
-        return dict.fromkeys(
-            backbone.parameters_of(self.student.model, "head"), self.settings.head_lr
-        )
+        head = parameters_of(self.backbone.model, "head")
+        return dict.fromkeys(head, self.settings.head_lr)
 
     def _probabilities(self, images: Dataset, rows: np.ndarray) -> np.ndarray:
         """[b, k] of pictures as they are."""
-        judge = Classifier(self.student, images.classes, dtype=self.dtype)
-        parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-        return np.concatenate(
-            [judge.probabilities(images.inputs(part)) for part in parts]
-        )
+        judge = Classifier(self.backbone, images.classes, dtype=self.dtype)
+        parts = []
+        for part in batches(rows, BATCH, None):  # inside the training, which has a bar
+            parts.append(judge.probabilities(images.inputs(part)))
+        return np.concatenate(parts)
 
-    def _validate(
-        self, images: Dataset, rows: np.ndarray, labels: np.ndarray
-    ) -> tuple[float, float]:
+    def validate(self, aside: Validation) -> tuple[float, float]:
         """Accuracy and mean cross-entropy."""
-        probs = self._probabilities(images, rows)
-        given = probs[np.arange(len(rows)), labels[rows]].astype(np.float64)
-        return float((probs.argmax(1) == labels[rows]).mean()), float(
-            -np.log(given.clip(1e-12)).mean()
-        )
+        labels = aside.labels[aside.rows]
+        probs = self._probabilities(aside.images, aside.rows)
+        accuracy = float((probs.argmax(1) == labels).mean())
+        return accuracy, float(-_log_of_labels(probs, labels).mean())
 
     def _chosen(self) -> int:
-        """The epoch, from 1 on, with the highest accuracy, of those the lowest loss, of
-        those the first.
-        """
-        history = self.memory["history"].tolist()
-        done = [
-            (-accuracy, loss, epoch)
-            for epoch, (accuracy, loss) in enumerate(history, 1)
-            if accuracy == accuracy
-        ]
+        """The epoch, from 1 on, with the highest accuracy, then the lowest loss, then the first."""
+        done = []
+        for epoch, (accuracy, loss) in enumerate(self.memory["history"].tolist(), 1):
+            if accuracy == accuracy:  # NaN: not reached yet
+                done.append((-accuracy, loss, epoch))
         return min(done)[2]
 
-    def _divide(self) -> None:
-        """Weigh only labels whose loss belongs to the lower of two Gaussians (DivideMix;
-        `labelsieve.methods.gmm`).
+    def divide(self) -> None:
+        """Weigh only labels whose loss belongs to the lower of two Gaussians.
+
+        As DivideMix (Li et al., ICLR 2020) and `labelsieve.methods.gmm` do.
         """
         probs = self._probabilities(self.images, self.rows)
-        given = probs[np.arange(len(self.rows)), self.labels[self.rows]].astype(
-            np.float64
-        )
-        clean = mixture.upper_cluster(np.log(given.clip(1e-12)), self.seed) > 0.5
+        score = _log_of_labels(probs, self.labels[self.rows])
+        clean = mixture.upper_cluster(score, self.seed) > 0.5
         if clean.any():
-            self.memory["weight"][self.rows] = torch.from_numpy(
-                clean / clean.mean()
-            ).float()
+            weight = torch.from_numpy(clean / clean.mean()).float()
+            self.memory["weight"][self.rows] = weight
 
-    def _result(
-        self, best: Path, images: Dataset, rows: np.ndarray, labels: np.ndarray
-    ) -> dict[str, Any]:
-        history = self.memory["history"].tolist()
-        epochs = sum(accuracy == accuracy for accuracy, _ in history)
+    def _result(self, best: Path, aside: Validation) -> dict[str, Any]:
+        facts = self._facts(aside)
+        epochs = len(facts["history"])
+        if not len(aside.rows):
+            return facts
+        if not epochs:  # nothing was trained: the backbone as it began
+            accuracy, loss = self.validate(aside)
+            return {**facts, "last": {"epoch": 0, "accuracy": accuracy, "loss": loss}}
+        model = self.backbone.model
+        facts["last"] = self._figures(epochs, aside)
+        last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(_read_weights(best, self.device))
+        facts["chosen"] = self._figures(self._chosen(), aside)
+        facts["kept"] = "last" if self.settings.keep == "last" else "chosen"
+        if self.settings.keep == "last":
+            model.load_state_dict(last)
+        if self.settings.keep == "both":
+            self.last = last
+        return facts
+
+    def _facts(self, aside: Validation) -> dict[str, Any]:
+        """What is known before the kept epoch is looked at."""
+        history = []
+        for epoch, (accuracy, loss) in enumerate(self.memory["history"].tolist(), 1):
+            if accuracy == accuracy:
+                history.append({"epoch": epoch, "accuracy": accuracy, "loss": loss})
+        source = "clean part" if aside.images is self.images else "given"
         facts: dict[str, Any] = {
-            "validation": {
-                "images": len(rows),
-                "source": "clean part" if images is self.images else "given",
-            },
-            "history": [
-                {"epoch": e, "accuracy": a, "loss": x}
-                for e, (a, x) in enumerate(history[:epochs], 1)
-            ],
+            "validation": {"images": len(aside.rows), "source": source},
+            "history": history,
             "kept": "last",
             "last": None,
             "chosen": None,
         }
-        if self.divides:
+        if self.objective.divides:
             facts["selected"] = int((self.memory["weight"][self.rows] > 0).sum())
-        if not len(rows):
-            return facts
-        if not epochs:  # nothing was trained: the student as it began
-            accuracy, loss = self._validate(images, rows, labels)
-            return {**facts, "last": {"epoch": 0, "accuracy": accuracy, "loss": loss}}
-        chosen = self._chosen()
-        facts["last"] = self._figures(epochs, images, rows, labels)
-        last = {name: t.clone() for name, t in self.student.model.state_dict().items()}
-        self.student.model.load_state_dict(load_file(best, str(self.device)))
-        facts["chosen"] = self._figures(chosen, images, rows, labels)
-        if self.settings.keep == "last":
-            self.student.model.load_state_dict(last)
-        self.last = last if self.settings.keep == "both" else None
-        return {**facts, "kept": "last" if self.settings.keep == "last" else "chosen"}
+        return facts
 
-    def _figures(
-        self, epoch: int, images: Dataset, rows: np.ndarray, labels: np.ndarray
-    ) -> dict[str, Any]:
-        """Of the student as it is now."""
+    def _figures(self, epoch: int, aside: Validation) -> dict[str, Any]:
+        """Of the backbone as it is now."""
         accuracy, loss = self.memory["history"][epoch - 1].tolist()
-        found = metrics.classification(self._probabilities(images, rows), labels[rows])
+        probs = self._probabilities(aside.images, aside.rows)
+        measured = metrics.classification(probs, aside.labels[aside.rows])
         return {
             "epoch": epoch,
             "accuracy": accuracy,
             "loss": loss,
-            "calibration_error": found["calibration_error"],
-            "per_class": found["per_class"],
+            "calibration_error": measured["calibration_error"],
+            "per_class": measured["per_class"],
         }
 
 
+def _log_of_labels(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[b] float64: log of the probability [b, k] of each label [b]."""
+    given = probs[np.arange(len(labels)), labels].astype(np.float64)
+    return np.log(given.clip(LEAST))
+
+
 def _in_order(
-    chosen: pa.Table, images: Dataset
+    samples: pa.Table, images: Dataset
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels [n] as class numbers, weights [n] and parts [n] of the images, joined by sample id."""
-    by_id = {row["sample_id"]: row for row in chosen.to_pylist()}
+    """Labels [n] as class numbers, weights [n] and parts [n] of the images, by sample id."""
+    by_id = {row["sample_id"]: row for row in samples.to_pylist()}
     number = {name: k for k, name in enumerate(images.classes)}
     rows = [by_id[i] for i in images.ids.to_pylist()]
     labels = np.array([number[row["label"]] for row in rows], dtype=np.int64)
-    return (
-        labels,
-        np.array([row["weight"] for row in rows]),
-        np.array([row["part"] for row in rows], dtype=object),
-    )
+    weights = np.array([row["weight"] for row in rows])
+    return labels, weights, np.array([row["part"] for row in rows], dtype=object)
 
 
-def _keep(model: Any, path: Path) -> None:
+def _save_weights(model: Any, path: Path) -> None:
     """All weights of a model, so that a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial")
-    save_file(
-        {
-            name: t.detach().cpu().contiguous().clone()
-            for name, t in model.state_dict().items()
-        },
-        scratch,
-    )
-    scratch.replace(path)
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        # safetensors refuses tensors that share memory
+        tensors[name] = tensor.detach().cpu().contiguous().clone()
+    with replacing(path) as scratch:
+        save_file(tensors, scratch)
+
+
+def _read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(path, str(device))
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"'{path}' is missing or damaged.",
+            f"Delete the folder '{path.parent}' and run the command again.",
+        ) from error
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from labelsieve.runs.run import Run
 TEMPLATE = Path(__file__).parent.parent / "assets" / "model_card.md.j2"
 USES = {
     "clean": "the labels that the scan did not flag",
-    "clean+relabelled": "the labels that the scan did not flag, and confident suggestions in place of flagged ones",
+    "clean+relabelled": "the labels that the scan did not flag, and confident suggestions "
+    "in place of flagged ones",
     "all": "every given label, flagged or not (a baseline)",
     "weighted": "every given label, each weighed by the probability that it is right",
-    "gmm": "before each epoch, the labels whose loss belongs to the lower of two Gaussians (a baseline)",
+    "gmm": "before each epoch, the labels whose loss belongs to the lower of two Gaussians "
+    "(a baseline)",
 }
 
 
@@ -33,16 +35,14 @@ def write(opened: Run, record: Mapping[str, Any]) -> str:
 
     command = record["command"]
     tags = ["image-classification", "label-noise", "labelsieve"]
-    base = (
-        None
-        if Path(command["student"]).exists() or command["student"] == "tiny"
-        else command["student"]
-    )
+    # the hub links to the model that was fine-tuned, where it is one of the hub's
+    checkpoint = command["student"]
+    local = checkpoint == "tiny" or Path(checkpoint).exists()
     head = ModelCardData(
         library_name="labelsieve",
         pipeline_tag="image-classification",
         tags=tags,
-        base_model=base,
+        base_model=None if local else checkpoint,
     )
     page = Environment(
         undefined=StrictUndefined,

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from labelsieve import registry
-from labelsieve.classifiers import backbone
+from labelsieve.classifiers.backbone import logits_of
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import LabelsieveError, OptionError, unknown
+from labelsieve.files import replacing
 from labelsieve.models import encoder
 
 FORMATS = ("onnx",)
@@ -27,14 +28,14 @@ CHECKED = 64  # pictures of --data that both runtimes are asked about
 
 
 class _Logits(nn.Module):
-    """Normalised pixels -> logits, of either kind of student."""
+    """Normalised pixels -> logits, of either kind of backbone."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return backbone.logits_of(self.model, pixel_values)
+        return logits_of(self.model, pixel_values)
 
 
 def export_model(
@@ -74,35 +75,34 @@ def export_model(
     target = Path(output) if output is not None else Path(str(model)) / "model.onnx"
     for library in ("onnx", "onnxscript", "onnxruntime"):
         registry.need(library)
-    opened = (
-        model
-        if isinstance(model, Classifier)
-        else Classifier.from_pretrained(model, device="cpu", precision="float32")
-    )
-    if opened.device.type != "cpu":
-        raise OptionError(
-            "The model lies on a card.", "Open it with device='cpu' to export it."
-        )
+    opened = _on_cpu(model)
     pixels = _noise(opened) if data is None else _pictures(opened, data)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.partial.onnx")
-    try:
+    with replacing(target) as scratch:
         _write(opened, scratch)
         difference = compare(opened, scratch, pixels)
-        if not difference < CLOSE:
+        if not difference < CLOSE:  # also for NaN
             raise LabelsieveError(
                 f"The exported model differs from the original by {difference:.1e}.",
                 "Please report the model's family.",
             )
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
     return {
         "file": str(target),
         "difference": difference,
         "checked": len(pixels),
         "classes": opened.classes,
     }
+
+
+def _on_cpu(model: str | Path | Classifier) -> Classifier:
+    """The model where the exporter can trace it, in float32, which the runtime computes in."""
+    if not isinstance(model, Classifier):
+        return Classifier.from_pretrained(model, device="cpu", precision="float32")
+    if model.device.type != "cpu":
+        raise OptionError(
+            f"The model is on {model.device}; a model is exported from the CPU.",
+            "Open it with device='cpu'.",
+        )
+    return model
 
 
 def _noise(opened: Classifier) -> np.ndarray:
@@ -124,7 +124,7 @@ def _write(opened: Classifier, path: Path) -> None:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own insides
         torch.onnx.export(
-            _Logits(opened.student.model).eval(),
+            _Logits(opened.backbone.model).eval(),
             (example,),
             str(path),
             input_names=["pixel_values"],

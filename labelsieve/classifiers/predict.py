@@ -4,6 +4,7 @@ true labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labelsieve import progress, tables
+from labelsieve import tables
 from labelsieve.classifiers.classifier import BATCH, Classifier
-from labelsieve.data.dataset import prepare
+from labelsieve.data.batches import batches
+from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.load import load
-from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError
 from labelsieve.estimation import metrics
 from labelsieve.tables import CORRUPT, OK
+
+# how a table of predictions is written, by the ending of its name
+WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
 
 
 def _open(model: str | Path | Classifier, device: str, precision: str) -> Classifier:
@@ -54,55 +58,57 @@ def predict(
     """
     if top_k < 1 or batch_size < 1:
         raise OptionError(
-            f"--top-k {top_k} and --batch-size {batch_size} are at least 1."
+            f"--top-k {top_k} and --batch-size {batch_size} must be at least 1."
         )
-    if output is not None and Path(output).suffix not in (".parquet", ".csv"):
-        raise OptionError(f"-o '{output}' must end in .parquet or .csv.")
+    if output is not None and Path(output).suffix not in WRITERS:
+        raise OptionError(f"-o '{output}' must end in {' or '.join(WRITERS)}.")
     opened = _open(model, device, precision)
-    found = _predictions(opened, replace(load(data), labelled=False), top_k, batch_size)
-    if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        (
-            tables.write_parquet
-            if Path(output).suffix == ".parquet"
-            else tables.write_csv
-        )(found, Path(output))
-    return found
-
-
-def _predictions(
-    opened: Classifier, spec: DataSpec, top_k: int, batch_size: int
-) -> pa.Table:
+    spec = replace(load(data), labelled=False)
     prepared = prepare(spec, opened.preprocess)
-    manifest = prepared.manifest.table
+    probs = _probabilities(opened, prepared.dataset, batch_size)
+    table = _as_table(prepared.manifest.table, probs, opened.classes, top_k)
+    if output is not None:
+        path = Path(output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[path.suffix](table, path)
+    return table
+
+
+def _probabilities(opened: Classifier, images: Dataset, batch_size: int) -> np.ndarray:
+    """[n, k] float32 of the images that can be read, in the order of the data set."""
+    probs = np.empty((len(images), len(opened.classes)), dtype=np.float32)
+    for rows in batches(len(images), batch_size, "Classifying"):
+        probs[rows] = opened.probabilities(images.inputs(rows))
+    return probs
+
+
+def _as_table(
+    manifest: pa.Table, probs: np.ndarray, classes: Sequence[str], top_k: int
+) -> pa.Table:
+    """One row per picture; those that cannot be read have empty answers and a reason.
+
+    Args:
+        probs: [m, k] of the rows that can be read, in the order of the manifest.
+    """
     status = manifest["status"].to_numpy(zero_copy_only=False)
-    usable = np.flatnonzero(status != CORRUPT)
-    probs = np.full((len(manifest), len(opened.classes)), np.nan, dtype=np.float32)
-    with progress.bar("Classifying", len(usable)) as shown:
-        for start in range(0, len(usable), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(usable)))
-            probs[usable[rows]] = opened.probabilities(prepared.dataset.inputs(rows))
-            shown.advance(len(rows))
+    lost = status == CORRUPT
+    every = np.full((len(manifest), len(classes)), np.nan, dtype=np.float32)
+    every[~lost] = probs
     columns: dict[str, Any] = {
         "sample_id": manifest["sample_id"],
         "path": manifest["path"],
     }
-    order = np.argsort(-probs, axis=1, kind="stable")[
-        :, : min(top_k, len(opened.classes))
-    ]
-    lost = status == CORRUPT
-    names = np.array(opened.classes, dtype=object)
-    for place, chosen in enumerate(order.T, 1):
-        suffix = "" if place == 1 else f"_{place}"
+    # stable: equally probable classes stay in their order
+    order = np.argsort(-every, axis=1, kind="stable")[:, :top_k]
+    names = np.array(classes, dtype=object)
+    for rank, chosen in enumerate(order.T, 1):
+        suffix = "" if rank == 1 else f"_{rank}"
+        probability = every[np.arange(len(every)), chosen]
         columns[f"label{suffix}"] = pa.array(names[chosen], pa.string(), mask=lost)
-        columns[f"probability{suffix}"] = pa.array(
-            probs[np.arange(len(probs)), chosen], pa.float32(), mask=lost
-        )
+        columns[f"probability{suffix}"] = pa.array(probability, pa.float32(), mask=lost)
+    reason = manifest["reason"].to_numpy(zero_copy_only=False)
     columns["status"] = pa.array(np.where(lost, CORRUPT, OK), pa.string())
-    columns["reason"] = pa.array(
-        np.where(lost, manifest["reason"].to_numpy(zero_copy_only=False), ""),
-        pa.string(),
-    )
+    columns["reason"] = pa.array(np.where(lost, reason, ""), pa.string())
     return pa.table(columns).sort_by("sample_id")
 
 
@@ -135,20 +141,11 @@ def evaluate(
         spec = replace(spec, label_column=truth, truth_column=None)
     opened = _open(model, device, precision)
     prepared = prepare(spec, opened.preprocess, classes=opened.classes)
-    manifest, images = prepared.manifest.table, prepared.dataset
-    probs = np.empty((len(images), len(opened.classes)), dtype=np.float32)
-    with progress.bar("Classifying", len(images)) as shown:
-        for start in range(0, len(images), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(images)))
-            probs[rows] = opened.probabilities(images.inputs(rows))
-            shown.advance(len(rows))
-    found = metrics.classification(probs, images.labels)
-    unreadable = int(
-        (manifest["status"].to_numpy(zero_copy_only=False) == CORRUPT).sum()
-    )
+    probs = _probabilities(opened, prepared.dataset, batch_size)
+    status = prepared.manifest.table["status"].to_numpy(zero_copy_only=False)
     return {
-        "images": len(images),
-        "unreadable": unreadable,
+        "images": len(prepared.dataset),
+        "unreadable": int((status == CORRUPT).sum()),
         "classes": opened.classes,
-        **found,
+        **metrics.classification(probs, prepared.dataset.labels),
     }

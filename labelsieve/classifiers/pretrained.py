@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from labelsieve.classifiers.backbone import (
-    Student,
+    Backbone,
     TowerClassifier,
     name_classes,
     preprocess_for,
@@ -18,6 +18,7 @@ from labelsieve.classifiers.backbone import (
     try_out,
 )
 from labelsieve.data.images import Preprocess
+from labelsieve.files import remove
 from labelsieve.models import hugging_face, trust
 from labelsieve.runs.digests import read_record, verify
 
@@ -25,34 +26,54 @@ TOWER = "TowerClassifier"  # in `architectures` of a saved tower
 RECORD = "training.json"
 LAST = "last"  # folder below the model's: the last epoch, with keep=both
 WEIGHTS = "model.safetensors"
+SCRATCH = ".model.partial"  # folder below the model's while it is written
 # what decides a model's answers; the model card may be edited by hand
 CHECKED = ("config.json", WEIGHTS, "preprocessor_config.json")
 
 
-def save(student: Student, classes: Sequence[str], folder: Path) -> None:
-    """Write weights, configuration and preprocessing as Hugging Face does; safetensors only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model = student.model
+def save(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
+    """Write weights, configuration and preprocessing as Hugging Face does; safetensors only.
+
+    Each file takes its name when all are written: a stop leaves what was there before.
+    """
+    # the folder may hold other files, so it is not replaced as a whole
+    scratch = folder / SCRATCH
+    remove(scratch)
+    scratch.mkdir(parents=True)
+    try:
+        _write(backbone, classes, scratch)
+        for path in sorted(scratch.iterdir()):
+            path.replace(folder / path.name)
+    finally:
+        remove(scratch)
+
+
+def _write(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
+    model = backbone.model
     tower = isinstance(model, TowerClassifier)
     config = model.vision_model.config if tower else model.config
     name_classes(config, classes)
     if tower:
         config.architectures = [TOWER]
         config.save_pretrained(folder)
-        tensors = {
-            name: t.detach().cpu().contiguous().clone()
-            for name, t in model.state_dict().items()
-        }
-        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        _write_tensors(model, folder / WEIGHTS)
     else:
         with hugging_face.without_bar():
             model.save_pretrained(folder)
     with hugging_face.hushed():
-        (student.processor or _processor(student.preprocess)).save_pretrained(folder)
+        (backbone.processor or _processor(backbone.preprocess)).save_pretrained(folder)
 
 
-def open_saved(where: str, *, device: torch.device) -> tuple[Student, list[str]]:
-    """A student that `save` wrote, or any image classifier of transformers, and its classes.
+def _write_tensors(model: TowerClassifier, path: Path) -> None:
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        # safetensors refuses tensors that share memory
+        tensors[name] = tensor.detach().cpu().contiguous().clone()
+    save_file(tensors, path, {"format": "pt"})  # the format transformers looks for
+
+
+def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]]:
+    """A backbone that `save` wrote, or any image classifier of transformers, and its classes.
 
     Raises:
         ModelError: there is none, or it is damaged.
@@ -65,7 +86,7 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Student, list[str]]
         model = _open_model(where, config, len(classes))
         processor = hugging_face.image_processor(where)
         preprocess = preprocess_for(where, processor, config)
-        opened = Student(model.to(device).eval(), preprocess, processor)
+        opened = Backbone(model.to(device).eval(), preprocess, processor)
         try_out(where, opened, len(classes))
     return opened, classes
 

@@ -15,28 +15,38 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import tables
 from labelsieve.classifiers import backbone, model_card, training_set
-from labelsieve.classifiers.backbone import RECIPES, Student
 from labelsieve.classifiers.classifier import Classifier
-from labelsieve.classifiers.fine_tuning import LOSSES, Fitting, Settings
+from labelsieve.classifiers.fine_tuning import Fitting
+from labelsieve.classifiers.objective import LOSSES, Objective
 from labelsieve.classifiers.pretrained import LAST, RECORD
+from labelsieve.classifiers.recipe import RECIPES, Settings, recipe_name
 from labelsieve.data.dataset import Dataset, prepare
+from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
 from labelsieve.files import environment, fingerprint
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.runs import pictures
-from labelsieve.runs.decisions import open_decisions
-from labelsieve.runs.folder import FINISHED, WorkFolder
+from labelsieve.runs.decisions import Decision, open_decisions
+from labelsieve.runs.folder import CHECKPOINTS, FINISHED, WorkFolder
 from labelsieve.runs.run import Run
-from labelsieve.settings import as_dict, resolve
+from labelsieve.settings import (
+    AtLeast,
+    Below,
+    BoundedOptions,
+    OneOf,
+    Share,
+    as_dict,
+    resolve,
+)
 
 # what a training writes, and what export-model adds to it
 OWNED = (
@@ -51,54 +61,78 @@ OWNED = (
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(BoundedOptions):
     """Everything about a training that is not the run.
 
     Attributes:
-        student: "clip", the image tower of the run's model; or a checkpoint: a directory or hub id.
-        recipe: a name of `labelsieve.classifiers.backbone.RECIPES`; "auto" goes by the
-            student's family.
+        student: the backbone: "clip", the image tower of the run's model; or a checkpoint: a
+            directory or hub id.
+        recipe: a name of `labelsieve.classifiers.recipe.RECIPES`; "auto" goes by the
+            backbone's family.
         use: what trains (`labelsieve.classifiers.training_set.choose`).
-        loss: a name of `labelsieve.classifiers.fine_tuning.LOSSES`.
+        loss: a name of `labelsieve.classifiers.objective.LOSSES`.
         labels: "reviewed" takes people's decisions into account, "scan" does not.
         min_confidence: least probability of a suggested label, for use="clean+relabelled".
-        settings: fields of `labelsieve.classifiers.fine_tuning.Settings`; they outweigh the recipe.
+        settings: fields of `labelsieve.classifiers.recipe.Settings`; they outweigh the recipe.
+
+    Raises:
+        OptionError: a value that cannot be.
     """
 
     student: str = "clip"
-    recipe: str = "auto"
-    use: training_set.Use = "clean"
-    loss: str = "ce"
-    labels: Literal["reviewed", "scan"] = "reviewed"
-    min_confidence: float = 0.9
+    recipe: Annotated[str, OneOf(("auto", *RECIPES))] = "auto"
+    use: Annotated[training_set.Use, OneOf(training_set.USES)] = "clean"
+    loss: Annotated[str, OneOf(tuple(LOSSES))] = "ce"
+    labels: Annotated[Literal["reviewed", "scan"], OneOf(("reviewed", "scan"))] = (
+        "reviewed"
+    )
+    min_confidence: Annotated[float, Share()] = 0.9
     settings: Mapping[str, Any] | None = None
-    seed: int = 0
+    # torch's generators take seeds of 63 bits
+    seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
     device: str = "auto"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        valid = {
-            "recipe": ("auto", *RECIPES),
-            "use": training_set.USES,
-            "loss": tuple(LOSSES),
-            "labels": ("reviewed", "scan"),
-        }
-        for name, names in valid.items():
-            if getattr(self, name) not in names:
-                raise OptionError(unknown(f"--{name}", getattr(self, name), names))
-        if not 0 <= self.min_confidence <= 1:
-            raise OptionError(
-                f"--min-confidence {self.min_confidence} must lie between 0 and 1."
-            )
-        if not 0 <= self.seed < 2**63:
-            raise OptionError(
-                f"--seed {self.seed} cannot be used.", "It is a whole number from 0 on."
-            )
+        super().__post_init__()
         if self.precision == "float16":
             raise OptionError(
                 "--precision float16 is too coarse to train in.",
                 "Use bfloat16, float32 or auto.",
             )
+
+
+class Choices(TypedDict, total=False):
+    """The fields of `TrainOptions` as keywords."""
+
+    student: str
+    recipe: str
+    use: str
+    loss: str
+    labels: str
+    min_confidence: float
+    settings: Mapping[str, Any] | None
+    seed: int
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One training as it was asked for, resolved against the run.
+
+    Attributes:
+        checkpoint: the backbone's directory or hub id.
+        samples: labels, weights and parts by sample id.
+        command: everything that decides the weights.
+    """
+
+    run: Run
+    options: TrainOptions
+    settings: Settings
+    checkpoint: str
+    samples: pa.Table
+    command: dict[str, Any]
 
 
 def train(
@@ -109,7 +143,7 @@ def train(
     val: Any = None,
     force: bool = False,
     options: TrainOptions | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Classifier:
     """Fine-tune a model on what a scan found clean, and save it.
 
@@ -123,66 +157,28 @@ def train(
         val: a data set to choose the epoch on, with the same columns; None keeps a part of
             the clean samples aside.
         force: replace another model in that folder.
-        options: or its fields as keywords: student, recipe, use, loss, labels,
-            min_confidence, settings, seed, device, precision.
+        options: or its fields as keywords, see `TrainOptions`.
 
     Raises:
         LabelsieveError: what is wrong with run, data or options, and what to do.
     """
-    options = _options(options, choices)
-    opened = run if isinstance(run, Run) else Run(run)
-    if not opened.finished:
-        raise RunError(
-            f"'{opened.folder}' is not finished.",
-            "Run labelsieve scan again; it continues.",
-        )
-    folder = Path(output) if output is not None else opened.folder / "classifier"
-    student_name = (
-        opened.record["command"]["model"]
-        if options.student == "clip"
-        else options.student
-    )
-    settings = _settings(opened, student_name, options)
-    chosen = _samples(opened, options, 0.0 if val is not None else settings.val_share)
-    command = _command(opened, options, settings, student_name, chosen, data, val)
-    work = model_folder(folder)
-    if work.find(command, force=force) == FINISHED:
-        return Classifier.from_pretrained(
-            folder, device=options.device, precision=options.precision
-        )
-    device = choose_device(options.device)
-    student = backbone.build(
-        student_name, opened.classes, seed=options.seed, device=device
-    )
-    spec = _spec(opened, data)
-    images = _read(opened, spec, student)
-    aside = (
-        None
-        if val is None
-        else _read_validation(_validation_spec(spec, val), student, images)
-    )
-    place = Fitting(
-        student,
-        images,
-        chosen,
-        settings,
-        options.loss,
-        options.use == "gmm",
-        options.seed,
-    )
-    place.dtype = choose_precision(options.precision, device)
-    with work.locked():
-        if work.begin(command, force=force) == FINISHED:
+    work = _resolve(run, _options(options, choices), data, val)
+    path = Path(output) if output is not None else work.run.folder / "classifier"
+    folder = model_folder(path)
+    if folder.find(work.command, force=force) == FINISHED:
+        return _open_finished(path, work.options)
+    fitting, aside = _prepare(work, data, val)
+    with folder.locked():
+        if folder.begin(work.command, force=force) == FINISHED:
             # another process did the same work meanwhile
-            return Classifier.from_pretrained(
-                folder, device=options.device, precision=options.precision
-            )
+            return _open_finished(path, work.options)
+        identity = fingerprint(work.command)
         try:
-            figures = place.run(folder / "checkpoints", fingerprint(command), aside)
+            figures = fitting.run(path / CHECKPOINTS, identity, aside)
         except LabelsieveError:
-            work.abandon()
+            folder.abandon()
             raise
-        return _finish(work, opened, command, place, chosen, figures)
+        return _finish(folder, work, fitting, figures)
 
 
 def _options(options: TrainOptions | None, choices: Mapping[str, Any]) -> TrainOptions:
@@ -195,84 +191,112 @@ def _options(options: TrainOptions | None, choices: Mapping[str, Any]) -> TrainO
     return replace(options or TrainOptions(), **choices)
 
 
-def _settings(opened: Run, student: str, options: TrainOptions) -> Settings:
-    """Recipe, then what the user set; pictures are mirrored where the scan mirrored them."""
-    recipe = RECIPES[backbone.recipe_name(student, options.recipe)]
-    found = resolve(Settings, recipe, options.settings or {})
-    if found.mirror is None:
-        scanned = opened.record["command"].get("settings") or {}
-        found = replace(found, mirror=bool(scanned.get("mirror", True)))
-    return found
-
-
-def _samples(opened: Run, options: TrainOptions, val_share: float) -> pa.Table:
-    decisions = open_decisions(opened) if options.labels == "reviewed" else None
-    current = decisions.all_current() if decisions else {}
-    if decisions:
-        decisions.close()
-    found = training_set.choose(
-        opened.scores, current, opened.classes, options.use, options.min_confidence
-    )
-    return training_set.divide(found, val_share, options.seed)
-
-
-def _command(
-    opened: Run,
-    options: TrainOptions,
-    settings: Settings,
-    student: str,
-    chosen: pa.Table,
-    data: Any,
-    val: Any,
-) -> dict[str, Any]:
-    """What decides the weights."""
-    rows = json.dumps(chosen.to_pydict(), sort_keys=True).encode()
-    return {
+def _resolve(
+    run: str | Path | Run, options: TrainOptions, data: Any, val: Any
+) -> _Work:
+    opened = run if isinstance(run, Run) else Run(run)
+    if not opened.finished:
+        raise RunError(
+            f"'{opened.folder}' is not finished.",
+            "Run labelsieve scan again; it continues.",
+        )
+    checkpoint = options.student
+    if checkpoint == "clip":
+        checkpoint = opened.record["command"]["model"]
+    settings = _settings(opened, checkpoint, options)
+    # a validation set of its own leaves all clean samples to train on
+    samples = _samples(opened, options, settings.val_share if val is None else 0.0)
+    command = {
         **asdict(options),
-        "student": student,
+        "student": checkpoint,
         "settings": as_dict(settings),
         "run": opened.record["identity"],
         "data_fingerprint": opened.record["data_fingerprint"],
-        "samples": hashlib.sha256(rows).hexdigest()[:16],
+        "samples": _fingerprint_of(samples),
         "data": _named(data),
         "val": _named(val),
     }
+    return _Work(opened, options, settings, checkpoint, samples, command)
+
+
+def _settings(opened: Run, checkpoint: str, options: TrainOptions) -> Settings:
+    """Recipe, then what the user set; pictures are mirrored where the scan mirrored them."""
+    recipe = RECIPES[recipe_name(checkpoint, options.recipe)]
+    settings = resolve(Settings, recipe, options.settings or {})
+    if settings.mirror is None:
+        scanned = opened.record["command"].get("settings") or {}
+        settings = replace(settings, mirror=bool(scanned.get("mirror", True)))
+    return settings
+
+
+def _samples(opened: Run, options: TrainOptions, val_share: float) -> pa.Table:
+    current: dict[str, Decision] = {}
+    decisions = open_decisions(opened) if options.labels == "reviewed" else None
+    if decisions is not None:
+        current = decisions.all_current()
+        decisions.close()
+    samples = training_set.choose(
+        opened.scores, current, opened.all_classes, options.use, options.min_confidence
+    )
+    return training_set.divide(samples, val_share, options.seed)
+
+
+def _fingerprint_of(samples: pa.Table) -> str:
+    rows = json.dumps(samples.to_pydict(), sort_keys=True).encode()
+    return hashlib.sha256(rows).hexdigest()[:16]
 
 
 def _named(data: Any) -> str | None:
+    """Data as the record names them."""
     if isinstance(data, DataSpec):
-        return " ".join(
-            filter(None, (_named(data.data), data.label_column, data.split))
-        )
-    return (
-        None
-        if data is None
-        else str(data)
-        if isinstance(data, str | Path)
-        else type(data).__qualname__
+        names = (_named(data.data), data.label_column, data.split)
+        return " ".join(filter(None, names))
+    if data is None or isinstance(data, str):
+        return data
+    return str(data) if isinstance(data, Path) else type(data).__qualname__
+
+
+def _prepare(work: _Work, data: Any, val: Any) -> tuple[Fitting, Dataset | None]:
+    """The training, ready to run, and the images of a validation set of its own."""
+    options = work.options
+    device = choose_device(options.device)
+    classes = work.run.all_classes
+    built = backbone.build(work.checkpoint, classes, seed=options.seed, device=device)
+    spec = _spec(work.run, data)
+    images = _read(work.run, spec, built.preprocess)
+    aside = None
+    if val is not None:
+        of_val = _validation_spec(spec, val)
+        aside = prepare(of_val, built.preprocess, classes=images.classes).dataset
+    objective = Objective(options.loss, divides=options.use == "gmm")
+    fitting = Fitting(
+        built, images, work.samples, work.settings, objective, options.seed
     )
+    fitting.dtype = choose_precision(options.precision, device)
+    return fitting, aside
 
 
 def _spec(opened: Run, data: Any) -> DataSpec:
     if data is None:
         return pictures.spec_of(opened)
-    if isinstance(data, DataSpec) or not isinstance(data, str | Path):
-        return load(data)
-    return replace(pictures.spec_of(opened), data=str(data))
+    if isinstance(data, str | Path):
+        return replace(pictures.spec_of(opened), data=str(data))
+    return load(data)
 
 
-def _read(opened: Run, spec: DataSpec, student: Student) -> Dataset:
-    """The run's images as the student wants them; all that were scored must still be there."""
+def _read(opened: Run, spec: DataSpec, preprocess: Preprocess) -> Dataset:
+    """The run's images as the backbone wants them; all that were scored must still be there."""
     scored = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))["sample_id"]
     images = prepare(
         spec,
-        student.preprocess,
-        classes=opened.classes,
+        preprocess,
+        classes=opened.all_classes,
         keep=scored.combine_chunks(),
     ).dataset
     if len(images) != len(scored):
         raise RunError(
-            f"{len(scored) - len(images)} of the {len(scored)} images that '{opened.folder}' scanned are gone or have changed.",
+            f"{len(scored) - len(images)} of the {len(scored)} images that "
+            f"'{opened.folder}' scanned are gone or have changed.",
             "Scan again, or name the data that were scanned with --data.",
         )
     return images
@@ -280,7 +304,7 @@ def _read(opened: Run, spec: DataSpec, student: Student) -> Dataset:
 
 def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
     """A table has the columns of the run's; what was named in full stays as it is."""
-    if isinstance(val, DataSpec) or not isinstance(val, str | Path):
+    if not isinstance(val, str | Path):
         return load(val)
     if Path(val).is_dir():
         return DataSpec(str(val))
@@ -289,58 +313,51 @@ def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
     )
 
 
-def _read_validation(spec: DataSpec, student: Student, images: Dataset) -> Dataset:
-    return prepare(spec, student.preprocess, classes=images.classes).dataset
-
-
 def model_folder(path: Path) -> WorkFolder:
     """The life of a classifier folder."""
     return WorkFolder(path, RECORD, OWNED, "model")
 
 
-def _finish(
-    work: WorkFolder,
-    opened: Run,
-    command: Mapping[str, Any],
-    place: Fitting,
-    chosen: pa.Table,
-    figures: Mapping[str, Any],
-) -> Classifier:
-    folder = work.path
-    record = {
-        "identity": fingerprint(command),
-        "command": dict(command),
-        "environment": environment(),
-        "samples": training_set.count(chosen),
-        "classes": opened.classes,
-        "figures": figures,
-        "device": str(place.device),
-        "folder": str(folder),
-        "precision": str(place.dtype).removeprefix("torch."),
-    }
-    if place.last is not None:
-        _save_last(folder / LAST, opened, record, place)
-    made = Classifier(
-        place.student,
-        opened.classes,
-        model_card.write(opened, record),
-        dtype=place.dtype,
+def _open_finished(folder: Path, options: TrainOptions) -> Classifier:
+    return Classifier.from_pretrained(
+        folder, device=options.device, precision=options.precision
     )
-    made.save_pretrained(folder)
-    tables.write_parquet(chosen, folder / "samples.parquet")
-    work.finish(record)
-    return made
+
+
+def _finish(
+    folder: WorkFolder, work: _Work, fitting: Fitting, figures: Mapping[str, Any]
+) -> Classifier:
+    """Write model, card and samples; the record says last that all is there."""
+    record = {
+        "identity": fingerprint(work.command),
+        "command": work.command,
+        "environment": environment(),
+        "samples": training_set.count(work.samples),
+        "classes": work.run.all_classes,
+        "figures": figures,
+        "device": str(fitting.device),
+        "folder": str(folder.path),
+        "precision": str(fitting.dtype).removeprefix("torch."),
+    }
+    if fitting.last is not None:
+        _save_last(folder.path / LAST, work, record, fitting)
+    card = model_card.write(work.run, record)
+    classes = work.run.all_classes
+    trained = Classifier(fitting.backbone, classes, card, dtype=fitting.dtype)
+    trained.save_pretrained(folder.path)
+    tables.write_parquet(work.samples, folder.path / "samples.parquet")
+    folder.finish(record)
+    return trained
 
 
 def _save_last(
-    folder: Path, opened: Run, record: Mapping[str, Any], place: Fitting
+    path: Path, work: _Work, record: Mapping[str, Any], fitting: Fitting
 ) -> None:
-    """A model of its own from the last epoch's weights; the student has its own back afterwards."""
-    model = place.student.model
-    kept = {name: t.clone() for name, t in model.state_dict().items()}
-    model.load_state_dict(place.last)
+    """A model of its own from the last epoch; the backbone has its own weights back after."""
+    model = fitting.backbone.model
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(fitting.last)
     about = {**record, "figures": {**record["figures"], "kept": "last"}}
-    Classifier(
-        place.student, opened.classes, model_card.write(opened, about)
-    ).save_pretrained(folder)
+    card = model_card.write(work.run, about)
+    Classifier(fitting.backbone, work.run.all_classes, card).save_pretrained(path)
     model.load_state_dict(kept)

@@ -166,7 +166,9 @@ class DualEncoder(abc.ABC):
         if len(tokens.ids) <= size:
             return F.normalize(encode(contexts, tokens).float(), dim=-1)
         features = []
-        for ids, end in zip(tokens.ids.split(size), tokens.end.split(size), strict=True):
+        for ids, end in zip(
+            tokens.ids.split(size), tokens.end.split(size), strict=True
+        ):
             part = ClassTokens(ids, end)
             features.append(_Recomputed.apply(contexts, encode, part))  # type: ignore[no-untyped-call]
         return F.normalize(torch.cat(features, 1).float(), dim=-1)

@@ -79,12 +79,16 @@ def _stamp(name: str) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=32)  # each family looks; a hub id would be looked up each time
 def _read_config(name: str, stamp: tuple[int, int] | None) -> Any:
-    from transformers import AutoConfig, PreTrainedConfig
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     path = path_of(name)
-    with one_line(name, USE):
+    with one_line(name, USE), hushed():
         raw, _ = PreTrainedConfig.get_config_dict(path)
         trust.check_config(name, raw)
+        if "auto_map" in raw and raw.get("model_type") not in CONFIG_MAPPING:
+            raise trust.refusal(
+                name, "it needs code of its own, which is never run", USE
+            )
         return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
 
@@ -94,16 +98,13 @@ def architecture_of(config: Any) -> str:
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
-def read_model(
-    name: str, kind: Any, config: Any, *, new_head: bool = False, **options: Any
-) -> Any:
+def read_model(name: str, kind: Any, config: Any, *, new_head: bool = False) -> Any:
     """A model of transformers with the weights of a checkpoint, float32 on the CPU.
 
     Args:
         kind: a class with `from_pretrained`, such as `AutoModel`.
         config: of `read_config`.
         new_head: weights outside the body may be missing, or be there and not be used.
-        options: for `from_pretrained`.
 
     Raises:
         ModelError: weights that are no safetensors, missing, of other shapes or not finite.
@@ -119,7 +120,7 @@ def read_model(
             trust_remote_code=False,
             output_loading_info=True,
             revision=revision,
-            **options,
+            ignore_mismatched_sizes=True,  # they are in the report, by name
         )
         if new_head:
             # unused weights are then the old head and what only pre-training needs
@@ -254,7 +255,7 @@ def _optional(name: str, kind: Any, files: Sequence[str]) -> Any:
     if folder.is_dir() and not any((folder / file).exists() for file in files):
         return None
     try:
-        with one_line(name):
+        with one_line(name), hushed():
             return kind.from_pretrained(path, trust_remote_code=False)
     except LabelsieveError as error:
         if not folder.is_dir() and isinstance(error.__cause__, OSError | ValueError):
@@ -309,7 +310,7 @@ def without_bar() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
-    """No reports of transformers about weights that are new or unused: they are checked here."""
+    """No warnings of transformers, about new weights or torchvision: what counts is checked."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

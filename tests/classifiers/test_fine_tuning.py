@@ -1,4 +1,6 @@
-"""One training of one student: its losses and weights, the epoch that is kept, and that a killed one ends the same."""
+"""One training of one backbone: its losses and weights, the epoch that is kept, and that a
+killed one ends the same.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import pytest
 import torch
 
 from labelsieve.classifiers import backbone
-from labelsieve.classifiers.fine_tuning import LOSSES, Fitting, Settings
+from labelsieve.classifiers.fine_tuning import Fitting, Validation
+from labelsieve.classifiers.objective import LOSSES, Objective
+from labelsieve.classifiers.recipe import Settings
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.estimation import mixture
 from labelsieve.tables import SAMPLES
@@ -31,7 +35,9 @@ class Killed(BaseException):
 def make(
     labelled: Callable[..., Any], random_classifier: Any, random_clip: Any
 ) -> Callable[..., Fitting]:
-    """A fitting of a fresh student on 24 pictures of three classes, each class of its own brightness; a quarter validates."""
+    """A fitting of a fresh backbone on 24 pictures of three classes, each class of its own
+    brightness; a quarter validates.
+    """
     rng = np.random.default_rng(0)
     names = ["a", "b", "c"] * (N // 3)
     shade = np.array([60 if y == "a" else 128 if y == "b" else 200 for y in names])[
@@ -49,11 +55,11 @@ def make(
         **settings: Any,
     ) -> Fitting:
         folder = random_clip() if kind == "clip" else random_classifier(kind, dropout)
-        student = backbone.build(
+        built = backbone.build(
             str(folder), ["a", "b", "c"], seed=1, device=torch.device("cpu")
         )
         if kind not in kept:
-            kept[kind] = labelled(student.preprocess, drawn, names)
+            kept[kind] = labelled(built.preprocess, drawn, names)
         images = kept[kind]
         part = ["validation" if i % 4 == 3 else "train" for i in range(N)]
         weight = np.ones(N) if weights is None else weights
@@ -64,21 +70,21 @@ def make(
         order = np.random.default_rng(3).permutation(N)  # joined by id, not by position
         defaults = {"epochs": 3, "batch_size": 8, "lr": 0.05, "weight_decay": 0.0}
         return Fitting(
-            student,
+            built,
             images,
             rows.take(order),
             Settings(**{**defaults, **settings}),
-            loss,
-            divides,
+            Objective(loss, divides),
             7,
         )
 
     return build
 
 
-def weights_of(place: Fitting) -> dict[str, torch.Tensor]:
+def weights_of(fitting: Fitting) -> dict[str, torch.Tensor]:
     return {
-        name: t.detach().clone() for name, t in place.student.model.state_dict().items()
+        name: t.detach().clone()
+        for name, t in fitting.backbone.model.state_dict().items()
     }
 
 
@@ -108,13 +114,17 @@ CHANGED = {
 def test_a_step_is_the_weighted_mean_of_the_loss(
     make: Callable[..., Fitting], loss: str
 ) -> None:
-    """By the formula, with its settings, and with weights whose mean over the training set is one."""
+    """By the formula, with its settings, and with weights whose mean over the training set
+    is one.
+    """
     weights = np.random.default_rng(1).uniform(0.1, 1, N)
-    place = make(loss=loss, weights=weights, **PLAIN, **CHANGED)
-    rows = place.rows[[4, 0, 9, 13, 2]]
+    fitting = make(loss=loss, weights=weights, **PLAIN, **CHANGED)
+    rows = fitting.rows[[4, 0, 9, 13, 2]]
     with torch.no_grad():
-        probs = place.logits(place._normalised(place.images.inputs(rows))).softmax(1)
-    labels = torch.from_numpy(place.labels[rows])
+        probs = fitting.logits(fitting.normalised(fitting.images.inputs(rows))).softmax(
+            1
+        )
+    labels = torch.from_numpy(fitting.labels[rows])
     if loss == "elr":
         clamped = probs.clamp(1e-4, 1 - 1e-4)
         targets = torch.zeros(5, 3)
@@ -125,55 +135,17 @@ def test_a_step_is_the_weighted_mean_of_the_loss(
                 FORMULAS["ce"](probs, labels)
                 + 4 * (1 - (targets * clamped).sum(1)).log()
             )
-        place.loss_of(
-            Batch(rows, 0, 0, step_generator(0, 0, 0)), place.images.inputs(rows)
+        fitting.loss_of(
+            Batch(rows, 0, 0, step_generator(0, 0, 0)), fitting.images.inputs(rows)
         )
     else:
         each = FORMULAS[loss](probs, labels)
-    found = place.loss_of(
-        Batch(rows, 0, 0, step_generator(0, 0, 0)), place.images.inputs(rows)
+    found = fitting.loss_of(
+        Batch(rows, 0, 0, step_generator(0, 0, 0)), fitting.images.inputs(rows)
     )
-    scaled = torch.from_numpy(weights / weights[place.rows].mean()).float()
+    scaled = torch.from_numpy(weights / weights[fitting.rows].mean()).float()
     wanted = float((each * scaled[rows]).mean().detach())
     assert float(found.detach()) == pytest.approx(wanted, rel=1e-4)
-
-
-def test_defaults_are_the_papers() -> None:
-    settings = Settings()
-    assert (
-        settings.epochs,
-        settings.batch_size,
-        settings.momentum,
-        settings.schedule,
-    ) == (
-        10,
-        64,
-        0.9,
-        "cosine",
-    )
-    assert (
-        settings.sce_alpha,
-        settings.sce_beta,
-        settings.elr_momentum,
-        settings.elr_strength,
-    ) == (1, 1, 0.3, 5)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("crop", 0),
-        ("val_share", 0.9),
-        ("gce_q", 0),
-        ("patience", 0),
-        ("epochs", -1),
-        ("warmup_epochs", -1),
-        ("clip", 0),
-    ],
-)
-def test_numbers_that_cannot_be(name: str, value: float) -> None:
-    with pytest.raises(OptionError, match=f"Setting {name} cannot be"):
-        Settings(**{name: value})
 
 
 def test_parts_of_a_batch_and_recomputed_activations_change_nothing(
@@ -182,13 +154,13 @@ def test_parts_of_a_batch_and_recomputed_activations_change_nothing(
     weights = np.random.default_rng(1).uniform(0.1, 1, N)
     ends = []
     for number, how in enumerate(({}, {"accumulate": 3}, {"checkpointing": True})):
-        place = make("clip", weights=weights, lr=0.02, epochs=2, **PLAIN, **how)
-        place.run(tmp_path / str(number), "x")
-        ends.append(weights_of(place))
+        fitting = make("clip", weights=weights, lr=0.02, epochs=2, **PLAIN, **how)
+        fitting.run(tmp_path / str(number), "x")
+        ends.append(weights_of(fitting))
     assert all(distance(ends[k][n], ends[0][n]) < 1e-4 for k in (1, 2) for n in ends[0])
     assert (
         distance(
-            ends[0]["classifier.weight"], make("clip").student.model.classifier.weight
+            ends[0]["classifier.weight"], make("clip").backbone.model.classifier.weight
         )
         > 0.01
     )
@@ -202,32 +174,36 @@ def test_checkpointing_where_it_is_not_supported(make: Callable[..., Fitting]) -
 def test_validation_images_and_weightless_ones_teach_nothing(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    place, seen = make(**PLAIN), []
-    real = place.loss_of
-    place.loss_of = lambda batch, loaded: (
+    fitting, seen = make(**PLAIN), []
+    real = fitting.loss_of
+    fitting.loss_of = lambda batch, loaded: (
         seen.extend(batch.rows.tolist()) or real(batch, loaded)
     )  # type: ignore[method-assign]
-    place.run(tmp_path, "x")
-    assert sorted(set(seen)) == place.rows.tolist() and len(place.rows) == N * 3 // 4
+    fitting.run(tmp_path, "x")
+    assert (
+        sorted(set(seen)) == fitting.rows.tolist() and len(fitting.rows) == N * 3 // 4
+    )
 
 
 def test_the_kept_epoch_is_the_best_one(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    """By accuracy, then loss; the saved weights are that epoch's; the last ones can be kept instead."""
-    place = make(epochs=6, lr=0.3, schedule="constant")
-    figures = place.run(tmp_path / "a", "x")
+    """By accuracy, then loss; the saved weights are that epoch's; the last ones can be
+    kept instead.
+    """
+    fitting = make(epochs=6, lr=0.3, schedule="constant")
+    figures = fitting.run(tmp_path / "a", "x")
     best = min(
         figures["history"], key=lambda e: (-e["accuracy"], e["loss"], e["epoch"])
     )
     assert best["epoch"] < 6, "the last epoch is the best one: this test sees nothing"
     assert figures["chosen"]["epoch"] == best["epoch"] and figures["last"]["epoch"] == 6
-    held = np.flatnonzero(place.part == "validation")
-    accuracy, loss = place._validate(place.images, held, place.labels)
+    held = np.flatnonzero(fitting.part == "validation")
+    accuracy, loss = fitting.validate(Validation(fitting.images, held, fitting.labels))
     assert (accuracy, loss) == pytest.approx((best["accuracy"], best["loss"]), abs=1e-6)
     other = make(epochs=6, lr=0.3, schedule="constant", keep="last")
     assert other.run(tmp_path / "b", "x")["kept"] == "last"
-    last = other._validate(other.images, held, other.labels)
+    last = other.validate(Validation(other.images, held, other.labels))
     assert last == pytest.approx(
         (figures["history"][-1]["accuracy"], figures["history"][-1]["loss"]), abs=1e-6
     )
@@ -243,36 +219,36 @@ def test_patience_ends_it(make: Callable[..., Fitting], tmp_path: Path) -> None:
 def test_no_epochs_and_no_validation(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    place = make(epochs=0)
-    before = weights_of(place)
-    figures = place.run(tmp_path / "a", "x")
+    fitting = make(epochs=0)
+    before = weights_of(fitting)
+    figures = fitting.run(tmp_path / "a", "x")
     assert (
         figures["last"]["epoch"] == 0
         and figures["chosen"] is None
-        and same(weights_of(place), before)
+        and same(weights_of(fitting), before)
     )
-    place = make(epochs=1)
-    place.part[:] = "train"
-    figures = place.run(tmp_path / "b", "x")
+    fitting = make(epochs=1)
+    fitting.part[:] = "train"
+    figures = fitting.run(tmp_path / "b", "x")
     assert (
         figures["last"] is None
         and figures["kept"] == "last"
-        and not same(weights_of(place), before)
+        and not same(weights_of(fitting), before)
     )
 
 
 def test_gmm_learns_from_the_lower_losses(make: Callable[..., Fitting]) -> None:
-    place = make(divides=True)
-    place._divide()
+    fitting = make(divides=True)
+    fitting.divide()
     with torch.no_grad():
-        logits = place.logits(place._normalised(place.images.inputs(place.rows)))
+        logits = fitting.logits(fitting.normalised(fitting.images.inputs(fitting.rows)))
     each = (
-        losses.cross_entropy(logits, torch.from_numpy(place.labels[place.rows]))
+        losses.cross_entropy(logits, torch.from_numpy(fitting.labels[fitting.rows]))
         .double()
         .numpy()
     )
     clean = mixture.upper_cluster(-each, 7) > 0.5
-    weight = place.memory["weight"][place.rows].numpy()
+    weight = fitting.memory["weight"][fitting.rows].numpy()
     assert 0 < clean.sum() < len(clean) and each[clean].max() < each[~clean].min()
     assert weight.tolist() == pytest.approx((clean / clean.mean()).tolist(), rel=1e-6)
 
@@ -280,10 +256,11 @@ def test_gmm_learns_from_the_lower_losses(make: Callable[..., Fitting]) -> None:
 def test_gmm_divides_after_the_warm_up(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    place, times = make(divides=True, warmup_epochs=2, epochs=4), []
-    real, place._divide = place._divide, lambda: times.append(1) or real()  # type: ignore[method-assign]
-    figures = place.run(tmp_path, "x")
-    assert len(times) == 2 and 0 < figures["selected"] <= len(place.rows)
+    fitting, times = make(divides=True, warmup_epochs=2, epochs=4), []
+    # type: ignore[method-assign]
+    real, fitting.divide = fitting.divide, lambda: times.append(1) or real()
+    figures = fitting.run(tmp_path, "x")
+    assert len(times) == 2 and 0 < figures["selected"] <= len(fitting.rows)
 
 
 HOWS = [
@@ -302,13 +279,15 @@ def test_killed_and_continued_is_uninterrupted(
     monkeypatch: pytest.MonkeyPatch,
     how: dict[str, Any],
 ) -> None:
-    """Bit by bit, with running means, targets of ELR, weights of the mixture and the best epoch; killed twice."""
+    """Bit by bit, with running means, targets of ELR, weights of the mixture and the best
+    epoch; killed twice.
+    """
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole = make(**how)
     figures = whole.run(tmp_path / "whole", "x")
     for kill in (4, 2, None):
-        place, steps = make(**how), set()
-        real = place.loss_of
+        fitting, steps = make(**how), set()
+        real = fitting.loss_of
 
         def loss_of(
             batch: Batch,
@@ -322,50 +301,52 @@ def test_killed_and_continued_is_uninterrupted(
                 raise Killed
             return real(batch, loaded)
 
-        place.loss_of = loss_of  # type: ignore[method-assign]
+        fitting.loss_of = loss_of  # type: ignore[method-assign]
         if kill is None:
-            found = place.run(tmp_path / "killed", "x")
+            found = fitting.run(tmp_path / "killed", "x")
         else:
             with pytest.raises(Killed):
-                place.run(tmp_path / "killed", "x")
-    assert same(weights_of(place), weights_of(whole)) and found == figures
-    assert same(place.memory, whole.memory)
+                fitting.run(tmp_path / "killed", "x")
+    assert same(weights_of(fitting), weights_of(whole)) and found == figures
+    assert same(fitting.memory, whole.memory)
 
 
 def test_randomness_comes_from_the_step_alone(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    """Dropout draws from torch's global generator; what it was before changes nothing and it is left as it was."""
+    """Dropout draws from torch's global generator; what it was before changes nothing and
+    it is left as it was.
+    """
     ends = []
     make(dropout=0.5)  # the checkpoint and the pixels are there
     for number in range(2):
         torch.manual_seed(number)
         before = torch.get_rng_state()
-        place = make(dropout=0.5, epochs=1)
-        place.run(tmp_path / str(number), "x")
+        fitting = make(dropout=0.5, epochs=1)
+        fitting.run(tmp_path / str(number), "x")
         assert torch.equal(torch.get_rng_state(), before)
-        ends.append(weights_of(place))
+        ends.append(weights_of(fitting))
     assert same(*ends)
 
 
 def test_too_little_memory_says_what_helps(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    place = make()
+    fitting = make()
 
     def full(pixels: torch.Tensor) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    place.student.model.forward = full
+    fitting.backbone.model.forward = full
     with pytest.raises(LabelsieveError, match=r"accumulate=4.*checkpointing=true"):
-        place.run(tmp_path, "x")
+        fitting.run(tmp_path, "x")
 
 
 def test_the_head_can_have_a_rate_of_its_own(
     make: Callable[..., Fitting], tmp_path: Path
 ) -> None:
-    place = make("clip", lr=0.0, head_lr=0.1, epochs=1)
-    before = weights_of(place)
-    place.run(tmp_path, "x")
-    moved = {n for n, t in weights_of(place).items() if not torch.equal(t, before[n])}
+    fitting = make("clip", lr=0.0, head_lr=0.1, epochs=1)
+    before = weights_of(fitting)
+    fitting.run(tmp_path, "x")
+    moved = {n for n, t in weights_of(fitting).items() if not torch.equal(t, before[n])}
     assert moved == {"classifier.weight", "classifier.bias"}

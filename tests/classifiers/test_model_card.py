@@ -1,4 +1,6 @@
-"""The model card says what was done, in a form that the hub reads, and nothing about this machine."""
+"""The model card says what was done, in a form that the hub reads, and nothing about this
+machine.
+"""
 
 from __future__ import annotations
 

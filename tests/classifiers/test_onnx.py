@@ -60,7 +60,7 @@ def test_onnx_on_real_digits(
     )
     assert sorted(p.name for p in folder.glob("*onnx*")) == ["model.onnx"]
     with torch.no_grad():
-        head = opened.student.model.classifier
+        head = opened.backbone.model.classifier
         (head[-1] if kind == "resnet" else head).bias.add_(
             torch.tensor([1.0, 0.0, 0.0])
         )

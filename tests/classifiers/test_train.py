@@ -1,4 +1,6 @@
-"""From a run to a classifier: what trains, what is written, and that the same call ends the same."""
+"""From a run to a classifier: what trains, what is written, and that the same call ends
+the same.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,9 @@ def test_the_same_call_is_not_done_again(planted: Any, fit: Callable[..., Any]) 
 def test_both_epochs_can_be_kept(
     planted: Any, fit: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Each in the bits that it has when it is kept alone, each with a card that says which it is."""
+    """Each in the bits that it has when it is kept alone, each with a card that says which
+    it is.
+    """
     how = {"epochs": 4, "lr": 0.5, "schedule": "constant"}
     folder, name = planted.folder / "classifier", "model.safetensors"
     made = fit(settings={**how, "keep": "both"})

@@ -1,0 +1,99 @@
+"""How a backbone is fine-tuned: the paper's recipe for its family, and what the user sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from labelsieve.classifiers.backbone import is_tower
+from labelsieve.models import hugging_face
+from labelsieve.settings import Above, AtLeast, AtMost, Bounded, Share
+from labelsieve.training.loop import Recipe
+
+# Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum 0.9
+# and a cosine schedule for all.
+RECIPES: dict[str, dict[str, Any]] = {
+    "clip": {"optimizer": "sgd", "lr": 5e-4, "weight_decay": 5e-4},
+    "vit": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 1e-5},
+    "resnet": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5},
+    "convnext": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-4},
+    "mae": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-3},
+}
+# model_type -> recipe; families that the paper did not train take `convnext`, the gentlest.
+OF_FAMILY = {"vit": "vit", "deit": "vit", "resnet": "resnet", "vit_mae": "mae"}
+
+
+def recipe_name(checkpoint: str, wanted: str = "auto") -> str:
+    """The name of the recipe for a checkpoint.
+
+    Raises:
+        ModelError: there is no such checkpoint.
+    """
+    if wanted != "auto":
+        return wanted
+    if is_tower(checkpoint):
+        return "clip"
+    model_type = hugging_face.read_config(checkpoint).model_type
+    return OF_FAMILY.get(model_type, "convnext")
+
+
+@dataclass(frozen=True)
+class Settings(Bounded):
+    """How a backbone is trained; the recipe of its family comes first, then what the user sets.
+
+    Raises:
+        OptionError: a number that cannot be.
+    """
+
+    epochs: Annotated[int, AtLeast(0)] = 10
+    batch_size: Annotated[int, AtLeast(1)] = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, AtLeast(0)] = 5e-4
+    head_lr: Annotated[float | None, AtLeast(0)] = None  # auto: as lr
+    momentum: Annotated[float, AtLeast(0)] = 0.9
+    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
+    schedule: Literal["cosine", "smooth", "constant"] = "cosine"
+    # largest norm of the gradient
+    clip: Annotated[float | None, Above(0)] = None
+    # parts a batch is computed in, to save memory
+    accumulate: Annotated[int, AtLeast(1)] = 1
+    # compute activations again for the gradient, to save memory
+    checkpointing: bool = False
+    # auto: blocks of a tower (the paper), else all
+    tune: Literal["blocks", "all", "head"] | None = None
+    # text: the head begins as the zero-shot classifier
+    head_start: Literal["random", "text"] = "random"
+    # auto: as the scan did
+    mirror: bool | None = None
+    # least share of a picture that a random crop keeps; 1 does not crop
+    crop: Annotated[float, AtLeast(0.01), AtMost(1)] = 0.7
+    # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
+    val_share: Annotated[float, AtLeast(0), AtMost(0.5)] = 0.1
+    # which epoch is saved; both: the last one in a folder below
+    keep: Literal["chosen", "last", "both"] = "chosen"
+    # stop after so many epochs without a better one; auto: never
+    patience: Annotated[int | None, AtLeast(1)] = None
+    # use=gmm: epochs that trust every label
+    warmup_epochs: Annotated[int, AtLeast(0)] = 1
+    # The defaults of these five are those of DeFT's code: loss=sce,
+    sce_alpha: Annotated[float, AtLeast(0)] = 1.0
+    sce_beta: Annotated[float, AtLeast(0)] = 1.0
+    # loss=elr,
+    elr_momentum: Annotated[float, Share()] = 0.3
+    elr_strength: Annotated[float, AtLeast(0)] = 5.0
+    # loss=gce
+    gce_q: Annotated[float, Above(0), Share()] = 0.7
+
+    def recipe(self) -> Recipe:
+        """How it is optimised."""
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            accumulate=self.accumulate,
+            clip=self.clip,
+        )

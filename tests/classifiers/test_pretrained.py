@@ -1,0 +1,217 @@
+"""A saved classifier: the same bits again, open to transformers, and closed to damage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from labelsieve.classifiers import backbone, pretrained
+from labelsieve.errors import ModelError
+from labelsieve.models.encoder import normalise
+
+CPU = torch.device("cpu")
+CLASSES = ["cat", "red panda", 'üñí "x"']
+
+
+def pictures(side: int = 16, count: int = 4) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(5))
+
+
+def built(folder: Path, seed: int = 0) -> backbone.Backbone:
+    return backbone.build(str(folder), CLASSES, seed=seed, device=CPU)
+
+
+def every_backbone(
+    random_clip: Any, random_siglip: Any, random_classifier: Any
+) -> list[Path]:
+    kinds = [random_classifier(kind) for kind in ("vit", "vit_mae", "resnet")]
+    return [random_clip(), random_siglip(), *kinds]
+
+
+def test_save_and_open_gives_the_same_bits(
+    random_clip: Any, random_siglip: Any, random_classifier: Any, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(
+        every_backbone(random_clip, random_siglip, random_classifier)
+    ):
+        saved, target = built(folder), tmp_path / str(number)
+        pretrained.save(saved, CLASSES, target)
+        again, classes = pretrained.open_saved(str(target), device=CPU)
+        assert classes == CLASSES and again.preprocess == saved.preprocess
+        with torch.no_grad():
+            wanted = backbone.logits_of(saved.model.eval(), pictures())
+            assert torch.equal(backbone.logits_of(again.model, pictures()), wanted), (
+                folder
+            )
+        assert not [
+            p.name for p in target.iterdir() if p.suffix in (".bin", ".pt", ".pkl")
+        ]
+        assert json.loads((target / "config.json").read_text())["id2label"] == {
+            str(i): c for i, c in enumerate(CLASSES)
+        }
+        assert (target / "preprocessor_config.json").is_file()
+
+
+def test_transformers_opens_what_is_its_own(
+    random_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    saved = built(random_classifier())
+    pretrained.save(saved, CLASSES, tmp_path)
+    theirs = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    assert theirs.config.id2label == dict(enumerate(CLASSES))
+    with torch.no_grad():
+        assert torch.equal(
+            theirs(pictures()).logits, saved.model.eval()(pictures()).logits
+        )
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    prepared = AutoImageProcessor.from_pretrained(tmp_path)(
+        picture, return_tensors="pt"
+    ).pixel_values
+    ours = normalise(
+        torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()),
+        saved.preprocess,
+        CPU,
+    )
+    assert torch.allclose(prepared, ours, atol=1e-5)
+
+
+def test_transformers_opens_the_tower_and_refuses_to_classify_with_it(
+    random_clip: Callable[..., Path], tmp_path: Path, distance: Any
+) -> None:
+    """Its own classifier for CLIP pools otherwise: a silent answer would be a wrong one."""
+    from transformers import AutoModelForImageClassification, CLIPVisionModel
+
+    saved = built(random_clip())
+    pretrained.save(saved, CLASSES, tmp_path)
+    with pytest.raises(ValueError, match="Unrecognized configuration class"):
+        AutoModelForImageClassification.from_pretrained(tmp_path)
+    tower = CLIPVisionModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        wanted = saved.model.vision_model.eval()(pictures()).pooler_output
+        assert distance(tower(pictures()).pooler_output, wanted) < 1e-6
+
+
+@pytest.mark.parametrize(("edge", "share"), [(24, 0.875), (24, 0.9), (384, 0.9)])
+def test_pictures_are_prepared_as_convnexts_processor_does(
+    random_classifier: Callable[..., Path], tmp_path: Path, edge: int, share: float
+) -> None:
+    """Resized by a share, then cropped; from 384 pixels on warped to a square."""
+    from PIL import Image
+    from transformers import ConvNextImageProcessorPil
+
+    pretrained.save(built(random_classifier("resnet")), CLASSES, tmp_path)
+    theirs = ConvNextImageProcessorPil(size={"shortest_edge": edge}, crop_pct=share)
+    theirs.save_pretrained(tmp_path)
+    preprocess = pretrained.open_saved(str(tmp_path), device=CPU)[0].preprocess
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize(
+        (130, 90)
+    )
+    wanted = theirs(picture, return_tensors="pt").pixel_values
+    ours = normalise(
+        torch.from_numpy(preprocess(picture).copy()).permute(2, 0, 1)[None],
+        preprocess,
+        CPU,
+    )
+    assert ours.shape == wanted.shape and (ours - wanted).abs().mean() < 0.02
+
+
+def test_a_damaged_tower_is_an_error(
+    random_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    pretrained.save(built(random_clip()), CLASSES, tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[:200])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        pretrained.open_saved(str(tmp_path), device=CPU)
+
+
+class TestStrangers:
+    """Model folders of others, towers and classifiers of transformers."""
+
+    @pytest.fixture(params=["tower", "vit"])
+    def folder(
+        self,
+        request: pytest.FixtureRequest,
+        tmp_path: Path,
+        random_clip: Callable[..., Path],
+        random_classifier: Callable[..., Path],
+    ) -> Path:
+        own = random_clip() if request.param == "tower" else random_classifier()
+        pretrained.save(built(own), CLASSES, tmp_path)
+        return tmp_path
+
+    def refused(self, folder: Path) -> str:
+        with pytest.raises(ModelError, match="cannot be loaded") as caught:
+            pretrained.open_saved(str(folder), device=CPU)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def change(self, folder: Path, **tensors: torch.Tensor | None) -> None:
+        own = load_file(folder / "model.safetensors")
+        for name, tensor in tensors.items():
+            key = name.replace("__", ".")
+            if tensor is None:
+                del own[key]
+            else:
+                own[key] = tensor
+        save_file(own, folder / "model.safetensors", {"format": "pt"})
+
+    def test_weights_that_are_no_numbers(self, folder: Path) -> None:
+        self.change(folder, classifier__bias=torch.full((3,), torch.nan))
+        assert "'classifier.bias' are not finite" in self.refused(folder)
+
+    def test_a_head_that_is_missing(self, folder: Path) -> None:
+        self.change(folder, classifier__bias=None)
+        assert "lack 'classifier.bias'" in self.refused(folder)
+
+    def test_a_head_of_other_classes(self, folder: Path) -> None:
+        self.change(folder, classifier__bias=torch.zeros(4))
+        assert "'classifier.bias'" in self.refused(folder)
+
+    def test_pickled_weights(self, folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        torch.save(tensors, folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+        assert "is a pickle" in self.refused(folder)
+
+    @pytest.mark.parametrize(
+        "entries",
+        [
+            {"id2label": {"0": "a", "2": "b", "7": "c"}},
+            {"id2label": ["a", "b", "c"]},
+            {"num_hidden_layers": 10**9},
+            {"hidden_size": 900_000, "intermediate_size": 900_000},
+            {"architectures": 5, "model_type": "evil"},
+            {"auto_map": {"AutoConfig": "evil.C"}, "model_type": "evil"},
+        ],
+    )
+    def test_a_configuration_that_cannot_be(
+        self, folder: Path, entries: dict[str, Any]
+    ) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+        self.refused(folder)
+
+    def test_a_stop_while_saving_leaves_the_old_files(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        opened, _ = pretrained.open_saved(str(folder), device=CPU)
+
+        def stop(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(pretrained, "name_classes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrained.save(opened, ["x", "y", "z"], folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
