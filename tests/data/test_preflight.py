@@ -21,7 +21,7 @@ from labelsieve.tables import CONFLICT, CORRUPT, MANIFEST, OK, SCORED, UNLABELLE
 Row = tuple[str | None, str, str]  # label, status, content
 
 
-def manifest(rows: list[Row], notes: Sequence[str] = (), *declared: str) -> Manifest:
+def manifest(rows: Sequence[Row], notes: Sequence[str] = (), *declared: str) -> Manifest:
     occurring = sorted({label for label, _, _ in rows if label is not None})
     table = pa.table(
         {
@@ -155,7 +155,7 @@ def test_names_that_fit_no_class_are_told() -> None:
 
 
 def test_lists_are_cut_and_counts_are_whole() -> None:
-    rows: list[Row] = [("a", CORRUPT, "")] * 50 + [("a", CONFLICT, "x")] * 40
+    rows = [("a", CORRUPT, "")] * 50 + [("a", CONFLICT, "x")] * 40
     found = preflight.check(manifest(rows, [f"note {n}" for n in range(90)]), {})
     assert (found.unreadable, found.conflicts) == (50, 40)
     assert found.unreadable_examples == [
