@@ -5,11 +5,14 @@ What an item is, is the matter of its modality; here rows become tables.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +39,7 @@ from labelsieve.tables import (
 CHUNK = 128
 WORKERS = 16  # more threads than that wait for each other when they decode
 SHOWN = 5  # other labels of the same image that a reason names
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,24 @@ def read(
     Raises:
         DataError: no items at all, none readable, none labelled, or an id that appears twice.
     """
-    parts, truths = [], []
+    parts: list[pa.RecordBatch] = []
+    truths: list[pa.RecordBatch] = []
+    waiting: list[Item] = []
+
+    def take(batch: list[Item], slots: dict[str, int]) -> None:
+        parts.append(_manifest_batch(batch, slots))
+        if want_truth:
+            truths.append(_truth_batch(batch, parts[-1]))
+        shown.advance(len(batch))
+
     with progress.bar("Reading images", None) as shown:
-        for batch in _read_all(source, items):
-            parts.append(_manifest_batch(batch, items.store(batch)))
-            if want_truth:
-                truths.append(_truth_batch(batch, parts[-1]))
-            shown.advance(len(batch))
+        for batch in _in_chunks(source.rows(), items.read):
+            slots = items.store(batch)
+            now = [item for item in batch if item.waits is None]
+            waiting += [_light(i, slots) for i in batch if i.waits is not None]
+            take(now, slots)
+        for batch in _in_chunks(waiting, functools.partial(items.settle, source)):
+            take(batch, {})
     table = pa.Table.from_batches(parts, MANIFEST)
     if not len(table):
         left_out = "; ".join(source.notes[:3])
@@ -82,6 +97,7 @@ def read(
     check_unique(table)
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
     table = _mark_conflicts(table.sort_by(order))
+    items.remember(source, table)
     usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
     kind = kind_of(source)
     return Manifest(
@@ -104,15 +120,26 @@ def _all_classes(source: Source, occurring: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*declared, *occurring]))
 
 
-def _read_all(source: Source, items: Items) -> Iterator[list[Item]]:
-    """Rows in source order, in chunks; a bounded number of chunks is in work at a time."""
+def _light(item: Item, slots: dict[str, int]) -> Item:
+    """What is kept of an item that waits: nothing that takes memory."""
+    row = item.row
+    if not isinstance(row.image, str | Path):
+        row = replace(row, image=None)
+    slot = slots.get(item.content_hash, item.slot)
+    return replace(item, row=row, slot=slot, prepared=None)
+
+
+def _in_chunks(
+    rows: Iterable[T], read: Callable[[list[T]], list[Item]]
+) -> Iterator[list[Item]]:
+    """Rows in their order, in chunks; a bounded number of chunks is in work at a time."""
     workers = min(WORKERS, _cores())
-    rows = iter(source.rows())
+    rows = iter(rows)
     chunks = iter(lambda: list(islice(rows, CHUNK)), [])
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[list[Item]]] = []
         for chunk in chunks:
-            waiting.append(pool.submit(items.read, chunk))
+            waiting.append(pool.submit(read, chunk))
             # without a bound a fast source would fill the memory with what waits
             if len(waiting) > 2 * workers:
                 yield waiting.pop(0).result()

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelsieve import progress
 from labelsieve.cache import cache_folder, cache_limit, clear, used
-from labelsieve.data.pixel_cache import PixelCache, Stamp
+from labelsieve.data.pixel_cache import Known, New, PixelCache, Stamp
 from labelsieve.errors import DataError, OptionError
 
 H, W = 4, 5
@@ -42,12 +43,21 @@ def digest(number: int) -> str:
 
 
 def add(cache: PixelCache, *numbers: int) -> dict[str, int]:
-    return cache.add([(digest(n), picture(n)) for n in numbers], [])
+    return cache.add([new(n) for n in numbers], [])
+
+
+def new(number: int) -> New:
+    return New(digest(number), picture(number))
+
+
+def slot_of(cache: PixelCache, number: int) -> int | None:
+    known = cache.find(digest(number))
+    return None if known is None else known.slot
 
 
 def check(cache: PixelCache, *numbers: int) -> None:
     """Every picture is found by its content and comes back to the bit."""
-    slots = [cache.find(digest(n)) for n in numbers]
+    slots = [slot_of(cache, n) for n in numbers]
     assert None not in slots and len(set(slots)) == len(set(numbers))
     assert np.array_equal(
         cache.read(np.array(slots)), np.stack([picture(n) for n in numbers])
@@ -70,7 +80,7 @@ def test_a_content_is_stored_once_however_often_it_comes(
         cache = PixelCache(Path(folder), H, W)
         for batch in batches:
             slots = add(cache, *batch)
-            assert slots == {digest(n): cache.find(digest(n)) for n in batch}
+            assert slots == {digest(n): slot_of(cache, n) for n in batch}
         met = sorted({n for batch in batches for n in batch})
         if met:
             check(cache, *met)
@@ -82,33 +92,33 @@ def test_a_file_is_known_while_its_whole_stamp_is_the_same(cache: PixelCache) ->
     one = Stamp("a.png", size=10, modified=99, inode=5, changed=7)
     copy = one._replace(path="copy.png", modified=98)
     files = [(one, digest(1)), (copy, digest(1))]
-    slots = cache.add([(digest(1), picture(1))], files)
-    known = (digest(1), slots[digest(1)])
+    slots = cache.add([new(1)], files)
+    known = Known(digest(1), slots[digest(1)], "")
     others = [one._replace(path="b.png")]
     for part in ("size", "modified", "inode", "changed"):
         others.append(one._replace(**{part: 11}))
     assert cache.find_files([*others, one, copy]) == {one: known, copy: known}
     assert cache.find_files(others) == cache.find_files([]) == {}
     now = one._replace(inode=6)
-    cache.add([(digest(2), picture(2))], [(now, digest(2))])
-    assert cache.find_files([one, now]) == {now: (digest(2), cache.find(digest(2)))}
+    cache.add([new(2)], [(now, digest(2))])
+    assert cache.find_files([one, now]) == {now: cache.find(digest(2))}
 
 
-def test_an_index_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    cache = PixelCache(tmp_path, H, W)
-    add(cache, 1)
-    cache.close()
+@pytest.mark.parametrize("stamps", ["files", "stamps"])
+def test_an_index_of_an_earlier_version_is_emptied(stamps: str, tmp_path: Path) -> None:
+    """It had no checksums, so that nothing in it can be relied on."""
     with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as index:
-        index.execute("DROP TABLE stamps")
-        index.execute("CREATE TABLE files (path, size INTEGER, changed INTEGER, hash)")
-        index.execute("INSERT INTO files VALUES ('a.png', 10, 99, ?)", (digest(1),))
+        index.execute("CREATE TABLE pixels (hash TEXT PRIMARY KEY, slot INTEGER)")
+        index.execute(f"CREATE TABLE {stamps} (path TEXT PRIMARY KEY, size INTEGER)")
+        index.execute("INSERT INTO pixels VALUES (?, 0)", (digest(1),))
         index.commit()
+    (tmp_path / "pixels.u8").write_bytes(picture(1).tobytes())
     again = PixelCache(tmp_path, H, W)
-    check(again, 1)
+    assert again.find(digest(1)) is None
     stamp = Stamp("a.png", 10, 99, 5, 7)
-    assert again.find_files([stamp]) == {}
-    again.add([], [(stamp, digest(1))])
-    assert again.find_files([stamp]) == {stamp: (digest(1), again.find(digest(1)))}
+    again.add([new(1)], [(stamp, digest(1))])
+    check(again, 1)
+    assert again.find_files([stamp]) == {stamp: again.find(digest(1))}
     again.close()
 
 
@@ -148,19 +158,22 @@ WRITER = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from labelsieve.data.pixel_cache import PixelCache
+from labelsieve.data.pixel_cache import New, PixelCache
 folder, start, end, h, w = sys.argv[1], *map(int, sys.argv[2:])
 cache = PixelCache(Path(folder), h, w)
 for n in range(start, end, 4):
-    pictures = [np.random.default_rng(k).integers(0, 256, (h, w, 3), dtype=np.uint8) for k in range(n, n + 4)]
-    cache.add([(hashlib.sha256(p.tobytes()).hexdigest(), p) for p in pictures], [])
+    batch = []
+    for k in range(n, n + 4):
+        pixels = np.random.default_rng(k).integers(0, 256, (h, w, 3), dtype=np.uint8)
+        batch.append(New(hashlib.sha256(pixels.tobytes()).hexdigest(), pixels))
+    cache.add(batch, [])
     print(n, flush=True)
 cache.close()
 """
 
 
 def writer(folder: Path, start: int, end: int) -> subprocess.Popen[str]:
-    """Another process that adds the pictures from `start` to `end`, and says so after every four."""
+    """Another process that adds pictures from `start` to `end`, and says so after every four."""
     words = [str(folder), *map(str, (start, end, H, W))]
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, *words], stdout=subprocess.PIPE, text=True
@@ -197,7 +210,7 @@ def test_a_batch_that_fails_half_way_is_not_there_and_harms_nothing(
 ) -> None:
     add(cache, 1)
     with pytest.raises(DataError, match=r"cannot be written"):
-        cache.add([(digest(2), picture(2)), (digest(3), picture(3)[:1])], [])
+        cache.add([new(2), New(digest(3), picture(3)[:1])], [])
     assert cache.find(digest(2)) is None
     add(cache, 4, 2)
     check(cache, 1, 2, 4)
@@ -210,7 +223,7 @@ def test_the_limit_is_an_error_that_says_what_to_do(
     cache = PixelCache(tmp_path / "c", H, W)
     with pytest.raises(
         DataError,
-        match=r"^The pixel cache '.*' is full \(1\S*e-07 GB\)\. Set LABELSIEVE_CACHE .*LABELSIEVE_CACHE_GB",
+        match=r"^The pixel cache '.*' is full \(1\S*e-07 GB\)\. .*LABELSIEVE_CACHE_GB",
     ):
         add(cache, 1, 2, 3)
     assert cache.find(digest(1)) is None
@@ -252,13 +265,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_pixels_that_were_cut_off_are_read_anew(tmp_path: Path, left: int) -> None:
     cache = PixelCache(tmp_path, H, W)
     cache.add(
-        [(digest(n), picture(n)) for n in (1, 2, 3)],
+        [new(n) for n in (1, 2, 3)],
         [(Stamp("b.png", 1, 1, 1, 1), digest(2))],
     )
     os.truncate(tmp_path / "pixels.u8", left)
     with pytest.raises(
         DataError,
-        match=r"^The pixel cache '.*' is damaged \(picture 2 is not there\)\. Delete the folder",
+        match=r"^The pixel cache '.*' is damaged \(picture 2\)\. Delete the folder",
     ):
         cache.read(np.array([2]))
     cache.close()
@@ -274,12 +287,164 @@ def test_pixels_that_were_cut_off_are_read_anew(tmp_path: Path, left: int) -> No
     again.close()
 
 
-def test_a_damaged_index_is_named(tmp_path: Path) -> None:
-    (tmp_path / "index.sqlite").write_bytes(b"this is no data base" * 100)
+# --- damage
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no data base" * 100, b"SQLite"])
+def test_a_damaged_index_is_made_anew(
+    content: bytes, tmp_path: Path, notices: list[str]
+) -> None:
+    (tmp_path / "index.sqlite").write_bytes(content)
+    cache = PixelCache(tmp_path, H, W)
+    add(cache, 1)
+    check(cache, 1)
+    cache.close()
+    assert len(notices) == bool(content)
+    assert all("is damaged" in line for line in notices)
+
+
+@pytest.fixture
+def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lines that a person sees."""
+    lines: list[str] = []
+    monkeypatch.setattr(progress, "note", lines.append)
+    return lines
+
+
+def flip(path: Path, at: int, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+
+
+SIZE = H * W * 3
+
+
+def damage(path: Path, kind: str) -> None:
+    """Of the second of three pictures."""
+    if kind == "bit":
+        flip(path, SIZE + 7, 3)
+    elif kind == "black":
+        data = path.read_bytes()
+        path.write_bytes(data[:SIZE] + bytes(SIZE) + data[2 * SIZE :])
+    else:  # the third in its place, as a disk writes that mixes up addresses
+        data = path.read_bytes()
+        path.write_bytes(data[:SIZE] + 2 * data[2 * SIZE :])
+
+
+@pytest.mark.parametrize("kind", ["bit", "black", "swapped"])
+def test_a_damaged_picture_is_restored_from_the_data(
+    kind: str, tmp_path: Path, notices: list[str]
+) -> None:
+    cache = PixelCache(tmp_path, H, W)
+    add(cache, 1, 2, 3)
+    cache.close()
+    damage(tmp_path / "pixels.u8", kind)
+    again = PixelCache(tmp_path, H, W)
+    restored = []
+
+    def restore(slot: int) -> tuple[str, np.ndarray]:
+        restored.append(slot)
+        return digest(slot + 1), picture(slot + 1)
+
+    again.restore = restore
+    check(again, 1, 2, 3)
+    check(again, 2)
+    assert restored == [1]
+    again.close()
+    assert len(notices) == 1 and "is damaged" in notices[0]
+    third = PixelCache(tmp_path, H, W)
+    check(third, 1, 2, 3)
+    third.close()
+
+
+def test_without_the_data_damage_is_named(tmp_path: Path) -> None:
+    cache = PixelCache(tmp_path, H, W)
+    add(cache, 1, 2, 3)
+    damage(tmp_path / "pixels.u8", "bit")
     with pytest.raises(
-        DataError, match=r"^The pixel cache '.*' is damaged \(.*\)\. Delete the folder"
+        DataError, match=r"is damaged \(picture 1\)\. Delete the folder"
     ):
-        PixelCache(tmp_path, H, W)
+        cache.read(np.array([0, 1]))
+    cache.close()
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_flipped_bit_of_the_index_never_gives_another_picture(
+    part: int, tmp_path: Path
+) -> None:
+    stamps = [Stamp(f"{n}.png", n, n, n, n) for n in range(40)]
+    cache = PixelCache(tmp_path / "whole", H, W)
+    files = [(stamp, digest(n)) for n, stamp in enumerate(stamps)]
+    cache.add([new(n) for n in range(40)], files)
+    cache.close()
+    random = np.random.default_rng(part)
+    for trial in range(30):
+        folder = tmp_path / str(trial)
+        shutil.copytree(tmp_path / "whole", folder)
+        index = folder / "index.sqlite"
+        for _ in range(1 + trial % 3):
+            at = int(random.integers(index.stat().st_size))
+            flip(index, at, int(random.integers(8)))
+        hurt = PixelCache(folder, H, W)
+        hurt.restore = lambda slot: (digest(slot), picture(slot))
+        for stamp, known in hurt.find_files(stamps).items():
+            assert known.content_hash == digest(stamp.size)
+            pixels = hurt.read(np.array([known.slot]))
+            assert np.array_equal(pixels[0], picture(stamp.size))
+        add(hurt, *range(40))
+        check(hurt, *range(40))
+        hurt.close()
+
+
+# --- folders that cannot be written, systems that lack calls
+
+
+def test_a_folder_that_cannot_be_written_gives_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = PixelCache(tmp_path, H, W)
+    stamp = Stamp("a.png", 1, 1, 1, 1)
+    cache.add([new(1), new(2)], [(stamp, digest(1))])
+    cache.close()
+    real = os.open
+
+    def deny(path: Path, flags: int, *rest: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", deny)
+    closed = PixelCache(tmp_path, H, W)
+    check(closed, 1, 2)
+    assert closed.find_files([stamp]) == {stamp: closed.find(digest(1))}
+    assert closed.add([], [(stamp, digest(1))]) == {}
+    with pytest.raises(DataError, match=r"cannot be written\. Set LABELSIEVE_CACHE"):
+        add(closed, 3)
+    closed.close()
+    with pytest.raises(DataError, match=r"'.*empty' cannot be used: Permission denied"):
+        PixelCache(tmp_path / "empty", H, W)
+
+
+def test_a_full_disk_names_the_folder(
+    cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full, raising=False)
+    with pytest.raises(DataError, match=r"'.*cache' cannot be used: No space left"):
+        add(cache, 1)
+    assert cache.find(digest(1)) is None
+
+
+def test_calls_that_only_linux_has_are_not_needed(
+    cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("fdatasync", "pread", "preadv", "pwrite", "pwritev", "readv"):
+        monkeypatch.delattr(os, name, raising=False)
+    add(cache, 1, 2)
+    check(cache, 1, 2)
 
 
 def test_caches_are_counted_and_deleted(

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from labelsieve.cache import cache_folder
 from labelsieve.data.modalities import Item
-from labelsieve.data.sources import Row
+from labelsieve.data.sources import Row, Source
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ class WordItems:
                 slots[item.content_hash] = len(self.kept)
                 self.kept.append(item.prepared)
         return slots
+
+    def settle(self, source: Source, items: Sequence[Item]) -> list[Item]:
+        """No text has to wait for others."""
+        return list(items)
+
+    def remember(self, source: Source, manifest: pa.Table) -> None:
+        """What is kept in memory is not lost."""
 
     def inputs(self, slots: np.ndarray) -> Tensor:
         """int64 [b, size]."""

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
 from labelsieve import registry
@@ -35,14 +36,27 @@ class Item:
     prepared: Any = field(default=None, repr=False)  # what is new and to be stored
     stamp: Stamp | None = None  # of the file it came from, where that can be relied on
     reason: str = ""  # why it cannot be used
+    # What it tells of the whole data set; it is settled once all others have told theirs.
+    waits: Any = field(default=None, repr=False)
 
 
 class Items(Protocol):
     """Items of one kind as one encoder wants them: read, hashed, prepared, stored, given back."""
 
-    preprocess: Any
-    folder: Path  # of the cache that holds them
-    version: str  # another one when the same contents give other inputs than before
+    @property
+    def preprocess(self) -> Any:
+        """How they are prepared."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Of the cache that holds them."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Another one when the same contents give other inputs than before."""
+        ...
 
     def read(self, rows: Sequence[Row]) -> list[Item]:
         """Read rows, from several threads; what cannot be read keeps its row, with a reason."""
@@ -50,6 +64,14 @@ class Items(Protocol):
 
     def store(self, items: Sequence[Item]) -> dict[str, int]:
         """Store what is new in them: content hash -> slot."""
+        ...
+
+    def settle(self, source: Source, items: Sequence[Item]) -> list[Item]:
+        """Items that waited, after all were read and stored, in the light of what all told."""
+        ...
+
+    def remember(self, source: Source, manifest: pa.Table) -> None:
+        """Where stored items come from, should the cache lose one: a table of MANIFEST."""
         ...
 
     def inputs(self, slots: np.ndarray) -> Tensor:

@@ -6,32 +6,37 @@ sure is hashed again, which costs reading but no decoding.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from labelsieve.cache import cache_folder
+from labelsieve.data.decoding.colours import EXTENT, Whites
+from labelsieve.data.decoding.depth import Extent, Range
 from labelsieve.data.images import (
     DECODING,
     Preprocess,
     content_hash,
-    decode,
+    decoded,
     from_object,
     read_bytes,
 )
 from labelsieve.data.modalities import Item
-from labelsieve.data.pixel_cache import PixelCache, Stamp
-from labelsieve.data.sources import Row
-from labelsieve.errors import ImageError
+from labelsieve.data.pixel_cache import Known, New, PixelCache, Stamp
+from labelsieve.data.sources import Row, Source
+from labelsieve.errors import DataError, ImageError
 from labelsieve.files import path_to_uri
 
 # A file that changed so shortly before it was read may change once more within the same step
@@ -67,11 +72,19 @@ class ImageItems:
 
     preprocess: Preprocess
     cache: PixelCache
-    # it seeds nothing, but names contents in the cache of features: never reworded
-    version: str = f"decoding {DECODING}"
+    range: Range = field(default_factory=Range)  # of those with more than eight bits
+    # of sources that give pictures themselves: their data sets need not bear several threads
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def version(self) -> str:
+        """It seeds nothing, but names contents in the cache of features: never reworded."""
+        changed = self.range.changed()
+        return f"decoding {DECODING}" + (f", white {changed}" if changed else "")
 
     @property
     def folder(self) -> Path:
+        """Of the pixel cache."""
         return self.cache.folder
 
     def read(self, rows: Sequence[Row]) -> list[Item]:
@@ -84,33 +97,130 @@ class ImageItems:
             if isinstance(stamp, str):
                 items.append(Item(row, reason=stamp))
             elif stamp in known:
-                items.append(Item(row, *known[stamp]))
+                items.append(_known_item(row, known[stamp], None))
             else:
                 items.append(self._read_one(row, stamp))
         return items
 
     def _read_one(self, row: Row, stamp: Stamp | None) -> Item:
-        item: Any = row.image
         digest = ""
-        encoded = item is None or isinstance(
-            item, bytes | bytearray | memoryview | str | Path
-        )
         try:
-            item = read_bytes(item) if encoded else from_object(item)
-            digest = content_hash(item)
-            slot = self.cache.find(digest)
-            if slot is not None:
-                return Item(row, digest, slot, stamp=stamp)
-            picture = decode(item, self.preprocess.about) if encoded else item
-            return Item(row, digest, prepared=self.preprocess(picture), stamp=stamp)
+            if not _is_encoded(row.image):
+                return self._from_object(row)
+            data = read_bytes(row.image)
+            digest = content_hash(data)
+            known = self.cache.find(digest)
+            if known is not None:
+                return _known_item(row, known, stamp)
+            pixels, extent = self._decode(data)
+            return Item(row, digest, prepared=pixels, stamp=stamp, waits=extent)
         except ImageError as error:
             return Item(row, digest, reason=error.what)
 
+    def _decode(
+        self, data: bytes, whites: Whites | None = None
+    ) -> tuple[np.ndarray, Extent | None]:
+        """Pixels as the encoder wants them, and how far the values of a deep picture reach."""
+        with decoded(data, self.preprocess.about, whites) as picture:
+            return self.preprocess(picture), picture.info.get(EXTENT)
+
+    def _from_object(self, row: Row, whites: Whites | None = None) -> Item:
+        """A picture that was never encoded is known by its pixels."""
+        picture = from_object(row.image, whites)
+        digest, extent = content_hash(picture), picture.info.get(EXTENT)
+        known = self.cache.find(digest)
+        if known is not None:
+            return Item(row, digest, known.slot, waits=extent)
+        return Item(row, digest, prepared=self.preprocess(picture), waits=extent)
+
     def store(self, items: Sequence[Item]) -> dict[str, int]:
         """Store new pixels and the stamps of their files: content hash -> slot."""
-        new = [(i.content_hash, i.prepared) for i in items if i.prepared is not None]
-        files = [(i.stamp, i.content_hash) for i in items if i.stamp is not None]
+        new, files = [], []
+        for item in items:
+            if item.waits is not None:
+                self.range.add(item.waits)
+            if item.prepared is not None:
+                extent = item.waits.to_json() if item.waits is not None else ""
+                new.append(New(item.content_hash, item.prepared, extent))
+            if item.stamp is not None:
+                files.append((item.stamp, item.content_hash))
         return self.cache.add(new, files) if new or files else {}
+
+    def settle(self, source: Source, items: Sequence[Item]) -> list[Item]:
+        """Pictures with more than eight bits, anew where the data set has another white."""
+        whites = self.range.changed()
+        settled, new = [], []
+        for item in items:
+            again = replace(item, waits=None)
+            white = whites.get(item.waits.kind, item.waits.white)
+            if white != item.waits.white:
+                again = self._read_again(source, item, whites)
+            if again.prepared is not None:
+                new.append(New(_key(again.content_hash, white), again.prepared))
+            settled.append(again)
+        slots = self.cache.add(new, []) if new else {}
+        stored = []
+        for item, old in zip(settled, items, strict=True):
+            white = whites.get(old.waits.kind, old.waits.white)
+            slot = slots.get(_key(item.content_hash, white), item.slot)
+            stored.append(replace(item, slot=slot, prepared=None))
+        return stored
+
+    def _read_again(self, source: Source, item: Item, whites: Whites) -> Item:
+        white = whites[item.waits.kind]
+        known = self.cache.find(_key(item.content_hash, white))
+        if known is not None:
+            return replace(item, slot=known.slot, waits=None)
+        try:
+            image = self._image(source, item.row)
+            if not _is_encoded(image):
+                again = self._from_object(replace(item.row, image=image), whites)
+                return replace(again, row=item.row, waits=None)
+            data = read_bytes(image)
+            if content_hash(data) != item.content_hash:
+                raise ImageError("changed while it was read")
+            pixels, _ = self._decode(data, whites)
+            return replace(item, prepared=pixels, waits=None)
+        except ImageError as error:
+            return replace(item, slot=-1, reason=error.what, waits=None)
+
+    def _image(self, source: Source, row: Row) -> Any:
+        if isinstance(row.image, str | Path):
+            return row.image
+        with self._lock:
+            return source.read(row.uri)
+
+    def remember(self, source: Source, manifest: pa.Table) -> None:
+        """Damaged pictures of the cache are decoded again from their source."""
+        table = manifest.select(["uri", "path", "content_hash", "slot"])
+        self.cache.restore = functools.partial(self._restore, source, table)
+
+    def _restore(
+        self, source: Source, table: pa.Table, slot: int
+    ) -> tuple[str, np.ndarray]:
+        """Name in the cache and pixels of a picture that was stored at `slot`."""
+        row = table.slice(pc.index(table["slot"], slot).as_py(), 1).to_pylist()[0]
+        digest = row["content_hash"]
+        whites = self.range.changed()
+        try:
+            with self._lock:
+                image = source.read(row["uri"])
+            if not _is_encoded(image):
+                picture = from_object(image, whites)
+                return digest, self.preprocess(picture)
+            data = read_bytes(image)
+            if content_hash(data) != digest:
+                raise ImageError("it has changed since")
+            pixels, extent = self._decode(data, whites)
+        except ImageError as error:
+            raise DataError(
+                f"'{row['path']}' is damaged in the cache '{self.folder}' and cannot be "
+                f"read again: {error.what}.",
+                "Scan again.",
+            ) from error
+        if extent is None or extent.kind not in whites:
+            return digest, pixels
+        return _key(digest, whites[extent.kind]), pixels
 
     def inputs(self, slots: np.ndarray) -> Tensor:
         """uint8 [b, 3, height, width] of the pictures at slots [b]."""
@@ -127,7 +237,7 @@ class ImageItems:
             black += int(pixels.max() < DARK)
             plain += int(np.ptp(pixels, axis=(0, 1, 2)).max() == 0)
         of = f"of {len(looked_at)} pictures that were looked at"
-        notes = []
+        notes = self.range.notes()
         if 2 * plain > len(looked_at):
             notes.append(f"{plain} {of} are of a single colour and show nothing")
         elif 2 * black > len(looked_at):
@@ -136,6 +246,23 @@ class ImageItems:
                 "values fill only part of their files' range, such as 12 of 16 bits?"
             )
         return notes
+
+
+def _is_encoded(image: Any) -> bool:
+    """Whether a row's image is a file or its bytes, and not a picture that is already there."""
+    return image is None or isinstance(
+        image, bytes | bytearray | memoryview | str | Path
+    )
+
+
+def _known_item(row: Row, known: Known, stamp: Stamp | None) -> Item:
+    extent = Extent.from_json(known.extent) if known.extent else None
+    return Item(row, known.content_hash, known.slot, stamp=stamp, waits=extent)
+
+
+def _key(digest: str, white: int) -> str:
+    """Name in the cache of a content that was decoded with the white of its data set."""
+    return f"{digest}@{white}"
 
 
 def stamp_of(image: Any, here: str) -> Stamp | str | None:
@@ -176,7 +303,7 @@ def _is_sure(status: os.stat_result) -> bool:
     return latest < time.time_ns() - SETTLED
 
 
-@lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024)
 def _absolute(here: str, folder: str) -> str:
     """An absolute path, without a separator at its end."""
     return os.path.normpath(os.path.join(here, folder)).rstrip(os.sep)

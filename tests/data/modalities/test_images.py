@@ -49,7 +49,7 @@ def test_nothing_is_decoded_twice(
 ) -> None:
     monkeypatch.setattr(images, "SETTLED", -HOUR)
     before = manifest(digit_folder, items)
-    monkeypatch.setattr(images, "decode", lambda *a: pytest.fail("decoded again"))
+    monkeypatch.setattr(images, "decoded", lambda *a: pytest.fail("decoded again"))
     with monkeypatch.context() as files:
         files.setattr(images, "read_bytes", lambda *a: pytest.fail("read again"))
         assert manifest(digit_folder, items) == before
@@ -150,7 +150,7 @@ def test_a_file_is_recognised_by_where_it_is_not_by_how_it_is_named(
     monkeypatch.setattr(images, "SETTLED", -HOUR)
     for folder in ("a", "b"):
         write(tmp_path / folder / "cats" / "1.png", 1)
-    stamps = []
+    stamps: list[Any] = []
     for folder in ("a", "b"):
         monkeypatch.chdir(tmp_path / folder)
         stamps.append(images.stamp_of("cats/1.png", os.getcwd()))
