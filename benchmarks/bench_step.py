@@ -15,7 +15,7 @@ from timing import machine, side_by_side, table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from labelsieve.methods.deft import Detector
+from labelsieve.methods._dual_prompts import Detector
 from labelsieve.models.device import choose_precision
 
 LARGE = (12608, 768, 3072)  # the first layer of ViT-B/16's MLP, 64 pictures

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 from transformers.activations import ACT2FN
 
-from labelsieve.methods.deft import Detector
+from labelsieve.methods._dual_prompts import Detector
 from labelsieve.models import adapters
 from labelsieve.models.encoder import ClassTokens
 from labelsieve.models.families.clip import ClipEncoder

@@ -17,7 +17,7 @@ import torch
 from labelsieve import registry
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.spec import DataSpec
-from labelsieve.features.task import Workplace
+from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.models.load import load_encoder, preprocess_of
 from labelsieve.settings import as_dict, resolve
@@ -91,11 +91,12 @@ def judged(
                 seen(images, labels),
                 seen(images[order], [labels[i] for i in order]),
             ):
-                place = Workplace(tmp_path_factory.mktemp(name), 0, "fingerprint")
+                folder = tmp_path_factory.mktemp(name)
+                task = Task(pictures_seen, encoder, 0, folder, "fingerprint")
                 torch.rand(3), np.random.random()  # noqa: NPY002 (whatever global generators hold decides nothing)
                 answers += [
                     pictures_seen,
-                    method.detect(pictures_seen, encoder, quick(method), place),
+                    method.detect(task, quick(method)),
                 ]
             after = encoder.image_tower.state_dict()
             touched = before.keys() != after.keys() or any(
@@ -120,15 +121,12 @@ def test_a_method_offers_what_the_room_asks_for(name: str) -> None:
         and method.Settings.__dataclass_params__.frozen
     )
     assert list(inspect.signature(method.detect).parameters) == [
-        "images",
-        "encoder",
+        "task",
         "settings",
-        "run",
     ]
     if hasattr(method, "judge"):
         assert list(inspect.signature(method.judge).parameters) == [
-            "images",
-            "encoder",
+            "task",
             "settings",
             "learned",
         ]

@@ -17,11 +17,12 @@ import pytest
 import torch
 from torch import nn
 
+from labelsieve.data.augment import crop_and_mirror
 from labelsieve.data.dataset import Dataset, prompt_name
 from labelsieve.data.images import CLIP_MEAN, CLIP_STD
-from labelsieve.features.task import Workplace
-from labelsieve.features.zero_shot import zero_shot
+from labelsieve.features.task import Task
 from labelsieve.methods import deft
+from labelsieve.methods._dual_prompts import Detector, Step, complementary_labels
 from labelsieve.models import adapters
 from labelsieve.models.load import load_encoder
 from labelsieve.models.prompts import DualPrompts
@@ -83,11 +84,11 @@ def replay(recording: dict[str, np.ndarray], recorded_encoder: Any) -> SimpleNam
     )
     tokens = recorded_encoder.class_tokens(names, contexts.shape[1])
     tuned = visual(torch.tensor(recording["visual_prompts"]))
-    detector = deft.Detector(recorded_encoder, tokens, DualPrompts(contexts), tuned)
+    detector = Detector(recorded_encoder, tokens, DualPrompts(contexts), tuned)
     images, labels, others = (
         torch.tensor(recording[k]) for k in ("images", "labels", "complementary_labels")
     )
-    steps: list[deft.Step] = []
+    steps: list[Step] = []
 
     def loss_of(batch: Any, loaded: Any) -> torch.Tensor:
         selecting = batch.step >= int(recording["warmup_steps"])
@@ -232,7 +233,7 @@ def plain_step(
     *,
     selecting: bool,
     rule: str,
-) -> deft.Step:
+) -> Step:
     """The losses of one step, image by image and class by class, from the equations (paper section 3, authors' code)."""
     p_clean, selected, class_losses, dual_losses = [], [], [], []
     for i, y in enumerate(labels):
@@ -267,7 +268,7 @@ def plain_step(
     loss_class = (
         torch.stack(class_losses).mean() if class_losses else 0 * positive.sum()
     )
-    return deft.Step(
+    return Step(
         positive,
         negative,
         torch.stack(p_clean),
@@ -302,7 +303,7 @@ class PlainTraining:
 
     def step(
         self, pixels: torch.Tensor, labels: list[int], others: list[int], **how: Any
-    ) -> deft.Step:
+    ) -> Step:
         positive, negative, prompts = self.learned
         scale = self.clip.model.logit_scale.exp()
         images = self.clip.images(pixels, prompts)
@@ -310,7 +311,7 @@ class PlainTraining:
         no = scale * images.detach() @ self.clip.texts(self.ids, self.end, negative).T
         return plain_step(yes, no, labels, others, **how)
 
-    def gradients(self, step: deft.Step) -> dict[str, torch.Tensor]:
+    def gradients(self, step: Step) -> dict[str, torch.Tensor]:
         found = torch.autograd.grad(
             step.loss, self.learned, retain_graph=True, allow_unused=True
         )
@@ -365,7 +366,7 @@ class TestPlainVersion:
             len(encoder.image_layers), count, encoder.image_width, generator=generator
         )
         plain = PlainTraining(clip, folder, contexts, prompts)
-        detector = deft.Detector(
+        detector = Detector(
             encoder,
             encoder.class_tokens(NAMES, length),
             DualPrompts(contexts),
@@ -447,7 +448,7 @@ class TestPlainVersion:
                 2, 4, encoder.text_width, generator=generator.manual_seed(seed)
             )
             prompts = 0.1 * torch.randn(2, 2, encoder.image_width, generator=generator)
-            detector = deft.Detector(
+            detector = Detector(
                 encoder,
                 encoder.class_tokens(NAMES, 4),
                 DualPrompts(contexts),
@@ -505,11 +506,9 @@ class TestPlainVersion:
             }
         )
         start = deft.build(
-            images, load_encoder(str(folder)), settings, seed
+            Task(images, load_encoder(str(folder))), settings, seed
         ).parameters()
-        evidence = deft.detect(
-            images, encoder, settings, Workplace(tmp_path, seed, "x")
-        )
+        evidence = deft.detect(Task(images, encoder, seed, tmp_path, "x"), settings)
 
         plain = PlainTraining(
             naive_clip(folder),
@@ -536,12 +535,12 @@ class TestPlainVersion:
             ):
                 randomness = step_generator(seed, epoch, number)
                 labels = torch.from_numpy(images.labels[rows])
-                others = deft.complementary_labels(labels, len(NAMES), randomness)
+                others = complementary_labels(labels, len(NAMES), randomness)
                 scaled = (
                     images.inputs(rows).float() / 255
                     - torch.tensor(CLIP_MEAN)[:, None, None]
                 ) / torch.tensor(CLIP_STD)[:, None, None]
-                pixels = deft.crop_and_mirror(scaled, randomness)
+                pixels = crop_and_mirror(scaled, randomness)
                 step = plain.step(
                     pixels,
                     labels.tolist(),
@@ -567,7 +566,7 @@ class TestPlainVersion:
 
 def test_complementary_labels_are_every_other_class_alike() -> None:
     labels = torch.arange(4).repeat(3000)
-    others = deft.complementary_labels(labels, 4, torch.Generator().manual_seed(0))
+    others = complementary_labels(labels, 4, torch.Generator().manual_seed(0))
     counts = torch.zeros(4, 4)
     counts.index_put_((labels, others), torch.ones(len(labels)), accumulate=True)
     assert torch.equal(counts.diagonal(), torch.zeros(4))
@@ -592,7 +591,7 @@ def test_zero_shot_goes_through_the_same_features(
         rng.integers(0, 256, (9, 16, 16, 3), dtype=np.uint8),
         list("abcabcabc"),
     )
-    found = zero_shot(images, encoder)
+    found = Task(images, encoder).zero_shot()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = tokenizer(
         [f"a photo of a {name}." for name in images.names],

@@ -1,42 +1,56 @@
-"""Features of the frozen towers, computed once and kept: what every method that learns no prompts works on.
+"""Image features of the frozen tower, computed once and kept in the cache.
 
-Image features are one `.npy` file per (contents, weights, preprocessing, precision) in the cache folder, float32 where
-the tower computes in float32 and float16 elsewhere. The file is filled in place; rows that are there have length one, so
-a computation that was killed goes on where rows are missing. Deleting the folder is always safe.
+One `.npy` file holds the features for one combination of contents, weights, preprocessing and
+precision: float32 where the tower computes in float32, float16 elsewhere. While it is being
+computed, a partial file is filled batch by batch with a digest of each batch beside it, so a
+computation that was killed goes on where it stopped. Deleting the folder is always safe.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import progress
-from labelsieve.cache import cache_folder, cache_limit
+from labelsieve.cache import (
+    OTHER_PLACE,
+    cache_folder,
+    cache_limit,
+    key_of,
+    make_folder,
+    read_array,
+    seal,
+)
 from labelsieve.data.augment import crop_and_mirror
+from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
+from labelsieve.files import remove
 from labelsieve.models.encoder import DualEncoder
 
+# Images that pass through the tower at once. The last bits of features depend on it, so
+# another number gives other scores than before.
 BATCH = 256
 BLOCK = 65_536  # rows that are brought to float32 at once
+DIGEST = 16  # bytes of BLAKE2 that a batch is known by
 
 
 def weights_fingerprint(encoder: DualEncoder) -> str:
-    """Sixteen hex digits of every number that the towers compute with, and of their device and precision."""
+    """Sixteen hex digits of all weights of the towers, and of their device and precision."""
     digest = hashlib.sha256(f"{encoder.device.type} {encoder.dtype}".encode())
     module: nn.Module = getattr(encoder, "model", encoder.image_tower)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
-        )
+        # numpy has no bfloat16, so every tensor is hashed as bytes
+        as_bytes = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(as_bytes.numpy().data)
     return digest.hexdigest()[:16]
 
 
@@ -48,146 +62,173 @@ class View:
     number: int
 
 
-def image_features(
-    images: Dataset, encoder: DualEncoder, view: View | None = None
-) -> np.ndarray:
-    """[n, d] of length one, mapped from the cache; computed first where it is not there.
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """The features of a data set's pictures in the space of one encoder, of length one."""
 
-    Args:
-        view: augmented pictures; None takes them as they are.
+    data: Dataset
+    encoder: DualEncoder
 
-    Raises:
-        DataError: the cache is too small for them.
-    """
-    return np.load(image_features_file(images, encoder, view), mmap_mode="c")
+    @cached_property
+    def weights(self) -> str:
+        """Fingerprint of the encoder when features were first wanted.
+
+        Kept because hashing takes seconds for large towers, and because some methods put
+        adapters into the tower later: features stay those of the tower as it came.
+        """
+        return weights_fingerprint(self.encoder)
+
+    def all(self, view: View | None = None) -> np.ndarray:
+        """[n, d] float32 or float16, mapped read-only from the cache; computed if missing.
+
+        Args:
+            view: of augmented pictures; None takes them as they are.
+
+        Raises:
+            DataError: the cache has no room for them.
+        """
+        rows = np.arange(len(self.data))
+        return self._stored(self._path(repr(view)), rows, view)
+
+    def file(self) -> Path:
+        """The file of the cache that holds the features of unaugmented pictures."""
+        self.all()
+        return self._path(repr(None))
+
+    def some(self, rows: np.ndarray) -> np.ndarray:
+        """[m, d] float32 of some rows [m] int64, without computing all others.
+
+        Unless the others are there already, or few. The rows have a file of their own: the
+        last bits of features depend on the batch, and the file of all must not depend on
+        what was wanted before.
+        """
+        path = self._path(repr(None))
+        if path.exists() or 2 * len(rows) > len(self.data):
+            return np.asarray(self.all()[rows], dtype=np.float32)
+        sample = self._path(hashlib.sha256(rows.tobytes()).hexdigest())
+        return np.asarray(self._stored(sample, rows, None), dtype=np.float32)
+
+    def _path(self, which: str) -> Path:
+        content, preprocess = self.data.content, self.data.preprocess.to_json()
+        key = key_of(content, self.weights, preprocess, which)
+        return cache_folder() / "features" / f"{key}.npy"
+
+    def _stored(self, path: Path, rows: np.ndarray, view: View | None) -> np.ndarray:
+        features = read_array(path)
+        if features is None:
+            self._fill(path, rows, view)
+            features = read_array(path)
+        if features is None:
+            raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
+        return features
+
+    def _fill(self, path: Path, rows: np.ndarray, view: View | None) -> None:
+        # no encoder says how wide its features are, one picture does
+        width = self._embed(rows[:1], view).shape[1]
+        full = self.encoder.dtype == torch.float32
+        dtype = np.dtype(np.float32 if full else np.float16)
+        _check_room(len(self.data), width * dtype.itemsize)
+        make_folder(path.parent)
+        partial = _PartialFile(path, (len(rows), width), dtype)
+        missing = partial.missing()
+        done = len(rows) - len(missing)
+        # `missing` consists of whole batches of the grid, so it falls into the same batches again
+        for part in batches(missing, BATCH, "Computing features", done):
+            partial.write(int(part[0]), self._embed(rows[part], view))
+        partial.finish()
+
+    @torch.no_grad()
+    def _embed(self, rows: np.ndarray, view: View | None) -> np.ndarray:
+        pixels = self.encoder.normalise(self.data.inputs(rows))
+        if view is not None:
+            each = zip(pixels.split(1), rows.tolist(), strict=True)
+            pixels = torch.cat([_look(one, row, view) for one, row in each])
+        return self.encoder.image_features(pixels).cpu().numpy()
 
 
-def image_features_file(
-    images: Dataset, encoder: DualEncoder, view: View | None = None
-) -> Path:
-    """The file of the cache that holds them, computed first where it is not there."""
-    path = _place(images, encoder, view)
-    if not path.exists():
-        _fill(path, images, encoder, view)
-    return path
-
-
-def some_features(
-    images: Dataset, encoder: DualEncoder, rows: np.ndarray
-) -> np.ndarray:
-    """[m, d] float32 of length one, of the rows [m] alone where they are few: what is not in the cache is computed and kept.
-
-    They are computed once more among all others, so that the file of all never depends on who asked for some before.
-    """
-    path = _place(images, encoder, None)
-    if path.exists() or 2 * len(rows) > len(images):
-        return np.asarray(image_features(images, encoder)[rows], dtype=np.float32)
-    kept = _partial(path, images, encoder, None)
-    missing = rows[~_complete(kept[rows])]
-    with progress.bar(
-        "Computing features", len(rows), len(rows) - len(missing)
-    ) as shown:
-        for start in range(0, len(missing), BATCH):
-            part = missing[start : start + BATCH]
-            kept[part] = _embed(images, encoder, part, None)
-            shown.advance(len(part))
-    return np.asarray(kept[rows], dtype=np.float32)
-
-
-def _place(images: Dataset, encoder: DualEncoder, view: View | None) -> Path:
-    kind = (
-        images.content,
-        weights_fingerprint(encoder),
-        images.preprocess.to_json(),
-        repr(view),
-    )
-    path = (
-        cache_folder()
-        / "features"
-        / f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _scratch(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def _partial(
-    path: Path, images: Dataset, encoder: DualEncoder, view: View | None
-) -> np.memmap[Any, Any]:
-    """The file [n, d] that is filled in place until it is whole."""
-    first = _embed(images, encoder, np.zeros(1, dtype=np.int64), view)
-    dtype = np.float32 if encoder.dtype == torch.float32 else np.float16
-    shape = (len(images), first.shape[1])
-    if shape[0] * shape[1] * np.dtype(dtype).itemsize > cache_limit():
+def _check_room(images: int, row_bytes: int) -> None:
+    if images * row_bytes > cache_limit():
         raise DataError(
-            f"The features of {shape[0]:,} images do not fit into the cache '{cache_folder()}'.",
+            f"The features of {images:,} images do not fit into the cache '{cache_folder()}'.",
             "Set LABELSIEVE_CACHE to a folder on a larger disk, or raise LABELSIEVE_CACHE_GB.",
         )
-    return _open(_scratch(path), dtype, shape)
-
-
-def _fill(path: Path, images: Dataset, encoder: DualEncoder, view: View | None) -> None:
-    kept = _partial(path, images, encoder, view)
-    missing = np.unique(
-        np.flatnonzero(~_complete(kept)) // BATCH
-    )  # whole batches: sums depend on what is in them
-    with progress.bar(
-        "Computing features",
-        len(images),
-        len(images) - min(len(missing) * BATCH, len(images)),
-    ) as shown:
-        for batch in missing:
-            rows = np.arange(batch * BATCH, min((batch + 1) * BATCH, len(images)))
-            kept[rows] = _embed(images, encoder, rows, view)
-            shown.advance(len(rows))
-    kept.flush()
-    with contextlib.suppress(FileNotFoundError):  # another process was faster
-        _scratch(path).replace(path)
-
-
-def _open(scratch: Path, dtype: Any, shape: tuple[int, int]) -> np.memmap[Any, Any]:
-    """What an earlier, interrupted computation left, or a new file of zeros."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        found = np.lib.format.open_memmap(scratch, mode="r+")
-        if found.shape == shape and found.dtype == dtype:
-            return found
-    return np.lib.format.open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
-
-
-def _complete(kept: np.ndarray) -> np.ndarray:
-    """[n] bool: rows of length one; a row half-written has not."""
-    parts = [np.linalg.norm(part.astype(np.float32), axis=1) for part in _blocks(kept)]
-    return np.abs(np.concatenate(parts) - 1) < 5e-3
-
-
-def _blocks(features: np.ndarray) -> list[np.ndarray]:
-    return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
-
-
-@torch.no_grad()
-def _embed(
-    images: Dataset, encoder: DualEncoder, rows: np.ndarray, view: View | None
-) -> np.ndarray:
-    pixels = encoder.normalise(images.inputs(rows))
-    if view is not None:
-        pixels = torch.cat(
-            [
-                _look(p, int(row), view)
-                for p, row in zip(pixels.split(1), rows, strict=True)
-            ]
-        )
-    return encoder.image_features(pixels).cpu().numpy()
 
 
 def _look(pixels: Tensor, row: int, view: View) -> Tensor:
     """One picture's own crop, the same however the rows are batched."""
-    seed = int(
-        np.random.SeedSequence([view.seed, view.number, row]).generate_state(
-            1, np.uint64
-        )[0]
-        >> 1
-    )
+    sequence = np.random.SeedSequence([view.seed, view.number, row])
+    # torch takes seeds below 2^63
+    seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
     return crop_and_mirror(pixels, torch.Generator().manual_seed(seed))
+
+
+def blocks(features: np.ndarray) -> list[np.ndarray]:
+    """Views of all rows, `BLOCK` at a time, for arrays that do not fit into memory in float32."""
+    return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
+
+
+class _PartialFile:
+    """An .npy file that is being filled, and a journal with the digest of each of its batches.
+
+    A batch counts as written only where its bytes have the digest that the journal has for it,
+    so whatever a killed process or a full disk left half-done is computed again. A file of the
+    same name that is anything else has no batch that counts, and is written over.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype) -> None:
+        self._path = path
+        self._scratch = path.with_name(f".{path.name}.partial")
+        self._journal = path.with_name(f".{path.name}.digests")
+        self._rows, self._dtype = shape[0], dtype
+        self._row_bytes = shape[1] * dtype.itemsize
+        header = io.BytesIO()
+        kind = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, kind)
+        self._start = len(header.getvalue())
+        for file in (self._scratch, self._journal):
+            if file.is_dir():  # a name that something else has taken
+                remove(file)
+            file.touch()
+        _write_at(self._scratch, 0, header.getvalue())
+
+    def missing(self) -> np.ndarray:
+        """Rows [m] int64 of the batches that are not there as they were written."""
+        journal = self._journal.read_bytes()
+        rows = np.arange(self._rows)
+        kept = np.zeros(self._rows, dtype=bool)
+        with self._scratch.open("rb") as file:
+            file.seek(self._start)
+            for first in range(0, self._rows, BATCH):
+                at = first // BATCH * DIGEST
+                content = file.read(BATCH * self._row_bytes)
+                # beyond the end of the file the digest of nothing is compared with no digest
+                kept[first : first + BATCH] = _digest(content) == journal[at:][:DIGEST]
+        return rows[~kept]
+
+    def write(self, first: int, features: np.ndarray) -> None:
+        """Write the batch that begins at row `first`, [b, d]."""
+        content = features.astype(self._dtype).tobytes()
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            _write_at(self._scratch, self._start + first * self._row_bytes, content)
+            _write_at(self._journal, first // BATCH * DIGEST, _digest(content))
+
+    def finish(self) -> None:
+        """Give the file its digest and its name."""
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            with self._scratch.open("r+b") as file:
+                # nothing may stand behind the rows but the digest
+                file.truncate(self._start + self._rows * self._row_bytes)
+            seal(self._scratch)
+            self._scratch.replace(self._path)
+        self._journal.unlink(missing_ok=True)
+
+
+def _write_at(path: Path, offset: int, content: bytes) -> None:
+    """Write by file, not by memory map: a full disk is then an error, and no crash."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()

@@ -1,72 +1,38 @@
-"""A linear probe: logistic regression on frozen image features and the given labels, judged out of fold.
+"""A linear probe: logistic regression on frozen features and given labels, judged out of fold.
 
-Every image is judged by a probe that has not seen it, so the answer does not know the label that is being checked.
-Strength of the penalty: the one of `PENALTIES` under which held-out labels are likeliest, wrong ones included, which
-needs no true labels.
+Every image is judged by a probe that has not seen it, so the answer does not know the label
+that is being checked. The strength of the penalty is the one of `PENALTIES` under which
+held-out labels are likeliest, wrong ones included, which needs no true labels.
+
+Shapes: n images, d features, k classes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
-from labelsieve.cache import cache_folder
-from labelsieve.data.dataset import Dataset
-from labelsieve.features.cached import image_features, weights_fingerprint
 from labelsieve.features.zero_shot import softmax
-from labelsieve.models.encoder import DualEncoder
 
 FOLDS = 5
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # per image, on features of unit variance
-CHOOSE_ON = 5_000  # images that the penalty is chosen with
-TRAIN_ON = 50_000  # images that a fold's probe learns from, at most
+# Images that the penalty is chosen with, and that a fold's probe learns from, at most: they
+# bound the time on large data sets.
+CHOOSE_ON = 5_000
+TRAIN_ON = 50_000
+# Of L-BFGS; this many iterations are enough for answers, whether it has converged or not.
+ITERATIONS = 200
+TOLERANCE = 1e-3
 
 
-def out_of_fold(
-    images: Dataset,
-    encoder: DualEncoder,
-    seed: int,
-    *,
-    folds: int = FOLDS,
-    balanced: bool = False,
-) -> np.ndarray:
-    """[n, k] float32 class probabilities of every image from probes that were not trained on it. Kept in the cache.
+@dataclass(frozen=True)
+class _Kind:
+    """What all probes of one data set have in common."""
 
-    Args:
-        balanced: every class counts the same in training, however many images it has.
-    """
-    kind = (
-        images.fingerprint,
-        images.preprocess.to_json(),
-        weights_fingerprint(encoder),
-        seed,
-        folds,
-        balanced,
-    )
-    path = (
-        cache_folder()
-        / "features"
-        / f"probe-{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
-    )
-    if not path.exists():
-        features = np.asarray(image_features(images, encoder), dtype=np.float32)
-        found = cross_validated(
-            features,
-            images.labels,
-            len(images.classes),
-            seed,
-            folds=folds,
-            balanced=balanced,
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.partial.npy")
-        np.save(scratch, found)
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            scratch.replace(path)
-    return np.load(path)
+    classes: int
+    balanced: bool  # every class counts the same in training
 
 
 def cross_validated(
@@ -78,85 +44,88 @@ def cross_validated(
     folds: int = FOLDS,
     balanced: bool = False,
 ) -> np.ndarray:
-    """`out_of_fold` of features [n, d] and labels [n], without a cache."""
+    """[n, k] float32 class probabilities of each image from probes that were not trained on it.
+
+    Args:
+        features: [n, d] float32.
+        labels: [n] int64.
+        balanced: every class counts the same in training, however many images it has.
+    """
+    kind = _Kind(classes, balanced)
     fold = split(labels, folds, seed)
     inputs = standardise(features)
     rng = np.random.default_rng([seed, folds])
-    penalty = _choose_penalty(inputs, labels, classes, fold, rng, balanced)
+    penalty = _choose_penalty(inputs, labels, fold, rng, kind)
     probs = np.zeros((len(labels), classes), dtype=np.float32)
     for number in np.unique(fold):
-        train, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        chosen = _some(train, TRAIN_ON, rng)
-        probs[held_out] = _predict(
-            inputs[chosen], labels[chosen], inputs[held_out], classes, penalty, balanced
-        )
+        held_out = np.flatnonzero(fold == number)
+        rows = _some(np.flatnonzero(fold != number), TRAIN_ON, rng)
+        weight, bias = _fit(inputs[rows], labels[rows], penalty, kind)
+        probs[held_out] = _answers(inputs[held_out], weight, bias)
     return probs
 
 
 def linear(
-    images: Dataset, encoder: DualEncoder, seed: int
+    features: np.ndarray, labels: np.ndarray, classes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [k, d] and biases [k] of one probe that learns from all images: softmax(f Wᵀ + b) of other images' features f."""
-    features = np.asarray(image_features(images, encoder), dtype=np.float32)
-    labels, classes, rng = (
-        images.labels,
-        len(images.classes),
-        np.random.default_rng([seed, FOLDS]),
-    )
+    """Weights [k, d] and biases [k] float64 of one probe of all images, for other images.
+
+    Their answers are softmax(f Wᵀ + b) of features f [m, d] as they are.
+    """
+    kind = _Kind(classes, balanced=False)
+    rng = np.random.default_rng([seed, FOLDS])
     mean, size = _spread(features)
     inputs = ((features - mean) / size).astype(np.float32)
-    penalty = _choose_penalty(
-        inputs, labels, classes, split(labels, FOLDS, seed), rng, False
-    )
-    chosen = _some(np.arange(len(labels)), TRAIN_ON, rng)
-    weight, bias = _fit(inputs[chosen], labels[chosen], classes, penalty, False)
+    penalty = _choose_penalty(inputs, labels, split(labels, FOLDS, seed), rng, kind)
+    rows = _some(np.arange(len(labels)), TRAIN_ON, rng)
+    weight, bias = _fit(inputs[rows], labels[rows], penalty, kind)
+    # the standardisation becomes part of the weights
     return weight / size, bias - weight @ mean / size
 
 
 def split(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Fold [n] of each image: drawn at random, and every class is spread evenly over the folds."""
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    """Fold [n] int64 of each image: random, with every class spread evenly over the folds."""
+    chance = np.random.default_rng(seed).random(len(labels))
+    order = np.lexsort((chance, labels))
     fold = np.empty(len(labels), dtype=np.int64)
     fold[order] = np.arange(len(labels)) % max(2, min(folds, len(labels)))
     return fold
 
 
 def standardise(features: np.ndarray) -> np.ndarray:
-    """Centred, and divided by one number, so that a feature has unit variance on average; float32."""
+    """[n, d] float32, centred and divided by one number: unit variance on average."""
     mean, size = _spread(features)
     return ((features - mean) / size).astype(np.float32)
 
 
 def _spread(features: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean [d] of features [n, d], and the root of their mean variance."""
+    # sums of many float32 numbers lose digits
     mean = features.mean(0, dtype=np.float64).astype(np.float32)
-    return mean, max(
-        float(np.sqrt(np.mean((features - mean) ** 2, dtype=np.float64))), 1e-12
-    )
+    variance = np.mean((features - mean) ** 2, dtype=np.float64)
+    return mean, max(float(np.sqrt(variance)), 1e-12)
 
 
 def _choose_penalty(
     inputs: np.ndarray,
     labels: np.ndarray,
-    classes: int,
     fold: np.ndarray,
     rng: np.random.Generator,
-    balanced: bool,
+    kind: _Kind,
 ) -> float:
-    train, held_out = (
-        _some(np.flatnonzero(part), CHOOSE_ON, rng) for part in (fold != 0, fold == 0)
-    )
+    """The one under which the labels of the first fold are likeliest."""
+    train = _some(np.flatnonzero(fold != 0), CHOOSE_ON, rng)
+    held_out = _some(np.flatnonzero(fold == 0), CHOOSE_ON, rng)
+    # a label that the probe has never seen is unlikely under every penalty
     known = held_out[np.isin(labels[held_out], labels[train])]
     if not len(known):
         return PENALTIES[-1]
 
     def likelihood(penalty: float) -> float:
-        probs = _predict(
-            inputs[train], labels[train], inputs[known], classes, penalty, balanced
-        )
-        return float(
-            np.log(probs[np.arange(len(known)), labels[known]].clip(1e-12)).mean()
-        )
+        weight, bias = _fit(inputs[train], labels[train], penalty, kind)
+        probs = _answers(inputs[known], weight, bias)
+        given = probs[np.arange(len(known)), labels[known]]
+        return float(np.log(given.clip(1e-12)).mean())
 
     return max(PENALTIES, key=likelihood)
 
@@ -165,41 +134,36 @@ def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
-def _predict(
-    inputs: np.ndarray,
-    labels: np.ndarray,
-    wanted: np.ndarray,
-    classes: int,
-    penalty: float,
-    balanced: bool,
-) -> np.ndarray:
-    """[m, k] probabilities for `wanted` [m, d]; classes that are not among `labels` get none."""
-    weight, bias = _fit(inputs, labels, classes, penalty, balanced)
-    return softmax(wanted @ weight.T + bias).astype(np.float32)
+def _answers(inputs: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """[m, k] float32 probabilities; classes that the probe was not trained on get none."""
+    return softmax(inputs @ weight.T + bias).astype(np.float32)
 
 
 def _fit(
-    inputs: np.ndarray, labels: np.ndarray, classes: int, penalty: float, balanced: bool
+    inputs: np.ndarray, labels: np.ndarray, penalty: float, kind: _Kind
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [k, d] and biases [k]; the bias of classes that are not among `labels` is minus infinity."""
+    """Weights [k, d] and biases [k]; minus infinity is the bias of classes not among `labels`."""
+    # here, because importing scikit-learn is slow and most commands do not need it
     from sklearn.linear_model import LogisticRegression
 
     present = np.unique(labels)
-    weight, bias = np.zeros((classes, inputs.shape[1])), np.full(classes, -np.inf)
+    weight = np.zeros((kind.classes, inputs.shape[1]))
+    bias = np.full(kind.classes, -np.inf)
     bias[present] = 0
     if len(present) == 1:
         return weight, bias
     model = LogisticRegression(
+        # scikit-learn's C is the inverse of a penalty on the sum, not on the mean
         C=1 / (penalty * len(labels)),
-        class_weight="balanced" if balanced else None,
-        max_iter=200,
-        tol=1e-3,
+        class_weight="balanced" if kind.balanced else None,
+        max_iter=ITERATIONS,
+        tol=TOLERANCE,
     )
-    with warnings.catch_warnings():  # two hundred rounds are enough, converged or not
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has not converged
         model.fit(inputs, labels)
-    learned = (
-        present[1:] if len(present) == 2 else present
-    )  # of two classes there is one row, for the second
-    weight[learned], bias[learned] = model.coef_, model.intercept_
+    # of two classes scikit-learn has one row, for the second
+    learned = present[1:] if len(present) == 2 else present
+    weight[learned] = model.coef_
+    bias[learned] = model.intercept_
     return weight, bias

@@ -1,24 +1,165 @@
-"""What a method works on: the data, the model, the seed, and a place for checkpoints."""
+"""What a method works on: data, model and seed, and each signal of them, computed once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
+from labelsieve.cache import cache_folder, cached_array, key_of
+from labelsieve.data.dataset import Dataset
+from labelsieve.estimation.agreement import FITS, Agreement
+from labelsieve.features import probe, references
+from labelsieve.features.cached import ImageFeatures, View
+from labelsieve.features.zero_shot import (
+    ZeroShot,
+    class_features,
+    cosines,
+    temperature_of,
+)
+from labelsieve.models.encoder import DualEncoder
 from labelsieve.training.checkpoint import Checkpoint
 
+# Bytes of zero-shot cosines that are kept. They are quickly multiplied again, and those of
+# a million images with a thousand classes would be the largest array of a scan.
+KEPT = 32_000_000
 
-@dataclass(frozen=True)
-class Workplace:
-    """What a method may use of the run: a folder for checkpoints and its detector, and the seed."""
 
-    folder: Path
-    seed: int
-    fingerprint: (
-        str  # of data, model and settings; a checkpoint of another one is not used
-    )
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One data set to be judged with one model.
 
-    def checkpoint(self, name: str) -> Checkpoint:
-        return Checkpoint(
-            self.folder / "checkpoints" / f"{name}.safetensors", self.fingerprint
+    What is small is computed once and kept here; what is large lies in the cache folder and
+    is mapped from there, so that it takes no memory while it is not used.
+
+    data: images with given labels, never true ones.
+    encoder: frozen; a method may put adapters beside or into its tower once it has its features.
+    seed: of everything random.
+    folder: of the run, for checkpoints; None keeps none.
+    fingerprint: of data, model and settings; checkpoints of another one are not used.
+    """
+
+    data: Dataset
+    encoder: DualEncoder
+    seed: int = 0
+    folder: Path | None = None
+    fingerprint: str = ""
+
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """Where a training keeps its state, so that an interrupted one goes on."""
+        if self.folder is None:
+            return None
+        path = self.folder / "checkpoints" / f"{name}.safetensors"
+        return Checkpoint(path, self.fingerprint)
+
+    @cached_property
+    def features(self) -> ImageFeatures:
+        """Image features in the cache: of all, of some, and their file."""
+        return ImageFeatures(self.data, self.encoder)
+
+    def image_features(self, view: View | None = None) -> np.ndarray:
+        """[n, d] float32 or float16 of length one, mapped read-only.
+
+        Args:
+            view: of augmented pictures; None takes them as they are.
+        """
+        return self.features.all(view)
+
+    def class_features(self, template: str | None = None) -> np.ndarray:
+        """[k, d] float32 of length one, of the class names in a prompt, the data's by default."""
+        return class_features(
+            self.encoder,
+            self.data.names,
+            template or self.data.template,
+            self.features.weights,
         )
+
+    def zero_shot(
+        self, temperature: float | None = None, template: str | None = None
+    ) -> ZeroShot:
+        """The model's answers to every picture without learning.
+
+        Args:
+            temperature: of the softmax; None is the model's own.
+            template: of the prompt; None is the data's.
+
+        Raises:
+            OptionError: the temperature is not positive.
+        """
+        own = temperature is None
+        temperature = temperature_of(self.encoder, temperature)
+        return ZeroShot(self._cosines(template), temperature, own)
+
+    def _cosines(self, template: str | None) -> np.ndarray:
+        # the temperature comes later, so that answers at several share them
+        name = template or self.data.template
+        kept = self._kept_cosines
+        if name in kept:
+            return kept[name]
+        values = cosines(self.image_features(), self.class_features(template))
+        values.flags.writeable = False  # the next reader gets the same array
+        if values.nbytes + sum(v.nbytes for v in kept.values()) <= KEPT:
+            kept[name] = values
+        return values
+
+    @cached_property
+    def _kept_cosines(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def out_of_fold(
+        self, *, folds: int = probe.FOLDS, balanced: bool = False
+    ) -> np.ndarray:
+        """[n, k] float32 class probabilities, each from a linear probe that has not seen the image.
+
+        Mapped read-only from the cache.
+
+        Args:
+            balanced: every class counts the same in training, however many images it has.
+        """
+        data = self.data
+        key = key_of(
+            data.fingerprint,
+            data.preprocess.to_json(),
+            self.features.weights,
+            self.seed,
+            folds,
+            balanced,
+        )
+
+        def compute() -> np.ndarray:
+            features = np.asarray(self.image_features(), dtype=np.float32)
+            return probe.cross_validated(
+                features,
+                data.labels,
+                len(data.classes),
+                self.seed,
+                folds=folds,
+                balanced=balanced,
+            )
+
+        return cached_array(cache_folder() / "features" / f"probe-{key}.npy", compute)
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """How far class names, nearest pictures and labels agree, on a random sample."""
+        rows = references.sample_rows(len(self.data), self.seed)
+        return references.measure(
+            self.features.some(rows),
+            self.class_features(),
+            self.data.labels[rows],
+            self.data.classes,
+        )
+
+    def reference_votes(self) -> dict[str, np.ndarray]:
+        """Class probabilities [n, k] of the reference classifiers, which know no label they judge.
+
+        "text", the zero-shot answers, alone where text fits all classes; else also "pictures",
+        the probe out of fold. For `labelsieve.estimation.transition.select`. Not kept: with
+        many classes they are as large as all that follows.
+        """
+        votes = {"text": self.zero_shot().probs()}
+        if self.agreement.verdict != FITS:
+            votes["pictures"] = self.out_of_fold().astype(np.float64)
+        return votes

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from labelsieve.cache import cache_folder
-from labelsieve.data.dataset import Dataset
+from labelsieve.cache import cache_folder, cached_array, key_of
 from labelsieve.errors import OptionError
-from labelsieve.features.cached import _blocks, image_features, weights_fingerprint
+from labelsieve.features.cached import blocks
 from labelsieve.models.encoder import DualEncoder
 
 
 def class_features(
-    encoder: DualEncoder, names: Sequence[str], template: str
+    encoder: DualEncoder, names: Sequence[str], template: str, weights: str
 ) -> np.ndarray:
-    """[k, d] float32 of length one: the classes' names in a plain prompt. Kept in the cache."""
-    kind = (tuple(names), template, weights_fingerprint(encoder))
+    """[k, d] float32 of length one: the classes' names in a plain prompt. Kept in the cache.
+
+    Args:
+        weights: fingerprint of the encoder.
+    """
     path = (
         cache_folder()
         / "features"
-        / f"text-{hashlib.sha256(repr(kind).encode()).hexdigest()[:24]}.npy"
+        / f"text-{key_of(tuple(names), template, weights)}.npy"
     )
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.partial.npy")
-        np.save(
-            scratch,
-            encoder.text_features([template.format(n) for n in names]).cpu().numpy(),
-        )
-        with contextlib.suppress(FileNotFoundError):
-            scratch.replace(path)
-    return np.load(path)
+    texts = [template.format(name) for name in names]
+    return cached_array(path, lambda: encoder.text_features(texts).cpu().numpy())
+
+
+def cosines(pictures: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """[n, k] float32 of image features [n, d] and class features [k, d], all of length one."""
+    return np.concatenate(
+        [part.astype(np.float32) @ text.T for part in blocks(pictures)]
+    )
 
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """What the model says of every picture without learning.
+    """What the model answers for every picture without learning.
 
     cosines: [n, k] float32 between pictures and class prompts.
     temperature: of the softmax.
@@ -57,55 +56,37 @@ class ZeroShot:
         return softmax(self.cosines / self.temperature)
 
     def facts(self) -> dict[str, Any]:
-        """What to write down beside every number made from `probs`."""
+        """What to record beside every number that comes from `probs`."""
         return temperature_facts(self.temperature, self.own)
 
 
 def temperature_facts(temperature: float, own: bool) -> dict[str, Any]:
     """The temperature behind a probability and where it comes from, for run.json."""
-    return {
-        "temperature": temperature,
-        "temperature_from": "model" if own else "setting",
-    }
+    source = "model" if own else "setting"
+    return {"temperature": temperature, "temperature_from": source}
 
 
 def temperature_of(encoder: DualEncoder, wanted: float | None) -> float:
-    """The temperature of a softmax over cosines: `wanted`, or the model's own, one over its logit scale.
+    """The temperature of a softmax over cosines: `wanted`, or 1 / the model's logit scale.
 
     Raises:
         OptionError: not positive.
     """
-    if wanted is not None and wanted <= 0:
+    if wanted is None:
+        return 1.0 / encoder.logit_scale
+    if wanted <= 0:
         raise OptionError(
             f"temperature={wanted} must be above 0.",
             "Leave it out for the model's own.",
         )
-    return 1.0 / encoder.logit_scale if wanted is None else wanted
-
-
-def zero_shot(
-    images: Dataset,
-    encoder: DualEncoder,
-    temperature: float | None = None,
-    template: str | None = None,
-) -> ZeroShot:
-    """Compare every picture with every class in words.
-
-    Args:
-        temperature: None is the model's own.
-        template: None is the data's.
-    """
-    text = class_features(encoder, images.names, template or images.template)
-    pictures = image_features(images, encoder)
-    cosines = np.concatenate(
-        [part.astype(np.float32) @ text.T for part in _blocks(pictures)]
-    )
-    return ZeroShot(cosines, temperature_of(encoder, temperature), temperature is None)
+    return wanted
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Rows to probabilities, [n, k]."""
-    found: np.ndarray = logits - logits.max(1, keepdims=True)
-    np.exp(found, out=found)
-    found /= found.sum(1, keepdims=True)
-    return found
+    # the largest becomes 0, so that nothing overflows; in place, because logits of all
+    # images are among the largest arrays of a scan
+    probs: np.ndarray = logits - logits.max(1, keepdims=True)
+    np.exp(probs, out=probs)
+    probs /= probs.sum(1, keepdims=True)
+    return probs

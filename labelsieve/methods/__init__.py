@@ -2,15 +2,19 @@
 
 A file of this room offers:
 
-    COST: str                                  what it takes, in words
-    NEEDS: tuple[str, ...]                     of "text" (class names that mean something) and "pixels" (passes through the tower)
-    Settings                                   frozen dataclass, defaults with their source
-    PRESETS: dict[str, dict]                   named settings
-    detect(images, encoder, settings, run) -> Evidence
-    judge(images, encoder, settings, learned) -> Evidence      optional: other images, with what was learned
+    COST: str                    what it takes, in words
+    NEEDS: tuple[str, ...]       of "text" (class names that mean something) and
+                                 "pixels" (passes of pictures through the tower)
+    JUDGES: tuple[str, ...]      kinds of labels it can judge: "single", one class per image
+    Settings                     frozen dataclass, defaults with their source
+    PRESETS: dict[str, dict]     named settings
+    detect(task, settings) -> Evidence
+    judge(task, settings, learned) -> Evidence    optional: labels of other images, with the
+                                                  tensors that `detect` has learned
 
-`images` has no true labels. Row numbers live inside `detect`; `Evidence` is in the same order and is joined with ids by
-the pipeline. Higher p_clean always means: more likely right.
+`task` is a `labelsieve.features.task.Task`; its data have no true labels. Row numbers are for
+use inside `detect` alone: `Evidence` is in the same order, and the pipeline joins it with ids.
+A higher p_clean always means that the label is more likely right.
 """
 
 from __future__ import annotations
@@ -26,17 +30,18 @@ from labelsieve.estimation.transition import Transition
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a method found, for n images and k classes.
+    """What a method says about the labels of n images of k classes.
 
     p_clean: [n] float, probability that the given label is right.
     flagged: [n] bool, labels called wrong.
-    suggested: [n] int, the class the method believes in.
+    suggested: [n] int, the most likely class.
     probs: [n, k] float, class probabilities; rows sum to one.
     columns: further columns for the scores, name -> [n].
-    posterior: whether `probs` already take the given label into account (else they come from the picture alone).
-    rates: the share of wrong labels under other assumptions that are about as likely; they widen the interval.
-    learned: tensors by name, what `judge` of the same file needs to score other images; None when it cannot.
-    transition: how labels arise from classes, where the method has already found it from `probs`.
+    posterior: whether `probs` take the given label into account, or come from the picture alone.
+    rates: shares of wrong labels under other assumptions that are about as likely; they widen
+        the interval.
+    learned: tensors by name, what `judge` of the same file needs; None where it has no `judge`.
+    transition: how labels arise from classes, where the method has estimated it from `probs`.
     facts: what the numbers depend on, for run.json: temperatures, the rule of the flags, rates.
     """
 

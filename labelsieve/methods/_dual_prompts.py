@@ -1,34 +1,43 @@
-"""The model that DeFT learns: a positive and a negative prompt per class, and an image side that adapts to them.
+"""The model that DeFT learns: two prompts per class, and an image side that adapts to them.
 
 Shapes: b images, n images in all, k classes, d width of the common space.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelsieve import progress
 from labelsieve.data import augment
+from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
 from labelsieve.models import adapters
 from labelsieve.models.encoder import ClassTokens, DualEncoder
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.training import losses
 
+Rule = Literal["threshold", "real"]  # which labels a step learns from
+
 
 @dataclass(frozen=True)
 class Step:
-    """Everything one step computes; logits are scaled cosines, [b, k] float32."""
+    """Everything one step computes.
+
+    positive, negative: [b, k] float32 logits, which are scaled cosines.
+    p_clean: [b] float32. selected: [b] bool.
+    loss_class, loss_dual: of the image side and the positive prompts; of both kinds of prompts.
+    """
 
     positive: Tensor
     negative: Tensor
-    p_clean: Tensor  # [b]
-    selected: Tensor  # [b] bool
+    p_clean: Tensor
+    selected: Tensor
     loss_class: Tensor
     loss_dual: Tensor
 
@@ -42,9 +51,11 @@ class Detector:
     """Dual prompts and an adapted image side: the model that DeFT learns.
 
     Args:
-        adapter: [d, d]; pictures are then given as frozen features and pass through f + f A instead of the tower.
-        residuals: [2, k, d], added to the features of the positive and the negative prompts (Yu et al., "Task Residual for
-            Tuning Vision-Language Models", CVPR 2023, eq. 4): classes whose names say nothing learn where they lie.
+        adapter: [d, d]; pictures are then given as frozen features f and pass through f + f A
+            instead of the tower.
+        residuals: [2, k, d], added to the features of the positive and the negative prompts
+            (Yu et al., "Task Residual for Tuning Vision-Language Models", CVPR 2023, eq. 4):
+            classes whose names mean nothing to the model learn where they lie.
     """
 
     def __init__(
@@ -56,33 +67,36 @@ class Detector:
         adapter: nn.Parameter | None = None,
         residuals: nn.Parameter | None = None,
     ) -> None:
-        self.encoder, self.tokens, self.prompts, self.tuned = (
-            encoder,
-            tokens,
-            prompts,
-            tuned,
-        )
-        self.adapter, self.residuals = adapter, residuals
+        self.encoder = encoder
+        self.tokens = tokens
+        self.prompts = prompts
+        self.tuned = tuned
+        self.adapter = adapter
+        self.residuals = residuals
 
     def image_parameters(self) -> dict[str, nn.Parameter]:
         """What learns on the image side."""
-        return (
-            dict(self.tuned.parameters)
-            if self.adapter is None
-            else {"adapter": self.adapter}
-        )
+        if self.adapter is not None:
+            return {"adapter": self.adapter}
+        return dict(self.tuned.parameters)
+
+    def text_parameters(self) -> dict[str, nn.Parameter]:
+        """What learns on the text side."""
+        parameters = {"contexts": self.prompts.contexts}
+        if self.residuals is not None:
+            parameters["residuals"] = self.residuals
+        return parameters
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that learns."""
-        residuals = {} if self.residuals is None else {"residuals": self.residuals}
-        return {
-            "contexts": self.prompts.contexts,
-            **residuals,
-            **self.image_parameters(),
-        }
+        return self.text_parameters() | self.image_parameters()
 
     def image_features(self, pictures: Tensor) -> Tensor:
-        """Normalised pixels [b, 3, h, w], or frozen features [b, d] with an adapter -> [b, d] float32 of length one."""
+        """[b, d] float32 of length one.
+
+        Args:
+            pictures: normalised pixels [b, 3, h, w]; frozen features [b, d] with an adapter.
+        """
         if self.adapter is None:
             return self.encoder.image_features(pictures, self.tuned.tokens())
         return F.normalize(pictures + pictures @ self.adapter, dim=-1)
@@ -96,13 +110,11 @@ class Detector:
         return positive, negative
 
     def logits(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Positive and negative logits [b, k].
-
-        The negative prompts get no gradient through the image side (image features detached, as in the paper).
-        """
+        """Positive and negative logits [b, k]."""
         features = self.image_features(pictures)
         positive, negative = self.text_features()
         scale = self.encoder.logit_scale
+        # as in the paper, negative prompts send no gradient into the image side
         return scale * features @ positive.T, scale * features.detach() @ negative.T
 
     def step(
@@ -112,17 +124,17 @@ class Detector:
         complementary: Tensor,
         *,
         selecting: bool,
-        rule: str = "threshold",
+        rule: Rule = "threshold",
     ) -> Step:
         """One training step's losses (Wei et al. 2024, eq. 3-5).
 
         Args:
-            pictures: what `image_features` takes.
+            pictures: as for `image_features`.
             labels: [b] given labels.
             complementary: [b] a random other class of each.
             selecting: False in the warm-up, where every label is trusted.
-            rule: "real" adds the argmax condition and warms up with symmetric cross-entropy, as the authors' script
-                for real-world noise does.
+            rule: "real" adds the argmax condition and warms up with symmetric cross-entropy, as
+                the authors' script for real-world noise does.
         """
         positive, negative = self.logits(pictures)
         p_yes = losses.clean_probability(positive.detach(), negative)
@@ -131,18 +143,13 @@ class Detector:
         if rule == "real":
             selected = selected & (p_yes.argmax(1) == labels)
         if selecting:
+            # labels called wrong teach the negative prompts the class the model answers
             target = torch.where(selected, labels, positive.argmax(1))
-            loss_class = losses.selected_mean(
-                losses.cross_entropy(positive, labels), selected
-            )
+            each = losses.cross_entropy(positive, labels)
+            loss_class = losses.selected_mean(each, selected)
         else:
             target = labels
-            warmup = (
-                losses.symmetric_cross_entropy
-                if rule == "real"
-                else losses.cross_entropy
-            )
-            loss_class = warmup(positive, labels).mean()
+            loss_class = _warmup_loss(rule)(positive, labels).mean()
         loss_dual = losses.dual_prompt_loss(p_yes, target, complementary).mean()
         return Step(
             positive,
@@ -156,54 +163,51 @@ class Detector:
     @torch.no_grad()
     def judge(
         self,
-        images: Dataset,
+        data: Dataset,
         features: np.ndarray | None = None,
         views: int = 1,
         mirror: bool = True,
         batch_size: int = 256,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Positive and negative logits [n, k] of all pictures, the mean over `views`, in a pass without chance.
+        """Positive and negative logits [n, k] float32 of all pictures, without chance.
 
         Args:
             features: frozen features [n, d], needed with an adapter.
-            views, mirror: of pixels, see `labelsieve.data.augment.views`; of features there is one.
+            views, mirror: logits are the mean over views of the pixels, see
+                `labelsieve.data.augment.views`; of features there is one view.
         """
         positive, negative = self.text_features()
+        # one product for both kinds of prompts
         text = torch.cat([positive, negative]).T * self.encoder.logit_scale
-        out = np.empty((len(images), text.shape[1]), dtype=np.float32)
-        with progress.bar("Scoring", len(images)) as shown:
-            for start in range(0, len(images), batch_size):
-                rows = np.arange(start, min(start + batch_size, len(images)))
-                pictures = pictures_of(images, rows, features, self.encoder)
-                seen = augment.views(pictures, views if features is None else 1, mirror)
-                out[rows] = (
-                    torch.stack([self.image_features(view) @ text for view in seen])
-                    .mean(0)
-                    .cpu()
-                    .numpy()
-                )
-                shown.advance(len(rows))
-        return out[:, : len(positive)], out[:, len(positive) :]
+        logits = np.empty((len(data), text.shape[1]), dtype=np.float32)
+        for rows in batches(len(data), batch_size, "Scoring"):
+            pictures = pictures_of(data, rows, features, self.encoder)
+            seen = augment.views(pictures, views if features is None else 1, mirror)
+            each = torch.stack([self.image_features(view) @ text for view in seen])
+            logits[rows] = each.mean(0).cpu().numpy()
+        return logits[:, : len(positive)], logits[:, len(positive) :]
+
+
+def _warmup_loss(rule: Rule) -> Callable[[Tensor, Tensor], Tensor]:
+    if rule == "real":
+        return losses.symmetric_cross_entropy
+    return losses.cross_entropy
 
 
 def pictures_of(
-    images: Dataset,
-    rows: np.ndarray,
-    features: np.ndarray | None,
-    encoder: DualEncoder,
+    data: Dataset, rows: np.ndarray, features: np.ndarray | None, encoder: DualEncoder
 ) -> Tensor:
-    """What a detector takes of the given rows, without augmentation."""
+    """What a detector takes for rows [b], without augmentation."""
     if features is None:
-        return encoder.normalise(images.inputs(rows))
-    return torch.from_numpy(np.asarray(features[rows], dtype=np.float32)).to(
-        encoder.device
-    )
+        return encoder.normalise(data.inputs(rows))
+    chosen = np.asarray(features[rows], dtype=np.float32)
+    return torch.from_numpy(chosen).to(encoder.device)
 
 
 def complementary_labels(
     labels: Tensor, classes: int, generator: torch.Generator
 ) -> Tensor:
     """For each label [b] a random other class."""
-    return (
-        labels + torch.randint(1, classes, labels.shape, generator=generator)
-    ) % classes
+    # steps of 1 to k - 1 around the circle of classes reach every other class alike
+    steps = torch.randint(1, classes, labels.shape, generator=generator)
+    return (labels + steps) % classes

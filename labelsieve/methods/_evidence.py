@@ -1,78 +1,94 @@
-"""From a ranking to evidence: what every method that only ranks has in common."""
+"""From a ranking to evidence: what all methods have in common that rank labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from labelsieve.data.dataset import Dataset
-from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
 from labelsieve.estimation.transition import fit_transition
-from labelsieve.features.task import Workplace
+from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
+from labelsieve.settings import Bounded, Share
 
 
-def judged(
-    images: Dataset,
-    run: Workplace,
-    probs: np.ndarray,
-    suspicion: np.ndarray,
-    *,
-    noise_rate: float | None,
-    own: np.ndarray | None = None,
-    p_clean: np.ndarray | None = None,
-    answers: np.ndarray | None = None,
-    columns: Mapping[str, np.ndarray] | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> Evidence:
-    """Flags by the rules of `labelsieve.estimation.flagging`, probabilities, and suggestions for a ranking of n labels.
+@dataclass(frozen=True)
+class KnownRate(Bounded):
+    """Settings of every method: the share of wrong labels, where the user knows it."""
 
-    Args:
-        probs: [n, k] class probabilities that do not know the labels they judge.
-        suspicion: [n] higher is more suspicious.
-        noise_rate: the share of wrong labels, if the user knows it.
-        own: [n] flags of the method's own rule, if it has one and the user wants it.
-        p_clean: [n] probability that the label is right; None where the method's score is none: then the probabilities of
-            the estimate are spread over the method's order (`flags.spread`).
-        answers: [n, k] what suggestions are taken from, if not from `probs`.
-        columns, facts: as in `Evidence`.
+    noise_rate: Annotated[float | None, Share()] = None
+
+
+@dataclass(frozen=True)
+class OwnRule(KnownRate):
+    """Settings of methods with a rule of their own for which labels are wrong.
+
+    flags: by that rule, or as many as the estimated share of wrong labels.
     """
-    each, labels = np.arange(len(images)), images.labels
-    transition, p_wrong = None, np.zeros(len(images))
-    if p_clean is None or (noise_rate is None and own is None):
-        transition = fit_transition(probs, labels, run.seed)
-        p_wrong = (
-            1 - transition.posterior(transition.calibrate(probs), labels)[each, labels]
-        )
+
+    flags: Literal["own", "estimated"] = "own"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How suspicious n labels are.
+
+    suspicion: [n] higher is more suspicious.
+    probs: [n, k] class probabilities that do not know the labels they judge.
+    own: [n] bool, flags of the method's own rule, if it has one.
+    p_clean: [n] probability that the label is right; None where the method's score is no
+        probability: then those of the estimate are spread over the method's order.
+    answers: [n, k] class probabilities that suggestions are taken from, if not from `probs`.
+    columns, facts: as in `Evidence`.
+    """
+
+    suspicion: np.ndarray
+    probs: np.ndarray
+    own: np.ndarray | None = None
+    p_clean: np.ndarray | None = None
+    answers: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_given(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n] the value of each given label, out of one per class [n, k]."""
+    return values[np.arange(len(labels)), labels]
+
+
+def from_ranking(task: Task, ranking: Ranking, settings: KnownRate) -> Evidence:
+    """Flags by the rules of `labelsieve.estimation.flagging`, probabilities and suggestions."""
+    labels = task.data.labels
+    probs = ranking.probs
+    own = ranking.own
+    if isinstance(settings, OwnRule) and settings.flags == "estimated":
+        own = None
+    transition = None
+    p_wrong = np.zeros(len(labels))
+    # the estimate takes a while, and is needed only where nothing else says how many are wrong
+    if ranking.p_clean is None or (settings.noise_rate is None and own is None):
+        transition = fit_transition(probs, labels, task.seed)
+        posterior = transition.posterior(transition.calibrate(probs), labels)
+        p_wrong = 1 - of_given(posterior, labels)
     flagged, rule = flagging.choose(
-        suspicion, known=noise_rate, own=own, estimated=float(p_wrong.mean())
+        ranking.suspicion,
+        known=settings.noise_rate,
+        own=own,
+        estimated=float(p_wrong.mean()),
     )
+    p_clean = ranking.p_clean
     if p_clean is None:
-        p_clean = 1 - flagging.spread(suspicion, p_wrong)
+        p_clean = 1 - flagging.spread(ranking.suspicion, p_wrong)
+    answers = probs if ranking.answers is None else ranking.answers
     return Evidence(
         np.clip(p_clean, 0, 1).astype(np.float64),
         flagged,
-        flagging.suggestions(probs if answers is None else answers, labels, flagged),
+        flagging.suggestions(answers, labels, flagged),
         probs,
-        dict(columns or {}),
+        dict(ranking.columns),
         transition=transition,
-        facts={"flags_by": rule, **(facts or {})},
+        facts={"flags_by": rule, **ranking.facts},
     )
-
-
-def need(settings: Any, **least: float) -> None:
-    """Raises OptionError for a setting below its least value, and for a noise rate that is no share."""
-    if settings.noise_rate is not None and not 0 <= settings.noise_rate <= 1:
-        raise OptionError(
-            f"Setting noise_rate cannot be {settings.noise_rate}.",
-            "It is a share, from 0 to 1.",
-        )
-    for name, bound in least.items():
-        value = getattr(settings, name)
-        if value is not None and value < bound:
-            raise OptionError(
-                f"Setting {name} cannot be {value}.", f"It is at least {bound}."
-            )

@@ -1,28 +1,28 @@
-"""A classifier on the tower that DeFT tunes, with the same tuning: what the paper's baselines train.
+"""A classifier on the tower that DeFT tunes, with the same tuning, for the paper's baselines.
 
-A linear layer on the image features, adapted as in `deft` (visual prompts by default), learns the given labels with
-cross-entropy; a method decides which labels of a batch count. With `tuning=features` the layer learns on cached features.
+A linear layer on the image features, adapted as in `deft` (visual prompts by default), learns the
+given labels with cross-entropy; a method decides which labels of a batch count. With
+`tuning=features` the layer learns on cached features.
+
+Shapes: b images, n images in all, k classes, d width of the features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelsieve import progress
 from labelsieve.data.augment import crop_and_mirror, views
-from labelsieve.data.dataset import Dataset
-from labelsieve.errors import OptionError, unknown
-from labelsieve.features.cached import image_features
-from labelsieve.features.task import Workplace
-from labelsieve.methods._evidence import need
-from labelsieve.models import adapters as tuning
-from labelsieve.models.encoder import DualEncoder
+from labelsieve.data.batches import batches
+from labelsieve.features.task import Task
+from labelsieve.methods._evidence import KnownRate
+from labelsieve.models import adapters
+from labelsieve.settings import AtLeast, OneOf
 from labelsieve.training import losses
 from labelsieve.training.loop import Batch, Recipe, fit
 
@@ -41,36 +41,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Training:
-    """As `deft` trains; preset `paper` is DeFT's setting for its baselines (deep visual prompts, 10 epochs)."""
+class Training(KnownRate):
+    """As `deft` trains; preset `paper` is DeFT's setting for its baselines (10 epochs)."""
 
-    tuning: str = (
-        "vpt-deep"  # a name of labelsieve.models.adapters.KINDS, or "features"
-    )
-    tuning_size: int | None = None  # auto: a quarter of the image's tokens, at most 20
-    epochs: int = 6
-    warmup_epochs: int = 1  # epochs that trust every label
+    # a name of labelsieve.models.adapters.KINDS, or "features"
+    tuning: Annotated[str, OneOf((*adapters.KINDS, "features"))] = "vpt-deep"
+    # auto: a quarter of the image's tokens, at most 20
+    tuning_size: Annotated[int | None, AtLeast(1)] = None
+    epochs: Annotated[int, AtLeast(0)] = 6
+    warmup_epochs: Annotated[int, AtLeast(0)] = 1  # epochs that trust every label
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    image_lr: float = 5e-3
-    head_lr: float = 2e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    image_lr: Annotated[float, AtLeast(0)] = 5e-3
+    head_lr: Annotated[float, AtLeast(0)] = 2e-3
+    momentum: Annotated[float, AtLeast(0)] = 0.9
+    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
     schedule: Literal["cosine", "smooth"] = "smooth"
-    batch_size: int = 64
-    accumulate: int = 1
-    views: Literal[1, 4] = (
-        1  # judged are whole pictures, as published, or four crops into the corners, as in `deft`
-    )
+    batch_size: Annotated[int, AtLeast(1)] = 64
+    accumulate: Annotated[int, AtLeast(1)] = 1
+    # judged are whole pictures, as published, or four crops into the corners, as in `deft`
+    views: Literal[1, 4] = 1
     mirror: bool = True  # augmentation and views mirror pictures
-    noise_rate: float | None = None  # known share of wrong labels
-
-    def __post_init__(self) -> None:
-        if self.tuning not in (*tuning.KINDS, "features"):
-            raise OptionError(
-                unknown("--tuning", self.tuning, (*tuning.KINDS, "features"))
-            )
-        need(self, head_lr=0, warmup_epochs=0)
-        self.recipe()  # refuses numbers that cannot be
 
     def recipe(self) -> Recipe:
         """How it is optimised."""
@@ -87,28 +77,26 @@ class Training:
 
 
 class Classifier:
-    """logits = scale · (f · Wᵀ + b) of adapted image features f [b, d], with the model's own scale; W and b start at zero."""
+    """logits = scale · (f Wᵀ + b) of adapted features f [b, d]; W and b start at zero.
 
-    def __init__(
-        self,
-        images: Dataset,
-        encoder: DualEncoder,
-        settings: Training,
-        seed: int,
-    ) -> None:
-        self.images, self.encoder, self.settings = images, encoder, settings
-        self.frozen = image_features(
-            images, encoder
-        )  # of the untouched tower, before adapters are put into it
-        width, k = self.frozen.shape[1], len(images.classes)
-        self.weight = nn.Parameter(torch.zeros(k, width, device=encoder.device))
-        self.bias = nn.Parameter(torch.zeros(k, device=encoder.device))
-        self.tuned = tuning.Tuning()
+    The scale is the model's own.
+    """
+
+    def __init__(self, task: Task, settings: Training) -> None:
+        self.task = task
+        self.data = task.data
+        self.encoder = task.encoder
+        self.settings = settings
+        # of the tower as it is, before adapters are put into it
+        self.frozen = task.image_features()
+        width, k = self.frozen.shape[1], len(self.data.classes)
+        self.weight = nn.Parameter(torch.zeros(k, width, device=self.encoder.device))
+        self.bias = nn.Parameter(torch.zeros(k, device=self.encoder.device))
+        self.tuned = adapters.Tuning()
         if settings.tuning != "features":
-            size = settings.tuning_size or tuning.fitting_size(encoder)
-            self.tuned = tuning.build(
-                settings.tuning, encoder, size, torch.Generator().manual_seed(seed)
-            )
+            size = settings.tuning_size or adapters.fitting_size(self.encoder)
+            generator = torch.Generator().manual_seed(task.seed)
+            self.tuned = adapters.build(settings.tuning, self.encoder, size, generator)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that learns."""
@@ -118,50 +106,51 @@ class Classifier:
         """Raw pixels [b, 3, h, w], or features [b, d] with `tuning=features`."""
         if self.settings.tuning == "features":
             return torch.from_numpy(np.asarray(self.frozen[rows], dtype=np.float32))
-        return self.images.inputs(rows)
+        return self.data.inputs(rows)
 
     def logits(
         self, loaded: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """[b, k] float32 of what `load` gave: of one random crop with a generator, else the mean over `views`."""
+        """[b, k] float32 of what `load` gives.
+
+        Args:
+            generator: for one random crop; None: the mean over the setting's views.
+        """
         if self.settings.tuning == "features":
             return self._of_features(loaded.to(self.encoder.device))
+        mirror = self.settings.mirror
         pictures = self.encoder.normalise(loaded)
         if generator is not None:
             return self._of_pictures(
-                crop_and_mirror(pictures, generator, mirror=self.settings.mirror)
+                crop_and_mirror(pictures, generator, mirror=mirror)
             )
-        seen = views(pictures, self.settings.views, self.settings.mirror)
+        seen = views(pictures, self.settings.views, mirror)
         return torch.stack([self._of_pictures(view) for view in seen]).mean(0)
 
     def _of_pictures(self, pictures: Tensor) -> Tensor:
-        return self._of_features(
-            self.encoder.image_features(pictures, self.tuned.tokens())
-        )
+        prompts = self.tuned.tokens()
+        return self._of_features(self.encoder.image_features(pictures, prompts))
 
     def _of_features(self, features: Tensor) -> Tensor:
         return self.encoder.logit_scale * (features @ self.weight.T + self.bias)
 
     @torch.no_grad()
     def judge(self, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Losses [n] of the given labels and probabilities [n, k], without chance."""
-        n = len(self.images)
-        found, probs = np.empty(n), np.empty((n, len(self.weight)), dtype=np.float32)
-        labels = torch.from_numpy(self.images.labels).to(self.encoder.device)
-        with progress.bar("Scoring", n) as shown:
-            for start in range(0, n, batch_size):
-                rows = np.arange(start, min(start + batch_size, n))
-                logits = self.logits(self.load(rows))
-                found[rows] = (
-                    losses.cross_entropy(logits, labels[rows]).double().cpu().numpy()
-                )
-                probs[rows] = logits.softmax(1).cpu().numpy()
-                shown.advance(len(rows))
-        return found, probs
+        """Losses [n] float64 of given labels and probabilities [n, k] float32, without chance."""
+        n = len(self.data)
+        each = np.empty(n)
+        probs = np.empty((n, len(self.weight)), dtype=np.float32)
+        labels = torch.from_numpy(self.data.labels).to(self.encoder.device)
+        for rows in batches(n, batch_size, "Scoring"):
+            logits = self.logits(self.load(rows))
+            # differences of float32 losses are what a ranking is made of: none are rounded away
+            loss = losses.cross_entropy(logits, labels[rows]).double()
+            each[rows] = loss.cpu().numpy()
+            probs[rows] = logits.softmax(1).cpu().numpy()
+        return each, probs
 
     def train(
         self,
-        run: Workplace,
         name: str,
         keep: Callable[[Batch, Tensor], Tensor],
         memory: dict[str, Tensor] | None = None,
@@ -174,26 +163,25 @@ class Classifier:
             keep: batch and its losses [b] (detached) -> [b] bool, which of them count.
             memory, after_epoch: as in `labelsieve.training.loop.fit`.
         """
-        labels = torch.from_numpy(self.images.labels)
+        labels = torch.from_numpy(self.data.labels)
 
         def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
-            each = losses.cross_entropy(
-                self.logits(loaded, batch.generator),
-                labels[batch.rows].to(self.encoder.device),
-            )
+            logits = self.logits(loaded, batch.generator)
+            given = labels[batch.rows].to(self.encoder.device)
+            each = losses.cross_entropy(logits, given)
             return losses.selected_mean(each, keep(batch, each.detach()))
 
-        rates = {"weight": self.settings.head_lr, "bias": self.settings.head_lr}
+        head_lr = self.settings.head_lr
         fit(
             self.parameters(),
-            np.arange(len(self.images)),
+            np.arange(len(self.data)),
             self.load,
             loss_of,
             self.settings.recipe(),
-            seed=run.seed,
-            rates=rates,
+            seed=self.task.seed,
+            rates={"weight": head_lr, "bias": head_lr},
             what="Training a classifier",
             memory=memory,
-            checkpoint=run.checkpoint(name),
+            checkpoint=self.task.checkpoint(name),
             after_epoch=after_epoch,
         )

@@ -1,62 +1,60 @@
-"""Transport: pictures are shared out among the classes, as many to each as carry its label; who ends elsewhere is suspect.
+"""Transport: pictures are shared out among classes, as many to each as carry its label.
 
-The selection of NLPrompt (Pan et al., "NLPrompt: Noise-Label Prompt Learning for Vision-Language Models", CVPR 2025, arXiv
-2412.01256, PromptOT): entropic optimal transport P between pictures (mass 1/n each) and class texts,
+A picture that ends in another class than its label's is suspect.
+
+The selection of NLPrompt (Pan et al., "NLPrompt: Noise-Label Prompt Learning for Vision-Language
+Models", CVPR 2025, arXiv 2412.01256, PromptOT): entropic optimal transport P between pictures (mass
+1/n each) and class texts,
 
     min Σ P_ik (-log p_ik) - ε H(P),    p = softmax of the zero-shot logits,
 
-solved by Sinkhorn's iterations in the log domain; a label is clean where it is the argmax of its row of P. Only the
-selection: prompts are not trained here. Differences from the authors' code (qunovo/NLPrompt, commit b36bc8e): the class
-marginal is the frequency of the given labels, not uniform; p is a softmax once (there it goes through log_softmax again,
-which makes the costs nearly flat). Because of that ε = 0.01 makes the plan almost one class a row, so p_clean is taken
-from softmax_k(log p + potential of class k), which has the plan's argmax and the temperature of p (the model's own).
+solved by Sinkhorn's iterations in the log domain; a label is clean where it is the argmax of its
+row of P. Only the selection: prompts are not trained here. Differences from the authors' code
+(qunovo/NLPrompt, commit b36bc8e): the class marginal is the frequency of the given labels, not
+uniform; p is a softmax once (there it goes through log_softmax again, which makes the costs nearly
+flat). Because of that ε = 0.01 makes the plan almost one class a row, so p_clean is taken from
+softmax_k(log p + potential of class k), which has the plan's argmax and the temperature of p (the
+model's own).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from labelsieve.data.dataset import Dataset
-from labelsieve.features.task import Workplace
-from labelsieve.features.zero_shot import softmax, zero_shot
+from labelsieve.features.task import Task
+from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import judged, need
-from labelsieve.models.encoder import DualEncoder
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.settings import Above, AtLeast
 
 COST = "one pass of the image tower (cached); Sinkhorn's iterations on images x classes"
 NEEDS = ("text",)
+JUDGES = ("single",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}}
-SAMPLE = 20_000  # pictures that the class potentials are found on
-STEPS_DOWN = (
-    1.0,
-    0.3,
-    0.1,
-    0.03,
-)  # ε on the way to the wanted one: each starts where the last one ended
+SAMPLE = 20_000  # pictures that the class potentials are found on: bounds the time
+# ε on the way to the wanted one, each starting where the last one ended: iterations at a small
+# ε alone converge slowly
+STEPS_DOWN = (1.0, 0.3, 0.1, 0.03)
+CLOSE = 1e-4  # class masses this far from the marginal (L1) are near enough
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(OwnRule):
     """The paper's."""
 
-    epsilon: float = 0.01  # strength of the entropy
-    rounds: int = 200  # iterations for each ε, at most
-    temperature: float | None = None  # auto: the model's own
-    flags: Literal["own", "estimated"] = "own"
-    noise_rate: float | None = None  # known share of wrong labels
-
-    def __post_init__(self) -> None:
-        need(self, epsilon=1e-4, rounds=1)
+    epsilon: Annotated[float, AtLeast(1e-4)] = 0.01  # strength of the entropy
+    rounds: Annotated[int, AtLeast(1)] = 200  # iterations for each ε, at most
+    temperature: Annotated[float | None, Above(0)] = None  # auto: the model's own
 
 
 def potentials(
     log_p: np.ndarray, marginal: np.ndarray, epsilon: float, rounds: int
 ) -> tuple[np.ndarray, float]:
-    """Dual potentials g [k] of the classes, and how far the plan's class masses are from `marginal` (L1).
+    """Dual potentials g [k] of the classes, and the plan's distance from `marginal` (L1).
 
     The plan's rows are proportional to exp((log p + g) / ε); each has mass 1/n.
     """
@@ -67,37 +65,31 @@ def potentials(
             rows = log_softmax((log_p + g) / strength, axis=1)
             mass = logsumexp(rows, axis=0) - np.log(len(rows))
             error = float(np.abs(np.exp(mass) - marginal).sum())
-            if error < 1e-4:
+            if error < CLOSE:
                 break
             g = g + strength * (np.log(marginal) - mass)
+    # only differences matter; centred, they are the same whatever the start
     return g - g.mean(), error
 
 
-def detect(
-    images: Dataset, encoder: DualEncoder, settings: Settings, run: Workplace
-) -> Evidence:
+def detect(task: Task, settings: Settings) -> Evidence:
     """Share the pictures out and see who got another class."""
-    answer = zero_shot(images, encoder, settings.temperature)
+    labels = task.data.labels
+    n = len(labels)
+    answer = task.zero_shot(settings.temperature)
     log_p = log_softmax(answer.cosines.astype(np.float64) / answer.temperature, axis=1)
-    marginal = np.bincount(images.labels, minlength=log_p.shape[1]) / len(images)
-    rng = np.random.default_rng(run.seed)
-    some = (
-        slice(None)
-        if len(images) <= SAMPLE
-        else rng.choice(len(images), SAMPLE, replace=False)
-    )
+    marginal = np.bincount(labels, minlength=log_p.shape[1]) / n
+    some: Any = slice(None)
+    if n > SAMPLE:
+        some = np.random.default_rng(task.seed).choice(n, SAMPLE, replace=False)
     g, error = potentials(log_p[some], marginal, settings.epsilon, settings.rounds)
     probs = softmax(log_p + g)
-    given = probs[np.arange(len(images)), images.labels]
-    own = (log_p + g).argmax(1) != images.labels if settings.flags == "own" else None
-    facts = {**answer.facts(), "marginal_error": error}
-    return judged(
-        images,
-        run,
-        probs,
-        -given,
-        noise_rate=settings.noise_rate,
-        own=own,
+    given = of_given(probs, labels)
+    ranking = Ranking(
+        suspicion=-given,
+        probs=probs,
+        own=(log_p + g).argmax(1) != labels,
         p_clean=given,
-        facts=facts,
+        facts={**answer.facts(), "marginal_error": error},
     )
+    return from_ranking(task, ranking, settings)

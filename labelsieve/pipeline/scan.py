@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from labelsieve import registry, tables
 from labelsieve.data import preflight
-from labelsieve.data.dataset import Dataset, prepare
+from labelsieve.data.dataset import prepare
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
@@ -22,9 +22,7 @@ from labelsieve.data.modalities import open_items, reopen_items
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
-from labelsieve.features import references
-from labelsieve.features.cached import image_features_file
-from labelsieve.features.task import Workplace
+from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
@@ -105,21 +103,23 @@ def scan(
             return Run(output)  # another process did the same work meanwhile
         opened = Run(output)
         _write_data(opened.folder, manifest, spec)
-        place = Workplace(
-            opened.folder, options.seed, fingerprint([command, images.fingerprint])
+        task = Task(
+            images,
+            encoder,
+            options.seed,
+            opened.folder,
+            fingerprint([command, images.fingerprint]),
         )
         try:
-            evidence: Evidence = method.detect(images, encoder, settings, place)
+            evidence: Evidence = method.detect(task, settings)
         except LabelsieveError:
             work.abandon()
             raise
         clock.lap("detect")
-        features = image_features_file(
-            images, encoder
-        )  # what the report and the review compare pictures with
-        _write_results(opened, manifest, images, evidence, settings, options, encoder)
+        # what the report and the review compare pictures with
+        features = task.features.file()
+        _write_results(opened, manifest, task, evidence, settings, options)
         clock.lap("estimate and write")
-        agreed = references.measure(images, encoder, options.seed)
         found = results.summarise(
             opened,
             {
@@ -131,7 +131,7 @@ def scan(
                 "features": str(features),
                 "method_facts": evidence.facts,
             },
-            agreed,
+            task.agreement,
         )
         work.note({**found, "seconds": clock.laps})
         opened = Run(output)
@@ -252,17 +252,13 @@ def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
 def _write_results(
     opened: Run,
     manifest: Manifest,
-    images: Dataset,
+    task: Task,
     evidence: Evidence,
     settings: Any,
     options: ScanOptions,
-    encoder: Any,
 ) -> None:
-    others = (
-        {}
-        if evidence.posterior
-        else references.reference_probs(images, encoder, options.seed)
-    )
+    images = task.data
+    others = {} if evidence.posterior else task.reference_votes()
     noise = results.estimate_noise(evidence, images, options.seed, others)
     write_json(opened.folder / "noise.json", noise.as_dict())
     if evidence.learned is not None:

@@ -13,6 +13,7 @@ from labelsieve import registry, tables
 from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import OptionError, RunError
+from labelsieve.features.task import Task
 from labelsieve.files import read_json
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder
@@ -58,8 +59,7 @@ def score(
     prepared = prepare(spec, encoder.preprocess, classes=learned["classes"])
     images = prepared.dataset
     evidence = method.judge(
-        images,
-        encoder,
+        Task(images, encoder),
         resolve(method.Settings, learned["settings"]),
         load_file(opened.file("detector/detector.safetensors")),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,45 +13,17 @@ import pytest
 import torch
 
 from labelsieve.data.augment import crop_and_mirror
-from labelsieve.errors import DataError, OptionError
+from labelsieve.data.dataset import Dataset
+from labelsieve.errors import DataError
 from labelsieve.features import cached
-from labelsieve.features.zero_shot import (
-    class_features,
-    softmax,
-    temperature_of,
-    zero_shot,
-)
+from labelsieve.features.cached import ImageFeatures, View
 from labelsieve.models.load import load_encoder
 
 COUNT = 23
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own, and batches small enough for several."""
-    monkeypatch.setenv("LABELSIEVE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cached, "BATCH", 4)
-    monkeypatch.setattr(cached, "BLOCK", 5)
-    return tmp_path / "cache" / "features"
-
-
-@pytest.fixture
-def encoder(random_clip: Callable[..., Path]) -> Any:
-    return load_encoder(str(random_clip()))
-
-
-@pytest.fixture
-def images(encoder: Any, labelled: Callable[..., Any]) -> Any:
-    pictures = np.random.default_rng(0).integers(
-        0, 256, (COUNT, 16, 16, 3), dtype=np.uint8
-    )
-    return labelled(
-        encoder.preprocess, pictures, [("cat", "dog")[i % 2] for i in range(COUNT)]
-    )
-
-
 class Counted:
-    """Rows that really pass through the tower; after `stop` batches the process dies."""
+    """Pictures that really pass through the tower; after `stop` batches the process dies."""
 
     def __init__(
         self, encoder: Any, monkeypatch: pytest.MonkeyPatch, stop: int | None = None
@@ -66,136 +40,225 @@ class Counted:
         monkeypatch.setattr(encoder, "image_features", counted)
 
 
-def direct(images: Any, encoder: Any) -> np.ndarray:
-    with torch.no_grad():
-        return encoder.image_features(
-            encoder.normalise(images.inputs(np.arange(len(images))))
-        ).numpy()
+def computed(images: Dataset, encoder: Any) -> np.ndarray:
+    return np.array(ImageFeatures(images, encoder).all())
+
+
+def interrupted(images: Dataset, encoder: Any, batches: int) -> None:
+    """Leave what is there when the process dies after some batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        Counted(encoder, patch, stop=batches)  # one picture for the width comes first
+        with pytest.raises(KeyboardInterrupt):
+            computed(images, encoder)
+
+
+def flip(path: Path, at: int, bit: int = 6) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.write_bytes(content)
 
 
 class TestImageFeatures:
     def test_are_what_the_tower_computes(
-        self, cache: Path, images: Any, encoder: Any, distance: Any
+        self,
+        cache: Path,
+        images: Dataset,
+        encoder: Any,
+        direct: np.ndarray,
+        distance: Any,
     ) -> None:
-        found = cached.image_features(images, encoder)
-        assert found.dtype == np.float32
-        assert distance(found, direct(images, encoder)) < 1e-5
-        assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(COUNT), abs=1e-5)
+        features = ImageFeatures(images, encoder).all()
+        assert features.dtype == np.float32
+        assert distance(features, direct) < 1e-5
+        lengths = np.linalg.norm(features, axis=1)
+        assert lengths == pytest.approx(np.ones(COUNT), abs=1e-5)
 
     def test_are_computed_once(
-        self, cache: Path, images: Any, encoder: Any, monkeypatch: pytest.MonkeyPatch
+        self,
+        cache: Path,
+        images: Dataset,
+        encoder: Any,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        first = np.array(cached.image_features(images, encoder))
+        first = computed(images, encoder)
         counted = Counted(encoder, monkeypatch)
-        assert (
-            np.array_equal(first, cached.image_features(images, encoder))
-            and not counted.batches
-        )
+        assert np.array_equal(first, computed(images, encoder))
+        assert not counted.batches
 
     def test_go_on_where_they_were_interrupted(
-        self, cache: Path, images: Any, encoder: Any, random_clip: Callable[..., Path]
+        self, cache: Path, images: Dataset, encoder: Any
     ) -> None:
         """Bit by bit, and no batch twice."""
-        whole = np.array(cached.image_features(images, encoder))
-        for file in cache.iterdir():
-            file.unlink()
-        with pytest.MonkeyPatch.context() as patch:
-            Counted(encoder, patch, stop=3)  # one for the width, and three batches
-            with pytest.raises(KeyboardInterrupt):
-                cached.image_features(images, encoder)
+        whole = computed(images, encoder)
+        shutil.rmtree(cache)
+        interrupted(images, encoder, batches=3)
         with pytest.MonkeyPatch.context() as patch:
             counted = Counted(encoder, patch)
-            assert np.array_equal(cached.image_features(images, encoder), whole)
+            assert np.array_equal(computed(images, encoder), whole)
         assert sum(counted.batches) == 1 + COUNT - 3 * 4
         assert [f.suffix for f in cache.iterdir()] == [".npy"]
 
-    def test_a_broken_leftover_is_thrown_away(
-        self, cache: Path, images: Any, encoder: Any
+    @pytest.mark.parametrize("name", ["partial", "digests"])
+    @pytest.mark.parametrize("damage", ["flipped", "cut", "garbage", "empty", "folder"])
+    def test_damaged_rows_of_an_interrupted_computation_are_computed_anew(
+        self, cache: Path, images: Dataset, encoder: Any, name: str, damage: str
     ) -> None:
-        whole = np.array(cached.image_features(images, encoder))
-        (path,) = cache.iterdir()
-        path.unlink()
-        path.with_name(f".{path.name}.partial").write_bytes(b"not an array")
-        assert np.array_equal(cached.image_features(images, encoder), whole)
+        whole = computed(images, encoder)
+        shutil.rmtree(cache)
+        interrupted(images, encoder, batches=3)
+        (path,) = cache.glob(f".*.{name}")
+        size = path.stat().st_size
+        if damage == "flipped":
+            flip(path, size // 2)
+        elif damage == "cut":
+            os.truncate(path, size // 2)
+        elif damage == "folder":
+            path.unlink()
+            path.mkdir()
+        else:
+            path.write_bytes(b"not an array" if damage == "garbage" else b"")
+        with pytest.MonkeyPatch.context() as patch:
+            counted = Counted(encoder, patch)
+            assert np.array_equal(computed(images, encoder), whole)
+        assert sum(counted.batches) > 1 + COUNT - 3 * 4
+        assert [f.suffix for f in cache.iterdir()] == [".npy"]
 
-    def test_changing_an_array_that_was_given_does_not_change_the_cache(
-        self, cache: Path, images: Any, encoder: Any
+    def test_a_leftover_that_is_too_long_is_cut(
+        self, cache: Path, images: Dataset, encoder: Any
     ) -> None:
-        whole = np.array(cached.image_features(images, encoder))
-        cached.image_features(images, encoder)[:] = 0
-        assert np.array_equal(cached.image_features(images, encoder), whole)
+        whole = computed(images, encoder)
+        (path,) = cache.iterdir()
+        size = path.stat().st_size
+        path.unlink()
+        path.with_name(f".{path.name}.partial").write_bytes(bytes(10_000_000))
+        assert np.array_equal(computed(images, encoder), whole)
+        assert path.stat().st_size == size
+
+    @pytest.mark.parametrize("damage", ["flipped", "cut", "garbage", "empty"])
+    def test_a_damaged_file_is_computed_anew_with_one_line(
+        self, cache: Path, images: Dataset, encoder: Any, damage: str, notes: list[str]
+    ) -> None:
+        whole = computed(images, encoder)
+        (path,) = cache.iterdir()
+        if damage == "flipped":
+            flip(path, path.stat().st_size // 2)
+        elif damage == "cut":
+            os.truncate(path, path.stat().st_size // 2)
+        else:
+            path.write_bytes(b"not an array" if damage == "garbage" else b"")
+        assert np.array_equal(computed(images, encoder), whole)
+        assert len(notes) == 1 and "damaged" in notes[0]
+
+    def test_cannot_be_changed(
+        self, cache: Path, images: Dataset, encoder: Any
+    ) -> None:
+        with pytest.raises(ValueError, match="read-only"):
+            ImageFeatures(images, encoder).all()[:] = 0
+
+    def test_a_cache_that_holds_them_need_not_be_writable(
+        self,
+        cache: Path,
+        images: Dataset,
+        encoder: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        whole = computed(images, encoder)
+
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise PermissionError(30, "Read-only file system")
+
+        for name in ("mkdir", "touch"):
+            monkeypatch.setattr(Path, name, refuse)
+        assert np.array_equal(computed(images, encoder), whole)
 
     def test_of_other_weights_are_others(
-        self, cache: Path, images: Any, encoder: Any, distance: Any
+        self,
+        cache: Path,
+        images: Dataset,
+        encoder: Any,
+        direct: np.ndarray,
+        distance: Any,
     ) -> None:
-        first = np.array(cached.image_features(images, encoder))
+        first = computed(images, encoder)
         with torch.no_grad():
             encoder.model.visual_projection.weight[0, 0] += 0.5
-        found = cached.image_features(images, encoder)
-        assert not np.array_equal(found, first)
-        assert distance(found, direct(images, encoder)) < 1e-5
+        other = computed(images, encoder)
+        assert not np.array_equal(other, first) and distance(first, direct) < 1e-5
+
+    def test_stay_those_of_the_tower_before_it_was_changed(
+        self, cache: Path, images: Dataset, encoder: Any
+    ) -> None:
+        """Adapters that a method puts into the tower do not reach the features of its task."""
+        features = ImageFeatures(images, encoder)
+        first = np.array(features.all())
+        with torch.no_grad():
+            encoder.model.visual_projection.weight[0, 0] += 0.5
+        assert np.array_equal(features.all(), first)
 
     def test_a_lower_precision_tower_keeps_half_as_much(
         self,
         cache: Path,
-        images: Any,
+        images: Dataset,
         encoder: Any,
         random_clip: Callable[..., Path],
         distance: Any,
     ) -> None:
-        exact = np.array(cached.image_features(images, encoder))
-        found = cached.image_features(
-            images, load_encoder(str(random_clip()), dtype=torch.bfloat16)
-        )
-        assert found.dtype == np.float16 and 0 < distance(found, exact) < 0.05
+        exact = computed(images, encoder)
+        lower = load_encoder(str(random_clip()), dtype=torch.bfloat16)
+        rounded = computed(images, lower)
+        assert rounded.dtype == np.float16 and 0 < distance(rounded, exact) < 0.05
 
     def test_too_small_a_cache_is_an_error(
-        self, cache: Path, images: Any, encoder: Any, monkeypatch: pytest.MonkeyPatch
+        self,
+        cache: Path,
+        images: Dataset,
+        encoder: Any,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setenv("LABELSIEVE_CACHE_GB", "1e-7")
         with pytest.raises(
             DataError, match=r"features of 23 images do not fit.*LABELSIEVE_CACHE_GB"
         ):
-            cached.image_features(images, encoder)
+            computed(images, encoder)
 
 
 class TestSomeFeatures:
     ROWS = np.array([1, 5, 6, 7, 8, 20])
 
     def test_only_these_are_computed_and_once(
-        self, cache: Path, images: Any, encoder: Any, distance: Any
+        self,
+        cache: Path,
+        images: Dataset,
+        encoder: Any,
+        direct: np.ndarray,
+        distance: Any,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            counted = Counted(encoder, patch)
-            found = cached.some_features(images, encoder, self.ROWS)
-            assert sum(counted.batches) == 1 + len(self.ROWS)  # one for the width
-            assert np.array_equal(
-                cached.some_features(images, encoder, self.ROWS), found
-            )
-            assert sum(counted.batches) == 2 + len(self.ROWS)
-        assert (
-            found.dtype == np.float32
-            and distance(found, direct(images, encoder)[self.ROWS]) < 1e-5
-        )
+        counted = Counted(encoder, monkeypatch)
+        features = ImageFeatures(images, encoder)
+        some = features.some(self.ROWS)
+        assert sum(counted.batches) == 1 + len(self.ROWS)  # one for the width
+        assert np.array_equal(features.some(self.ROWS), some)
+        assert sum(counted.batches) == 1 + len(self.ROWS)
+        assert some.dtype == np.float32
+        assert distance(some, direct[self.ROWS]) < 1e-5
 
     def test_the_file_of_all_does_not_depend_on_them(
-        self, cache: Path, images: Any, encoder: Any
+        self, cache: Path, images: Dataset, encoder: Any
     ) -> None:
-        whole = np.array(cached.image_features(images, encoder))
-        for file in cache.iterdir():
-            file.unlink()
-        cached.some_features(images, encoder, np.array([0, 1, 2, 5, 9]))
-        assert np.array_equal(cached.image_features(images, encoder), whole)
-        assert np.array_equal(
-            cached.some_features(images, encoder, self.ROWS), whole[self.ROWS]
-        )
+        whole = computed(images, encoder)
+        shutil.rmtree(cache)
+        features = ImageFeatures(images, encoder)
+        features.some(np.array([0, 1, 2, 5, 9]))
+        assert np.array_equal(features.all(), whole)
+        assert np.array_equal(features.some(self.ROWS), whole[self.ROWS])
 
     def test_where_they_are_most_all_are_computed(
-        self, cache: Path, images: Any, encoder: Any
+        self, cache: Path, images: Dataset, encoder: Any
     ) -> None:
         rows = np.arange(12)
-        found = cached.some_features(images, encoder, rows)
-        assert np.array_equal(found, cached.image_features(images, encoder)[rows])
+        features = ImageFeatures(images, encoder)
+        assert np.array_equal(features.some(rows), features.all()[rows])
         assert [f.suffix for f in cache.iterdir()] == [".npy"]
 
 
@@ -203,49 +266,40 @@ class TestViews:
     def test_each_picture_has_a_crop_of_its_own_whatever_the_batches(
         self,
         cache: Path,
-        images: Any,
+        images: Dataset,
         encoder: Any,
+        direct: np.ndarray,
         monkeypatch: pytest.MonkeyPatch,
         distance: Any,
     ) -> None:
-        view = cached.View(seed=3, number=1)
-        found = np.array(cached.image_features(images, encoder, view))
-        for file in cache.iterdir():
-            file.unlink()
+        view = View(seed=3, number=1)
+        features = ImageFeatures(images, encoder)
+        first = np.array(features.all(view))
+        shutil.rmtree(cache)
         monkeypatch.setattr(cached, "BATCH", 7)
-        assert distance(cached.image_features(images, encoder, view), found) < 1e-5
-        assert distance(found, direct(images, encoder)) > 0.01
+        assert distance(features.all(view), first) < 1e-5
+        assert distance(first, direct) > 0.01
 
     def test_seed_and_number_decide(
-        self, cache: Path, images: Any, encoder: Any
+        self, cache: Path, images: Dataset, encoder: Any
     ) -> None:
-        found = [
-            np.array(cached.image_features(images, encoder, cached.View(*v)))
-            for v in ((3, 1), (3, 2), (4, 1))
-        ]
-        assert not np.array_equal(found[0], found[1]) and not np.array_equal(
-            found[0], found[2]
-        )
+        features = ImageFeatures(images, encoder)
+        first = features.all(View(3, 1))
+        assert not np.array_equal(first, features.all(View(3, 2)))
+        assert not np.array_equal(first, features.all(View(4, 1)))
 
     def test_is_a_crop_of_the_picture(
-        self, cache: Path, images: Any, encoder: Any, distance: Any
+        self, cache: Path, images: Dataset, encoder: Any, distance: Any
     ) -> None:
         """Row 5's crop is drawn from (seed, number, 5) and nothing else."""
-        seed = int(
-            np.random.SeedSequence([3, 1, 5]).generate_state(1, np.uint64)[0] >> 1
-        )
-        cropped = crop_and_mirror(
-            encoder.normalise(images.inputs(np.array([5]))),
-            torch.Generator().manual_seed(seed),
-        )
+        sequence = np.random.SeedSequence([3, 1, 5])
+        seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
+        pixels = encoder.normalise(images.inputs(np.array([5])))
+        cropped = crop_and_mirror(pixels, torch.Generator().manual_seed(seed))
         with torch.no_grad():
             wanted = encoder.image_features(cropped).numpy()[0]
-        assert (
-            distance(
-                cached.image_features(images, encoder, cached.View(3, 1))[5], wanted
-            )
-            < 1e-5
-        )
+        features = ImageFeatures(images, encoder).all(View(3, 1))
+        assert distance(features[5], wanted) < 1e-5
 
 
 class TestFingerprint:
@@ -259,74 +313,14 @@ class TestFingerprint:
         assert first == cached.weights_fingerprint(fresh()) and len(first) == 16
         seen = {first, cached.weights_fingerprint(fresh(torch.bfloat16))}
         encoder = fresh()
-        encoder.device = torch.device(
-            "cuda"
-        )  # another device rounds differently; only its name is read here
+        # another device rounds differently; only its name is read here
+        encoder.device = torch.device("cuda")
         seen.add(cached.weights_fingerprint(encoder))
         assert len(seen) == 3
         encoder.device = torch.device("cpu")
         for name, parameter in encoder.model.named_parameters():
             with torch.no_grad():
                 parameter.view(-1)[-1] += 1
-            print_now = cached.weights_fingerprint(encoder)
-            assert print_now not in seen, name
-            seen.add(print_now)
-
-
-class TestZeroShot:
-    def test_class_features_are_the_filled_template(
-        self, cache: Path, encoder: Any, distance: Any
-    ) -> None:
-        found = class_features(encoder, ["cat", "red panda"], "it is a {}!")
-        assert (
-            distance(
-                found, encoder.text_features(["it is a cat!", "it is a red panda!"])
-            )
-            < 1e-6
-        )
-        assert np.array_equal(
-            found, class_features(encoder, ["cat", "red panda"], "it is a {}!")
-        )
-        other = class_features(encoder, ["cat", "red panda"], "{}")
-        assert distance(other, encoder.text_features(["cat", "red panda"])) < 1e-6
-
-    def test_probabilities(
-        self, cache: Path, images: Any, encoder: Any, distance: Any
-    ) -> None:
-        found = zero_shot(images, encoder)
-        text = encoder.text_features(
-            [f"a photo of a {name}." for name in images.names]
-        ).numpy()
-        assert distance(found.cosines, direct(images, encoder) @ text.T) < 1e-5
-        scaled = torch.from_numpy(
-            encoder.logit_scale * direct(images, encoder) @ text.T
-        )
-        assert distance(found.probs(), scaled.softmax(1)) < 1e-5
-        assert found.facts() == {
-            "temperature": pytest.approx(1 / encoder.logit_scale),
-            "temperature_from": "model",
-        }
-
-    def test_a_temperature_and_a_template_of_one_s_own(
-        self, cache: Path, images: Any, encoder: Any, distance: Any
-    ) -> None:
-        found = zero_shot(images, encoder, temperature=0.5, template="{}")
-        text = encoder.text_features(list(images.names)).numpy()
-        assert (
-            distance(
-                found.probs(),
-                torch.from_numpy(direct(images, encoder) @ text.T / 0.5).softmax(1),
-            )
-            < 1e-5
-        )
-        assert found.facts() == {"temperature": 0.5, "temperature_from": "setting"}
-
-    @pytest.mark.parametrize("wanted", [0.0, -1.0])
-    def test_temperatures_that_cannot_be(self, encoder: Any, wanted: float) -> None:
-        with pytest.raises(OptionError, match="must be above 0"):
-            temperature_of(encoder, wanted)
-
-
-def test_softmax_does_not_overflow() -> None:
-    logits = np.array([[1000.0, 999.0, -1000.0], [0.0, 0.0, 0.0]])
-    assert softmax(logits) == pytest.approx(torch.from_numpy(logits).softmax(1).numpy())
+            changed = cached.weights_fingerprint(encoder)
+            assert changed not in seen, name
+            seen.add(changed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from labelsieve.features import probe
-from labelsieve.features.cached import image_features
+from labelsieve.features.task import Task
 
 
 def blobs(
@@ -18,6 +18,20 @@ def blobs(
     return (3 * rng.standard_normal((k, d)) + 7)[labels] + spread * rng.standard_normal(
         (n, d)
     ), labels
+
+
+def seen_answers(
+    inputs: np.ndarray, labels: np.ndarray, classes: int, penalty: float
+) -> np.ndarray:
+    """Answers of a probe to what it was trained on."""
+    kind = probe._Kind(classes, balanced=False)
+    return probe._answers(inputs, *probe._fit(inputs, labels, penalty, kind))
+
+
+def penalty_of(inputs: np.ndarray, labels: np.ndarray) -> float:
+    fold = probe.split(labels, 5, 0)
+    rng = np.random.default_rng(0)
+    return probe._choose_penalty(inputs, labels, fold, rng, probe._Kind(3, False))
 
 
 def test_folds_spread_every_class_evenly() -> None:
@@ -41,9 +55,7 @@ def test_nobody_is_judged_by_a_probe_that_knew_the_label() -> None:
     )
     probs = probe.cross_validated(features, labels, 4, 0)
     assert (probs.argmax(1) == labels).mean() < 0.35
-    inside = probe._predict(
-        probe.standardise(features), labels, probe.standardise(features), 4, 1e-3, False
-    )
+    inside = seen_answers(probe.standardise(features), labels, 4, 1e-3)
     assert (inside.argmax(1) == labels).mean() > 0.9
 
 
@@ -80,7 +92,7 @@ def test_weights_give_the_probabilities_of_logistic_regression(
         features[np.isin(labels, classes)],
         labels[np.isin(labels, classes)],
     )
-    weight, bias = probe._fit(inputs, labels, 3, 1e-2, False)
+    weight, bias = probe._fit(inputs, labels, 1e-2, probe._Kind(3, False))
     logits = inputs @ weight.T + bias
     found = np.exp(logits - logits.max(1, keepdims=True))
     found /= found.sum(1, keepdims=True)
@@ -100,14 +112,13 @@ def test_a_probe_of_all_images_takes_features_as_they_are(
     """Its weights hold what `standardise` does: the same answers as from standardised features."""
     pictures, truth = digits
     images = labelled(tiny.preprocess, pictures[:120], truth[:120])
-    weight, bias = probe.linear(images, tiny, 0)
-    features = np.asarray(image_features(images, tiny), dtype=np.float32)
+    features = np.asarray(Task(images, tiny).image_features(), dtype=np.float32)
+    k = len(images.classes)
+    weight, bias = probe.linear(features, images.labels, k, 0)
     inputs = probe.standardise(features)
     likely = []
     for penalty in probe.PENALTIES:
-        inside = probe._predict(
-            inputs, images.labels, inputs, len(images.classes), penalty, False
-        )
+        inside = seen_answers(inputs, images.labels, k, penalty)
         logits = features @ weight.T + bias
         given = np.exp(logits - logits.max(1, keepdims=True))
         likely.append(np.abs(given / given.sum(1, keepdims=True) - inside).max())
@@ -118,16 +129,10 @@ def test_meaningless_features_get_the_strongest_penalty() -> None:
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((300, 50)).astype(np.float32)
     labels = rng.integers(0, 3, 300)
-    fold = probe.split(labels, 5, 0)
-    assert (
-        probe._choose_penalty(noise, labels, 3, fold, rng, False) == probe.PENALTIES[-1]
-    )
+    assert penalty_of(noise, labels) == probe.PENALTIES[-1]
     features, labels = blobs(300)
     inputs = probe.standardise(features.astype(np.float32))
-    assert (
-        probe._choose_penalty(inputs, labels, 3, probe.split(labels, 5, 0), rng, False)
-        == probe.PENALTIES[0]
-    )
+    assert penalty_of(inputs, labels) == probe.PENALTIES[0]
 
 
 def test_balanced_classes_count_the_same() -> None:
@@ -157,25 +162,3 @@ def test_standardising_ignores_place_and_scale() -> None:
     assert np.mean(moved**2) == pytest.approx(1, rel=1e-3) and np.allclose(
         moved.mean(0), 0, atol=1e-4
     )
-
-
-def test_answers_are_kept_for_the_same_labels_only(
-    tiny: Any, labelled: Callable[..., Any], digits: Any, monkeypatch: Any
-) -> None:
-    images, truth = digits
-    rows = np.flatnonzero(truth < 2)[:12]
-    calls = []
-    real = probe.cross_validated
-    monkeypatch.setattr(
-        probe, "cross_validated", lambda *a, **k: calls.append(1) or real(*a, **k)
-    )
-    data = labelled(tiny.preprocess, images[rows], truth[rows])
-    first, again = probe.out_of_fold(data, tiny, 3), probe.out_of_fold(data, tiny, 3)
-    assert len(calls) == 1 and np.array_equal(first, again)
-    other = labelled(tiny.preprocess, images[rows], 1 - truth[rows])
-    (
-        probe.out_of_fold(other, tiny, 3),
-        probe.out_of_fold(data, tiny, 4),
-        probe.out_of_fold(data, tiny, 3, balanced=True),
-    )
-    assert len(calls) == 4

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from labelsieve.data.dataset import Dataset
 from labelsieve.data.images import Preprocess
-from labelsieve.features.task import Workplace
+from labelsieve.features.task import Task
 from labelsieve.models.encoder import ClassTokens, DualEncoder
 
 NAMES = ("apple", "boat", "crow", "drum")
@@ -98,24 +99,35 @@ class PatternEncoder(DualEncoder):
 class Planted:
     """Images of patterns with wrong labels among them; everything in the order of `images`."""
 
-    images: Any
-    encoder: PatternEncoder
+    task: Task
     truth: np.ndarray  # [n]
     wrong: np.ndarray  # [n] bool
-    run: Workplace
+
+    @property
+    def images(self) -> Dataset:
+        return self.task.data
+
+    @property
+    def encoder(self) -> Any:
+        return self.task.encoder
+
+    def elsewhere(self, folder: Path) -> Planted:
+        """The same in another run folder: checkpoints of this one are not there."""
+        return replace(self, task=replace(self.task, folder=folder))
+
+    def speaking(self, encoder: DualEncoder, fingerprint: str) -> Planted:
+        """The same with another model."""
+        task = replace(self.task, encoder=encoder, fingerprint=fingerprint)
+        return replace(self, task=task)
 
     def detect(self, method: Any, **settings: Any) -> Any:
-        return method.detect(
-            self.images, self.encoder, method.Settings(**settings), self.run
-        )
+        return method.detect(self.task, method.Settings(**settings))
 
     def with_scale(self, scale: float) -> Planted:
         encoder = PatternEncoder(
             self.encoder.image_tower.words[1:].numpy(), logit_scale=scale
         )
-        return replace(
-            self, encoder=encoder, run=replace(self.run, fingerprint=f"scale {scale}")
-        )
+        return self.speaking(encoder, f"scale {scale}")
 
     def with_names_that_say_nothing(self) -> Planted:
         """The same pictures and labels; what the class names mean to the model lies elsewhere."""
@@ -123,7 +135,7 @@ class Planted:
         encoder = PatternEncoder(
             np.random.default_rng(1).standard_normal((k, width)) / width**0.5
         )
-        return replace(self, encoder=encoder, run=replace(self.run, fingerprint="mute"))
+        return self.speaking(encoder, "mute")
 
     def auroc(self, p_clean: np.ndarray) -> float:
         """Share of (wrong, right) pairs in which the wrong label is more suspicious; equal ones count half."""
@@ -134,7 +146,7 @@ class Planted:
 @pytest.fixture
 def plant(labelled: Callable[..., Any], tmp_path: Path) -> Callable[..., Planted]:
     """Make patterns of k classes, n images each, with a share of wrong labels (another class, drawn evenly)."""
-    made = []
+    folders = []
 
     def make(
         each: Any = 30,
@@ -171,13 +183,9 @@ def plant(labelled: Callable[..., Any], tmp_path: Path) -> Callable[..., Planted
         assert [images.classes[y] for y in images.labels] == [
             NAMES[y] for y in given[rows]
         ]
-        made.append(None)
-        return Planted(
-            images,
-            encoder,
-            truth[rows],
-            wrong[rows],
-            Workplace(tmp_path / f"run{len(made)}", 0, "planted"),
-        )
+        folders.append(None)
+        folder = tmp_path / f"run{len(folders)}"
+        task = Task(images, encoder, 0, folder, "planted")
+        return Planted(task, truth[rows], wrong[rows])
 
     return make

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from labelsieve.features.task import Workplace
+from labelsieve.features.task import Task
 from labelsieve.methods import aum
 from labelsieve.training.loop import epoch_order
 
@@ -53,7 +54,10 @@ def test_areas_are_those_of_plain_gradient_descent(tmp_path: Path) -> None:
             ) + 1e-4 * weight
             speed = 0.9 * speed + gradient
             weight = weight - 0.1 * speed
-    found = aum.areas(inputs, labels, c, settings, Workplace(tmp_path, 7, "f"), "aum")
+    data: Any = SimpleNamespace(classes=("a", "b", "c"))  # and one that does not exist
+    encoder: Any = None
+    task = Task(data, encoder, 7, tmp_path, "f")
+    found = aum.areas(inputs, labels, settings, task, "aum")
     assert np.allclose(found, total / 2, atol=1e-5)
 
 

@@ -12,8 +12,6 @@ import pytest
 from markupsafe import escape
 
 from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY
-from labelsieve.features.references import measure
-from labelsieve.features.task import Workplace
 from labelsieve.methods import aum, auto, deft
 
 
@@ -31,8 +29,8 @@ def named(plant: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
                 for k, m in enumerate(meanings)
             ]
         )
-        run = Workplace(tmp_path / "".join(map(str, meanings)), 0, str(meanings))
-        return replace(planted, encoder=type(planted.encoder)(words), run=run)
+        other = planted.speaking(type(planted.encoder)(words), str(meanings))
+        return other.elsewhere(tmp_path / "".join(map(str, meanings)))
 
     return make
 
@@ -50,7 +48,7 @@ def test_the_choice_follows_what_names_mean(
     named: Callable[..., Any], meanings: list[int], verdicts: list[str], chosen: str
 ) -> None:
     planted = named(meanings)
-    assert measure(planted.images, planted.encoder, 0).verdict in verdicts
+    assert planted.task.agreement.verdict in verdicts
     found = planted.detect(auto)
     assert (
         found.facts["chosen"] == chosen
@@ -60,8 +58,7 @@ def test_the_choice_follows_what_names_mean(
         "deft": (deft, deft.Settings()),
         "aum": (aum, aum.Settings(flags="estimated")),
     }[chosen]
-    place = replace(planted.run, folder=planted.run.folder / "own")
-    own = room.detect(planted.images, planted.encoder, settings, place)
+    own = room.detect(planted.elsewhere(planted.task.folder / "own").task, settings)
     np.testing.assert_array_equal(found.p_clean, own.p_clean)
     np.testing.assert_array_equal(found.flagged, own.flagged)
     assert own.facts.items() <= found.facts.items()
@@ -71,9 +68,7 @@ def test_the_choice_follows_what_names_mean(
 def test_what_deft_learned_judges_other_images(named: Callable[..., Any]) -> None:
     planted = named([0, 1, 2, 3])
     found = planted.detect(auto, preset="fast")
-    again = auto.judge(
-        planted.images, planted.encoder, auto.Settings(preset="fast"), found.learned
-    )
+    again = auto.judge(planted.task, auto.Settings(preset="fast"), found.learned)
     np.testing.assert_allclose(again.p_clean, found.p_clean, atol=1e-6)
     assert "adapter" in found.learned, "the preset is DeFT's own"
 
@@ -82,7 +77,7 @@ def test_the_better_reference_decides_where_some_classes_are_unknown(
     named: Callable[..., Any],
 ) -> None:
     planted = named([0, 1, 2, -1])
-    found = measure(planted.images, planted.encoder, 0)
+    found = planted.task.agreement
     assert found.unknown == ("drum",)
     assert auto.choose(found)[0] == "aum"
     assert auto.choose(replace(found, text=found.pictures))[0] == "deft"

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from labelsieve.errors import OptionError
-from labelsieve.features.probe import out_of_fold
-from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import clip_cleaner
 
 RULES = ("words_loss", "words_consistency", "probe_loss", "probe_consistency")
@@ -27,8 +25,8 @@ def test_clean_is_what_passes_all_four_rules(plant: Callable[..., Any]) -> None:
         np.min([found.columns[r] for r in RULES], axis=0)[~kept_back],
     )
     words, probe = (
-        zero_shot(planted.images, planted.encoder).probs(),
-        out_of_fold(planted.images, planted.encoder, 0, balanced=True),
+        planted.task.zero_shot().probs(),
+        planted.task.out_of_fold(balanced=True),
     )
     for name, probs in (("words", words), ("probe", probe)):
         ratio = probs[np.arange(120), planted.images.labels] / probs.max(1)
@@ -40,8 +38,8 @@ def test_consistency_one_keeps_only_best_answers(plant: Callable[..., Any]) -> N
     planted = plant(each=12, noise=70.0)
     found = planted.detect(clip_cleaner, consistency=1.0, posterior=0.0)
     words, probe = (
-        zero_shot(planted.images, planted.encoder).probs(),
-        out_of_fold(planted.images, planted.encoder, 0, balanced=True),
+        planted.task.zero_shot().probs(),
+        planted.task.out_of_fold(balanced=True),
     )
     best = (words.argmax(1) == planted.images.labels) & (
         probe.argmax(1) == planted.images.labels
@@ -87,11 +85,11 @@ def test_several_prompts_are_summed(plant: Callable[..., Any]) -> None:
     planted = plant(each=4, noise=60.0)
     templates = "{}|a photo of a {}."
     wanted = sum(
-        np.exp(zero_shot(planted.images, planted.encoder, None, t).cosines * 50.0)
+        np.exp(planted.task.zero_shot(template=t).cosines * 50.0)
         for t in templates.split("|")
     )
     found = clip_cleaner.in_words(
-        planted.images, planted.encoder, clip_cleaner.Settings(templates=templates)
+        planted.task, clip_cleaner.Settings(templates=templates)
     )
     assert np.allclose(found, wanted / wanted.sum(1, keepdims=True), atol=1e-4)
     with pytest.raises(OptionError, match=r"without \{\}"):

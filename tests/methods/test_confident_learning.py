@@ -8,7 +8,6 @@ import pytest
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_self_confidence_for_each_label
 
-from labelsieve.features.probe import out_of_fold
 from labelsieve.methods import confident_learning
 
 
@@ -19,7 +18,7 @@ def test_flags_and_scores_are_cleanlabs_on_out_of_fold_answers(
     planted = plant(noise=90.0)
     found = planted.detect(confident_learning, filter_by=rule)
     probs, labels = (
-        out_of_fold(planted.images, planted.encoder, 0),
+        planted.task.out_of_fold(),
         planted.images.labels,
     )
     assert np.array_equal(

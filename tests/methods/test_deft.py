@@ -15,10 +15,13 @@ from labelsieve.data.augment import views
 from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
 from labelsieve.estimation.transition import fit_transition
-from labelsieve.features import cached, probe, references
-from labelsieve.features.cached import image_features
-from labelsieve.features.zero_shot import softmax, zero_shot
-from labelsieve.methods import _posterior, deft
+from labelsieve.features import references
+from labelsieve.features.cached import ImageFeatures
+from labelsieve.features.task import Task
+from labelsieve.features.zero_shot import softmax
+from labelsieve.methods import _prompt_training, deft
+from labelsieve.methods._dual_prompts import Detector, complementary_labels
+from labelsieve.methods._posterior import Learned
 from labelsieve.training.loop import Batch
 
 SMALL: dict[str, Any] = {
@@ -29,9 +32,9 @@ SMALL: dict[str, Any] = {
 }
 
 
-def made(planted: Any, **settings: Any) -> tuple[deft.Settings, deft.Detector]:
+def built(planted: Any, **settings: Any) -> tuple[deft.Settings, Detector]:
     chosen = deft.Settings(**{**SMALL, **settings})
-    return chosen, deft.build(planted.images, planted.encoder, chosen, 0)
+    return chosen, deft.build(planted.task, chosen, 0)
 
 
 @pytest.mark.parametrize("preset", ["default", "fast"])
@@ -55,13 +58,13 @@ def test_planted_errors_come_first(plant: Callable[..., Any], preset: str) -> No
 
 def test_complementary_labels_are_every_other_class_equally_often() -> None:
     labels = torch.arange(5).repeat(4000)
-    other = deft.complementary_labels(labels, 5, torch.Generator().manual_seed(0))
+    other = complementary_labels(labels, 5, torch.Generator().manual_seed(0))
     counts = np.zeros((5, 5))
     np.add.at(counts, (labels.numpy(), other.numpy()), 1)
     assert (np.diag(counts) == 0).all()
     off = counts[~np.eye(5, dtype=bool)]
     assert np.abs(off - 1000).max() < 5 * np.sqrt(1000 * 0.75)
-    again = deft.complementary_labels(labels, 5, torch.Generator().manual_seed(0))
+    again = complementary_labels(labels, 5, torch.Generator().manual_seed(0))
     assert torch.equal(other, again)
 
 
@@ -69,7 +72,7 @@ def test_selection_follows_the_learned_threshold_and_the_real_rule_asks_for_argm
     plant: Callable[..., Any],
 ) -> None:
     planted = plant()
-    _, detector = made(planted, tuning="none")
+    _, detector = built(planted, tuning="none")
     pictures = planted.encoder.normalise(planted.images.inputs(np.arange(100)))
     labels = torch.from_numpy(planted.images.labels[:100])
     other = (labels + 1) % 4
@@ -91,7 +94,7 @@ def test_selection_follows_the_learned_threshold_and_the_real_rule_asks_for_argm
 
 def test_selecting_nothing_costs_nothing(plant: Callable[..., Any]) -> None:
     planted = plant()
-    _, detector = made(planted)
+    _, detector = built(planted)
     with torch.no_grad():
         detector.prompts.contexts[1] = detector.prompts.contexts[
             0
@@ -118,12 +121,12 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     found = planted.detect(deft, **SMALL, tuning="none", warmup_epochs=1)
     assert found.learned is not None
     matrix, labels = found.learned["transition"].numpy(), planted.images.labels
-    _, detector = made(planted, tuning="none")
+    _, detector = built(planted, tuning="none")
     with torch.no_grad():
         detector.prompts.contexts.copy_(found.learned["contexts"])
     positive, negative = detector.judge(planted.images, views=4, mirror=False)
-    frozen = zero_shot(planted.images, planted.encoder)
-    by_text = fit_transition(frozen.probs(), labels, planted.run.seed)
+    frozen = planted.task.zero_shot()
+    by_text = fit_transition(frozen.probs(), labels, planted.task.seed)
     assert (
         found.facts["transition_from"] == "text"
         and not {"residuals", "probe_weight"} & found.learned.keys()
@@ -144,20 +147,16 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     np.testing.assert_allclose(
         found.columns["negative_logit"], negative[each, labels], rtol=1e-6
     )
-    frozen = zero_shot(planted.images, planted.encoder)
+    frozen = planted.task.zero_shot()
     np.testing.assert_array_equal(
-        matrix, fit_transition(frozen.probs(), labels, planted.run.seed).matrix
+        matrix, fit_transition(frozen.probs(), labels, planted.task.seed).matrix
     )
 
 
 def answers(planted: Any, learned: dict[str, torch.Tensor]) -> np.ndarray:
     """Positive logits [n, k] of a detector put together from what was learned."""
     detector = deft.build(
-        planted.images,
-        planted.encoder,
-        deft.Settings(**SMALL),
-        0,
-        residuals="residuals" in learned,
+        planted.task, deft.Settings(**SMALL, residuals="residuals" in learned), 0
     )
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
@@ -169,16 +168,14 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(each=60, noise=30.0).with_names_that_say_nothing()
-    images, labels, each = planted.images, planted.images.labels, np.arange(240)
+    labels, each = planted.images.labels, np.arange(240)
     found = planted.detect(deft, **SMALL | {"epochs": 8})
     assert found.facts["transition_from"] == "pictures" and found.learned is not None
     assert planted.auroc(found.p_clean) > 0.9
-    blind = probe.out_of_fold(images, planted.encoder, planted.run.seed).astype(
-        np.float64
-    )
-    found_with = fit_transition(blind, labels, planted.run.seed)
+    blind = planted.task.out_of_fold().astype(np.float64)
+    found_with = fit_transition(blind, labels, planted.task.seed)
     transition = found_with.simplified(
-        found_with.calibrate(blind), labels, planted.run.seed
+        found_with.calibrate(blind), labels, planted.task.seed
     )
     learned = dict(found.learned)
     positive = answers(planted, learned)
@@ -197,9 +194,7 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(
     assert found.p_clean.mean() == pytest.approx(
         by_reference, abs=0.02
     )  # two votes on the same labels are one opinion
-    without = replace(
-        planted, run=replace(planted.run, folder=planted.run.folder / "without")
-    )
+    without = planted.elsewhere(planted.task.folder / "without")
     plain = without.detect(deft, **SMALL | {"epochs": 8}, residuals=False)
     assert "residuals" not in plain.learned
     right = [
@@ -210,12 +205,12 @@ def test_where_names_say_nothing_classes_learn_vectors_and_a_probe_votes(
 
 
 def test_what_is_left_open_follows_the_reference_and_what_is_set_stays() -> None:
-    chosen = {w: deft._chosen(deft.Settings(), w) for w in ("text", "pictures")}
+    chosen = {w: deft.completed(deft.Settings(), w) for w in ("text", "pictures")}
     assert [(c.epochs, c.residuals) for c in chosen.values()] == [
         (6, False),
         (12, True),
     ]
-    kept = deft._chosen(deft.Settings(**deft.PRESETS["paper"]), "pictures")
+    kept = deft.completed(deft.Settings(**deft.PRESETS["paper"]), "pictures")
     assert (kept.epochs, kept.residuals) == (10, False), (
         "the paper's recipe is the same everywhere"
     )
@@ -226,21 +221,21 @@ def test_other_images_are_judged_by_a_probe_of_all_images(
 ) -> None:
     planted = plant(each=60, noise=30.0).with_names_that_say_nothing()
     settings = deft.Settings(**SMALL)
-    found = deft.detect(planted.images, planted.encoder, settings, planted.run)
+    found = deft.detect(planted.task, settings)
     assert found.learned is not None
     others = plant(each=20, noise=30.0).images
-    again = deft.judge(others, planted.encoder, settings, found.learned)
-    cached = np.asarray(image_features(others, planted.encoder))
+    again = deft.judge(Task(others, planted.encoder), settings, found.learned)
+    features = np.asarray(Task(others, planted.encoder).image_features())
     probs = softmax(
-        cached @ found.learned["probe_weight"].numpy().T
+        features @ found.learned["probe_weight"].numpy().T
         + found.learned["probe_bias"].numpy()
     )
     transition = fit_transition(
-        probe.out_of_fold(planted.images, planted.encoder, 0).astype(np.float64),
+        planted.task.out_of_fold().astype(np.float64),
         planted.images.labels,
         0,
     )
-    expected = _posterior._vote(others, planted.encoder, found.learned)
+    expected = Learned.from_tensors(found.learned).vote(Task(others, planted.encoder))
     np.testing.assert_allclose(
         expected, transition.calibrate(probs), rtol=1e-5, atol=1e-9
     )
@@ -251,17 +246,15 @@ def test_other_images_are_judged_by_a_probe_of_all_images(
 
 def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) -> None:
     planted = plant()
-    settings, detector = made(planted, tuning="none", mirror=True)
+    settings, detector = built(planted, tuning="none", mirror=True)
     pictures = planted.encoder.normalise(planted.images.inputs(np.arange(9)))
     with torch.no_grad():
         each = [detector.logits(view)[0] for view in views(pictures, 4)]
-    positive, _ = deft._logits(detector, planted.images, np.empty(0), settings)
+    positive, _ = deft.logits_of(detector, planted.task, settings)
     torch.testing.assert_close(
         torch.from_numpy(positive[:9]), torch.stack(each).mean(0), rtol=1e-4, atol=1e-3
     )
-    once, _ = deft._logits(
-        detector, planted.images, np.empty(0), replace(settings, views=1)
-    )
+    once, _ = deft.logits_of(detector, planted.task, replace(settings, views=1))
     torch.testing.assert_close(
         torch.from_numpy(once[:9]),
         detector.logits(pictures)[0].detach(),
@@ -269,8 +262,8 @@ def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) 
         atol=1e-3,
     )
     assert np.abs(once - positive).max() > 0.1
-    straight, _ = deft._logits(
-        detector, planted.images, np.empty(0), replace(settings, mirror=False)
+    straight, _ = deft.logits_of(
+        detector, planted.task, replace(settings, mirror=False)
     )
     assert np.abs(straight - positive).max() > 0.1, (
         "pictures that must not be mirrored are"
@@ -285,11 +278,11 @@ def test_a_known_rate_decides_how_many_are_flagged(
     settings = deft.Settings(
         **SMALL, tuning="none", warmup_epochs=1, judge=judged, noise_rate=0.35
     )
-    found = deft.detect(planted.images, planted.encoder, settings, planted.run)
+    found = deft.detect(planted.task, settings)
     assert found.learned is not None and found.facts["flags_by"] == "known rate"
     assert found.flagged.sum() == round(0.35 * len(planted.images))
     assert found.p_clean[found.flagged].max() <= found.p_clean[~found.flagged].min()
-    others = deft.judge(planted.images, planted.encoder, settings, found.learned)
+    others = deft.judge(planted.task, settings, found.learned)
     own = (
         flagging.flag_by_f1(1 - found.p_clean)
         if judged == "posterior"
@@ -327,13 +320,8 @@ def test_the_paper_preset_reports_what_the_last_epoch_saw(
         "context_length": 2,
     }
     last = planted.detect(deft, **settings)
-    run = replace(planted.run, folder=planted.run.folder / "other")
-    final = deft.detect(
-        planted.images,
-        planted.encoder,
-        deft.Settings(**{**settings, "scoring": "final"}),
-        run,
-    )
+    other = planted.elsewhere(planted.task.folder / "other")
+    final = other.detect(deft, **{**settings, "scoring": "final"})
     assert (last.p_clean > 0).all() and not np.allclose(last.p_clean, final.p_clean)
     assert last.learned is not None and final.learned is not None
     torch.testing.assert_close(last.learned["contexts"], final.learned["contexts"])
@@ -345,9 +333,9 @@ def test_a_detector_judges_other_images_as_it_judged_its_own(
 ) -> None:
     planted = plant()
     settings = deft.Settings(**{**SMALL, "tuning": tuning, "warmup_epochs": 1})
-    found = deft.detect(planted.images, planted.encoder, settings, planted.run)
+    found = deft.detect(planted.task, settings)
     assert found.learned is not None
-    again = deft.judge(planted.images, planted.encoder, settings, found.learned)
+    again = deft.judge(planted.task, settings, found.learned)
     np.testing.assert_array_equal(again.p_clean, found.p_clean)
     np.testing.assert_array_equal(again.flagged, found.flagged)
 
@@ -366,7 +354,7 @@ def test_a_detector_judges_other_images_as_it_judged_its_own(
 def test_the_warm_up_ends_when_noisy_accuracy_stops_rising(
     accuracies: list[float], rising: bool
 ) -> None:
-    assert deft.still_rising(np.array(accuracies), 500) is rising
+    assert _prompt_training.still_rising(np.array(accuracies), 500) is rising
 
 
 def test_held_out_images_are_not_trained_on(
@@ -374,7 +362,7 @@ def test_held_out_images_are_not_trained_on(
 ) -> None:
     planted = plant(each=30)
     seen: set[int] = set()
-    real = deft.fit
+    real = _prompt_training.fit
 
     def watching(
         parameters: Any, rows: Any, load: Any, loss_of: Any, *args: Any, **kwargs: Any
@@ -385,9 +373,9 @@ def test_held_out_images_are_not_trained_on(
 
         real(parameters, rows, load, watched, *args, **kwargs)
 
-    monkeypatch.setattr(deft, "fit", watching)
+    monkeypatch.setattr(_prompt_training, "fit", watching)
     planted.detect(deft, **SMALL, tuning="none")
-    held_out = deft._held_out(len(planted.images), planted.run.seed)
+    held_out = _prompt_training.held_out_rows(len(planted.images), planted.task.seed)
     assert len(held_out) == 12 and seen == set(range(120)) - set(held_out.tolist())
 
 
@@ -409,25 +397,25 @@ def test_training_begins_before_all_features_are_there(
     monkeypatch.setattr(references, "SAMPLE", 20)
     monkeypatch.setattr(references, "NEIGHBOURS", 3)
     done: list[int] = []
-    embed, train = cached._embed, deft._train
+    embed, train = ImageFeatures._embed, deft.train
 
-    def counted(images: Any, encoder: Any, rows: np.ndarray, view: Any) -> np.ndarray:
+    def counted(self: Any, rows: np.ndarray, view: Any) -> np.ndarray:
         done.extend(rows.tolist())
-        return embed(images, encoder, rows, view)
+        return embed(self, rows, view)
 
     def begin(*args: Any) -> Any:
         assert len(set(done[1:])) == before, "the first one is for the width"
         return train(*args)
 
-    monkeypatch.setattr(cached, "_embed", counted)
-    monkeypatch.setattr(deft, "_train", begin)
+    monkeypatch.setattr(ImageFeatures, "_embed", counted)
+    monkeypatch.setattr(deft, "train", begin)
     planted.detect(deft, **SMALL, tuning=tuning)
     assert set(done) == set(range(120))
 
 
 def test_contexts_start_at_the_templates_words(plant: Callable[..., Any]) -> None:
     planted = plant()
-    _, detector = made(planted)
+    _, detector = built(planted)
     ids, end = planted.encoder.tokenize(
         [planted.images.template.partition("{}")[0].strip()]
     )
@@ -435,7 +423,7 @@ def test_contexts_start_at_the_templates_words(plant: Callable[..., Any]) -> Non
         detector.prompts.contexts[0].detach(),
         planted.encoder.embed_tokens(ids[0, : int(end[0])]),
     )
-    _, random = made(planted, context_start="random", context_length=7)
+    _, random = built(planted, context_start="random", context_length=7)
     assert (
         random.prompts.length == 7
         and random.prompts.contexts.std().item() == pytest.approx(0.02, rel=0.2)
@@ -444,8 +432,8 @@ def test_contexts_start_at_the_templates_words(plant: Callable[..., Any]) -> Non
 
 def test_fast_starts_at_the_frozen_features(plant: Callable[..., Any]) -> None:
     planted = plant()
-    _, detector = made(planted, tuning="features")
-    frozen = image_features(planted.images, planted.encoder)
+    _, detector = built(planted, tuning="features")
+    frozen = planted.task.image_features()
     positive, _ = detector.judge(planted.images, frozen)
     text = detector.prompts.positive(planted.encoder, detector.tokens).detach().numpy()
     np.testing.assert_allclose(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from labelsieve import registry
 from labelsieve.errors import OptionError
+from labelsieve.methods._evidence import OwnRule
 
 ALL = [
     name for name in registry.names("methods") if name not in ("deft", "auto")
@@ -75,7 +75,7 @@ def test_known_rate_flags_that_many_of_the_most_suspicious(
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in ALL if "flags" in registry.load("methods", n).Settings.__annotations__],
+    [n for n in ALL if issubclass(registry.load("methods", n).Settings, OwnRule)],
 )
 def test_estimated_rate_flags_about_as_many_as_are_wrong(
     name: str, plant: Callable[..., Any]
@@ -95,9 +95,7 @@ def test_same_seed_same_bits_whatever_happened_before(
     first = run(name, planted)
     np.random.seed(7)  # noqa: NPY002
     torch.manual_seed(7)
-    again = run(
-        name, replace(planted, run=replace(planted.run, folder=tmp_path / "again"))
-    )
+    again = run(name, planted.elsewhere(tmp_path / "again"))
     for a, b in (
         (first.p_clean, again.p_clean),
         (first.probs, again.probs),
@@ -166,7 +164,7 @@ class TestTemperature:
             and set_.facts["temperature_from"] == "setting"
         )
         assert np.allclose(set_.probs, own.probs, atol=1e-5)
-        with pytest.raises(OptionError, match="temperature=0"):
+        with pytest.raises(OptionError, match="Setting temperature cannot be 0"):
             planted.detect(room, temperature=0.0)
 
     def test_an_ensemble_names_those_of_its_members(

@@ -32,7 +32,6 @@ def test_after_the_warm_up_only_clean_labels_are_learned_from(
 
     def watched(
         self: Any,
-        run: Any,
         name: str,
         keep: Any,
         memory: Any = None,
@@ -52,7 +51,7 @@ def test_after_the_warm_up_only_clean_labels_are_learned_from(
             )
             return chosen
 
-        train(self, run, name, noted, memory, after_epoch)
+        train(self, name, noted, memory, after_epoch)
 
     monkeypatch.setattr(Classifier, "train", watched)
     planted.detect(gmm, tuning="features", epochs=4, warmup_epochs=2, batch_size=60)

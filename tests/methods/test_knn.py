@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from labelsieve.errors import OptionError
-from labelsieve.features.cached import image_features
 from labelsieve.methods import knn
 
 
@@ -17,7 +16,7 @@ def test_votes_are_those_counted_one_by_one(
 ) -> None:
     planted = plant(each=6, noise=60.0)
     features, labels = (
-        np.array(image_features(planted.images, planted.encoder), dtype=np.float64),
+        np.array(planted.task.image_features(), dtype=np.float64),
         planted.images.labels,
     )
     wanted = np.zeros((len(labels), 4))

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelsieve.features.cached import image_features
-from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import lemon
 
 SETTINGS = lemon.Settings(neighbours=5, tau_distance=0.7)
@@ -68,7 +66,7 @@ def test_without_neighbours_it_is_the_distance_to_the_text(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(each=6, noise=60.0)
-    answer = zero_shot(planted.images, planted.encoder)
+    answer = planted.task.zero_shot()
     found = planted.detect(lemon, beta=0.0, gamma=0.0)
     assert np.allclose(found.probs, answer.probs(), atol=1e-5)
     assert np.allclose(
@@ -134,10 +132,10 @@ def test_own_rule_flags_beyond_the_valley(plant: Callable[..., Any]) -> None:
     found = planted.detect(lemon)
     scores = found.columns["lemon_score"]
     assert np.array_equal(found.flagged, scores > lemon.valley(scores, 0))
-    features = np.asarray(image_features(planted.images, planted.encoder))
+    features = np.asarray(planted.task.image_features())
     every = lemon.scores(
         features,
-        zero_shot(planted.images, planted.encoder).cosines,
+        planted.task.zero_shot().cosines,
         planted.images.labels,
         lemon.Settings(),
     )

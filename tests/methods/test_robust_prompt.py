@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve.features.cached import image_features
 from labelsieve.features.probe import split
-from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import robust_prompt
 from labelsieve.training.loop import epoch_order
 
@@ -33,19 +30,9 @@ def test_only_the_context_is_learned_and_by_gradient_descent(
     )
     words = planted.encoder.image_tower.words.clone()
     rows = np.arange(24)
-    text = robust_prompt.learn(
-        planted.images,
-        planted.encoder,
-        planted.images.labels,
-        rows,
-        settings,
-        planted.run,
-        "t",
-    )
+    text = robust_prompt.learn(planted.task, planted.images.labels, rows, settings, "t")
     assert torch.equal(planted.encoder.image_tower.words, words)
-    features = torch.from_numpy(
-        np.array(image_features(planted.images, planted.encoder))
-    )
+    features = torch.from_numpy(np.array(planted.task.image_features()))
     labels = torch.from_numpy(planted.images.labels)
     context = words[[0, 0, 0, 0]].clone()  # "a photo of a"
     own = torch.stack(
@@ -73,7 +60,7 @@ def test_without_training_it_is_zero_shot(plant: Callable[..., Any]) -> None:
     planted = plant(each=6, noise=60.0)
     assert np.allclose(
         planted.detect(robust_prompt, epochs=0).probs,
-        zero_shot(planted.images, planted.encoder).probs(),
+        planted.task.zero_shot().probs(),
         atol=1e-3,
     )
 
@@ -85,28 +72,24 @@ def test_a_picture_is_judged_by_a_prompt_that_has_not_seen_it(
     seen: list[np.ndarray] = []
     learn = robust_prompt.learn
 
-    def watched(
-        images: Any, encoder: Any, labels: Any, rows: np.ndarray, *rest: Any
-    ) -> np.ndarray:
+    def watched(task: Any, labels: Any, rows: np.ndarray, *rest: Any) -> np.ndarray:
         seen.append(rows)
-        return learn(images, encoder, labels, rows, *rest) + len(
+        return learn(task, labels, rows, *rest) + len(
             seen
         )  # marks which prompt has judged
 
     monkeypatch.setattr(robust_prompt, "learn", watched)
     monkeypatch.setattr(robust_prompt, "softmax", lambda logits: logits)
     monkeypatch.setattr(
-        robust_prompt, "judged", lambda images, run, probs, *a, **k: probs
+        robust_prompt, "from_ranking", lambda task, ranking, settings: ranking.probs
     )
     logits = planted.detect(robust_prompt, epochs=0)
-    features = np.asarray(image_features(planted.images, planted.encoder))
+    features = np.asarray(planted.task.image_features())
     text = learn(
-        planted.images,
-        planted.encoder,
+        planted.task,
         planted.images.labels,
         np.arange(40),
         robust_prompt.Settings(epochs=0),
-        planted.run,
         "x",
     )
     shift = (logits - 50 * features @ text.T) / (50 * features.sum(1, keepdims=True))
@@ -125,8 +108,8 @@ def test_unsupervised_does_not_look_at_the_labels(
         for kind in ("model", "given")
     )
     planted.images.labels[:] = planted.images.labels[::-1].copy()
-    anew = replace(
-        planted, run=replace(planted.run, folder=tmp_path / "anew")
+    anew = planted.elsewhere(
+        tmp_path / "anew"
     )  # the first one's checkpoints lie elsewhere
     assert np.array_equal(
         anew.detect(robust_prompt, labels="model", **settings).probs, blind

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from labelsieve.errors import DataError
+from labelsieve.features.task import Task
 from labelsieve.methods import simifeat
 
 
@@ -96,6 +97,7 @@ def test_too_many_classes_are_refused_before_any_work(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(each=3)
-    images = replace(planted.images, classes=tuple(map(str, range(201))))
+    coding = replace(planted.images.coding, classes=tuple(map(str, range(201))))
+    images = replace(planted.images, coding=coding)
     with pytest.raises(DataError, match=r"201³ .* the limit is 200 classes"):
-        simifeat.detect(images, planted.encoder, simifeat.Settings(), planted.run)
+        simifeat.detect(Task(images, planted.encoder), simifeat.Settings())

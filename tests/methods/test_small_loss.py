@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from labelsieve.data.augment import views
+from labelsieve.features.task import Task
 from labelsieve.methods import small_loss
 from labelsieve.methods._tuned_classifier import Classifier, Training
 from labelsieve.training.loop import epoch_order
@@ -60,10 +61,8 @@ def test_training_is_gradient_descent_on_the_batchs_small_losses(
         schedule="smooth",
         batch_size=32,
     )
-    classifier = Classifier(planted.images, planted.encoder, settings, 0)
-    classifier.train(
-        planted.run, "test", lambda batch, losses: small_loss.smallest(losses, 0.5)
-    )
+    classifier = Classifier(planted.task, settings)
+    classifier.train("test", lambda batch, losses: small_loss.smallest(losses, 0.5))
     features, labels = (
         np.array(classifier.frozen, dtype=np.float64),
         planted.images.labels,
@@ -89,21 +88,18 @@ def test_training_is_gradient_descent_on_the_batchs_small_losses(
 def test_the_tower_is_tuned_and_its_weights_stay(
     tiny: Any, labelled: Callable[..., Any], digits: Any, tmp_path: Any
 ) -> None:
-    from labelsieve.features.task import Workplace
-
     images, truth = digits
     rows = np.flatnonzero(truth < 2)[:16]
     data = labelled(tiny.preprocess, images[rows], truth[rows])
     before = {n: p.clone() for n, p in tiny.image_tower.state_dict().items()}
     settings = small_loss.Settings(epochs=1, batch_size=8, tuning_size=1)
-    found = small_loss.detect(data, tiny, settings, Workplace(tmp_path, 0, "f"))
+    found = small_loss.detect(Task(data, tiny, 0, tmp_path, "f"), settings)
     assert all(
         torch.equal(before[n], p) for n, p in tiny.image_tower.state_dict().items()
     )
-    classifier = Classifier(data, tiny, settings, 0)
+    classifier = Classifier(Task(data, tiny, 0, tmp_path / "other", "g"), settings)
     start = classifier.tuned.parameters["visual_prompts"].detach().clone()
     classifier.train(
-        Workplace(tmp_path / "other", 0, "g"),
         "t",
         lambda batch, losses: torch.ones(len(losses), dtype=torch.bool),
     )
@@ -115,9 +111,7 @@ def test_the_tower_is_tuned_and_its_weights_stay(
 
 def test_four_views_are_one_mean_answer(plant: Callable[..., Any]) -> None:
     planted = plant(each=3)
-    classifier = Classifier(
-        planted.images, planted.encoder, Training(tuning="none", views=4), 0
-    )
+    classifier = Classifier(planted.task, Training(tuning="none", views=4))
     torch.nn.init.normal_(classifier.weight, generator=torch.Generator().manual_seed(0))
     pictures = planted.encoder.normalise(planted.images.inputs(np.arange(12)))
     with torch.no_grad():
@@ -129,6 +123,6 @@ def test_four_views_are_one_mean_answer(plant: Callable[..., Any]) -> None:
     np.testing.assert_allclose(
         classifier.judge()[1], expected.numpy(), rtol=1e-3, atol=1e-6
     )
-    once = Classifier(planted.images, planted.encoder, Training(tuning="none"), 0)
+    once = Classifier(planted.task, Training(tuning="none"))
     once.weight = classifier.weight
     assert np.abs(once.judge()[1] - expected.numpy()).max() > 0.01

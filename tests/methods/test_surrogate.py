@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from labelsieve.errors import OptionError
-from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import surrogate
 
 
@@ -47,9 +46,7 @@ def test_own_rule_is_the_threshold_on_the_given_label(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(noise=60.0)
-    q = zero_shot(planted.images, planted.encoder).probs()[
-        np.arange(120), planted.images.labels
-    ]
+    q = planted.task.zero_shot().probs()[np.arange(120), planted.images.labels]
     shares = []
     for rho in (0.05, 0.3, 0.9):
         found = planted.detect(surrogate, rho=rho)

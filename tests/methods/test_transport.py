@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from labelsieve.features.zero_shot import zero_shot
 from labelsieve.methods import transport
 
 
@@ -69,7 +68,7 @@ def test_p_clean_is_the_softmax_with_potentials_at_the_models_temperature(
     planted = plant(each=8, noise=60.0)
     found, labels = planted.detect(transport), planted.images.labels
     log_p = log_softmax(
-        zero_shot(planted.images, planted.encoder).cosines.astype(np.float64) * 50,
+        planted.task.zero_shot().cosines.astype(np.float64) * 50,
         axis=1,
     )
     shift = (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve.features.task import Workplace
+from labelsieve.features.task import Task
 from labelsieve.methods import deft
 from labelsieve.models import encoder as models
 from labelsieve.models.families import siglip
@@ -217,8 +217,9 @@ def test_deft_learns_on_it(
         encoder.preprocess, pixels, [NAMES[i % 3] for i in range(12)], template="a {}."
     )
     settings = deft.Settings(epochs=1, batch_size=6, tuning_size=2, warmup_epochs=0)
-    evidence = deft.detect(images, encoder, settings, Workplace(tmp_path, 0, "x"))
-    start = deft.build(images, encoder, settings, 0).prompts.contexts.detach()
+    task = Task(images, encoder, 0, tmp_path, "x")
+    evidence = deft.detect(task, settings)
+    start = deft.build(task, settings, 0).prompts.contexts.detach()
     assert evidence.learned is not None and evidence.learned[
         "contexts"
     ].shape == start.shape == (
