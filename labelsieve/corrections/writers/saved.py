@@ -15,7 +15,7 @@ from labelsieve.corrections.writers import Changes, Writer, refuse_inside
 from labelsieve.corrections.writers._whole import WholeWriter
 from labelsieve.corrections.writers.table import relabelled
 from labelsieve.data.sources import STATE, Source
-from labelsieve.data.sources.hub import HubSource, _from_disk
+from labelsieve.data.sources.hub import HubSource, from_disk
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import remove
@@ -108,7 +108,7 @@ def resave(source: HubSource, changes: Changes, target: Path) -> None:
         raise DataError(
             f"'{source.folder}' has no label column.", "Name it with --label-column."
         )
-    saved = _from_disk(str(source.folder))
+    saved = from_disk(str(source.folder))
     parts = dict(saved) if isinstance(saved, dict) else {None: saved}
     changed = {}
     start = 0

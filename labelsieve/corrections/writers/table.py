@@ -21,7 +21,7 @@ from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._whole import WholeWriter
 from labelsieve.data.sources import Source
-from labelsieve.data.sources.table import SUFFIXES, TableSource, _class_names
+from labelsieve.data.sources.table import SUFFIXES, TableSource, class_names
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
 from labelsieve.files import readable, sync
@@ -175,7 +175,7 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
     file = pq.ParquetFile(source.path)
     schema = file.schema_arrow
     column = _label_column(source)
-    names = _class_names(schema, column)
+    names = class_names(schema, column)
     about = file.metadata
     start = 0
     with pq.ParquetWriter(target, schema, compression=_compression(about)) as writer:

@@ -101,13 +101,13 @@ class FolderSource:
         if not self.labelled and self.split is None:
             yield from self._rows(self.root, None, None)
             return
-        top = self._folders(self.root)
+        top = self.folders(self.root)
         if not top:
             raise DataError(
                 f"'{self.root}' has no class folders.",
                 "Put the images of each class into a folder named after it.",
             )
-        nested = self._nested(top)
+        nested = self.nested(top)
         if self.split and self.split not in (nested or {}):
             raise DataError(
                 unknown(
@@ -128,10 +128,10 @@ class FolderSource:
     def read(self, uri: str) -> Path:
         return place_now(self.root, uri)
 
-    def _nested(self, top: list[str]) -> dict[str, list[str]] | None:
+    def nested(self, top: list[str]) -> dict[str, list[str]] | None:
         """Splits with their class folders, when the first level is made of splits."""
         splits = [name for name in top if name.lower() in SPLITS]
-        found = {name: self._folders(self.root / name) for name in splits}
+        found = {name: self.folders(self.root / name) for name in splits}
         if not any(found.values()):
             return None
         if len(splits) < len(top):
@@ -176,7 +176,7 @@ class FolderSource:
                 image=file,
             )
 
-    def _folders(self, folder: Path) -> list[str]:
+    def folders(self, folder: Path) -> list[str]:
         names = []
         for entry in self._scan(folder):
             if not _is_folder(entry) or entry.name == STATE:

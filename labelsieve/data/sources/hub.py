@@ -37,7 +37,7 @@ def open_source(spec: DataSpec) -> HubSource:
         data = (
             _from_hub(str(data))
             if str(data).startswith("hf://")
-            else _from_disk(str(data))
+            else from_disk(str(data))
         )
     parts = dict(data) if isinstance(data, dict) else {None: data}
     if spec.split is not None:
@@ -109,7 +109,7 @@ def _from_hub(name: str) -> Any:
         ) from error
 
 
-def _from_disk(folder: str) -> Any:
+def from_disk(folder: str) -> Any:
     datasets = registry.need("datasets")
 
     try:

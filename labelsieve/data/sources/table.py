@@ -7,20 +7,20 @@ Paths are relative to --root, or to the table's folder. Parquet written by Huggi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
-from labelsieve.data.sources import Row, RowKeys, check_one_value, label_text
+from labelsieve.data.sources import Row, RowKeys, _jsonl, check_one_value, label_text
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, unknown
-from labelsieve.files import path_to_uri, readable, uri_to_path
+from labelsieve.errors import DataError, LabelsieveError, unknown
+from labelsieve.files import path_to_uri, printable, readable, uri_to_path
 
 SUFFIXES = {
     ".csv": "csv",
@@ -131,14 +131,30 @@ def _check_types(
 
 
 def _schema(path: Path) -> pa.Schema:
-    try:
+    with _named(path):
         schema = _open(path).schema
-        _ = schema.names  # fails here where a name is no text
+        for name in schema.names:  # fails here where a name is no text
+            name.encode("utf-8")
         return schema
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+
+
+@contextmanager
+def _named(path: Path, where: Callable[[], str] | None = None) -> Iterator[None]:
+    """Whatever a reader raises is named with the file, in one line.
+
+    Files of strangers end in many kinds of errors: Arrow's own, ValueError of values that
+    Python cannot hold, MemoryError of sizes that are made up.
+    """
+    try:
+        yield
+    except LabelsieveError:
+        raise
+    except Exception as error:
+        kind = SUFFIXES[path.suffix.lower()].upper()
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"'{path}' cannot be read as {SUFFIXES[path.suffix.lower()].upper()}: {_first_line(error)}.",
-            "Check the file.",
+            f"'{path}' cannot be read as {kind}: {printable(lines[0].rstrip('.'))}.",
+            where() if where else "Check the file.",
         ) from error
 
 
@@ -166,56 +182,51 @@ def _pick(
 
 
 @dataclass
-class _Batches:
+class _Opened:
     schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
+    parts: Iterator[list[dict[str, Any]]]  # records, a few at a time
 
 
 def _open(
-    path: Path, columns: list[str] | None = None, as_text: tuple[str, ...] = ()
-) -> _Batches:
-    """A table as a stream of record batches; `as_text` columns are not guessed to be numbers (labels like 007)."""
+    path: Path, columns: Sequence[str] = (), as_text: tuple[str, ...] = ()
+) -> _Opened:
+    """A table as a stream of records with these columns.
+
+    Args:
+        as_text: columns that are not guessed to be numbers or dates (labels like 007).
+    """
     kind = SUFFIXES[path.suffix.lower()]
     if kind == "parquet":
-        # pre_buffer would keep all that was read until the end, and without a buffer a row group is read whole
+        # pre_buffer would keep all that was read until the end, and without a buffer a row
+        # group is read whole
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-        return _Batches(
-            file.schema_arrow, file.iter_batches(batch_size=AT_ONCE, columns=columns)
-        )
+        batches = file.iter_batches(batch_size=AT_ONCE, columns=list(columns))
+        return _Opened(file.schema_arrow, _records(batches, columns))
     if kind == "jsonl":
-        table = _read_jsonl(path, as_text)
-        return _Batches(table.schema, iter(table.to_batches(max_chunksize=4096)))
+        schema = pa.schema([]) if columns else _jsonl.schema(path)
+        return _Opened(schema, _jsonl.parts(path, columns))
     reader = pacsv.open_csv(
         path,
-        read_options=pacsv.ReadOptions(
-            use_threads=False
-        ),  # only then do errors name the row
+        # only without threads do errors name the row
+        read_options=pacsv.ReadOptions(use_threads=False),
         parse_options=pacsv.ParseOptions(
             delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
         ),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(as_text, pa.string()),
-            include_columns=columns or [],
+            include_columns=list(columns),
             strings_can_be_null=True,
             null_values=[""],  # a class may be called "null" or "NA"
         ),
     )
-    return _Batches(reader.schema, iter(reader))
+    return _Opened(reader.schema, _records(reader, columns))
 
 
-def _read_jsonl(path: Path, as_text: tuple[str, ...]) -> pa.Table:
-    """All rows; `as_text` columns are not guessed to be dates (labels like 2020-01-01)."""
-    options = pajson.ReadOptions(block_size=1 << 24)  # no row may be longer
-    table = pajson.read_json(path, options)
-    dates = [
-        f.name
-        for f in table.schema
-        if f.name in as_text and pa.types.is_temporal(f.type)
-    ]
-    if not dates:
-        return table
-    schema = pa.schema([(name, pa.string()) for name in dates])
-    return pajson.read_json(path, options, pajson.ParseOptions(explicit_schema=schema))
+def _records(
+    batches: Iterable[pa.RecordBatch], columns: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
+    for batch in batches:
+        yield batch.select(list(columns)).to_pylist()
 
 
 @dataclass
@@ -238,7 +249,7 @@ class TableSource:
         """As a ClassLabel column declares them, in its order."""
         if self.label_column is None:
             return []
-        return _class_names(_schema(self.path), self.label_column) or []
+        return class_names(_schema(self.path), self.label_column) or []
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the file."""
@@ -255,22 +266,18 @@ class TableSource:
             for c in columns
             if c != self.image_column or SUFFIXES[self.path.suffix.lower()] != "parquet"
         )
-        number, seen, keys = 0, 0, RowKeys(self.id_column)
-        try:
-            stream = _open(self.path, columns, text)
-            names = {c: _class_names(stream.schema, c) for c in columns}
-            for batch in stream.batches:
-                for record in batch.select(columns).to_pylist():
+        number, seen = 0, 0
+        keys = RowKeys(self.id_column)
+        with _named(self.path, lambda: f"The fault is after row {number}."):
+            opened = _open(self.path, columns, text)
+            names = {c: class_names(opened.schema, c) for c in columns}
+            for part in opened.parts:
+                for record in part:
                     row = self._row(number, record, names, keys)
                     number += 1
                     if self.split is None or row.split == self.split:
                         seen += 1
                         yield row
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"'{self.path}' cannot be read: {_first_line(error)}.",
-                f"The fault is after row {number}.",
-            ) from error
         if number and not seen:
             raise DataError(
                 f"--split '{self.split}' matches no row of '{self.path}'.",
@@ -280,24 +287,24 @@ class TableSource:
     def read(self, uri: str) -> Any:
         if not uri.startswith("row:"):
             return self.root / uri_to_path(uri)
-        number = int(uri[4:])
+        with _named(self.path):
+            return self._read_row(int(uri[4:]))
+
+    def _read_row(self, number: int) -> Any:
         file = pq.ParquetFile(self.path)
+        first = 0
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
-            if number < size:
-                if (
-                    self._group[0] != group
-                ):  # neighbours in the file are often asked for together
-                    self._group = (
-                        group,
-                        file.read_row_group(group, columns=[self.image_column])[
-                            self.image_column
-                        ],
-                    )
-                return _image(self._group[1][number].as_py())[0]
-            number -= size
+            if number < first + size:
+                # neighbours are often wanted together; one name, as several threads read
+                kept = self._group
+                if kept[0] != group:
+                    part = file.read_row_group(group, columns=[self.image_column])
+                    kept = self._group = (group, part[self.image_column])
+                return _image(kept[1][number - first].as_py())[0]
+            first += size
         raise DataError(
-            f"'{self.path}' has no row {uri[4:]}.",
+            f"'{self.path}' has no row {number}.",
             "Was the table changed after the scan?",
         )
 
@@ -346,23 +353,13 @@ def _image(value: Any) -> tuple[Any, str | None]:
     return None, None if value is None else str(value)
 
 
-def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
-    """Names of a ClassLabel column, from the metadata that Hugging Face datasets leaves in Parquet."""
+def class_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """Names of a ClassLabel column, from what Hugging Face datasets leaves in Parquet."""
     try:
-        features = (
-            json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-            .get("info", {})
-            .get("features", {})
-        )
-    except ValueError:
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = stored["info"]["features"][column]["names"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None  # none, or of another tool
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         return None
-    names = (
-        features.get(column, {}).get("names")
-        if isinstance(features.get(column), dict)
-        else None
-    )
-    return list(names) if names else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+    return names or None

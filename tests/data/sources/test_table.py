@@ -482,7 +482,7 @@ def test_a_late_fault_is_named_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,label\n" + "\n".join(lines))
     with pytest.raises(
         DataError,
-        match=r"t\.csv' cannot be read: .*Expected 2 columns, got 1.*The fault is after row \d{4,5}\.$",
+        match=r"t\.csv' cannot be read.*: .*Expected 2 columns, got 1.*The fault is after row \d{4,5}\.$",
     ):
         rows(tmp_path / "t.csv")
 
