@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,9 @@ LIBRARIES = (
     "scikit-learn",
     "peft",
 )
+# Control characters, line and paragraph separators, and marks that turn the direction of text:
+# they move a cursor, or make a name look like another one.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 LONGEST_NAME = 200  # bytes; file systems allow 255, and a scratch name adds some
 ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any more
 QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
@@ -38,7 +42,9 @@ LONGEST_WAIT = 600.0  # seconds after which it gives up
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(
+    path: Path, *, durable: bool = False, alone: bool = False
+) -> Iterator[Path]:
     """A scratch file or folder beside `path` that takes its name when the block ends well.
 
     So a reader sees the old file or the whole new one, whenever the writer is killed. When
@@ -46,12 +52,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
     Args:
         durable: the bytes are on the disk before the name is, for what cannot be computed again.
+        alone: no other process writes `path` now (`locked`), so what killed ones left can go.
 
     Yields:
         A path in the same folder with the same suffix, which does not exist yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    _sweep(path, 0 if alone else ABANDONED)
     # the process number keeps two writers of one cached file from mixing their bytes
     scratch = path.with_name(f"{_stem(path)}.{os.getpid()}.partial{path.suffix}")
     remove(scratch)
@@ -75,12 +82,15 @@ def _stem(path: Path) -> str:
     return f".{name}"
 
 
-def _sweep(path: Path) -> None:
-    """Remove what writers of `path` left behind that were killed long ago."""
-    pattern = glob.escape(str(path.with_name(_stem(path)))) + ".*.partial*"
-    for name in glob.glob(pattern):
+def _sweep(path: Path, age: float) -> None:
+    """Remove what writers of `path` left behind that were killed more than `age` seconds ago."""
+    stem = _stem(path)
+    # the number of a process: scratch files of "a.b" do not belong to "a"
+    number = re.compile(re.escape(stem) + r"\.\d+\.partial" + re.escape(path.suffix))
+    for name in glob.glob(f"{glob.escape(str(path.with_name(stem)))}.*.partial*"):
         with contextlib.suppress(OSError):
-            if time.time() - os.stat(name).st_mtime > ABANDONED:
+            old = time.time() - os.stat(name).st_mtime >= age
+            if old and number.fullmatch(os.path.basename(name)):
                 remove(Path(name))
 
 
@@ -132,7 +142,7 @@ def resolve_inside(root: Path, uri: str) -> Path:
         DataError: it is absolute, climbs with "..", is spelled in a way that `path_to_uri`
             never does ("%2F"), or a linked folder on its way lies elsewhere.
     """
-    path = _below(root, uri)
+    path = below(root, uri)
     if path is None or not is_inside(root, path):
         shown = ascii(uri) if not isinstance(uri, str) else f"'{printable(uri)}'"
         raise DataError(
@@ -142,7 +152,7 @@ def resolve_inside(root: Path, uri: str) -> Path:
     return path
 
 
-def _below(root: Path, uri: str) -> Path | None:
+def below(root: Path, uri: str) -> Path | None:
     """`root` and what a relative uri adds to it, no link followed; None where it may not."""
     try:
         name = uri_to_path(uri)
@@ -230,8 +240,16 @@ def _lock(file: Path, what: str, held: contextlib.ExitStack) -> None:
 
 
 def readable(path: str | os.PathLike[str]) -> str:
-    """A path as a person reads it; bytes that are not UTF-8 are shown as hexadecimal escapes."""
-    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
+    """A path as a person reads it.
+
+    Bytes that are not UTF-8, and what would steer a terminal, are shown as escapes.
+    """
+    text = os.fsencode(path).decode("utf-8", errors="backslashreplace")
+    return text if text.isprintable() else STEERING.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def fingerprint(value: Any) -> str:

@@ -1,4 +1,8 @@
-"""What corrections in place left in the folder `.labelsieve` beside data, as far as reading the data needs it."""
+"""What corrections in place left in `.labelsieve` beside data, as far as reading needs it.
+
+The folder comes with the data, from strangers too: what it says is followed inside the data
+alone, and a damaged record is left out.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from labelsieve import progress
 from labelsieve.data.sources import STATE
-from labelsieve.files import uri_to_path
+from labelsieve.errors import DataError
+from labelsieve.files import below, readable, resolve_inside
 
 
 def records(state: Path) -> list[Path]:
@@ -19,36 +25,59 @@ def records(state: Path) -> list[Path]:
     )
 
 
-def place_now(root: Path, uri: str) -> Path:
-    """Where a file of a folder is now that was listed as `uri`: where it was, or where patches moved it since."""
-    place = root / uri_to_path(uri)
-    if os.path.lexists(place):
-        return place
+def path_now(root: Path, uri: str) -> Path:
+    """Where the file of a folder is now that was listed as `uri`.
+
+    That is where it was, or where patches moved it since.
+
+    Raises:
+        DataError: the uri leads out of the folder.
+    """
+    # links are followed here: what lies behind a linked class folder was listed, too
+    listed = below(root, uri)
+    if listed is None:
+        raise DataError(f"{uri!a} does not lie inside '{readable(root)}'.")
+    if os.path.lexists(listed):
+        return listed
     now = uri
     for record in records(root / STATE):
         moved = _moves(record, record.stat().st_mtime_ns)
-        if now in moved:
-            new = moved[now]
+        if now not in moved:
+            continue
+        new = moved[now]
+        try:
             if new is None:
-                return root / STATE / "dropped" / uri_to_path(now)
-            now = new
-    return root / uri_to_path(now)
+                return resolve_inside(root / STATE / "dropped", now)
+            resolve_inside(root, new)
+        except DataError:
+            progress.note(
+                f"'{readable(record)}' leads out of the data and is left out."
+            )
+            return listed
+        now = new
+    return below(root, now) or listed
 
 
 @functools.lru_cache(maxsize=16)
 def _moves(record: Path, changed: int) -> dict[str, str | None]:
     """Old uri -> new one, None where left out; `changed` tells versions of the file apart."""
-    table = pq.read_table(record, columns=["uri", "new_uri"])
-    return dict(
-        zip(table["uri"].to_pylist(), table["new_uri"].to_pylist(), strict=True)
-    )
+    try:
+        table = pq.read_table(record, columns=["uri", "new_uri"])
+        moves = zip(table["uri"].to_pylist(), table["new_uri"].to_pylist(), strict=True)
+        return dict(moves)
+    except Exception:  # a file of a stranger ends in any kind of error
+        progress.note(f"'{readable(record)}' is damaged and is left out.")
+        return {}
 
 
-def originals(place: Path) -> list[Path]:
+def originals(path: Path) -> list[Path]:
     """A table, or a saved data set, as it was before patches, the latest version first."""
-    if place.is_dir():
-        found = (place / STATE / "originals").glob("?" * 16)
+    if path.is_dir():
+        kept = (path / STATE / "originals").glob("?" * 16)
     else:
-        name = "".join(f"[{c}]" if c in "*?[" else c for c in place.name)
-        found = (place.parent / STATE / "originals").glob("?" * 16 + "-" + name)
-    return sorted(found, key=lambda p: -p.stat().st_mtime_ns)
+        # the name may hold what stands for other names in patterns
+        name = "".join(f"[{c}]" if c in "*?[" else c for c in path.name)
+        kept = (path.parent / STATE / "originals").glob("?" * 16 + "-" + name)
+    # a link would lead to what was never this table
+    own = [p for p in kept if not p.is_symlink()]
+    return sorted(own, key=lambda p: -p.stat().st_mtime_ns)

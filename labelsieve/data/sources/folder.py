@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelsieve.data.sources import STATE, Row
-from labelsieve.data.sources._history import place_now
+from labelsieve.data.sources._history import path_now
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable
@@ -126,7 +126,7 @@ class FolderSource:
                 yield from self._class_rows(self.root / split, classes, split)
 
     def read(self, uri: str) -> Path:
-        return place_now(self.root, uri)
+        return path_now(self.root, uri)
 
     def nested(self, top: list[str]) -> dict[str, list[str]] | None:
         """Splits with their class folders, when the first level is made of splits."""

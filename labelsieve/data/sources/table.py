@@ -344,13 +344,14 @@ def _cell(
     return None if column is None else label_text(record[column], names[column])
 
 
-def _image(value: Any) -> tuple[Any, str | None]:
-    """(bytes or None, path or None) of an image cell."""
+def _image(value: Any) -> tuple[bytes | None, str | None]:
+    """(encoded image, path) of an image cell; either may be missing."""
+    data, path = value, value
     if isinstance(value, dict):
-        return value.get("bytes"), value.get("path")
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value), None
-    return None, None if value is None else str(value)
+        data, path = value.get("bytes"), value.get("path")
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data), None if data is path else label_text(path)
+    return None, None if path is None else str(path)
 
 
 def class_names(schema: pa.Schema, column: str) -> list[str] | None:

@@ -17,6 +17,7 @@ import pytest
 from labelsieve.data.sources import Row, open_source, table
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
+from labelsieve.files import readable
 
 RECORDS = [
     {"image": "a/1.png", "label": "cat", "truth": "dog", "id": "x1", "split": "train"},
@@ -397,7 +398,7 @@ def test_names_with_newlines_quotes_and_percent_signs(
         DataSpec(write(tmp_path / name, [{"image": n, "label": "a"} for n in names]))
     )
     found = list(source.rows())
-    assert [r.path for r in found] == names
+    assert [r.path for r in found] == [readable(n) for n in names]
     assert [source.read(r.uri) for r in found] == [tmp_path / n for n in names]
 
 
