@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -39,7 +40,34 @@ def is_quiet() -> bool:
 def note(line: str) -> None:
     """One line that a person should see while work goes on."""
     if not _quiet:
-        print(line, file=sys.stderr, flush=True)
+        print(plain(line), file=sys.stderr, flush=True)
+
+
+def plain(text: str) -> str:
+    """Text as a terminal shows it harmlessly: what it would obey is written as an escape.
+
+    Names and paths come with the data; an escape sequence in them could rewrite the screen, a
+    line break forge a message, and a mark of direction make a name read as another one.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if is_shown(c) else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    # bytes of file names that are not UTF-8 are shown as the bytes they are
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def is_shown(character: str) -> bool:
+    """Whether a character is seen where it stands, and changes nothing around it."""
+    # joiners shape letters of Persian and Hindi and emoji, and move nothing
+    if character.isprintable() or character in "\u200c\u200d":
+        return True
+    # no-break and ideographic spaces: Python calls every space but one unprintable
+    return unicodedata.category(character) == "Zs"
 
 
 class Bar(Protocol):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from labelsieve import progress
+from labelsieve.progress import plain
 
 
 class Clock:
@@ -102,3 +103,19 @@ def test_an_error_passes_and_the_terminal_is_given_back(
         screen.getvalue().rfind("\x1b[?25h"),
     )
     assert visible > hidden >= 0  # the cursor is there again
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Käse 猫 👩\u200d🔬 a\u00a0b", "Käse 猫 👩\u200d🔬 a\u00a0b"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("a\nerror: b\r\t", "a\\nerror: b\\r\\t"),
+        ("gpj\u202eexe", "gpj\\u202eexe"),
+        ("\x9b31m\u2028\u2066", "\\x9b31m\\u2028\\u2066"),
+        ("na\udcefve", "na\\xefve"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
+    assert plain(text) == shown

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from labelsieve import __version__
 from labelsieve.cli import bench, runs, scan, train
 from labelsieve.errors import LabelsieveError
+
+# as shells report a program that Ctrl-C ended: 128 and the number of the signal
+INTERRUPTED = 130
+# what typer and click raise on wrong words; typer brings a click of its own in some versions
+USAGE_ERRORS = ("click", "typer")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,41 +52,102 @@ app.add_typer(bench.app)
 
 
 def main() -> None:
-    """Run the command line; errors raised on purpose become one line on stderr and exit code 2."""
+    """Run the command line.
+
+    Mistakes and what the machine cannot do become one line on stderr and exit code 2; only a
+    fault of this package ends in a traceback.
+    """
+    _write_what_can_be_written()
     try:
-        code = app(
-            standalone_mode=False
-        )  # typer turns Ctrl-C into exit code 130 and gives it back
-    except LabelsieveError as error:
-        _fail(str(error))
+        # typer turns Ctrl-C into an exit code and gives it back
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
+        # whoever read the output is gone, as after `| head`: nothing is left to say
         os._exit(1)
-    except OSError as error:  # a full disk, a folder that may not be written: the machine's fault, not ours
-        if error.filename is None and error.errno != errno.ENOSPC:
-            raise
-        _fail(f"'{error.filename or 'disk'}': {error.strerror}.")
     except Exception as error:
-        if not (
-            type(error).__module__.startswith(("click", "typer"))
-            and hasattr(error, "format_message")
-        ):
+        message = _explain(error)
+        if message is None:
             raise
-        context = getattr(error, "ctx", None)
-        if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message(), file=sys.stderr)
-            sys.exit(2)
-        _fail(
-            error.format_message()
-            + (f" Try '{context.command_path} --help'." if context else "")
-        )
-    if code == 130:
+        _fail(message)
+    if code == INTERRUPTED:
         print("Interrupted. The same command continues.", file=sys.stderr)
     if code:
         sys.exit(code)
 
 
-def _fail(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+def _write_what_can_be_written() -> None:
+    """Characters that a narrow encoding lacks become a question mark, not a traceback.
+
+    Redirected output has the encoding of the system, which on Windows is one for one alphabet.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(
+            AttributeError
+        ):  # a stream that a program put in place
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def _explain(error: Exception) -> str | None:
+    """What is wrong in one line; None for a fault of this package."""
+    if isinstance(error, LabelsieveError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _explain_system(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Close other programs, or use smaller data."
+    if isinstance(error, RecursionError):
+        return "A file is nested too deeply to be read."
+    if isinstance(error, UnicodeError):
+        return f"A name or a file is not valid text: {error}."
+    return _explain_usage(error)
+
+
+def _explain_system(error: OSError) -> str:
+    """A full disk, a folder that may not be written: what, and where."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        where = os.fsdecode(error.filename) if error.filename != "" else "."
+        return f"'{where}': {reason}."
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return f"'{_fullest_folder()}': {reason}. Free some space; the same command continues."
+    return f"{reason.rstrip('.')}."
+
+
+def _fullest_folder() -> str:
+    """The folder of those that are written with the least space left."""
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    from labelsieve.cache import cache_folder
+
+    folders = [path for path in (Path.cwd(), cache_folder()) if path.exists()]
+    folders.append(Path(tempfile.gettempdir()))
+    return str(min(folders, key=lambda path: shutil.disk_usage(path).free))
+
+
+def _explain_usage(error: Exception) -> str | None:
+    """What typer says about words that it does not understand."""
+    if not type(error).__module__.startswith(USAGE_ERRORS):
+        return None
+    if not hasattr(error, "format_message"):
+        return None
+    words = str(error.format_message())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # the help itself, which is no error and has many lines
+        print(words, file=sys.stderr)
+        sys.exit(2)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        words += f" Try '{context.command_path} --help'."
+    return words
+
+
+def _fail(message: str) -> NoReturn:
+    from labelsieve.progress import plain
+
+    print("error: " + plain(" ".join(message.split())), file=sys.stderr)
     sys.exit(2)

@@ -10,36 +10,32 @@ import typer
 from labelsieve.cli.options import Device, Json, Precision, Quiet, answer
 
 app = typer.Typer(rich_markup_mode=None)
-READY = ", ".join(
-    sorted(
-        p.stem
-        for p in (Path(__file__).parent.parent / "assets" / "bench").glob("*.toml")
-    )
-)
-Config = Annotated[
-    str | None, typer.Argument(help=f"{READY}, or a TOML file of your own.")
-]
+CONFIGURATIONS = Path(__file__).parent.parent / "assets" / "bench"
+READY = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.toml")))
 
 
 @app.command()
 def bench(
-    config: Config = None,
+    config: Annotated[
+        str | None, typer.Argument(help=f"{READY}, or a TOML file of your own.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder of cells and results.")
     ] = Path("labelsieve-bench"),
     data_root: Annotated[
-        Path, typer.Option(help="Folder that the configuration's data lie in.")
+        Path, typer.Option(help="Folder with the configuration's data.")
     ] = Path(),
     tower: Annotated[
         list[str],
         typer.Option(
-            help="One more image-text model, NAME=DIR or NAME=HUB-ID; repeatable."
+            help="Another image-text model, NAME=DIR or NAME=HUB-ID; repeatable."
         ),
     ] = [],  # noqa: B006
     only: Annotated[
         list[str],
         typer.Option(
-            help="Only some cells: KEY=NAME,… of tower, data, noise, method, seed; * stands for anything."
+            help="Only some cells: KEY=NAME,... of tower, data, noise, method, seed; * matches "
+            "anything."
         ),
     ] = [],  # noqa: B006
     jobs: Annotated[
@@ -52,7 +48,7 @@ def bench(
         bool,
         typer.Option(
             "--published",
-            help="Show what DeFT's paper printed, beside the results in --output.",
+            help="Show the figures of the DeFT paper beside the results in --output.",
         ),
     ] = False,
     as_json: Json = False,
@@ -69,11 +65,11 @@ def bench(
     progress.be_quiet(quiet)
     if config is None and not published:
         raise OptionError(
-            "There is no configuration.",
+            "No configuration is named.",
             f"Name one of {READY}, or a TOML file of your own.",
         )
     if config is not None:
-        found = command.run(
+        results = command.run(
             config,
             Place(output, data_root, device, precision),
             towers=tower,
@@ -83,4 +79,4 @@ def bench(
     if published:
         answer(show(output), as_json, summary.published)
     else:
-        answer(found, as_json, summary.bench)
+        answer(results, as_json, summary.bench)

@@ -2,29 +2,109 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-Folder = Annotated[Path, typer.Argument(help="Run folder that labelsieve scan wrote.")]
-ImageColumn = Annotated[
-    str | None, typer.Option(help="Column of image paths or encoded images.")
-]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of labels.")]
-IdColumn = Annotated[str | None, typer.Option(help="Column of unique ids.")]
-Root = Annotated[
-    str | None, typer.Option(help="Folder that image paths in a table are relative to.")
-]
-Split = Annotated[str | None, typer.Option(help="Only this split.")]
+if TYPE_CHECKING:
+    from labelsieve.data.spec import DataSpec
+
+Folder = Annotated[Path, typer.Argument(help="Run folder written by labelsieve scan.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of a summary.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+Config = Annotated[
+    str | None, typer.Option(help="TOML or JSON file with such settings.")
+]
+Moved = Annotated[
+    str | None,
+    typer.Option("--data", help="The scanned data, if they have moved since."),
+]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a data set that is named on the command line is read."""
+
+    image_column: Annotated[
+        str | None, typer.Option(help="Column of image paths or encoded images.")
+    ] = None
+    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None
+    id_column: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None
+    root: Annotated[
+        str | None,
+        typer.Option(help="Folder that image paths in a table are relative to."),
+    ] = None
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, as keywords of `load`."""
+        return {
+            name: value for name, value in asdict(self).items() if value is not None
+        }
+
+    def load(self, data: str, **more: Any) -> DataSpec:
+        """The data set as a specification; `more` are further keywords of `load`.
+
+        Raises:
+            DataError, OptionError: it does not exist, or an option does not fit it.
+        """
+        # looked up when called: its imports take longer than --help may
+        from labelsieve.data import load
+
+        return load.load(data, **self.given(), **more)
+
+
+def data_options(
+    *left_out: str, belongs_to: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `DataOptions` in place of its parameter `columns`.
+
+    Args:
+        left_out: options that mean nothing to the command.
+        belongs_to: the option of the command that they describe, for the help.
+    """
+    hints = inspect.signature(DataOptions, eval_str=True).parameters
+    options = []
+    for parameter in hints.values():
+        if parameter.name not in left_out:
+            options.append(_option(parameter, belongs_to))
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**words: Any) -> None:
+            chosen = {option.name: words.pop(option.name) for option in options}
+            command(**words, columns=DataOptions(**chosen))
+
+        # typer reads the signature: there the options stand where `columns` stands
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            parameters += options if parameter.name == "columns" else [parameter]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _option(parameter: inspect.Parameter, belongs_to: str) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    if not belongs_to:
+        return parameter.replace(kind=kind)
+    (about,) = parameter.annotation.__metadata__
+    text = f"Of {belongs_to}: {about.help[0].lower()}{about.help[1:]}"
+    option = Annotated[str | None, typer.Option(help=text)]
+    return parameter.replace(kind=kind, annotation=option)
 
 
 def answer(
@@ -32,6 +112,29 @@ def answer(
 ) -> None:
     """Print one JSON object, or what `show` makes of it."""
     if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+        typer.echo(_json(value))
     else:
         show(value)
+
+
+def _json(value: dict[str, Any]) -> str:
+    """One line of JSON; what a terminal would obey, or could not write, is escaped."""
+    from labelsieve.progress import is_shown
+
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    narrow = not encoding.replace("-", "").startswith("utf")
+    text = json.dumps(value, ensure_ascii=narrow, default=str)
+    # outside of strings JSON has ASCII only, so escapes are never out of place
+    escaped = []
+    for character in text:
+        keeps = is_shown(character)
+        escaped.append(character if keeps else json.dumps(character)[1:-1])
+    return "".join(escaped)
+
+
+def say(*lines: str) -> None:
+    """Print lines, with names and paths in them as a terminal shows them harmlessly."""
+    from labelsieve.progress import plain
+
+    for line in lines:
+        typer.echo(plain(line))

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
-from labelsieve.cli.options import Folder, Json, answer
+from labelsieve.cli.options import (
+    DataOptions,
+    Folder,
+    Json,
+    Moved,
+    answer,
+    data_options,
+    say,
+)
 from labelsieve.errors import OptionError
 
 app = typer.Typer(rich_markup_mode=None)
 
 
-Moved = Annotated[
-    str | None,
-    typer.Option("--data", help="The scanned data, if not where they were scanned."),
-]
-
-
 @app.command()
 def report(run: Folder, data: Moved = None, as_json: Json = False) -> None:
-    """Write report.html of a run again, with what people decided since."""
+    """Write report.html of a run again, with the decisions made since."""
     from labelsieve.runs.report import make
 
     path = make(run, data)
-    answer({"report": str(path)}, as_json, lambda _: typer.echo(f"Report  {path}"))
+    answer({"report": str(path)}, as_json, lambda _: say(f"Report  {path}"))
 
 
 @app.command()
@@ -33,21 +35,18 @@ def review(
     run: Folder,
     data: Moved = None,
     port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, help="Port on this machine; 0 takes a free one."
-        ),
+        int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")
     ] = 0,
     host: Annotated[
         str,
         typer.Option(
-            help="Interface to listen on; 0.0.0.0: all, so that others can reach it."
+            help="Interface to listen on; 0.0.0.0 lets other machines connect."
         ),
     ] = "127.0.0.1",
     allowed_host: Annotated[
         list[str],
         typer.Option(
-            help="One more name the page may be opened under; repeatable."
+            help="Another host name that the page is opened under; repeatable."
         ),
     ] = [],  # noqa: B006
     browser: Annotated[
@@ -65,22 +64,26 @@ def review(
     session = registry.need("labelsieve.review.session")
     listening = server.Listening(host, port, tuple(allowed_host))
     if not listening.is_local:
-        typer.echo(
-            f"warning: with --host {host}, whoever can reach this machine and sees the "
-            "address can look at the images and decide; nothing is encrypted.",
-            err=True,
-        )
+        _warn_of_others(host)
 
     def tell(address: str) -> None:
-        typer.echo(f"Review page  {address}")
-        typer.echo("Decisions are saved at once. Stop with Ctrl+C.")
+        say(f"Review page  {address}", "Decisions are saved at once. Stop with Ctrl+C.")
 
     reviewed = session.Review(Run(run), data=data)
     launch = typer.launch if browser else None
     server.serve(reviewed, listening, launch=launch, tell=tell)
 
 
+def _warn_of_others(host: str) -> None:
+    typer.echo(
+        f"warning: with --host {host}, anyone who can reach this machine and knows the "
+        "address can see the images and decide; the connection is not encrypted.",
+        err=True,
+    )
+
+
 @app.command()
+@data_options("split", belongs_to="--data")
 def apply(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder; leave it out with --patch.")
@@ -92,7 +95,7 @@ def apply(
         ),
     ] = "reviewed",
     min_confidence: Annotated[
-        float, typer.Option(help="With auto: least probability of the suggestion.")
+        float, typer.Option(help="With auto: least probability of a suggestion.")
     ] = 0.9,
     relabel: Annotated[
         bool, typer.Option("--relabel", help="Correct labels (the default).")
@@ -101,7 +104,8 @@ def apply(
         bool,
         typer.Option(
             "--drop",
-            help="Leave out images with wrong labels; with --relabel, those without a right one.",
+            help="Leave out images with wrong labels; with --relabel, only those whose "
+            "right label is unknown.",
         ),
     ] = False,
     output: Annotated[
@@ -114,7 +118,7 @@ def apply(
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="With --in-place: do what was listed.")
+        bool, typer.Option("--yes", help="With --in-place: make the listed changes.")
     ] = False,
     copy_files: Annotated[
         bool, typer.Option("--copy", help="With -o: copy images, no hard links.")
@@ -129,31 +133,23 @@ def apply(
     ] = None,
     reverse: Annotated[
         bool,
-        typer.Option("--reverse", help="Undo the corrections that were made in place."),
+        typer.Option("--reverse", help="Undo corrections that were made in place."),
     ] = False,
     finish: Annotated[
         bool,
         typer.Option(
             "--finish",
-            help="Finish changes of these data that somebody else began, too.",
+            help="Also finish changes to these data that somebody else began.",
         ),
     ] = False,
-    image_column: Annotated[
-        str | None, typer.Option(help="Of --data: column of images.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Of --data: column of labels.")
-    ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Of --data: column of unique ids.")
-    ] = None,
-    root: Annotated[
-        str | None,
-        typer.Option(help="Of --data: folder that image paths are relative to."),
-    ] = None,
+    *,
+    columns: DataOptions,
     as_json: Json = False,
 ) -> None:
-    """Write the corrected data set: a copy with -o, or --in-place; and corrections.parquet, a patch that can be reversed."""
+    """Write the corrected data set: a copy with -o, or --in-place.
+
+    corrections.parquet, written beside the run, is a patch that can be reversed.
+    """
     from labelsieve.corrections.apply import carry_out, in_words, prepare
     from labelsieve.corrections.policy import Policy
 
@@ -162,21 +158,14 @@ def apply(
             "One of -o, --in-place and --reverse is needed.",
             "-o FOLDER writes a corrected copy.",
         )
-    columns = {
-        "image_column": image_column,
-        "label_column": label_column,
-        "id_column": id_column,
-        "root": root,
-    }
-    kind: Literal["reviewed", "auto"] = "auto" if policy == "auto" else "reviewed"
-    if policy != kind:
-        kind = policy  # type: ignore[assignment]  # Policy refuses it with the valid names
+    # Policy refuses other words, and names the valid ones
+    kind = cast(Literal["reviewed", "auto"], policy)
     work = prepare(
         run,
         Policy(kind, min_confidence, relabel or not drop, drop),
         patch=patch,
         data=data,
-        columns=columns,
+        columns=columns.given(),
     )
     result = carry_out(
         work,
@@ -186,7 +175,8 @@ def apply(
         links=not copy_files,
         finish=finish,
     )
-    answer(result, as_json, lambda _: typer.echo(in_words(result)))
+    # a line break in a name cannot be told from one between lines: escaped where it is put in
+    answer(result, as_json, lambda _: say(*in_words(result).split("\n")))
 
 
 @app.command()
@@ -202,10 +192,21 @@ def export(
         Path, typer.Option("-o", "--output", help="File or folder to write.")
     ],
     only: Annotated[str, typer.Option(help="all, clean or issues.")] = "all",
+    safe_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--safe-formulas",
+            help="In CSV: mark texts that a spreadsheet would run as a formula.",
+        ),
+    ] = False,
+    data: Moved = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run for another tool, with labels as they are after people's decisions."""
+    """Export a run for another tool, with labels as corrected by decisions."""
     from labelsieve import exports
 
-    written = [str(p) for p in exports.export(run, to, output, only=only)]
-    answer({"files": written}, as_json, lambda _: typer.echo("\n".join(written)))
+    files = exports.export(
+        run, to, output, only=only, data=data, safe_formulas=safe_formulas
+    )
+    written = [str(path) for path in files]
+    answer({"files": written}, as_json, lambda _: say(*written))

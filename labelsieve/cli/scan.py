@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from labelsieve.cli.options import (
+    Config,
+    DataOptions,
     Device,
-    IdColumn,
-    ImageColumn,
     Json,
-    LabelColumn,
     Precision,
     Quiet,
-    Root,
-    Split,
     answer,
+    data_options,
 )
 from labelsieve.errors import OptionError
 
 app = typer.Typer()
 
-DATA_HELP = "Folder with one sub-folder per class, CSV, TSV, JSONL or Parquet file, save_to_disk folder, or hf://OWNER/NAME."
+DATA_HELP = (
+    "Folder with one sub-folder per class, CSV, TSV, JSONL or Parquet file, save_to_disk "
+    "folder, or hf://OWNER/NAME."
+)
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
-TruthColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of true labels, for scoring only; methods never see it."),
-]
-ClassNames = Annotated[
-    str | None,
-    typer.Option(
-        help="File that maps labels to names for prompts: JSON, or lines label,name."
-    ),
-]
-Template = Annotated[
-    str, typer.Option(help="Plain prompt, with {} for the class name.")
+Table = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Table to write: .parquet, or .csv."),
 ]
 
 
 @app.command()
+@data_options()
 def scan(
     data: Data,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path(
@@ -49,18 +42,19 @@ def scan(
     method: Annotated[str, typer.Option(help="See: labelsieve methods.")] = "deft",
     model: Annotated[str, typer.Option(help="See: labelsieve models.")] = "tiny",
     preset: Annotated[
-        str, typer.Option(help="Named settings of the method, e.g. default, paper.")
+        str, typer.Option(help="Named settings of the method: default, paper, ...")
     ] = "default",
     fast: Annotated[
         bool,
         typer.Option(
-            "--fast", help="Train on cached features: much faster, a little worse."
+            "--fast", help="Train on cached features: much faster, slightly worse."
         ),
     ] = False,
     tuning: Annotated[
         str | None,
         typer.Option(
-            help="How the image tower adapts: vpt-deep, vpt-shallow, lora, adapter, ssf, bias, none."
+            help="How the image tower adapts: vpt-deep, vpt-shallow, lora, adapter, ssf, "
+            "bias, none."
         ),
     ] = None,
     rule: Annotated[
@@ -75,22 +69,27 @@ def scan(
             "--set", help="One setting of the method, NAME=VALUE; repeatable."
         ),
     ] = [],  # noqa: B006
-    config: Annotated[
-        str | None, typer.Option(help="File with settings of the method, TOML or JSON.")
-    ] = None,
+    config: Config = None,
     seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    truth_column: TruthColumn = None,
-    id_column: IdColumn = None,
-    root: Root = None,
-    split: Split = None,
-    class_names: ClassNames = None,
-    template: Template = "a photo of a {}.",
+    *,
+    columns: DataOptions,
+    truth_column: Annotated[
+        str | None,
+        typer.Option(help="Column of true labels, for evaluation only."),
+    ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            help="File of names to use in prompts: JSON, or lines label,name."
+        ),
+    ] = None,
+    template: Annotated[
+        str, typer.Option(help="Prompt, with {} for the class name.")
+    ] = "a photo of a {}.",
     device: Device = "auto",
     precision: Precision = "auto",
     preflight: Annotated[
-        bool, typer.Option("--preflight", help="Only look at the data.")
+        bool, typer.Option("--preflight", help="Only check the data.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace another run in the folder.")
@@ -101,9 +100,7 @@ def scan(
     """Find wrong labels: a probability and a suggestion for every image, and a report."""
     from labelsieve import progress
     from labelsieve.cli import show
-    from labelsieve.data.load import load
     from labelsieve.pipeline import scan as pipeline
-    from labelsieve.settings import parse_sets, read_file
 
     if fast and preset not in ("default", "fast"):
         raise OptionError(
@@ -111,23 +108,16 @@ def scan(
             "--fast is --preset fast.",
         )
     progress.be_quiet(quiet)
-    spec = load(
+    spec = columns.load(
         data,
-        image_column=image_column,
-        label_column=label_column,
         truth_column=truth_column,
-        id_column=id_column,
-        root=root,
-        split=split,
         class_names=class_names or {},
         template=template,
     )
     if preflight:
-        found = pipeline.look(spec, model=model)
-        answer(found.as_dict(), as_json, show.preflight)
+        checked = pipeline.look(spec, model=model)
+        answer(checked.as_dict(), as_json, show.preflight)
         return
-    named = {k: v for k, v in (("tuning", tuning), ("rule", rule)) if v is not None}
-    settings = {**(read_file(config) if config else {}), **named, **parse_sets(set_)}
     opened = pipeline.scan(
         spec,
         output=output,
@@ -135,7 +125,7 @@ def scan(
         method=method,
         model=model,
         preset="fast" if fast else preset,
-        settings=settings,
+        settings=settings(config, set_, tuning=tuning, rule=rule),
         seed=seed,
         device=device,
         precision=precision,
@@ -143,18 +133,27 @@ def scan(
     answer(opened.record, as_json, show.scan)
 
 
+def settings(
+    config: str | None, sets: list[str], **options: str | None
+) -> dict[str, Any]:
+    """Settings of a file, then those with an option of their own, then --set."""
+    from labelsieve.settings import parse_sets, read_file
+
+    chosen = read_file(config) if config else {}
+    for name, value in options.items():
+        if value is not None:
+            chosen[name] = value
+    return {**chosen, **parse_sets(sets)}
+
+
 @app.command()
+@data_options()
 def score(
-    run: Annotated[Path, typer.Argument(help="Run folder whose detector judges.")],
+    run: Annotated[Path, typer.Argument(help="Run folder with the trained detector.")],
     data: Data,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Table to write, .parquet or .csv.")
-    ] = Path("scores.parquet"),
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    id_column: IdColumn = None,
-    root: Root = None,
-    split: Split = None,
+    output: Table = Path("scores.parquet"),
+    *,
+    columns: DataOptions,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
@@ -163,39 +162,30 @@ def score(
     """Judge the labels of other images with the detector of a run."""
     from labelsieve import progress
     from labelsieve.cli import show
-    from labelsieve.data.load import load
     from labelsieve.pipeline import results
-    from labelsieve.pipeline import score as pipeline_score_module
+    from labelsieve.pipeline import score as pipeline
 
     progress.be_quiet(quiet)
-    spec = load(
-        data,
-        image_column=image_column,
-        label_column=label_column,
-        id_column=id_column,
-        root=root,
-        split=split,
-    )
-    table = pipeline_score_module.score(
-        run, spec, output=output, device=device, precision=precision
+    table = pipeline.score(
+        run, columns.load(data), output=output, device=device, precision=precision
     )
     answer(results.count_scores(table, output), as_json, show.score)
 
 
 @app.command()
+@data_options()
 def noise(
     data: Data,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Table to write, .parquet or .csv.")
-    ],
+    output: Table,
     kind: Annotated[
         str,
         typer.Option(
-            help="symmetric, symmetric-biased, asymmetric, pair, class-conditional, instance or recorded."
+            help="symmetric, symmetric-biased, asymmetric, pair, class-conditional, "
+            "instance or recorded."
         ),
     ] = "symmetric",
     rate: Annotated[
-        float | None, typer.Option(help="Share of labels that are replaced.")
+        float | None, typer.Option(help="Share of labels to replace.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same errors.")] = 0,
     matrix: Annotated[
@@ -213,34 +203,23 @@ def noise(
     ] = None,
     recorded: Annotated[
         str | None,
-        typer.Option(help="For recorded: column of labels that somebody gave."),
+        typer.Option(help="For recorded: column with labels of an annotator."),
     ] = None,
     centre: Annotated[
         bool,
-        typer.Option("--centre", help="For instance: take the mean picture off first."),
+        typer.Option("--centre", help="For instance: subtract the mean image first."),
     ] = False,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    id_column: IdColumn = None,
-    root: Root = None,
-    split: Split = None,
+    *,
+    columns: DataOptions,
     as_json: Json = False,
 ) -> None:
     """Plant label errors: write a table with wrong labels and the truth beside them."""
     from labelsieve.cli import show
-    from labelsieve.data.load import load
     from labelsieve.noise import planting
 
-    spec = load(
-        data,
-        image_column=image_column,
-        label_column=label_column,
-        id_column=id_column,
-        root=root,
-        split=split,
-    )
     plan = planting.Plan(kind, rate, seed, matrix, map_, recorded, centre)
-    answer(planting.plant(spec, plan, output), as_json, show.noise)
+    planted = planting.plant(columns.load(data), plan, output)
+    answer(planted, as_json, show.noise)
 
 
 @app.command()
@@ -249,13 +228,13 @@ def demo(
         Path, typer.Option("-o", "--output", help="Folder for data and run.")
     ] = Path("labelsieve-demo"),
     data: Annotated[
-        str, typer.Option(help="digits (embedded) or cifar10n (needs a network).")
+        str, typer.Option(help="digits (included), or cifar10n (is downloaded).")
     ] = "digits",
-    force: Annotated[bool, typer.Option("--force", help="Start anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start afresh.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Scan handwritten digits with planted errors, without a network."""
+    """Scan handwritten digits with planted errors; needs no network."""
     from labelsieve import progress
     from labelsieve.cli import show
     from labelsieve.pipeline import demo as demos
@@ -271,15 +250,12 @@ def methods(as_json: Json = False) -> None:
     from labelsieve import registry
     from labelsieve.cli import show
 
-    found = [
-        {
-            "name": n,
-            "summary": registry.summary("methods", n),
-            **registry.constants("methods", n, ("COST", "NEEDS")),
-        }
-        for n in registry.names("methods")
-    ]
-    answer({"methods": found}, as_json, show.methods)
+    listed = []
+    for name in registry.names("methods"):
+        summary = registry.summary("methods", name)
+        facts = registry.constants("methods", name, ("COST", "NEEDS"))
+        listed.append({"name": name, "summary": summary, **facts})
+    answer({"methods": listed}, as_json, show.methods)
 
 
 @app.command()
@@ -288,17 +264,11 @@ def models(as_json: Json = False) -> None:
     from labelsieve import registry
     from labelsieve.cli import show
 
-    rows = registry.constants("models", "load", ("RECOMMENDED",))["recommended"]
-    answer(
-        {
-            "models": [
-                dict(zip(("name", "parameters", "use"), row, strict=True))
-                for row in rows
-            ]
-        },
-        as_json,
-        show.models,
-    )
+    listed = []
+    known = registry.constants("models", "load", ("RECOMMENDED",))["recommended"]
+    for name, parameters, use in known:
+        listed.append({"name": name, "parameters": parameters, "use": use})
+    answer({"models": listed}, as_json, show.models)
 
 
 @app.command()
@@ -309,13 +279,13 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show or delete the cache of decoded pixels and features."""
-    from labelsieve import cache as cache_module
+    from labelsieve import cache as caches
     from labelsieve.cli import show
 
-    deleted = cache_module.clear() if clear else 0
-    found = {
-        "folder": str(cache_module.cache_folder()),
-        "bytes": cache_module.used(),
+    deleted = caches.clear() if clear else 0
+    state = {
+        "folder": str(caches.cache_folder()),
+        "bytes": caches.used(),
         "deleted": deleted,
     }
-    answer(found, as_json, show.cache)
+    answer(state, as_json, show.cache)

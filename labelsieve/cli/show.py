@@ -1,4 +1,7 @@
-"""What the terminal shows of a result."""
+"""What the terminal shows of a result.
+
+Names, labels and paths come with the data: everything of theirs goes through `_text`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from labelsieve.progress import plain
+
 
 def _console() -> Console:
+    # lines are left whole, so that paths can be copied and output can be searched
     return Console(highlight=False, soft_wrap=True)
+
+
+def _text(words: str) -> str:
+    """Words that come with the data, as they are: no markup of rich, no escape sequence."""
+    return escape(plain(words))
+
+
+def _table(*columns: Column | str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _figure(value: float | None, form: str = ".3f") -> str:
+    """A figure, or a dash where it is undefined."""
+    return "–" if value is None else format(value, form)
+
+
+def _and_more(out: Console, count: int, what: str) -> None:
+    if count > 0:
+        out.print(f"and {count} more{what}", style="dim")
 
 
 def scan(record: dict[str, Any]) -> None:
@@ -18,23 +43,25 @@ def scan(record: dict[str, Any]) -> None:
     out = _console()
     noise = record["noise_rate"]
     for warning in record["warnings"]:
-        out.print(f"[yellow]![/] {escape(warning)}")
+        out.print(f"[yellow]![/] {_text(warning)}")
+    rate = _percent(noise["rate"])
+    interval = f"{_percent(noise['low'])} to {_percent(noise['high'])}"
     out.print(
-        f"[bold]About {_percent(noise['rate'])} of {record['scored']:,} labels are probably wrong[/] "
-        f"({_percent(noise['low'])} to {_percent(noise['high'])}); {record['flagged']:,} are flagged."
+        f"[bold]About {rate} of {record['scored']:,} labels are probably wrong[/] "
+        f"({interval}); {record['flagged']:,} are flagged."
     )
-    why = record.get("method_facts", {}).get("why") or record.get("agreement", {}).get(
-        "sentence"
-    )
+    # runs of earlier versions have neither
+    facts = record.get("method_facts", {})
+    why = facts.get("why") or record.get("agreement", {}).get("sentence")
     if why:
-        out.print(escape(why))
+        out.print(_text(why))
     _classes(out, record["noise_per_class"])
     _pairs(out, record["confused_pairs"])
     if record["quality"]:
         _quality(out, record["quality"])
-    out.print(
-        f"Report  {escape(record['files']['report.html'])}\nScores  {escape(record['files']['scores.parquet'])} and .csv"
-    )
+    files = record["files"]
+    out.print(f"Report  {_text(files['report.html'])}")
+    out.print(f"Scores  {_text(files['scores.parquet'])} and .csv")
 
 
 def _percent(share: float) -> str:
@@ -42,47 +69,30 @@ def _percent(share: float) -> str:
 
 
 def _classes(out: Console, rates: dict[str, float], shown: int = 10) -> None:
-    table = Table(
-        Column("class", no_wrap=True), "probably wrong", box=None, pad_edge=False
-    )
+    table = _table(Column("class", no_wrap=True), "probably wrong")
     for name, rate in sorted(rates.items(), key=lambda p: -p[1])[:shown]:
-        table.add_row(escape(name), _percent(rate))
+        table.add_row(_text(name), _percent(rate))
     out.print(table)
-    if len(rates) > shown:
-        out.print(f"and {len(rates) - shown} more classes in the report", style="dim")
+    _and_more(out, len(rates) - shown, " classes in the report")
 
 
 def _pairs(out: Console, pairs: list[dict[str, Any]], shown: int = 5) -> None:
-    if pairs:
-        words = "; ".join(
-            f"{escape(p['given'])} → {escape(p['suggested'])} ({p['images']:.0f})"
-            for p in pairs[:shown]
-        )
-        out.print(f"Most confused (given → probably): {words}")
+    words = []
+    for pair in pairs[:shown]:
+        given = _text(pair["given"])
+        words.append(f"{given} → {_text(pair['suggested'])} ({pair['images']:.0f})")
+    if words:
+        out.print(f"Most confused (given → probably): {'; '.join(words)}")
 
 
 def _quality(out: Console, quality: dict[str, Any]) -> None:
-    table = Table(
-        "against the true labels",
-        "precision",
-        "recall",
-        "F1",
-        "AUROC",
-        "AP",
-        box=None,
-        pad_edge=False,
+    table = _table(
+        "against the true labels", "precision", "recall", "F1", "AUROC", "AP"
     )
-    for name, side in (
-        ("finding wrong labels", quality),
-        ("keeping right labels", quality["clean"]),
-    ):
-        table.add_row(
-            name,
-            *(
-                "–" if side[k] is None else f"{side[k]:.3f}"
-                for k in ("precision", "recall", "f1", "auroc", "ap")
-            ),
-        )
+    names = ("precision", "recall", "f1", "auroc", "ap")
+    sides = {"finding wrong labels": quality, "keeping right labels": quality["clean"]}
+    for title, side in sides.items():
+        table.add_row(title, *[_figure(side[name]) for name in names])
     out.print(table)
 
 
@@ -92,267 +102,245 @@ def demo(record: dict[str, Any]) -> None:
     out = _console()
     if record["command"]["label_column"] == "planted_label":
         out.print(
-            f"These are handwritten digits of scikit-learn with [bold]{quality['wrong']} planted errors[/] among {quality['images']} labels."
+            f"These are handwritten digits of scikit-learn with [bold]{quality['wrong']} "
+            f"planted errors[/] among {quality['images']} labels."
         )
     scan(record)
-    found = round(quality["recall"] * quality["wrong"])
+    caught = round(quality["recall"] * quality["wrong"])
     out.print(
-        f"[bold]{found} of {quality['wrong']} wrong labels found[/]: precision {quality['precision']:.3f}, recall {quality['recall']:.3f}, F1 {quality['f1']:.3f}."
+        f"[bold]{caught} of {quality['wrong']} wrong labels found[/]: "
+        f"precision {quality['precision']:.3f}, recall {quality['recall']:.3f}, "
+        f"F1 {quality['f1']:.3f}."
     )
 
 
-def preflight(found: dict[str, Any]) -> None:
+def preflight(checked: dict[str, Any], shown: int = 20) -> None:
     """Counts and warnings."""
     from labelsieve.data.preflight import Preflight
 
     out = _console()
+    classes = checked["classes"]
     out.print(
-        f"{found['images']:,} images, {found['usable']:,} usable, {len(found['classes'])} classes"
+        f"{checked['images']:,} images, {checked['usable']:,} usable, "
+        f"{len(classes)} classes"
     )
-    for name, count in list(found["classes"].items())[:20]:
-        shown = found["names"][name]
-        out.print(
-            f"  {escape(name)}: {count:,}"
-            + (f"  (written “{escape(shown)}”)" if shown != name else "")
-        )
-    if len(found["classes"]) > 20:
-        out.print(f"  and {len(found['classes']) - 20} more", style="dim")
-    for warning in Preflight(**found).warnings():
-        out.print(f"[yellow]![/] {escape(warning)}")
+    for name, count in list(classes.items())[:shown]:
+        written = checked["names"][name]
+        differs = f"  (written “{_text(written)}”)" if written != name else ""
+        out.print(f"  {_text(name)}: {count:,}{differs}")
+    _and_more(out, len(classes) - shown, "")
+    for warning in Preflight(**checked).warnings():
+        out.print(f"[yellow]![/] {_text(warning)}")
 
 
-def score(found: dict[str, Any]) -> None:
+def score(counts: dict[str, Any]) -> None:
     """One line."""
-    out = _console()
-    out.print(
-        f"{found['scored']:,} of {found['images']:,} images scored, {found['flagged']:,} flagged: {escape(found['file'])}"
-    )
-
-
-def noise(found: dict[str, Any]) -> None:
-    """One line."""
-    nominal = (
-        ""
-        if found["nominal_rate"] is None
-        else f" (nominal {_percent(found['nominal_rate'])})"
-    )
     _console().print(
-        f"{found['wrong']:,} of {found['labelled']:,} labels are wrong now, {_percent(found['realised_rate'])}{nominal}: {escape(found['table'])}"
+        f"{counts['scored']:,} of {counts['images']:,} images scored, "
+        f"{counts['flagged']:,} flagged: {_text(counts['file'])}"
     )
 
 
-def cache(found: dict[str, Any]) -> None:
+def noise(planted: dict[str, Any]) -> None:
     """One line."""
-    freed = f", {found['deleted'] / 1e6:,.0f} MB deleted" if found["deleted"] else ""
+    nominal = ""
+    if planted["nominal_rate"] is not None:
+        nominal = f" (nominal {_percent(planted['nominal_rate'])})"
+    rate = _percent(planted["realised_rate"])
     _console().print(
-        f"{escape(found['folder'])}: {found['bytes'] / 1e6:,.0f} MB{freed}"
+        f"{planted['wrong']:,} of {planted['labelled']:,} labels are wrong now, "
+        f"{rate}{nominal}: {_text(planted['table'])}"
     )
 
 
-def methods(found: dict[str, Any]) -> None:
+def cache(state: dict[str, Any]) -> None:
+    """One line."""
+    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
+    used = f"{state['bytes'] / 1e6:,.0f} MB"
+    _console().print(f"{_text(state['folder'])}: {used}{freed}")
+
+
+def methods(listed: dict[str, Any]) -> None:
     """What each method is, and below it what it costs and needs."""
     out = _console()
-    for m in found["methods"]:
-        needs = f" Needs {' and '.join(m['needs'])}." if m.get("needs") else ""
-        cost = m.get("cost", "")
-        out.print(
-            f"[bold]{m['name']}[/]  {escape(m['summary'])}\n    [dim]{escape(cost[:1].upper() + cost[1:])}.{needs}[/]"
-        )
+    for method in listed["methods"]:
+        needs = ""
+        if method.get("needs"):
+            needs = f" Needs {' and '.join(method['needs'])}."
+        cost = method.get("cost", "")
+        out.print(f"[bold]{_text(method['name'])}[/]  {_text(method['summary'])}")
+        out.print(f"    [dim]{_text(cost[:1].upper() + cost[1:])}.{needs}[/]")
 
 
-def models(found: dict[str, Any]) -> None:
+def models(listed: dict[str, Any]) -> None:
     """One line per model."""
-    table = Table(
-        Column("model", no_wrap=True), "parameters", "use", box=None, pad_edge=False
-    )
-    for m in found["models"]:
-        table.add_row(m["name"], m["parameters"], m["use"])
+    table = _table(Column("model", no_wrap=True), "parameters", "use")
+    for model in listed["models"]:
+        table.add_row(model["name"], model["parameters"], model["use"])
     _console().print(table)
 
 
 def train(record: dict[str, Any]) -> None:
     """What was trained on, validation figures of the chosen and the last epoch, and where the model is."""
     out = _console()
-    used, figures = record["samples"], record["figures"]
-    origins = ", ".join(
-        f"{number:,} {name}" for name, number in used["origins"].items()
-    )
+    used = record["samples"]
+    figures = record["figures"]
+    origins = []
+    for name, number in used["origins"].items():
+        origins.append(f"{number:,} {_text(name)}")
     out.print(
-        f"Trained on {used['train']:,} labels ({origins}); {used['left_out']:,} left out."
+        f"Trained on {used['train']:,} labels ({', '.join(origins)}); "
+        f"{used['left_out']:,} left out."
     )
     if figures["last"]:
-        table = Table(
-            f"on {figures['validation']['images']:,} validation images",
-            "epoch",
-            "accuracy",
-            box=None,
-            pad_edge=False,
-        )
-        for name in ("chosen", "last"):
-            if figures[name]:
-                saved = " (saved)" if figures["kept"] == name else ""
-                table.add_row(
-                    f"{name} epoch{saved}",
-                    str(figures[name]["epoch"]),
-                    f"{figures[name]['accuracy']:.4f}",
-                )
-        out.print(table)
-    out.print(f"Model  {escape(record['folder'])}")
+        _epochs(out, figures)
+    out.print(f"Model  {_text(record['folder'])}")
 
 
-def predict(found: dict[str, Any]) -> None:
+def _epochs(out: Console, figures: dict[str, Any]) -> None:
+    images = figures["validation"]["images"]
+    table = _table(f"on {images:,} validation images", "epoch", "accuracy")
+    for name in ("chosen", "last"):
+        epoch = figures[name]
+        if epoch:
+            saved = " (saved)" if figures["kept"] == name else ""
+            accuracy = _figure(epoch["accuracy"], ".4f")
+            table.add_row(f"{name} epoch{saved}", str(epoch["epoch"]), accuracy)
+    out.print(table)
+
+
+def predict(counts: dict[str, Any]) -> None:
     """One line."""
-    lost = f", {found['unreadable']:,} cannot be read" if found["unreadable"] else ""
     _console().print(
-        f"{found['classified']:,} pictures classified{lost}: {escape(found['file'])}"
+        f"{counts['classified']:,} images classified{_unreadable(counts)}: "
+        f"{_text(counts['file'])}"
     )
 
 
-def evaluate(found: dict[str, Any], shown: int = 20) -> None:
-    """Accuracy and calibration, per class, and the confusion matrix where it fits on a screen."""
+def _unreadable(counts: dict[str, Any]) -> str:
+    if not counts["unreadable"]:
+        return ""
+    return f", {counts['unreadable']:,} cannot be read"
+
+
+def evaluate(figures: dict[str, Any], shown: int = 20) -> None:
+    """Accuracy and calibration, per class, and confusions where they fit on a screen."""
     out = _console()
-    lost = f", {found['unreadable']:,} cannot be read" if found["unreadable"] else ""
     out.print(
-        f"[bold]Accuracy {found['accuracy']:.4f}[/] on {found['images']:,} images{lost}; calibration error {found['calibration_error']:.4f}."
+        f"[bold]Accuracy {figures['accuracy']:.4f}[/] on {figures['images']:,} images"
+        f"{_unreadable(figures)}; calibration error {figures['calibration_error']:.4f}."
     )
-    classes, confusion = found["classes"], found["confusion"]
-    wide = len(classes) <= shown
-    heads = (
-        [Column(str(k), justify="right") for k in range(len(classes))] if wide else []
-    )
-    table = Table(
+    classes = figures["classes"]
+    fits = len(classes) <= shown
+    # numbers head the columns: names would not fit
+    heads = map(str, range(len(classes))) if fits else ()
+    table = _table(
         Column("true class", no_wrap=True),
         Column("accuracy", justify="right"),
-        *heads,
-        box=None,
-        pad_edge=False,
+        *[Column(head, justify="right") for head in heads],
     )
-    for k, (name, right) in enumerate(zip(classes, found["per_class"], strict=True)):
-        row = [f"{k} {escape(name)}", "–" if right is None else f"{right:.3f}"]
-        table.add_row(*row, *([str(count) for count in confusion[k]] if wide else []))
+    for k, name in enumerate(classes):
+        counts = map(str, figures["confusion"][k]) if fits else ()
+        table.add_row(f"{k} {_text(name)}", _figure(figures["per_class"][k]), *counts)
     out.print(table)
-    if wide:
+    if fits:
         out.print("Columns: how often each class was predicted.", style="dim")
 
 
-def export_model(found: dict[str, Any]) -> None:
+def export_model(exported: dict[str, Any]) -> None:
     """One line."""
     _console().print(
-        f"{escape(found['file'])} (differs by {found['difference']:.1e} from the original)"
+        f"{_text(exported['file'])} "
+        f"(differs by {exported['difference']:.1e} from the original)"
     )
 
 
-def bench(found: dict[str, Any], shown: int = 10) -> None:
+def bench(results: dict[str, Any], shown: int = 10) -> None:
     """How many cells are done, who leads where, what did not run, and files."""
     out = _console()
-    out.print(f"[bold]{found['done']:,} of {found['cells']:,} cells are done.[/]")
+    out.print(f"[bold]{results['done']:,} of {results['cells']:,} cells are done.[/]")
     heads = ("zero-shot", "probe", "best F1", "best AUROC", "DeFT leads by")
-    table = Table(
-        Column("data", no_wrap=True), "tower", *heads, box=None, pad_edge=False
-    )
-    for row in found["headroom"]:
-        knows = (
-            "–" if row[k] is None else f"{row[k]:.3f}" for k in ("zero_shot", "probe")
-        )
-        best = (escape(row[k] or "–") for k in ("best_f1", "best_auroc"))
-        lead = "–" if row["lead"] is None else f"{row['lead']:+.3f}"
+    table = _table(Column("data", no_wrap=True), "tower", *heads)
+    for row in results["headroom"]:
         table.add_row(
-            escape(f"{row['data']}, {row['noise']}"),
-            escape(row["tower"]),
-            *knows,
-            *best,
-            lead,
+            _text(f"{row['data']}, {row['noise']}"),
+            _text(row["tower"]),
+            _figure(row["zero_shot"]),
+            _figure(row["probe"]),
+            _text(row["best_f1"] or "–"),
+            _text(row["best_auroc"] or "–"),
+            _figure(row["lead"], "+.3f"),
         )
     out.print(table)
-    for cell in found["not_run"][:shown]:
-        where = " / ".join(
-            cell[k] for k in ("tower", "data", "noise", "method", "seed")
-        )
-        out.print(
-            f"[yellow]![/] {escape(where)}: {cell['state']}: {escape(cell['message'] or '')}"
-        )
-    if len(found["not_run"]) > shown:
-        out.print(f"and {len(found['not_run']) - shown} more in the table", style="dim")
-    for warning in found["warnings"]:
-        out.print(f"[yellow]![/] {escape(warning)}")
-    out.print(
-        f"Tables  {escape(found['files']['table.md'])} and .tex\nFigures {escape(found['files']['results.parquet'])}"
-    )
+    _not_run(out, results["not_run"], shown)
+    for warning in results["warnings"]:
+        out.print(f"[yellow]![/] {_text(warning)}")
+    files = results["files"]
+    out.print(f"Tables  {_text(files['table.md'])} and .tex")
+    out.print(f"Figures {_text(files['results.parquet'])}")
 
 
-def published(found: dict[str, Any]) -> None:
-    """Printed figures beside ours and what differs; where there are no results, all that was printed, in percent."""
+def _not_run(out: Console, cells: list[dict[str, Any]], shown: int) -> None:
+    names = ("tower", "data", "noise", "method", "seed")
+    for cell in cells[:shown]:
+        where = " / ".join(cell[name] for name in names)
+        message = _text(cell["message"] or "")
+        out.print(f"[yellow]![/] {_text(where)}: {cell['state']}: {message}")
+    _and_more(out, len(cells) - shown, " in the table")
+
+
+def published(figures: dict[str, Any]) -> None:
+    """Published figures beside the results; without results, all of them in percent."""
     out = _console()
-    if found["results"] is None:
-        _printed(
-            out,
-            [r for r in found["published"] if r["task"] == "detection"],
-            ("precision", "recall", "f1"),
+    if figures["results"] is None:
+        _printed(out, figures["published"], "detection", ("precision", "recall", "f1"))
+        _printed(out, figures["published"], "classification", ("best", "last"))
+    elif figures["beside"]:
+        _beside(out, figures["beside"])
+    else:
+        results = _text(figures["results"])
+        out.print(f"Nothing was published on the data, noise and rates in {results}.")
+
+
+def _beside(out: Console, rows: list[dict[str, Any]]) -> None:
+    names = {"P": "precision", "R": "recall", "F1": "f1"}
+    pairs = []
+    for name in names:
+        pairs.append(Column(f"{name} there", justify="right"))
+        pairs.append(Column(f"{name} here", justify="right"))
+    table = _table("data", "tower", "method there", "here", *pairs, "differs")
+    for row in rows:
+        figures = []
+        for name in names.values():
+            figures.append(_figure(row[f"published_clean_{name}"]))
+            figures.append(_figure(row[f"clean_{name}"]))
+        table.add_row(
+            _text(f"{row['data']}, {row['noise']}"),
+            _text(row["tower"]),
+            _text(row["published_method"]),
+            _text(row["method"] or "–"),
+            *figures,
+            _text(row["differs"]),
         )
-        _printed(
-            out,
-            [r for r in found["published"] if r["task"] == "classification"],
-            ("best", "last"),
-        )
-        return
-    if not found["beside"]:
-        out.print(
-            f"Nothing was published of the data, noise and rates in {escape(found['results'])}."
-        )
-        return
-    pairs = [
-        Column(f"{name} {whose}", justify="right")
-        for name in ("P", "R", "F1")
-        for whose in ("there", "here")
-    ]
-    table = Table(
-        "data",
-        "tower",
-        "method there",
-        "here",
-        *pairs,
-        "differs",
-        box=None,
-        pad_edge=False,
-    )
-    for row in found["beside"]:
-        values = (
-            row[f"{whose}clean_{n}"]
-            for n in ("precision", "recall", "f1")
-            for whose in ("published_", "")
-        )
-        figures = ("–" if v is None else f"{v:.3f}" for v in values)
-        words = (
-            f"{row['data']}, {row['noise']}",
-            row["tower"],
-            row["published_method"],
-            row["method"] or "–",
-        )
-        table.add_row(*map(escape, words), *figures, escape(row["differs"]))
     out.print(table)
 
 
-def _printed(out: Console, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
-    columns = (Column(n, justify="right") for n in names)
-    table = Table(
-        "data",
-        "noise",
-        "method",
-        "backbone",
-        *columns,
-        "from",
-        box=None,
-        pad_edge=False,
-    )
+def _printed(
+    out: Console, rows: list[dict[str, Any]], task: str, names: tuple[str, ...]
+) -> None:
+    """The published figures of one task."""
+    columns = [Column(name, justify="right") for name in names]
+    table = _table("data", "noise", "method", "backbone", *columns, "from")
     for row in rows:
+        if row["task"] != task:
+            continue
         rate = "" if row["rate"] is None else f" {100 * row['rate']:g} %"
-        figures = ("–" if row[n] is None else f"{row[n]:.2f}" for n in names)
         table.add_row(
             row["dataset"],
             row["noise"] + rate,
             row["method"],
             row["backbone"],
-            *figures,
+            *[_figure(row[name], ".2f") for name in names],
             row["source"],
         )
     out.print(table)

@@ -8,29 +8,29 @@ from typing import Annotated
 import typer
 
 from labelsieve.cli.options import (
+    Config,
+    DataOptions,
     Device,
     Folder,
-    IdColumn,
-    ImageColumn,
     Json,
+    Moved,
     Precision,
     Quiet,
-    Root,
-    Split,
     answer,
+    data_options,
 )
 
 app = typer.Typer(rich_markup_mode=None)
 Model = Annotated[
     str,
     typer.Argument(
-        help="Folder that labelsieve train wrote, or a transformers image classifier."
+        help="Folder written by labelsieve train, or a transformers image classifier."
     ),
 ]
 Data = Annotated[
-    str, typer.Argument(help="What labelsieve scan takes, or a folder of pictures.")
+    str, typer.Argument(help="What labelsieve scan takes, or a folder of images.")
 ]
-BatchSize = Annotated[int, typer.Option(help="Pictures computed together.")]
+BatchSize = Annotated[int, typer.Option(help="Images computed together.")]
 
 
 @app.command()
@@ -47,26 +47,27 @@ def train(
     student: Annotated[
         str,
         typer.Option(
-            help="clip: the run's own image tower; or a transformers image classifier, folder or hub id."
+            help="clip: the run's image tower; or a transformers image classifier, as folder "
+            "or hub id."
         ),
     ] = "clip",
     recipe: Annotated[
         str,
         typer.Option(
-            help="Optimiser settings: clip, vit, resnet, convnext, mae; auto goes by the student."
+            help="Optimiser settings: clip, vit, resnet, convnext, mae; auto: by the student."
         ),
     ] = "auto",
     use: Annotated[
         str,
         typer.Option(
-            help="What trains: clean, clean+relabelled, all, weighted (by p_clean), gmm."
+            help="Training set: clean, clean+relabelled, all, weighted (by p_clean), gmm."
         ),
     ] = "clean",
     loss: Annotated[str, typer.Option(help="ce, sce, elr, gce, mae.")] = "ce",
     labels: Annotated[
         str,
         typer.Option(
-            help="reviewed: people's decisions outweigh the scan; scan: they do not count."
+            help="reviewed: decisions outweigh the scan; scan: they do not count."
         ),
     ] = "reviewed",
     min_confidence: Annotated[
@@ -76,26 +77,20 @@ def train(
     val: Annotated[
         str | None,
         typer.Option(
-            help="Data to choose the epoch on. Default: a part of the clean images is kept aside."
+            help="Data to choose the epoch on. Default: part of the clean images is held out."
         ),
     ] = None,
     val_label_column: Annotated[
         str | None, typer.Option(help="Of --val: column of labels.")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="The scanned data, if not where they were scanned."),
-    ] = None,
+    data: Moved = None,
     set_: Annotated[
         list[str],
         typer.Option(
             "--set", help="One setting of the training, NAME=VALUE; repeatable."
         ),
     ] = [],  # noqa: B006
-    config: Annotated[
-        str | None,
-        typer.Option(help="File with settings of the training, TOML or JSON."),
-    ] = None,
+    config: Config = None,
     seed: Annotated[int, typer.Option(help="Same seed, same weights.")] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -107,20 +102,20 @@ def train(
 ) -> None:
     """Fine-tune a classifier on the labels that a scan found clean."""
     from labelsieve import progress
-    from labelsieve.classifiers import train as adapt
+    from labelsieve.classifiers import train as training
     from labelsieve.cli import show
-    from labelsieve.data.load import load
+    from labelsieve.cli.scan import settings
     from labelsieve.runs.run import Run
-    from labelsieve.settings import parse_sets, read_file
 
     progress.be_quiet(quiet)
-    adapt.train(
+    validation: object = val
+    if val and val_label_column:
+        validation = DataOptions(label_column=val_label_column).load(val)
+    training.train(
         run,
         output=output,
         data=data,
-        val=load(val, label_column=val_label_column)
-        if val and val_label_column
-        else val,
+        val=validation,
         force=force,
         student=student,
         recipe=recipe,
@@ -128,19 +123,17 @@ def train(
         loss=loss,
         labels=labels,
         min_confidence=min_confidence,
-        settings={**(read_file(config) if config else {}), **parse_sets(set_)},
+        settings=settings(config, set_),
         seed=seed,
         device=device,
         precision=precision,
     )
-    answer(
-        adapt.model_folder(output or Run(run).folder / "classifier").read(),
-        as_json,
-        show.train,
-    )
+    folder = output or Run(run).folder / "classifier"
+    answer(training.model_folder(folder).read(), as_json, show.train)
 
 
 @app.command()
+@data_options("label_column")
 def predict(
     model: Model,
     data: Data,
@@ -150,29 +143,23 @@ def predict(
     top_k: Annotated[
         int, typer.Option(help="How many classes to name, the most probable first.")
     ] = 5,
-    image_column: ImageColumn = None,
-    id_column: IdColumn = None,
-    root: Root = None,
-    split: Split = None,
+    *,
+    columns: DataOptions,
     batch_size: BatchSize = 256,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Classify pictures: label, probability and the next best classes of each."""
+    """Classify images: label, probability and the next best classes of each."""
     from labelsieve import progress
-    from labelsieve.classifiers import predict as classifiers_predict_module
+    from labelsieve.classifiers import predict as predictions
     from labelsieve.cli import show
-    from labelsieve.data.load import load
 
     progress.be_quiet(quiet)
-    spec = load(
-        data, image_column=image_column, id_column=id_column, root=root, split=split
-    )
-    table = classifiers_predict_module.predict(
+    table = predictions.predict(
         model,
-        spec,
+        columns.load(data),
         output=output,
         top_k=top_k,
         batch_size=batch_size,
@@ -180,16 +167,17 @@ def predict(
         precision=precision,
     )
     unreadable = table["label"].null_count
-    found = {
+    counts = {
         "images": len(table),
         "classified": len(table) - unreadable,
         "unreadable": unreadable,
         "file": str(output),
     }
-    answer(found, as_json, show.predict)
+    answer(counts, as_json, show.predict)
 
 
 @app.command()
+@data_options("label_column")
 def evaluate(
     model: Model,
     data: Data,
@@ -197,35 +185,29 @@ def evaluate(
         str | None,
         typer.Option(help="Column of true labels. Default: the column of labels."),
     ] = None,
-    image_column: ImageColumn = None,
-    id_column: IdColumn = None,
-    root: Root = None,
-    split: Split = None,
+    *,
+    columns: DataOptions,
     batch_size: BatchSize = 256,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a model against true labels: accuracy, per class, calibration error, confusion."""
+    """Evaluate a model on true labels: accuracy, per class, calibration error, confusion."""
     from labelsieve import progress
-    from labelsieve.classifiers import predict as classifiers_predict_module
+    from labelsieve.classifiers import predict as predictions
     from labelsieve.cli import show
-    from labelsieve.data.load import load
 
     progress.be_quiet(quiet)
-    spec = load(
-        data, image_column=image_column, id_column=id_column, root=root, split=split
-    )
-    found = classifiers_predict_module.evaluate(
+    figures = predictions.evaluate(
         model,
-        spec,
+        columns.load(data),
         truth_column=truth_column,
         batch_size=batch_size,
         device=device,
         precision=precision,
     )
-    answer(found, as_json, show.evaluate)
+    answer(figures, as_json, show.evaluate)
 
 
 @app.command()
@@ -243,20 +225,17 @@ def export_model(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Pictures to check it with, as predict takes them. Default: noise."
+            help="Images to check it with, as predict takes them. Default: noise."
         ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model for another runtime, and check that it gives the same answers there."""
+    """Export a model to another runtime, and check that it answers the same there."""
     from labelsieve import progress
-    from labelsieve.classifiers import onnx as model_export
+    from labelsieve.classifiers import onnx
     from labelsieve.cli import show
 
     progress.be_quiet(quiet)
-    answer(
-        model_export.export_model(model, to, output, data=data),
-        as_json,
-        show.export_model,
-    )
+    exported = onnx.export_model(model, to, output, data=data)
+    answer(exported, as_json, show.export_model)

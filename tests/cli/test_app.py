@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,7 +83,7 @@ MISTAKES = [
     (["scan"], "Missing argument"),
     (["scan", "{digits}", "--modle", "tiny"], "No such option: --modle"),
     (["scan", "{digits}", "--seed", "x"], "--seed"),
-    (["scan", "{digits}", "--seed=-3"], "--seed -3"),
+    (["scan", "{digits}", "--seed=-3"], "-3"),
     (["scan", "{tmp}/nowhere"], "nowhere' does not exist"),
     (["scan", "{tmp}/nowhere.csv"], "nowhere.csv' does not exist"),
     (["scan", "{tmp}/empty"], "no class folders"),
@@ -505,3 +506,88 @@ def test_the_cache_is_shown_and_cleared(
     assert call("cache").out == f"{tmp_path / 'cache'}: 3 MB\n"
     assert call("cache", "--clear", "--json").json()["deleted"] == 3_000_000
     assert call("cache", "--json").json()["bytes"] == 0
+
+
+# --- what the machine cannot do, and names that a terminal would obey
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), ": No space left on device. Free"),
+        (OSError(28, "No space left on device", "/x/y"), "'/x/y': No space left"),
+        (PermissionError(13, "Permission denied", b"/x/\xff"), "Permission denied"),
+        (ConnectionError("the network is down"), "error: the network is down."),
+        (OSError(), "error: OSError."),
+        (MemoryError(), "not enough memory"),
+        (RecursionError("maximum depth"), "nested too deeply"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "not valid text"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_one_line(
+    call: Callable[..., Any],
+    places: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("labelsieve.data.load.load", fail)
+    called = call("scan", places["digits"])
+    assert called.code == 2 and called.out == ""
+    assert called.err.startswith("error: ") and called.err.count("\n") == 1
+    assert message in called.err
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+def test_narrow_output_gets_question_marks(
+    encoding: str, scanned: Any, tmp_path: Path
+) -> None:
+    words = [w for w in scanned.words if w != "--json"]
+    for command in (words, ["methods"], [*words, "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "labelsieve", *map(str, command)],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.decode(encoding)
+    assert json.loads(done.stdout.decode(encoding)) == scanned.printed
+
+
+def test_names_of_the_data_do_not_command_the_terminal(
+    call: Callable[..., Any], digits: Any, encode: Any, tmp_path: Path
+) -> None:
+    """Neither in the summary nor in an error, a note or the JSON."""
+    evil = "\x1b[2Jcat\u202e"
+    for name in (evil, "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for row in range(4):
+            file = tmp_path / "data" / name / f"{name}{row}.png"
+            file.write_bytes(encode(digits[0][row + 4 * (name == "dog")]))
+    words = ["scan", tmp_path / "data", "--method", "zero-shot", "-o", tmp_path / evil]
+    for called in (
+        call(*words),
+        call(*words, "--json"),
+        call(*words, "--preflight"),
+        call("report", tmp_path / evil),
+        call("scan", tmp_path / evil / "gone"),
+    ):
+        for stream in (called.out, called.err):
+            assert "\x1b" not in stream and "\u202e" not in stream
+        assert "cat" in called.out + called.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_output_that_cannot_be_written_is_named() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "labelsieve", "methods"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

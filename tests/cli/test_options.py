@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import typer
 
 from labelsieve.cli.app import app
-from labelsieve.cli.options import answer
+from labelsieve.cli.options import DataOptions, answer
 
 SHARED = (
     "--image-column",
@@ -51,3 +52,25 @@ def test_an_answer_is_json_or_words(capsys: pytest.CaptureFixture[str]) -> None:
     )
     answer(value, False, lambda found: typer.echo(found["name"]))
     assert capsys.readouterr().out == "Käse\n"
+
+
+def test_data_options_are_spelled_once_and_reach_the_data(tmp_path: Any) -> None:
+    """Where they describe the data of another option, their help says so."""
+    command: Any = typer.main.get_command(app)
+
+    def options(verb: str) -> dict[str, str]:
+        names = {}
+        for parameter in command.commands[verb].params:
+            names[parameter.name] = parameter.help
+        return names
+
+    five = {field.name for field in fields(DataOptions)}
+    for verb in ("scan", "score", "noise"):
+        assert five <= options(verb).keys()
+    for verb in ("predict", "evaluate"):
+        assert five & options(verb).keys() == five - {"label_column"}
+    assert options("apply")["root"].startswith("Of --data: folder that")
+    assert DataOptions(root="x", split="y").given() == {"root": "x", "split": "y"}
+    (tmp_path / "t.csv").write_text("image,label\na.png,b\n")
+    table = str(tmp_path / "t.csv")
+    assert DataOptions(label_column="label").load(table).label_column == "label"

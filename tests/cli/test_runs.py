@@ -101,3 +101,30 @@ def test_review_says_what_is_wrong_before_it_serves(
 ) -> None:
     called = call("review", str(tmp_path))
     assert called.code == 2 and "is not a run folder" in called.err
+
+
+def test_data_that_moved_are_named_with_data(
+    call: Callable[..., Any], planted: Any, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    planted.data.rename(moved)
+    run = str(planted.folder)
+    refused = call("report", run)
+    assert refused.code == 2 and "--data" in refused.err
+    assert call("report", run, "--data", moved).code == 0
+    assert "data:image/webp" in planted.run.report.read_text()
+    table = call("export", run, "--to", "csv", "-o", tmp_path / "x.csv")
+    assert table.code == 0, "a table needs no pictures"
+    folder = ["export", run, "--to", "imagefolder", "-o", tmp_path / "x"]
+    assert call(*folder, "--data", moved).code == 0
+
+
+def test_other_machines_are_warned_about(
+    call: Callable[..., Any], planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra 'review' is missing")
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    local = call("review", planted.folder, "--no-browser")
+    assert local.code == 0 and "http://127.0.0.1:" in local.out and local.err == ""
+    called = call("review", planted.folder, "--no-browser", "--host", "0.0.0.0")
+    assert called.code == 0 and called.err.startswith("warning: with --host 0.0.0.0")
