@@ -116,6 +116,7 @@ def test_a_method_offers_what_the_room_asks_for(name: str) -> None:
     method = registry.load("methods", name)
     assert isinstance(method.COST, str) and method.COST
     assert isinstance(method.NEEDS, tuple) and set(method.NEEDS) <= {"text", "pixels"}
+    assert isinstance(method.JUDGES, tuple) and set(method.JUDGES) <= {"single", "set"}
     assert (
         dataclasses.is_dataclass(method.Settings)
         and method.Settings.__dataclass_params__.frozen
@@ -259,7 +260,9 @@ def test_what_was_learned_gives_the_same_answers(name: str, judged: Any) -> None
     learned = {
         k: v.detach().cpu().contiguous().clone() for k, v in found.first.learned.items()
     }
-    again = method.judge(found.images, load_encoder("tiny"), quick(method), learned)
+    again = method.judge(
+        Task(found.images, load_encoder("tiny")), quick(method), learned
+    )
     assert np.abs(again.p_clean - found.first.p_clean).max() < 1e-6
     assert np.array_equal(again.suggested, found.first.suggested) and np.array_equal(
         again.flagged, found.first.flagged
