@@ -102,7 +102,8 @@ class Bounded:
     """
 
     def __post_init__(self) -> None:
-        for name, bounds in bounds_of(type(self)).items():
+        kind: type = type(self)
+        for name, bounds in bounds_of(kind).items():
             value = getattr(self, name)
             if value is None:
                 continue

@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelsieve.estimation.calibration import calibrate, parts, reweigh
 from labelsieve.estimation.transition import (
     TEMPERATURES,
     Transition,
-    calibrate,
     fit_transition,
-    parts,
-    reweigh,
     sample,
     select,
 )

@@ -17,7 +17,8 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.estimation import metrics
 from labelsieve.estimation import noise_rate as estimation_noise_rate_module
 from labelsieve.estimation.agreement import Agreement
-from labelsieve.estimation.transition import fit_transition, parts, select
+from labelsieve.estimation.calibration import parts
+from labelsieve.estimation.transition import fit_transition, select
 from labelsieve.methods import Evidence
 from labelsieve.runs.run import Run
 

@@ -6,32 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from fixtures.noisy_labels import TRUE, K, N, world
 
-from labelsieve.estimation import noise_rate
+from labelsieve.estimation import calibration, em, noise_rate
 from labelsieve.estimation import transition as estimate
-
-K, N = 4, 6000
-TRUE = np.array(
-    [
-        [0.8, 0.2, 0.0, 0.0],
-        [0.0, 0.9, 0.1, 0.0],
-        [0.05, 0.05, 0.85, 0.05],
-        [0.3, 0.0, 0.0, 0.7],
-    ]
-)
-
-
-def world(
-    seed: int = 0, sharpness: float = 2.5
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Calibrated class probabilities [n, k], the truth they are about, and labels made from it with TRUE."""
-    rng = np.random.default_rng(seed)
-    logits = sharpness * rng.standard_normal((N, K))
-    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    truth = np.array([rng.choice(K, p=p) for p in probs])
-    return probs, truth, np.array([rng.choice(K, p=TRUE[t]) for t in truth])
 
 
 def test_the_transition_matrix_is_found_from_labels_alone() -> None:
@@ -50,7 +28,7 @@ def test_the_transition_matrix_is_found_from_labels_alone() -> None:
 
 def test_overconfidence_is_found_and_calibrated() -> None:
     probs, truth, labels = world()
-    overconfident = estimate.soften(probs, 0.5)
+    overconfident = calibration.soften(probs, 0.5)
     found = estimate.fit_transition(overconfident, labels)
     assert found.temperature == pytest.approx(2.0, rel=0.35)
     rate = (
@@ -62,73 +40,6 @@ def test_overconfidence_is_found_and_calibrated() -> None:
     naive = 1 - overconfident[np.arange(N), labels].mean()
     wrong = (labels != truth).mean()
     assert abs(rate - wrong) < abs(naive - wrong) / 3
-
-
-def test_preferred_classes_are_weighted_down() -> None:
-    rng = np.random.default_rng(1)
-    probs = rng.dirichlet([4, 1, 1, 1], 3000)
-    wanted = np.array([0.1, 0.2, 0.3, 0.4])
-    weights = estimate.balance(probs, wanted)
-    np.testing.assert_allclose(
-        estimate.reweigh(probs, weights).mean(0), wanted, atol=2e-3
-    )
-
-
-def test_em_raises_the_likelihood() -> None:
-    probs, _, labels = world()
-    alike = estimate.prior(probs, 0.0)
-    found = (
-        estimate._em(probs, labels, alike[None], np.ones((1, N), bool), rounds)[0]
-        for rounds in (1, 4, 60)
-    )
-    one, few, many = (
-        estimate._log_likelihoods(probs, labels, matrix).mean() for matrix in found
-    )
-    assert one < few < many
-
-
-@pytest.mark.parametrize("class_similarity", estimate.CLASS_SIMILARITIES)
-def test_em_is_the_textbooks(class_similarity: float) -> None:
-    """One round from the start, with loops: counts of the posterior and one pseudo-observation a cell on average."""
-    probs, _, labels = world()
-    probs, labels = (
-        probs[:200],
-        np.where(labels[:200] == 1, 0, labels[:200]),
-    )  # one class is never given
-    errors = estimate.prior(probs, class_similarity)
-    start, counts = estimate._symmetric(0.2, K), np.zeros((K, K))
-    for q, y in zip(probs, labels, strict=True):
-        joint = q * start[:, y]
-        counts[:, y] += joint / joint.sum()
-    rate = (201 - np.trace(counts)) / 202
-    expected = counts + K * (rate * errors + np.diag(np.full(K, 1 - rate)))
-    found = estimate._em(probs, labels, errors[None], np.ones((1, 200), bool), rounds=1)
-    np.testing.assert_allclose(
-        found[0], expected / expected.sum(1, keepdims=True), rtol=1e-9
-    )
-
-
-def test_several_fits_at_once_are_those_of_each_alone() -> None:
-    """Of every prior with every choice of images, in this order."""
-    probs, _, labels = world()
-    probs, labels = probs[:900], np.where(labels[:900] == 1, 0, labels[:900])
-    priors = np.stack(
-        [estimate.prior(probs, class_similarity) for class_similarity in (0.0, 1.0)]
-    )
-    seen = np.stack([np.arange(900) < 900, np.arange(900) % 3 == 0])
-    together = estimate._em(probs, labels, priors, seen, rounds=7)
-    alone = [
-        estimate._em(
-            probs[part],
-            labels[part],
-            errors[None],
-            np.ones((1, part.sum()), bool),
-            rounds=7,
-        )[0]
-        for errors in priors
-        for part in seen
-    ]
-    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-9, atol=1e-12)
 
 
 def test_with_very_many_classes_the_matrix_is_symmetric(
@@ -143,22 +54,8 @@ def test_with_very_many_classes_the_matrix_is_symmetric(
         found.class_similarity is None
         and found.simplified(found.calibrate(probs), labels) is found
     )
-    np.testing.assert_allclose(
-        found.matrix, estimate._symmetric(1 - found.matrix[0, 0], K)
-    )
+    np.testing.assert_allclose(found.matrix, em.symmetric(1 - found.matrix[0, 0], K))
     assert 1 - found.matrix[0, 0] == pytest.approx((labels != truth).mean(), abs=0.04)
-
-
-def test_the_prior_sends_errors_to_classes_that_the_model_hesitates_between() -> None:
-    probs, _, _ = world()
-    alike, like = estimate.prior(probs, 0.0), estimate.prior(probs, 1.0)
-    np.testing.assert_allclose(alike, (1 - np.eye(K)) / (K - 1))
-    for k in range(K):
-        shares = np.array(
-            [0.0 if j == k else sum(q[k] * q[j] for q in probs) for j in range(K)]
-        )
-        np.testing.assert_allclose(like[k], shares / shares.sum(), rtol=1e-9)
-    np.testing.assert_allclose(estimate.prior(probs, 0.25), 0.75 * alike + 0.25 * like)
 
 
 @pytest.mark.parametrize("kind", ["like", "alike"])
@@ -184,29 +81,13 @@ def test_with_many_classes_the_prior_is_the_one_that_labels_tell_of(kind: str) -
     assert wrong.mean() == pytest.approx((labels != truth).mean(), abs=0.06)
 
 
-def test_the_symmetric_matrix_is_the_likeliest_of_its_kind() -> None:
-    rng = np.random.default_rng(2)
-    probs, truth, _ = world()
-    labels = np.where(rng.random(N) < 0.3, (truth + rng.integers(1, K, N)) % K, truth)
-    found = estimate._em_symmetric(probs, labels)
-    each = np.arange(N)
-    likelihoods = {
-        rate: np.log((probs @ estimate._symmetric(rate, K))[each, labels]).sum()
-        for rate in np.arange(0.2, 0.4, 0.001)
-    }
-    assert 1 - found[0, 0] == pytest.approx(
-        max(likelihoods, key=likelihoods.__getitem__), abs=0.001
-    )
-    assert 1 - found[0, 0] == pytest.approx((labels != truth).mean(), abs=0.02)
-
-
 def test_the_held_out_likelihood_is_of_the_other_halfs_matrix() -> None:
     probs, _, labels = world()
     half = np.arange(N) < N // 2
     whole, of_half, of_other = (
-        estimate._em_symmetric(probs[p], labels[p]) for p in (..., half, ~half)
+        em.fit_symmetric(probs[p], labels[p]) for p in (..., half, ~half)
     )
-    fitted, held_out, rate = estimate._judge(
+    fitted, held_out, rate = estimate._fit(
         probs, labels, half, [whole, of_half, of_other]
     )
     for i, other in ((5, of_other), (N - 5, of_half)):
@@ -254,10 +135,10 @@ def two_references(
     wrong = rng.random(n) < 0.2
     labels = np.where(wrong, (truth + rng.integers(1, 5, n)) % 5, truth)
     seen = np.where(truth < 3, truth, rng.integers(0, 3, n))
-    text = estimate.soften(
+    text = calibration.soften(
         np.eye(5)[seen] * 0.9 + 0.02 + 0.02 * rng.random((n, 5)), 1.0
     )
-    pictures = estimate.soften(
+    pictures = calibration.soften(
         np.eye(5)[truth] * 0.85 + 0.03 + 0.03 * rng.random((n, 5)), 2.0
     )
     return {"text": text, "pictures": pictures}, labels, truth
@@ -320,18 +201,18 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
     calibrated = found.calibrate(probs)
     simple = found.simplified(calibrated, labels)
     half = np.random.default_rng([0, len(labels)]).permutation(len(labels)) % 2 == 0
-    best, symmetric = {}, estimate._symmetric(1 - np.diag(found.matrix).mean(), k)
+    best, symmetric = {}, em.symmetric(1 - np.diag(found.matrix).mean(), k)
     for share in estimate.SHARES:
         total = 0.0
         for part in (half, ~half):
-            errors = estimate.prior(calibrated, found.class_similarity)[None]
-            matrix = estimate._em(
+            errors = em.prior(calibrated, found.class_similarity)[None]
+            matrix = em.fit_matrices(
                 calibrated[~part],
                 labels[~part],
                 errors,
                 np.ones((1, (~part).sum()), bool),
             )[0]
-            mixed = (1 - share) * matrix + share * estimate._symmetric(
+            mixed = (1 - share) * matrix + share * em.symmetric(
                 1 - np.diag(matrix).mean(), k
             )
             total += np.log(
@@ -347,36 +228,3 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
         np.diag(simple.matrix).mean(), np.diag(found.matrix).mean(), rtol=1e-6
     )
     np.testing.assert_allclose(simple.matrix.sum(1), 1, rtol=1e-6)
-
-
-@settings(max_examples=30)
-@given(st.floats(0.2, 5), st.integers(0, 1000))
-def test_softening_is_a_temperature(temperature: float, seed: int) -> None:
-    logits = np.random.default_rng(seed).standard_normal((5, 3))
-    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    warm = np.exp(logits / temperature) / np.exp(logits / temperature).sum(
-        1, keepdims=True
-    )
-    np.testing.assert_allclose(estimate.soften(probs, temperature), warm, rtol=1e-9)
-
-
-def test_the_summary_adds_up() -> None:
-    probs, truth, labels = world()
-    transition = estimate.fit_transition(probs, labels)
-    posterior = transition.posterior(transition.calibrate(probs), labels)
-    noise = noise_rate.summarise(
-        posterior, labels, ("a", "b", "c", "d"), transition.rates
-    )
-    assert noise.low <= noise.rate <= noise.high
-    assert noise.low <= (labels != truth).mean() <= noise.high
-    assert noise.rate == pytest.approx(1 - np.trace(noise.matrix))
-    counts = np.bincount(labels, minlength=K)
-    shares = np.array(list(noise.per_class.values()))
-    assert (shares * counts).sum() / N == pytest.approx(noise.rate)
-    assert noise.pairs[0]["images"] == pytest.approx(
-        (noise.matrix - np.diag(np.diag(noise.matrix))).max() * N
-    )
-    wider = noise_rate.summarise(
-        posterior, labels, ("a", "b", "c", "d"), (*transition.rates, 0.9)
-    )
-    assert wider.high > noise.high and wider.rate == noise.rate
