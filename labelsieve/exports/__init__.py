@@ -2,17 +2,23 @@
 
 A file of this room offers
 
-    TARGET: str                                        a folder ("folder") or the suffix of a file (".csv")
-    write(rows: Rows, target: Path) -> list[Path]      writes the format, gives the files a person should know of
+    TARGET: str                                        a folder ("folder") or the suffix of a
+                                                       file (".csv")
+    write(rows: Rows, target: Path) -> list[Path]      writes the format, gives the files a
+                                                       person should know of
 
-Labels are those that hold after people's decisions; the given ones stand beside them.
+`target` is where the export grows; it takes its name when it is whole, and what is written about
+its own files names them by `Rows.final`. Labels are those that hold after people's decisions; the
+given ones stand beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,11 +28,22 @@ import pyarrow.compute as pc
 from labelsieve import registry
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
-from labelsieve.errors import OptionError, unknown
-from labelsieve.files import path_to_uri
+from labelsieve.errors import (
+    DataError,
+    ImageError,
+    OptionError,
+    RunError,
+    unknown,
+)
+from labelsieve.exports._names import Names, safe_name
+from labelsieve.exports._receipt import read_receipt, write_receipt
+from labelsieve.files import fingerprint, locked, readable, replacing
+from labelsieve.progress import note
 from labelsieve.runs.decisions import SETTLED, open_decisions
-from labelsieve.runs.pictures import Images, open_pictures, original
+from labelsieve.runs.pictures import Images, Pictures, open_pictures, original
 from labelsieve.runs.run import Run
+
+__all__ = ["Names", "Rows", "collect", "export", "safe_name"]
 
 KEEP = ("all", "clean", "issues")
 SCORE_COLUMNS = (
@@ -44,119 +61,243 @@ SCORE_COLUMNS = (
 class Rows:
     """What is exported.
 
-    table: sample_id, path, given_label, label (after decisions; null: none), verdict, and the scores; one row per image.
+    Attributes:
+        table: sample_id, path, given_label, label (after decisions; null: none), verdict, and
+            the scores; one row per image.
+        classes: in the order that the data declare, also those without an image.
+        pictures: by sample id.
+        probs: sample id -> class probabilities [k].
+        model_version: what found the errors, for tools that compare models.
+        grows: where the export is written, and what that will be called.
+        safe_formulas: no cell of a CSV begins like a formula.
     """
 
     table: pa.Table
     classes: list[str]
-    pictures: Images
-    probs: Mapping[str, np.ndarray]  # sample id -> [k]
+    pictures: Pictures
+    probs: Mapping[str, np.ndarray]
     model_version: str
+    grows: tuple[Path, Path] | None = None
+    safe_formulas: bool = False
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.table.to_pylist())
 
+    def final(self, path: Path) -> Path:
+        """What a file of the export will be called when it is whole."""
+        if self.grows is None:
+            return path
+        scratch, target = self.grows
+        if path == scratch:
+            return target
+        return target / path.relative_to(scratch)
+
     def file(self, sample_id: str, folder: Path) -> Path | None:
-        """The image as a file: its own, or written into `folder` where it is embedded in a table; None when unreadable."""
+        """The image as a file, by its last name: its own, or one written into `folder`.
+
+        It is written where images are embedded in a table. None when it cannot be read.
+        """
         try:
             item = self.pictures.read(sample_id)
             if isinstance(item, str | Path):
                 return Path(item).absolute()
             data, suffix = original(self.pictures, sample_id)
-        except OptionError:
+        except (OptionError, RunError):
             raise
-        except (
-            Exception
-        ):  # whatever its source or decoder says: a row without a picture stays a row
+        except Exception:
+            # whatever its source or decoder says: a row without a picture stays a row
             return None
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder / (safe_name(sample_id) + suffix)
-        target.write_bytes(data)
-        return target.absolute()
+        with replacing(target) as scratch:
+            scratch.write_bytes(data)
+        inside = self.grows is not None and target.is_relative_to(self.grows[0])
+        return (self.final(target) if inside else target).absolute()
+
+    def encoded(self) -> Iterator[tuple[dict[str, Any], tuple[bytes, str] | None]]:
+        """Each row with its image as it was encoded and its suffix; None when unreadable.
+
+        Raises:
+            DataError: not one image can be read.
+        """
+        read = False
+        for row in self:
+            picture = self._original(row["sample_id"])
+            read = read or picture is not None
+            yield row, picture
+        if not read and len(self.table):
+            raise DataError(
+                "None of the images can be read.",
+                "Name the folder or table that they are in now with --data.",
+            )
+
+    def _original(self, sample_id: str) -> tuple[bytes, str] | None:
+        try:
+            return original(self.pictures, sample_id)
+        except ImageError:
+            return None
 
 
-def safe_name(text: str) -> str:
-    """Text as the name of one file or folder, the same for the same text: what could lead elsewhere becomes %XX."""
-    name = (
-        path_to_uri(text)
-        .replace("/", "%2F")
-        .replace("\\", "%5C")
-        .replace(":", "%3A")
-        .replace("\0", "%00")
-    )
-    return "%2E" + name[1:] if name.startswith(".") else name or "%"
+class LatePictures:
+    """The pictures of a run, opened when the first is read: tables are written without them.
+
+    Raises:
+        RunError: the data are gone.
+    """
+
+    def __init__(self, opened: Run, data: str | None) -> None:
+        self._opened = opened
+        self._data = data
+
+    @cached_property
+    def _images(self) -> Images:
+        return open_pictures(self._opened, self._data)
+
+    def read(self, sample_id: str) -> Any:
+        """As `labelsieve.runs.pictures.Images.read`."""
+        return self._images.read(sample_id)
 
 
 def export(
-    opened: str | Path | Run, to: str, target: str | Path, *, only: str = "all"
+    opened: str | Path | Run,
+    to: str,
+    target: str | Path,
+    *,
+    only: str = "all",
+    data: str | Path | None = None,
+    safe_formulas: bool = False,
 ) -> list[Path]:
     """Write a run in the format of another tool.
+
+    It grows under another name. A folder that this call wrote before is left as it is.
 
     Args:
         to: a file of `labelsieve/exports`.
         target: file or folder to write.
-        only: "all" images, "clean" ones (settled by people, or not flagged), or "issues" (flagged).
+        only: "all" images, "clean" ones (settled by people, or not flagged), or "issues".
+        data: where the images are now, if not where they were scanned; tables need none.
+        safe_formulas: of CSV: see `labelsieve.exports.csv`.
+
+    Returns:
+        Files that a person should know of.
 
     Raises:
-        OptionError: an unknown format, a suffix that does not fit, or a place that is taken.
+        OptionError: an unknown format, a suffix that does not fit, or a name that is taken.
+        RunError, DataError: the format holds images, and they cannot be read.
     """
     opened = opened if isinstance(opened, Run) else Run(opened)
     room = registry.load("exports", to)
     if only not in KEEP:
         raise OptionError(unknown("--only", only, KEEP))
     target = Path(target)
+    _check_target(room, target)
+    rows = collect(opened, only, data=None if data is None else str(data))
+    rows = replace(rows, safe_formulas=safe_formulas)
+    with locked(target, f"'{readable(target)}'"):
+        if room.TARGET == "folder":
+            return _write_folder(rows, room, to, target)
+        return _write_file(rows, room, target)
+
+
+def _check_target(room: ModuleType, target: Path) -> None:
     if room.TARGET == "folder":
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise OptionError(
-                f"'{target}' exists already.", "Choose another place with -o."
-            )
+        if target.exists() and not target.is_dir():
+            raise _taken(target)
     elif target.suffix.lower() != room.TARGET:
-        raise OptionError(f"-o '{target}' must end in {room.TARGET}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = room.write(collect(opened, only), target)
-    return written
+        raise OptionError(f"-o '{readable(target)}' must end in {room.TARGET}.")
+    elif target.is_dir():
+        raise _taken(target)
 
 
-def collect(opened: Run, only: str = "all") -> Rows:
-    """Scores, decisions and pictures of a run, ready to be written."""
-    decisions = open_decisions(opened)
-    after = labels_after(plan(opened, decisions, Policy(drop=True)))
-    verdicts = (
-        {i: d.verdict for i, d in decisions.all_current().items()} if decisions else {}
+def _taken(target: Path) -> OptionError:
+    return OptionError(
+        f"'{readable(target)}' exists already.", "Choose another name with -o."
     )
-    scores = opened.scores
-    ids = scores["sample_id"].to_pylist()
-    given = scores["given_label"].to_pylist()
-    table = pa.table(
-        {
-            "sample_id": scores["sample_id"],
-            "path": scores["path"],
-            "given_label": scores["given_label"],
-            "label": pa.array(
-                [after.get(i, g) for i, g in zip(ids, given, strict=True)], pa.string()
-            ),
-            "verdict": pa.array([verdicts.get(i) for i in ids], pa.string()),
-            **{c: scores[c] for c in SCORE_COLUMNS},
-        }
-    )
-    if decisions:
-        decisions.close()
-    issue = pc.fill_null(table["is_label_issue"], False)
-    settled = pc.is_in(table["verdict"], pa.array(SETTLED))
-    if only == "clean":
-        table = table.filter(
-            pc.and_(pc.or_(settled, pc.invert(issue)), pc.is_valid(table["label"]))
-        )
-    elif only == "issues":
-        table = table.filter(issue)
+
+
+def _write_file(rows: Rows, room: ModuleType, target: Path) -> list[Path]:
+    with replacing(target, alone=True) as scratch:
+        growing = replace(rows, grows=(scratch, target))
+        written: list[Path] = room.write(growing, scratch)
+    return [growing.final(path) for path in written]
+
+
+def _write_folder(rows: Rows, room: ModuleType, to: str, target: Path) -> list[Path]:
+    what = _content_of(rows, to)
+    if target.exists() and any(target.iterdir()):
+        names = read_receipt(target, what)
+        if names is None:
+            raise _taken(target)
+        note(f"'{readable(target)}' holds this export already.")
+        return [target / name for name in names]
+    with replacing(target, alone=True) as scratch:
+        scratch.mkdir()
+        growing = replace(rows, grows=(scratch, target))
+        written: list[Path] = room.write(growing, scratch)
+        names = [path.relative_to(scratch).as_posix() for path in written]
+        # before the name: a call that is killed in between finds a folder that it knows
+        write_receipt(scratch, target, what, names)
+        if target.exists():
+            target.rmdir()
+    return [growing.final(path) for path in written]
+
+
+def _content_of(rows: Rows, to: str) -> str:
+    """Names an export by its format and all that it is written from."""
+    columns = [fingerprint(column.to_pylist()) for column in rows.table.columns]
+    return fingerprint([to, rows.model_version, rows.classes, columns])
+
+
+def collect(opened: Run, only: str = "all", *, data: str | None = None) -> Rows:
+    """Scores, decisions and pictures of a run, ready to be written.
+
+    Args:
+        data: where the images are now, if not where they were scanned.
+    """
     command = opened.record["command"]
     return Rows(
-        table,
+        _kept(_table(opened), only),
         opened.all_classes,
-        open_pictures(opened),
+        LatePictures(opened, data),
         _probs(opened),
         f"labelsieve-{command['method']}-{Path(command['model']).name}",
     )
+
+
+def _table(opened: Run) -> pa.Table:
+    decisions = open_decisions(opened)
+    after = labels_after(plan(opened, decisions, Policy(drop=True)))
+    verdicts = {}
+    if decisions:
+        for sample_id, decision in decisions.all_current().items():
+            verdicts[sample_id] = decision.verdict
+        decisions.close()
+    scores = opened.scores
+    ids = scores["sample_id"].to_pylist()
+    given = scores["given_label"].to_pylist()
+    labels = [after.get(i, label) for i, label in zip(ids, given, strict=True)]
+    columns = {
+        "sample_id": scores["sample_id"],
+        "path": scores["path"],
+        "given_label": scores["given_label"],
+        "label": pa.array(labels, pa.string()),
+        "verdict": pa.array([verdicts.get(i) for i in ids], pa.string()),
+    }
+    for name in SCORE_COLUMNS:
+        columns[name] = scores[name]
+    return pa.table(columns)
+
+
+def _kept(table: pa.Table, only: str) -> pa.Table:
+    """The rows that were asked for with --only."""
+    issue = pc.fill_null(table["is_label_issue"], False)
+    if only == "issues":
+        return table.filter(issue)
+    if only == "clean":
+        settled = pc.is_in(table["verdict"], pa.array(SETTLED))
+        clean = pc.or_(settled, pc.invert(issue))
+        # a picture that belongs to no class is settled, and has no label
+        return table.filter(pc.and_(clean, pc.is_valid(table["label"])))
+    return table
 
 
 def _probs(opened: Run) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """cleanlab: labels.npy, pred_probs.npy, and the issue table with the columns of its Datalab.
 
-Rows of the arrays and of issues.parquet are in the same order, and the latter names them. The class probabilities come
-from the run's method; where that learned from all labels, they are not out of sample, which cleanlab assumes.
+Rows of the arrays and of issues.parquet are in the same order, and the latter names them. The
+class probabilities come from the run's method; where that learned from all labels, they are not
+out of sample, which cleanlab assumes.
 """
 
 from __future__ import annotations
@@ -20,22 +21,29 @@ TARGET = "folder"
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
-    """Write the arrays of all scored images: given labels int64 [n], class probabilities float32 [n, k]."""
+    """Write the arrays of all scored images.
+
+    labels.npy holds given labels, int64 [n]; pred_probs.npy class probabilities, float32 [n, k].
+    """
     target.mkdir(parents=True, exist_ok=True)
     table = rows.table.filter(pc.is_valid(rows.table["p_clean"]))
+    given = table["given_label"].to_pylist()
+    ids = table["sample_id"].to_pylist()
     number = {name: k for k, name in enumerate(rows.classes)}
-    labels = np.array(
-        [number[name] for name in table["given_label"].to_pylist()], dtype=np.int64
-    )
-    probs = np.array(
-        [rows.probs[i] for i in table["sample_id"].to_pylist()], dtype=np.float32
-    )
+    labels = np.array([number[name] for name in given], dtype=np.int64)
+    probs = np.array([rows.probs[i] for i in ids], dtype=np.float32)
     np.save(target / "labels.npy", labels)
+    # also without a row there are k columns
     np.save(target / "pred_probs.npy", probs.reshape(len(labels), len(rows.classes)))
-    (target / "classes.json").write_text(
-        json.dumps(rows.classes, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    issues = pa.table(
+    classes = json.dumps(rows.classes, ensure_ascii=False) + "\n"
+    (target / "classes.json").write_text(classes, encoding="utf-8")
+    write_parquet(_issues(table), target / "issues.parquet")
+    names = ("labels.npy", "pred_probs.npy", "classes.json", "issues.parquet")
+    return [target / name for name in names]
+
+
+def _issues(table: pa.Table) -> pa.Table:
+    return pa.table(
         {
             "sample_id": table["sample_id"],
             "path": table["path"],
@@ -45,8 +53,3 @@ def write(rows: Rows, target: Path) -> list[Path]:
             "predicted_label": table["suggested_label"],
         }
     )
-    write_parquet(issues, target / "issues.parquet")
-    return [
-        target / name
-        for name in ("labels.npy", "pred_probs.npy", "classes.json", "issues.parquet")
-    ]

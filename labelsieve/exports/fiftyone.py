@@ -1,7 +1,8 @@
-"""FiftyOne: samples with ground_truth, suggestion and scores, for `fiftyone.Dataset.from_json(FILE)`.
+"""FiftyOne: samples with labels, suggestion and scores.
 
-Fields: ground_truth (label after decisions), given_label and suggested (Classification; suggested with confidence),
-p_clean, mistakenness (1 - p_clean), sample_key (our sample id). Tags: label_issue, reviewed.
+Read the file with `fiftyone.Dataset.from_json(FILE)`. Fields: ground_truth (label after
+decisions), given_label and suggested (Classification; suggested with confidence), p_clean,
+mistakenness (1 - p_clean), sample_key (our sample id). Tags: label_issue, reviewed.
 """
 
 from __future__ import annotations
@@ -13,28 +14,38 @@ from typing import Any
 from labelsieve.exports import Rows
 
 TARGET = ".json"
+TEXT = "fiftyone.core.fields.StringField"
+NUMBER = "fiftyone.core.fields.FloatField"
+CLASS = (
+    "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)"
+)
+# Fields of a sample and what FiftyOne calls their kinds.
 KINDS = {
-    "filepath": "fiftyone.core.fields.StringField",
-    "tags": "fiftyone.core.fields.ListField(fiftyone.core.fields.StringField)",
-    "ground_truth": "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)",
-    "given_label": "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)",
-    "suggested": "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)",
-    "p_clean": "fiftyone.core.fields.FloatField",
-    "mistakenness": "fiftyone.core.fields.FloatField",
-    "sample_key": "fiftyone.core.fields.StringField",
+    "filepath": TEXT,
+    "tags": f"fiftyone.core.fields.ListField({TEXT})",
+    "ground_truth": CLASS,
+    "given_label": CLASS,
+    "suggested": CLASS,
+    "p_clean": NUMBER,
+    "mistakenness": NUMBER,
+    "sample_key": TEXT,
 }
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
-    """Write the file, and images beside it where they are embedded in a table. Unreadable images are left out."""
-    folder = target.with_name(f"{target.stem}-images")
-    samples = [
-        _sample(row, file)
-        for row in rows
-        if (file := rows.file(row["sample_id"], folder)) is not None
-    ]
+    """Write the file, and images beside it where they are embedded in a table.
+
+    Unreadable images are left out.
+    """
+    name = rows.final(target).stem
+    folder = rows.final(target).with_name(f"{name}-images")
+    samples = []
+    for row in rows:
+        file = rows.file(row["sample_id"], folder)
+        if file is not None:
+            samples.append(_sample(row, file))
     document = {
-        "name": target.stem,
+        "name": name,
         "version": None,
         "media_type": "image",
         "num_samples": len(samples),
@@ -43,19 +54,20 @@ def write(rows: Rows, target: Path) -> list[Path]:
         "default_classes": rows.classes,
         "samples": samples,
     }
-    target.write_text(
-        json.dumps(document, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-        errors="backslashreplace",
-    )
+    text = json.dumps(document, ensure_ascii=False) + "\n"
+    # a path that is not UTF-8 cannot be opened by FiftyOne in any case
+    target.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [target]
 
 
 def _sample(row: dict[str, Any], file: Path) -> dict[str, Any]:
     p_clean = row["p_clean"]
-    tags = ["label_issue"] * bool(row["is_label_issue"]) + ["reviewed"] * (
-        row["verdict"] not in (None, "skip")
-    )
+    tags = []
+    if row["is_label_issue"]:
+        tags.append("label_issue")
+    # who skipped an image has not judged it
+    if row["verdict"] not in (None, "skip"):
+        tags.append("reviewed")
     return {
         "filepath": str(file),
         "tags": tags,
@@ -71,13 +83,7 @@ def _sample(row: dict[str, Any], file: Path) -> dict[str, Any]:
 def _classification(
     label: str | None, confidence: float | None = None
 ) -> dict[str, Any] | None:
-    return (
-        None
-        if label is None
-        else {
-            "_cls": "Classification",
-            "tags": [],
-            "label": label,
-            "confidence": confidence,
-        }
-    )
+    if label is None:
+        return None
+    value = {"label": label, "confidence": confidence}
+    return {"_cls": "Classification", "tags": [], **value}

@@ -1,4 +1,7 @@
-"""Hugging Face data set: a folder for `datasets.load_from_disk`, with an image and two label features."""
+"""Hugging Face data set: a folder for `datasets.load_from_disk`, with an image and label features.
+
+Classes are declared as the data declare them, in their order and with those that have no image.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from typing import Any
 
 import datasets
 
-from labelsieve.errors import ImageError
+from labelsieve.errors import LabelsieveError
 from labelsieve.exports import Rows
-from labelsieve.runs.pictures import original
 
 TARGET = "folder"
+LABELS = ("label", "given_label", "suggested_label")
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
-    """Write the data set: image, label (after decisions), given_label, sample_id and scores. Unreadable images are null."""
+    """Write image, label (after decisions), given_label, sample_id and scores.
+
+    Images that cannot be read are null.
+    """
     classes = datasets.ClassLabel(names=rows.classes)
     features = datasets.Features(
         {
@@ -33,23 +39,28 @@ def write(rows: Rows, target: Path) -> list[Path]:
         }
     )
     with tempfile.TemporaryDirectory(prefix="labelsieve-") as cache:
-        made = datasets.Dataset.from_generator(
-            lambda: _records(rows, features), features=features, cache_dir=cache
-        )
-        made.save_to_disk(str(target))
-        del made
+        try:
+            whole = datasets.Dataset.from_generator(
+                lambda: _records(rows, features), features=features, cache_dir=cache
+            )
+        except Exception as error:
+            # the library says only that a generator failed; ours says why
+            if isinstance(error.__cause__, LabelsieveError):
+                raise error.__cause__ from None
+            raise
+        whole.save_to_disk(str(target))
+        # it maps files of the folder that is about to go
+        del whole
     return [target]
 
 
 def _records(rows: Rows, features: Any) -> Iterator[dict[str, Any]]:
     known = set(rows.classes)
-    for row in rows:
+    for row, picture in rows.encoded():
         record = {name: row.get(name) for name in features}
-        for name in ("label", "given_label", "suggested_label"):
-            record[name] = record[name] if record[name] in known else None
-        try:
-            data, _ = original(rows.pictures, row["sample_id"])
-            record["image"] = {"bytes": data, "path": None}
-        except ImageError:
-            record["image"] = None
+        for name in LABELS:
+            if record[name] not in known:
+                record[name] = None
+        if picture is not None:
+            record["image"] = {"bytes": picture[0], "path": None}
         yield record

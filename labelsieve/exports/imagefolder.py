@@ -1,30 +1,40 @@
-"""Image folder: one folder per class with the labels after decisions; images that belong to no class are left out."""
+"""Image folder: one folder per class, with labels as they are after decisions.
+
+Images that belong to no class are left out. Names of folders are labels, with %XX for what some
+file system refuses or takes for something else: `urllib.parse.unquote` gives the label.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
-from labelsieve.errors import ImageError
-from labelsieve.exports import Rows, safe_name
-from labelsieve.runs.pictures import original
+from labelsieve.exports import Names, Rows, safe_name
 
 TARGET = "folder"
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the images, encoded as they were; unreadable ones are left out."""
-    for row in rows:
-        if row["label"] is None:
+    folders = _folders(rows)
+    files: dict[str, Names] = defaultdict(Names)
+    for row, picture in rows.encoded():
+        if row["label"] is None or picture is None:
             continue
-        try:
-            data, suffix = original(rows.pictures, row["sample_id"])
-        except ImageError:
-            continue
-        folder = target / safe_name(row["label"])
-        folder.mkdir(parents=True, exist_ok=True)
+        data, suffix = picture
+        folder = target / folders[row["label"]]
+        folder.mkdir(exist_ok=True)
         name = safe_name(Path(row["path"]).stem)
-        file, number = folder / (name + suffix), 2
-        while file.exists():
-            file, number = folder / f"{name}-{number}{suffix}", number + 1
-        file.write_bytes(data)
+        file = files[row["label"]].numbered(name, suffix)
+        (folder / file).write_bytes(data)
     return [target]
+
+
+def _folders(rows: Rows) -> dict[str, str]:
+    """Label -> name of its folder; those of two labels differ on every file system."""
+    names = Names()
+    folders = {}
+    # sorted, so that the same labels get the same names whatever order the images come in
+    for label in sorted(set(rows.table["label"].to_pylist()) - {None}):
+        folders[label] = names.escaped(safe_name(label))
+    return folders

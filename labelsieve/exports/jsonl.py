@@ -12,8 +12,7 @@ TARGET = ".jsonl"
 
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the table."""
-    scratch = target.with_name(f".{target.name}.partial")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    scratch.replace(target)
+    with target.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [target]

@@ -1,10 +1,11 @@
-"""Label Studio: tasks with the suggestion as a pre-annotation, its score and model version, and the labelling interface.
+"""Label Studio: tasks with the suggestion as a pre-annotation, and the labelling interface.
 
-Local images are read through Label Studio's local-files storage: start it with
-LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder that
-`local-files-root.txt` names, and add the folder that `local-files-storage.txt` names to the project as a local storage (it
-lies below the first one: Label Studio refuses the document root itself). Choose the model version in the project's
-settings, or the scores are not shown.
+Suggestions carry their probability and what made them. Local images are read through Label
+Studio's local-files storage: start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder that `local-files-root.txt` names, and add
+the folder that `local-files-storage.txt` names to the project as a local storage (it lies below
+the first one: Label Studio refuses the document root itself). Choose the model version in the
+project's settings, or the scores are not shown.
 """
 
 from __future__ import annotations
@@ -22,72 +23,71 @@ TARGET = "folder"
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
-    """Write tasks.json, label_config.xml, local-files-root.txt and -storage.txt, and images/ where images are embedded in a table."""
+    """Write tasks.json, label_config.xml, and which folders Label Studio needs to know.
+
+    Images that are embedded in a table are written to images/.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    listed = rows.table.to_pylist()
+    listed = list(rows)
     files = [rows.file(row["sample_id"], target / "images") for row in listed]
-    storage = _common([f for f in files if f is not None], target)
+    storage = _common([f for f in files if f is not None], rows.final(target))
     root = storage.parent
-    tasks = [
-        _task(row, file, root, rows.model_version)
-        for row, file in zip(listed, files, strict=True)
-    ]
-    names = (
-        "tasks.json",
-        "label_config.xml",
-        "local-files-root.txt",
-        "local-files-storage.txt",
-    )
-    (target / names[0]).write_text(
-        json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-    )
-    (target / names[1]).write_text(_interface(rows.classes), encoding="utf-8")
-    for name, folder in zip(names[2:], (root, storage), strict=True):
-        (target / name).write_text(
-            f"{folder}\n", encoding="utf-8", errors="surrogateescape"
-        )
-    return [target / name for name in names]
+    tasks = []
+    for row, file in zip(listed, files, strict=True):
+        tasks.append(_task(row, file, root, rows.model_version))
+    contents = {
+        "tasks.json": json.dumps(tasks, ensure_ascii=False, indent=1) + "\n",
+        "label_config.xml": _interface(rows.classes),
+        "local-files-root.txt": f"{root}\n",
+        "local-files-storage.txt": f"{storage}\n",
+    }
+    for name, text in contents.items():
+        # a folder's name need not be UTF-8
+        (target / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    return [target / name for name in contents]
 
 
 def _common(files: list[Path], target: Path) -> Path:
-    return (
-        Path(os.path.commonpath([f.parent for f in files]))
-        if files
-        else target.absolute()
-    )
+    """The deepest folder that holds all files."""
+    if not files:
+        return target.absolute()
+    return Path(os.path.commonpath([file.parent for file in files]))
+
+
+# Columns that a task shows beside its image.
+ABOUT = (
+    "sample_id",
+    "path",
+    "given_label",
+    "label",
+    "verdict",
+    "p_clean",
+    "is_label_issue",
+)
 
 
 def _task(
     row: dict[str, Any], file: Path | None, root: Path, model_version: str
 ) -> dict[str, Any]:
-    url = (
-        ""
-        if file is None
-        else "/data/local-files/?d=" + quote(os.fsencode(os.path.relpath(file, root)))
-    )
-    about = (
-        "sample_id",
-        "path",
-        "given_label",
-        "label",
-        "verdict",
-        "p_clean",
-        "is_label_issue",
-    )
-    task: dict[str, Any] = {
-        "data": {"image": url, **{name: row[name] for name in about}}
-    }
+    data = {name: row[name] for name in ABOUT}
+    task: dict[str, Any] = {"data": {"image": _url(file, root), **data}}
     if row["suggested_label"] is not None:
-        task["predictions"] = [
-            {
-                "model_version": model_version,
-                "score": row["suggested_prob"],
-                "result": [_choice(row["suggested_label"])],
-            }
-        ]
+        prediction = {
+            "model_version": model_version,
+            "score": row["suggested_prob"],
+            "result": [_choice(row["suggested_label"])],
+        }
+        task["predictions"] = [prediction]
+    # what people said, where they said which label is right
     if row["verdict"] in ("keep", "accept", "other") and row["label"] is not None:
         task["annotations"] = [{"result": [_choice(row["label"])]}]
     return task
+
+
+def _url(file: Path | None, root: Path) -> str:
+    if file is None:
+        return ""
+    return "/data/local-files/?d=" + quote(os.fsencode(os.path.relpath(file, root)))
 
 
 def _choice(label: str) -> dict[str, Any]:

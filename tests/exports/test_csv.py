@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from labelsieve.exports import export
@@ -31,3 +32,25 @@ def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
             and row["is_label_issue"] == about["is_label_issue"]
         )
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out.csv"]
+
+
+def test_cells_stay_exact_unless_formulas_are_to_be_stopped(
+    planted: Any, tmp_path: Path
+) -> None:
+    table = planted.run.scores
+    labels = ["=1+1", "+1", "-1", "@x", "\ta", "'quoted", "plain", None]
+    labels += ["zero"] * (len(table) - len(labels))
+    column = table.column_names.index("suggested_label")
+    planted.run.scores = table.set_column(
+        column, "suggested_label", pa.array(labels, pa.string())
+    )
+    read = pacsv.ConvertOptions(
+        column_types={"suggested_label": pa.string()}, strings_can_be_null=True
+    )
+    (file,) = export(planted.run, "csv", tmp_path / "exact.csv")
+    shown = pacsv.read_csv(file, convert_options=read)["suggested_label"].to_pylist()
+    assert shown == labels
+    (file,) = export(planted.run, "csv", tmp_path / "safe.csv", safe_formulas=True)
+    shown = pacsv.read_csv(file, convert_options=read)["suggested_label"].to_pylist()
+    assert shown[:8] == [*(f"'{x}" for x in labels[:6]), "plain", None]
+    assert [x and x.removeprefix("'") for x in shown] == labels

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
@@ -11,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelsieve import exports, registry
-from labelsieve.errors import OptionError
-from labelsieve.exports import collect, export, safe_name
-from labelsieve.files import write_json
+from labelsieve.errors import DataError, OptionError, RunError
+from labelsieve.exports import Names, collect, export, safe_name
+from labelsieve.files import remove, write_json
 
 
 def test_every_format_says_what_it_is() -> None:
@@ -103,6 +106,105 @@ def test_embedded_images_become_files_of_the_format(
         and file.read_bytes() == encode(digits[0][0])
     )
     assert rows.file("broken#1", tmp_path / "images") is None
+
+
+def test_long_names_are_cut_and_still_differ() -> None:
+    one, other = (safe_name("ü" * 300 + end) for end in "ab")
+    assert one != other and one[:80] == other[:80]
+    assert len(os.fsencode(one)) <= 200 and safe_name("ü" * 300 + "a") == one
+
+
+@pytest.mark.parametrize(
+    "text", ["CON", "nul.txt", "a.", "a ", "a?b", "a\nb", 'x"<>|*', "../x", "COM1"]
+)
+def test_names_are_taken_by_every_system_and_lead_back(text: str) -> None:
+    name = safe_name(text)
+    assert unquote(name) == text and name != text
+    assert not re.search(r'[<>:"/\\|?*\x00-\x1f]|[. ]$', name)
+
+
+def test_names_of_one_folder_differ_without_case() -> None:
+    names = Names()
+    labels = ["Cat", "cat", "CAT", "e\u0301", "\u00e9", ".Dog", ".dog"]
+    taken = [names.escaped(safe_name(label)) for label in labels]
+    assert len({unicodedata.normalize("NFC", n).casefold() for n in taken}) == 7
+    assert [unquote(name) for name in taken] == labels and taken[0] == "Cat"
+    files = [names.numbered(name, ".png") for name in ("a", "A", "a")]
+    assert files == ["a.png", "A-2.png", "a-3.png"]
+
+
+FORMATS = {
+    "cleanlab": "out",
+    "csv": "out.csv",
+    "fiftyone": "out.json",
+    "hf": "out",
+    "imagefolder": "out",
+    "jsonl": "out.jsonl",
+    "label-studio": "out",
+    "parquet": "out.parquet",
+}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_same_command_again_ends_the_same(
+    decided: Any, tmp_path: Path, to: str
+) -> None:
+    if to == "hf":
+        pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+    target = tmp_path / "to" / FORMATS[to]
+    first = export(decided.run, to, target)
+    before = content(target.parent)
+    assert all(path.exists() for path in first)
+    # what a killed call leaves: a scratch folder or file of a process that is no more
+    scratch = target.with_name(f".{target.name}.99999.partial{target.suffix}")
+    scratch.mkdir() if not target.suffix else scratch.write_text("half")
+    if target.suffix:
+        target.unlink()
+    assert export(decided.run, to, target) == first
+    if not target.suffix:
+        remove(scratch)
+    assert content(target.parent) == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def test_what_somebody_else_wrote_is_not_touched(decided: Any, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    export(decided.run, "imagefolder", target)
+    for other in ({"to": "cleanlab"}, {"only": "issues"}):
+        words = {"to": "imagefolder", **other}
+        with pytest.raises(OptionError, match="exists already"):
+            export(decided.run, words.pop("to"), target, **words)  # type: ignore[arg-type]
+    (target / "mine").write_text("mine")
+    with pytest.raises(OptionError, match="exists already"):
+        export(decided.run, "imagefolder", target)
+    assert (target / "mine").read_text() == "mine"
+    (tmp_path / "taken.csv").mkdir()
+    with pytest.raises(OptionError, match="exists already"):
+        export(decided.run, "csv", tmp_path / "taken.csv")
+    assert not [p for p in tmp_path.rglob("*") if "partial" in p.name]
+
+
+def test_tables_need_no_pictures_and_others_find_them_where_they_are_now(
+    decided: Any, tmp_path: Path
+) -> None:
+    decided.data.rename(tmp_path / "moved")
+    for to in ("csv", "jsonl", "parquet", "cleanlab"):
+        assert export(decided.run, to, tmp_path / "gone" / FORMATS[to])
+    for to in ("imagefolder", "label-studio", "fiftyone"):
+        target = tmp_path / to / FORMATS[to]
+        with pytest.raises(RunError, match="with --data"):
+            export(decided.run, to, target)
+        assert not target.exists() and list(target.parent.iterdir()) == []
+        assert export(decided.run, to, target, data=tmp_path / "moved")
+    empty = tmp_path / "empty"
+    (empty / "zero").mkdir(parents=True)
+    with pytest.raises(DataError, match="None of the images"):
+        export(decided.run, "imagefolder", tmp_path / "none", data=empty)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_run_made_before_decisions_exports_too(planted: Any, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_samples_have_the_declared_fields(decided: Any, tmp_path: Path) -> None:
         about = scores[sample["sample_key"]]
         assert (
             set(sample) == set(KINDS)
-            and Path(sample["filepath"]) == decided.data / about["path"]
+            and Path(sample["filepath"]) == decided.files[sample["sample_key"]]
         )
         after = decided.after[sample["sample_key"]]
         assert sample["ground_truth"] == (

@@ -11,6 +11,7 @@ from PIL import Image
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
+from labelsieve.errors import RunError
 from labelsieve.exports import export
 from labelsieve.pipeline.scan import scan
 
@@ -81,3 +82,22 @@ def test_classes_keep_the_order_and_the_empty_ones_that_were_declared(
     probs = np.load(tmp_path / "cleanlab" / "pred_probs.npy")
     assert probs.shape == (24, 3) and not probs[:, 1].any()
     assert np.allclose(probs.sum(1), 1)
+
+
+def test_classes_are_declared_as_in_the_data(decided: Any, tmp_path: Path) -> None:
+    declared = ["unused", *reversed(decided.run.classes)]
+    decided.run.record["classes"] = declared
+    (folder,) = export(decided.run, "hf", tmp_path / "out")
+    saved = datasets.load_from_disk(str(folder))
+    for name in ("label", "given_label", "suggested_label"):
+        assert saved.features[name].names == declared
+    labels = {row["sample_id"]: row["given_label"] for row in saved}
+    given = {i: declared.index(label) for i, label in decided.given.items()}
+    assert labels == given
+
+
+def test_errors_of_ours_stay_ours(decided: Any, tmp_path: Path) -> None:
+    decided.data.rename(tmp_path / "moved")
+    with pytest.raises(RunError, match="with --data"):
+        export(decided.run, "hf", tmp_path / "out")
+    assert export(decided.run, "hf", tmp_path / "out", data=tmp_path / "moved")

@@ -60,7 +60,7 @@ def test_addresses_lead_to_the_images(decided: Any, tmp_path: Path) -> None:
         assert url.path == "/data/local-files/"
         file = root / parse_qs(url.query)["d"][0]
         assert (
-            file.resolve() == (decided.data / task["data"]["path"]).resolve()
+            file.resolve() == decided.files[task["data"]["sample_id"]].resolve()
             and file.is_file()
         )
 
@@ -89,7 +89,8 @@ def test_label_studios_own_checker_accepts_it(decided: Any, tmp_path: Path) -> N
     tasks, config, _ = tasks_of(decided, tmp_path)
     checker = interface.LabelInterface(config)
     checker.validate()
-    for task in tasks:  # part by part: the checker's own way down from a task is broken in some versions
+    # part by part: the checker's own way down from a task is broken in some versions
+    for task in tasks:
         assert all(checker.validate_prediction(p) for p in task.pop("predictions"))
         assert all(checker.validate_annotation(a) for a in task.pop("annotations", []))
         assert checker.validate_task(task)

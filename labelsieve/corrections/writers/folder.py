@@ -86,7 +86,7 @@ class FolderWriter:
             if was is not None and was["new_label"] == row["new_label"]:
                 stay[row["sample_id"]] = was["new_uri"]
         moving = [row for row in rows if row["sample_id"] not in stay]
-        planned = self._moves(moving, now, self._inside)
+        planned = self._moves(moving, now, self._inside, self._exists)
         wanted = {row["sample_id"] for row in rows}
         steps = self._back(row for i, row in before.items() if i not in wanted)
         for move in planned:
@@ -145,6 +145,9 @@ class FolderWriter:
         self._inside(old)
         return resolve_inside(self._root, f"{STATE}/{DROPPED}/{old}")
 
+    def _exists(self, uri: str) -> bool:
+        return os.path.lexists(self._root / uri_to_path(uri))
+
     def _now(self, earlier: Earlier | None) -> dict[str, Path]:
         """Where files are that an earlier patch moved, by where they were."""
         places = {}
@@ -158,15 +161,16 @@ class FolderWriter:
         corrections: Iterable[Correction],
         now: Mapping[str, Path],
         locate: Callable[[str], Path],
+        is_taken: Callable[[str], bool],
     ) -> list[Move]:
         """Where each corrected file belongs. A name that is taken there gets a number.
 
         Args:
-            now: old uri -> where the file is, if a patch moved it since the scan.
+            now: old uri -> where the file is, if that is known; such names stay theirs.
             locate: uri -> where any other file is; raises DataError.
+            is_taken: whether a file that is not known has this uri.
         """
         classes = ClassFolders(self._source)
-        # names of files that are away stay theirs, for the way back
         taken = set(now)
         moves: dict[str, Move] = {}
         for row in corrections:
@@ -177,7 +181,7 @@ class FolderWriter:
                 _check_unchanged(now.get(old) or locate(old), row)
                 new = classes.target(row)
             if new is not None:
-                new = _free(new, self._root, taken)
+                new = _free(new, lambda uri: uri in taken or is_taken(uri))
                 taken.add(new)
             moves[old] = Move(row["sample_id"], old, new)
         return list(moves.values())
@@ -203,12 +207,10 @@ class FolderWriter:
     ) -> None:
         """As `Writer.copy`; goes on where an interrupted call stopped."""
         mark = _begin_copy(output, patch_id(patch))
-        now = self._now(earlier)
+        rows = patch.to_pylist()
         # links in the data are followed as the scan followed them: they are only read
-        present = {**self._listed(earlier), **now}
-        moves = self._moves(
-            patch.to_pylist(), now, lambda uri: _listed_as(uri, present)
-        )
+        present = {**self._listed(earlier), **self._now(earlier)}
+        moves = self._moves(rows, present, _not_listed, lambda uri: False)
         planned = {move.old: move for move in moves}
         for uri, path in present.items():
             target = planned[uri].new if uri in planned else uri
@@ -244,8 +246,8 @@ class ClassFolders:
     """The class folders of a data set, and what they are called."""
 
     def __init__(self, source: FolderSource) -> None:
-        top = source._folders(source.root)
-        nested = source._nested(top)
+        top = source.folders(source.root)
+        nested = source.nested(top)
         names = top
         if nested is not None:
             names = [name for inner in nested.values() for name in inner]
@@ -264,7 +266,8 @@ class ClassFolders:
         if len(parts) < self._level + 2:
             raise DataError(f"'{printable(row['uri'])}' lies in no class folder.")
         name = readable(uri_to_path(parts[self._level]))
-        if name != row["old_label"]:
+        # runs of earlier versions hold control characters of folder names as they are
+        if name != printable(str(row["old_label"])):
             raise DataError(
                 f"'{printable(row['uri'])}' does not have the label '{row['old_label']}'."
             )
@@ -322,13 +325,13 @@ def _folder_name(label: str) -> str:
     return label
 
 
-def _free(uri: str, root: Path, taken: set[str]) -> str:
+def _free(uri: str, is_taken: Callable[[str], bool]) -> str:
     """`uri`, or with a number before its suffix, so that no file there is replaced."""
     stem, dot, suffix = uri.rpartition(".")
     free = uri
     # the first file has no number, so that the next is the second
     number = 2
-    while free in taken or os.path.lexists(root / uri_to_path(free)):
+    while is_taken(free):
         free = f"{stem}-{number}{dot}{suffix}"
         number += 1
     return free
@@ -365,10 +368,8 @@ def _with_places(patch: pa.Table, places: Mapping[str, str | None]) -> pa.Table:
     return patch.set_column(column, "new_uri", pa.array(values, pa.string()))
 
 
-def _listed_as(uri: str, present: Mapping[str, Path]) -> Path:
-    if uri not in present:
-        raise DataError(f"'{printable(uri)}' is not an image of the data.")
-    return present[uri]
+def _not_listed(uri: str) -> Path:
+    raise DataError(f"'{printable(uri)}' is not an image of the data.")
 
 
 def _begin_copy(output: Path, wanted: str) -> Path:
