@@ -149,6 +149,7 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
         ImageError: a decompression bomb.
         OSError, SyntaxError and others of Pillow: not one of `FORMATS`, or damaged.
     """
+    memory.check_icon(data)
     Image.preinit()  # the common formats, which are quick to import
     try:
         image = Image.open(io.BytesIO(data), formats=_registered())

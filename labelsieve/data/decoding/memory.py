@@ -6,6 +6,7 @@ header, so it is reserved before the first pixel is decoded.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ NATIVE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # ot
 FORMAT_BYTES = {"WEBP": 12, "AVIF": 14}
 # The same for decoders that a format uses only sometimes; those in Python build lists of bytes.
 CODEC_BYTES = {"jpeg2k": 20, "bmp_rle": 4, "ppm": 8, "ppm_plain": 8}
+# Sides of pictures in icons; their list of contents ends at 256, bitmaps count twice.
+ICON_SIDE = 1024
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 
 
@@ -69,8 +72,7 @@ def needed(image: ImageFile.ImageFile, full: tuple[int, int], copies: int = 1) -
         full: its sides in the file.
         copies: how often its pixels are held undecoded at the same time.
     """
-    width, height = _real_size(image)
-    pixels = width * height
+    pixels = image.width * image.height
     native = NATIVE_BYTES.get(image.mode, 4)
     copies += _is_turned(image)  # turning makes a copy
     size = pixels * native * copies + _decoder(image, full, pixels * native)
@@ -119,19 +121,23 @@ def _jpeg_samples(image: ImageFile.ImageFile, pixels: int) -> list[int]:
     return [pixels * layer[1] * layer[2] // widest for layer in layers]
 
 
-def _real_size(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Sides of a picture; an icon's list of contents may say less than the picture inside."""
-    icon = getattr(image, "ico", None)
-    if icon is None:
-        return image.size
-    entry = icon.entry[icon.getentryindex(image.size)]
-    icon.buf.seek(entry.offset)
-    head = icon.buf.read(24)
-    if head[:4] == b"\x89PNG":
-        width, height = head[16:20], head[20:24]
-        order = "big"
-    else:  # a bitmap: its height counts the picture and its mask
-        width, height = head[4:8], head[8:12]
-        order = "little"
-    sides = int.from_bytes(width, order), int.from_bytes(height, order)  # type: ignore[arg-type]
-    return max(sides[0], image.width), max(sides[1], image.height)
+def check_icon(data: bytes) -> None:
+    """Refuse an icon that holds a large picture: Pillow decodes it when it is only opened.
+
+    Its list of contents cannot be relied on, as it may say less than the pictures inside.
+
+    Raises:
+        ImageError: a picture in it is larger than `ICON_SIDE`.
+    """
+    if data[:4] != b"\0\0\1\0":
+        return
+    for number in range(int.from_bytes(data[4:6], "little")):
+        entry = data[6 + 16 * number : 22 + 16 * number]
+        offset = int.from_bytes(entry[12:16], "little")
+        head = data[offset : offset + 24]
+        if head[:4] == b"\x89PNG":
+            sides = struct.unpack(">II", head[16:24].ljust(8, b"\0"))
+        else:  # a bitmap; its height counts the picture and its mask
+            sides = struct.unpack("<ii", head[4:12].ljust(8, b"\0"))
+        if max(map(abs, sides)) > ICON_SIDE:
+            raise ImageError(f"too large: an icon of {sides[0]} x {sides[1]} pixels")

@@ -127,7 +127,8 @@ def _kind(value: Any) -> str:
         return "truth values"
     if isinstance(value, int | Real | float):
         return "numbers"
-    return {str: "text", list: "lists", dict: "objects"}[type(value)]
+    names: dict[type, str] = {str: "text", list: "lists", dict: "objects"}
+    return names[type(value)]
 
 
 def _type(value: Any) -> pa.DataType:

@@ -30,6 +30,7 @@ class Listing:
     picture: key -> encoded bytes, a path, a picture, or the error that stands in the way.
     names: label -> how it is written into prompts, where the label itself is no word.
     notes: what a person should know of, as in `Source`.
+    classes: every class of the archive, in its own order.
     """
 
     keys: Sequence[str]
@@ -37,6 +38,7 @@ class Listing:
     picture: Callable[[str], Any]
     names: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    classes: Sequence[str] = ()
 
 
 def named(data: str, split: str | None = None) -> DataSpec:
@@ -107,6 +109,11 @@ class ArchiveSource:
     def notes(self) -> list[str]:
         """What is not as in the whole archive."""
         return self.listing.notes
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """In the archive's own order."""
+        return self.listing.classes
 
     def rows(self) -> Iterator[Row]:
         """Rows in the archive's order."""

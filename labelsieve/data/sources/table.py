@@ -315,26 +315,29 @@ class TableSource:
         names: dict[str, list[str] | None],
         keys: RowKeys,
     ) -> Row:
-        value, path = _image(record[self.image_column])
-        if isinstance(value, bytes):
-            uri, shown = f"row:{number}", path or f"row {number}"
+        data, path = _image(record[self.image_column])
+        place = f"row {number}"
+        image: Any = data
+        if data is not None:
+            uri, shown = f"row:{number}", path or place
+        elif path:
+            uri, shown = path_to_uri(path), readable(path)
+            image = self.root / path
         else:
-            uri, shown = (
-                (path_to_uri(path), readable(path)) if path else ("", f"row {number}")
-            )
-            value = self.root / path if path else b""
+            uri, shown = "", place
+            image = b""
         return Row(
             key=keys.take(
                 _cell(record, self.id_column, names),
-                value if isinstance(value, bytes) else uri,
-                f"row {number}",
+                image if isinstance(image, bytes) else uri,
+                place,
             ),
             uri=uri,
             path=shown,
             label=_cell(record, self.label_column, names),
             truth=_cell(record, self.truth_column, names),
             split=_cell(record, self.split_column, names),
-            image=value,
+            image=image,
         )
 
 
