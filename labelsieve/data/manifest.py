@@ -71,29 +71,16 @@ def read(
     Raises:
         DataError: no items at all, none readable, none labelled, or an id that appears twice.
     """
-    parts: list[pa.RecordBatch] = []
+    batches: list[pa.RecordBatch] = []
     truths: list[pa.RecordBatch] = []
-    waiting: list[Item] = []
-
-    def take(batch: list[Item], slots: dict[str, int]) -> None:
-        parts.append(_manifest_batch(batch, slots))
-        if want_truth:
-            truths.append(_truth_batch(batch, parts[-1]))
-        shown.advance(len(batch))
-
     with progress.bar("Reading images", None) as shown:
-        for batch in _in_chunks(source.rows(), items.read):
-            slots = items.store(batch)
-            now = [item for item in batch if item.waits is None]
-            waiting += [_light(i, slots) for i in batch if i.waits is not None]
-            take(now, slots)
-        for batch in _in_chunks(waiting, functools.partial(items.settle, source)):
-            take(batch, {})
-    table = pa.Table.from_batches(parts, MANIFEST)
-    if not len(table):
-        left_out = "; ".join(source.notes[:3])
-        why = f"{left_out}." if left_out else "The data set is empty."
-        raise DataError("There are no images.", why)
+        for batch, slots in _read_all(source, items):
+            batches.append(_manifest_batch(batch, slots))
+            if want_truth:
+                truths.append(_truth_batch(batch, batches[-1]))
+            shown.advance(len(batch))
+    table = pa.Table.from_batches(batches, MANIFEST)
+    _check_some(table, source)
     check_unique(table)
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
     table = _mark_conflicts(table.sort_by(order))
@@ -109,6 +96,13 @@ def read(
     )
 
 
+def _check_some(table: pa.Table, source: Source) -> None:
+    """Raises DataError where the source has no rows; what it left out may say why."""
+    if not len(table):
+        left_out = "; ".join(source.notes[:3]) or "The data set is empty"
+        raise DataError("There are no images.", f"{left_out}.")
+
+
 def kind_of(source: Source) -> str:
     """The kind of a source's labels; most sources know a single one and do not say so."""
     kind: str = getattr(source, "labels_are", SINGLE)
@@ -118,6 +112,24 @@ def kind_of(source: Source) -> str:
 def _all_classes(source: Source, occurring: Sequence[str]) -> tuple[str, ...]:
     declared: Sequence[str] = getattr(source, "classes", ())
     return tuple(dict.fromkeys([*declared, *occurring]))
+
+
+def _read_all(
+    source: Source, items: Items
+) -> Iterator[tuple[list[Item], dict[str, int]]]:
+    """Items with the slots of those that are new; last those that wait for all others."""
+    waiting: list[Item] = []
+    for batch in _in_chunks(source.rows(), items.read):
+        slots = items.store(batch)
+        ready = []
+        for item in batch:
+            if item.waits is None:
+                ready.append(item)
+            else:
+                waiting.append(_light(item, slots))
+        yield ready, slots
+    for batch in _in_chunks(waiting, functools.partial(items.settle, source)):
+        yield batch, {}
 
 
 def _light(item: Item, slots: dict[str, int]) -> Item:

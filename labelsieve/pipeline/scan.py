@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import prepare
-from labelsieve.data.labels import SINGLE
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
 from labelsieve.data.modalities import open_items, reopen_items
@@ -94,8 +93,7 @@ def scan(
         options.model, device=device, dtype=choose_precision(options.precision, device)
     )
     clock.lap("load model")
-    judged = getattr(method, "JUDGES", (SINGLE,))
-    prepared = prepare(spec, encoder.preprocess, source=source, kinds=judged)
+    prepared = prepare(spec, encoder.preprocess, source=source, kinds=method.JUDGES)
     manifest, images = prepared.manifest, prepared.dataset
     clock.lap("read images")
     with work.locked():

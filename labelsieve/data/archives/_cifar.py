@@ -74,7 +74,8 @@ class Records:
     ) -> Listing:
         """With the given label sets; images are known by part and number: "train/00017"."""
         keys = [f"{split}/{number:05d}" for number in range(len(self.labels))]
-        return Listing(keys, labels, self.picture, {}, size_note(len(keys), whole))
+        notes = size_note(len(keys), whole)
+        return Listing(keys, labels, self.picture, {}, notes, self.classes)
 
     def picture(self, key: str) -> Image.Image:
         """The picture of "train/00017"."""

@@ -203,13 +203,13 @@ def listing(
     keys: Sequence[str],
     labels: dict[str, Sequence[str | None]],
     whole: int,
-    names: dict[str, str] | None = None,
+    names: dict[str, str],
 ) -> Listing:
     """A part whose images are files.
 
     Args:
         whole: how many images the whole part has; another number becomes a note.
-        names: class -> name in prompts; those of classes that do not occur are left out.
+        names: every class in the archive's order -> its name in prompts.
 
     Raises:
         DataError: no images, an image twice, a name that leads out of the folder, or the first image is not there.
@@ -223,8 +223,9 @@ def listing(
     if not store.has(keys[0]):
         raise archive.error(f"'{keys[0]}' is missing, the first image on the list.")
     seen = set().union(*labels.values())
-    used = {c: n for c, n in (names or {}).items() if c in seen and c != n}
-    return Listing(keys, labels, store.picture, used, size_note(len(keys), whole))
+    used = {c: n for c, n in names.items() if c in seen and c != n}
+    notes = size_note(len(keys), whole)
+    return Listing(keys, labels, store.picture, used, notes, list(names))
 
 
 def check_unique(archive: Archive, keys: Sequence[str]) -> None:

@@ -78,6 +78,7 @@ def read(directory: Path, split: str = "train") -> Listing:
         keys,
         {name: [t.get(k) for k in keys] for name, t in order.items()},
         WHOLE[split],
+        dict(zip(classes, classes, strict=True)),
     )
 
 

@@ -69,7 +69,8 @@ def read(directory: Path, split: str = "train") -> Listing:
                 first=1,
             )
         )
-    return listing(archive, store, keys, {"label": labels}, WHOLE[split])
+    names = dict(zip(classes, classes, strict=True))
+    return listing(archive, store, keys, {"label": labels}, WHOLE[split], names)
 
 
 def open(directory: Path, split: str = "train") -> DataSpec:

@@ -60,7 +60,10 @@ def test_every_archive_opens_as_data_with_stable_ids(
         assert isinstance(spec, DataSpec) and spec == room.open(
             folder, split
         )  # however the folder is named
-        rows = list(open_source(spec).rows())
+        source = open_source(spec)
+        rows = list(source.rows())
+        # the archive's own order, whichever of its classes this part has
+        assert {r.label for r in rows} <= set(source.classes)  # type: ignore[attr-defined]
         assert len({r.key for r in rows}) == len(rows) > 0 and all(
             r.label for r in rows
         )
@@ -143,7 +146,7 @@ def test_every_cell_of_the_configurations_gets_its_labels(
     cells = [c for c in read.cells() if c.seed == 0]
     made = [
         s
-        for s in steps.of(cells, steps.Place(tmp_path / "out", build.folder))
+        for s in steps.of(cells, steps.Workspace(tmp_path / "out", build.folder))
         if s.kind == "material"
     ]
     assert len(made) == (24 if name == "paper-synthetic" else 3)
@@ -169,7 +172,7 @@ def test_the_papers_configuration_runs_with_another_tower_and_stands_beside_the_
     out = tmp_path / "out"
     found = command.run(
         "paper-real",
-        steps.Place(out, build.folder),
+        steps.Workspace(out, build.folder),
         towers=["CLIP ViT-B/16=tiny"],
         only=only,
         jobs="1",
