@@ -19,6 +19,7 @@ from labelsieve import registry
 from labelsieve.corrections import write_back
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.dataset import prepare
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError
 from labelsieve.runs.decisions import open_decisions
@@ -115,6 +116,24 @@ def test_texts_are_scanned_listed_and_corrected(
     assert (tmp_path / "copy.notes").read_text() == notes.read_text()
     write_back.reverse(spec, patch)
     assert notes.read_text() == before
+
+
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_sets_of_labels_are_refused_by_what_judges_single_ones(
+    method: str,
+    registered: None,
+    notes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anything is written, in one sentence; a method that judges sets says so."""
+    monkeypatch.setattr(toys.source.NotesSource, "labels_are", SET, raising=False)
+    assert registry.load("methods", method).JUDGES == (SINGLE,)
+    with pytest.raises(OptionError, match=r"^The data have a set of labels per image"):
+        labelsieve.scan(
+            notes, output=tmp_path / "run", method=method, model=toys.family.NAME
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_name_that_is_taken_or_a_room_that_is_not_there_is_refused(
