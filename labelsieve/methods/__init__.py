@@ -5,7 +5,7 @@ A file of this room offers:
     COST: str                    what it takes, in words
     NEEDS: tuple[str, ...]       of "text" (class names that mean something) and
                                  "pixels" (passes of pictures through the tower)
-    JUDGES: tuple[str, ...]      kinds of labels it can judge: "single", one class per image
+    JUDGES: tuple[str, ...]      kinds of labels it can judge (`labelsieve.data.labels`)
     Settings                     frozen dataclass, defaults with their source
     PRESETS: dict[str, dict]     named settings
     detect(task, settings) -> Evidence
@@ -32,9 +32,12 @@ from labelsieve.estimation.transition import Transition
 class Evidence:
     """What a method says about the labels of n images of k classes.
 
+    p_clean, flagged and suggested have the shape of the data's labels: [n] where each image has
+    one, [n, k] where it has a set of them.
+
     p_clean: [n] float, probability that the given label is right.
     flagged: [n] bool, labels called wrong.
-    suggested: [n] int, the most likely class.
+    suggested: [n] int, the most likely class, `labelsieve.data.labels.NONE` for none of them.
     probs: [n, k] float, class probabilities; rows sum to one.
     columns: further columns for the scores, name -> [n].
     posterior: whether `probs` take the given label into account, or come from the picture alone.
