@@ -31,9 +31,10 @@ CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.trun
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit code (negative: a signal), stderr, changes of files it began."""
+    """How a command ended: exit code (negative: a signal), changes of files that it began."""
 
     code: int
+    out: str
     err: str
     changes: int
 
@@ -57,27 +58,34 @@ def labelsieve(
     """
     changes = FORKED.RawValue("i", 0)
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "stderr.txt"
-        target = (words, str(cache), str(log), kill_at, changes)
+        target = (words, str(cache), folder, kill_at, changes)
         process = FORKED.Process(target=_command, args=target)
         process.start()
         process.join(after)
         process.kill()
         process.join()
-        err = log.read_text(errors="replace") if log.exists() else ""
-        return Ended(process.exitcode or 0, err, changes.value)
+        out = _text(Path(folder, "out"))
+        err = _text(Path(folder, "err"))
+        return Ended(process.exitcode or 0, out, err, changes.value)
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _command(
-    words: list[str], cache: str, log: str, kill_at: int, changes: Any
+    words: list[str], cache: str, logs: str, kill_at: int, changes: Any
 ) -> None:
     """In the child."""
     from labelsieve.cli import app
 
     os.environ["LABELSIEVE_CACHE"] = cache
     sys.argv = ["labelsieve", *words]
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
-    sys.stderr = open(log, "w")  # noqa: SIM115 (a traceback is written at the very end)
+    # Open until the process ends: a traceback is written at the very end.
+    sys.stdout = open(Path(logs, "out"), "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(Path(logs, "err"), "w", encoding="utf-8")  # noqa: SIM115
     sys.addaudithook(_killer(kill_at, changes))
     app.main()
 
