@@ -118,6 +118,7 @@ class ImageFeatures:
         if features is None:
             self._fill(path, rows, view)
             features = read_array(path)
+        # another process may have cleared the cache meanwhile
         if features is None:
             raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
         return features
@@ -125,6 +126,7 @@ class ImageFeatures:
     def _fill(self, path: Path, rows: np.ndarray, view: View | None) -> None:
         # no encoder says how wide its features are, one picture does
         width = self._embed(rows[:1], view).shape[1]
+        # float16 has more digits than bfloat16, and features are small numbers
         full = self.encoder.dtype == torch.float32
         dtype = np.dtype(np.float32 if full else np.float16)
         _check_room(len(self.data), width * dtype.itemsize)

@@ -51,6 +51,7 @@ class Task:
         """Where a training keeps its state, so that an interrupted one goes on."""
         if self.folder is None:
             return None
+        # the folder is cleared when the run is finished
         path = self.folder / "checkpoints" / f"{name}.safetensors"
         return Checkpoint(path, self.fingerprint)
 
@@ -118,26 +119,15 @@ class Task:
         Args:
             balanced: every class counts the same in training, however many images it has.
         """
-        data = self.data
-        key = key_of(
-            data.fingerprint,
-            data.preprocess.to_json(),
-            self.features.weights,
-            self.seed,
-            folds,
-            balanced,
-        )
+        data, seed = self.data, self.seed
+        # unlike features, answers depend on labels: `fingerprint` covers them, `content` does not
+        kind = (data.fingerprint, data.preprocess.to_json(), self.features.weights)
+        key = key_of(*kind, seed, folds, balanced)
 
         def compute() -> np.ndarray:
-            features = np.asarray(self.image_features(), dtype=np.float32)
-            return probe.cross_validated(
-                features,
-                data.labels,
-                len(data.classes),
-                self.seed,
-                folds=folds,
-                balanced=balanced,
-            )
+            x = np.asarray(self.image_features(), dtype=np.float32)
+            y, k = data.labels, len(data.classes)
+            return probe.cross_validated(x, y, k, seed, folds=folds, balanced=balanced)
 
         return cached_array(cache_folder() / "features" / f"probe-{key}.npy", compute)
 
@@ -159,7 +149,9 @@ class Task:
         the probe out of fold. For `labelsieve.estimation.transition.select`. Not kept: with
         many classes they are as large as all that follows.
         """
+        # in this order: the first is kept unless the other is clearly better
         votes = {"text": self.zero_shot().probs()}
         if self.agreement.verdict != FITS:
+            # what the estimate is computed with; the file holds float32
             votes["pictures"] = self.out_of_fold().astype(np.float64)
         return votes

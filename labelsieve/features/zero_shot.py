@@ -22,17 +22,15 @@ def class_features(
     Args:
         weights: fingerprint of the encoder.
     """
-    path = (
-        cache_folder()
-        / "features"
-        / f"text-{key_of(tuple(names), template, weights)}.npy"
-    )
+    key = key_of(tuple(names), template, weights)
+    path = cache_folder() / "features" / f"text-{key}.npy"
     texts = [template.format(name) for name in names]
     return cached_array(path, lambda: encoder.text_features(texts).cpu().numpy())
 
 
 def cosines(pictures: np.ndarray, text: np.ndarray) -> np.ndarray:
     """[n, k] float32 of image features [n, d] and class features [k, d], all of length one."""
+    # float16 features are brought to float32 in parts: all at once would double the memory
     return np.concatenate(
         [part.astype(np.float32) @ text.T for part in blocks(pictures)]
     )
@@ -73,6 +71,7 @@ def temperature_of(encoder: DualEncoder, wanted: float | None) -> float:
         OptionError: not positive.
     """
     if wanted is None:
+        # CLIP's temperature is learned as the inverse, the scale of its logits
         return 1.0 / encoder.logit_scale
     if wanted <= 0:
         raise OptionError(

@@ -99,6 +99,7 @@ class Detector:
         """
         if self.adapter is None:
             return self.encoder.image_features(pictures, self.tuned.tokens())
+        # starts at the frozen features: A is zero before training
         return F.normalize(pictures + pictures @ self.adapter, dim=-1)
 
     def text_features(self) -> tuple[Tensor, Tensor]:
@@ -106,6 +107,7 @@ class Detector:
         both = self.prompts.both(self.encoder, self.tokens)
         if self.residuals is None:
             return both
+        # after encoding, so that they need no pass through the text tower of their own
         positive, negative = F.normalize(torch.stack(both) + self.residuals, dim=-1)
         return positive, negative
 
@@ -137,6 +139,7 @@ class Detector:
                 the authors' script for real-world noise does.
         """
         positive, negative = self.logits(pictures)
+        # thresholds teach the negative prompts alone: positive logits are detached here
         p_yes = losses.clean_probability(positive.detach(), negative)
         p_clean = p_yes.gather(1, labels[:, None])[:, 0]
         selected = p_clean > 0.5
@@ -148,6 +151,7 @@ class Detector:
             each = losses.cross_entropy(positive, labels)
             loss_class = losses.selected_mean(each, selected)
         else:
+            # nothing can be selected before the prompts have learned anything
             target = labels
             loss_class = _warmup_loss(rule)(positive, labels).mean()
         loss_dual = losses.dual_prompt_loss(p_yes, target, complementary).mean()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from labelsieve.estimation import flagging
-from labelsieve.estimation.transition import fit_transition
+from labelsieve.estimation.transition import Transition, fit_transition
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.settings import Bounded, Share
@@ -64,31 +64,49 @@ def from_ranking(task: Task, ranking: Ranking, settings: KnownRate) -> Evidence:
     labels = task.data.labels
     probs = ranking.probs
     own = ranking.own
+    # methods without a rule of their own, such as small-loss, do not have this setting
     if isinstance(settings, OwnRule) and settings.flags == "estimated":
         own = None
+    known = settings.noise_rate
     transition = None
     p_wrong = np.zeros(len(labels))
     # the estimate takes a while, and is needed only where nothing else says how many are wrong
-    if ranking.p_clean is None or (settings.noise_rate is None and own is None):
-        transition = fit_transition(probs, labels, task.seed)
-        posterior = transition.posterior(transition.calibrate(probs), labels)
-        p_wrong = 1 - of_given(posterior, labels)
+    if ranking.p_clean is None or (known is None and own is None):
+        transition, p_wrong = estimate(probs, labels, task.seed)
     flagged, rule = flagging.choose(
-        ranking.suspicion,
-        known=settings.noise_rate,
-        own=own,
-        estimated=float(p_wrong.mean()),
+        ranking.suspicion, known=known, own=own, estimated=float(p_wrong.mean())
     )
-    p_clean = ranking.p_clean
-    if p_clean is None:
-        p_clean = 1 - flagging.spread(ranking.suspicion, p_wrong)
     answers = probs if ranking.answers is None else ranking.answers
     return Evidence(
-        np.clip(p_clean, 0, 1).astype(np.float64),
+        _p_clean(ranking, p_wrong),
         flagged,
         flagging.suggestions(answers, labels, flagged),
         probs,
         dict(ranking.columns),
+        # the noise estimate of the run needs the same T and need not fit it again
         transition=transition,
+        # a method that has a rule of another name may say so
         facts={"flags_by": rule, **ranking.facts},
     )
+
+
+def estimate(
+    probs: np.ndarray, labels: np.ndarray, seed: int
+) -> tuple[Transition, np.ndarray]:
+    """T and the probability [n] that each label is wrong.
+
+    Args:
+        probs: [n, k] class probabilities that do not know the labels they judge.
+    """
+    transition = fit_transition(probs, labels, seed)
+    posterior = transition.posterior(transition.calibrate(probs), labels)
+    return transition, 1 - of_given(posterior, labels)
+
+
+def _p_clean(ranking: Ranking, p_wrong: np.ndarray) -> np.ndarray:
+    """[n] float64, of the method itself, or the estimate's spread over its order."""
+    p_clean = ranking.p_clean
+    if p_clean is None:
+        p_clean = 1 - flagging.spread(ranking.suspicion, p_wrong)
+    # rounding may leave probabilities just outside of [0, 1]
+    return np.clip(p_clean, 0, 1).astype(np.float64)

@@ -50,6 +50,7 @@ def select_reference(task: Task) -> Reference:
     """Estimate T with each reference classifier and keep the one that predicts labels best."""
     labels = task.data.labels
     votes = task.reference_votes()
+    # an earlier one is kept unless a later one is clearly better, so text comes first
     fits = {name: fit_transition(q, labels, task.seed) for name, q in votes.items()}
     name, transition = select(fits)
     vote = transition.calibrate(votes[name])
@@ -86,7 +87,9 @@ class Votes:
             of a scan.
         """
         for part in parts(*self.reference.shape):
+            # zero in float32 is a small probability, no impossibility
             second = np.log(self.reference[part].clip(1e-12))
+            # the product of both votes, as a sum of logarithms; float64 only for these rows
             logits = self.positive[part].astype(np.float64) + second
             likelihoods = matrix[:, self.labels[part]].T
             yield part, reweigh(softmax(logits / temperature), likelihoods)
@@ -112,8 +115,10 @@ def votes_temperature(votes: Votes, reference: Reference, seed: int) -> float:
     """
     if reference.name == TEXT:
         return 1.0
+    # a sample is enough for one number
     some = votes.take(sample(len(votes.labels), seed))
     transition = reference.transition
+    # by the reference classifier alone
     posterior = transition.posterior(some.reference, some.labels)
     wanted = 1 - float(of_given(posterior, some.labels).mean())
     rates = [some.wrong_rate(transition.matrix, float(t)) for t in TEMPERATURES]
@@ -149,6 +154,7 @@ class Learned:
         """From what was found out about the images of a task."""
         weights = None
         if reference.name != TEXT:
+            # out-of-fold probes are for these images; others are judged by one probe of all
             features = np.asarray(task.image_features(), dtype=np.float32)
             data = task.data
             weights = probe.linear(features, data.labels, len(data.classes), task.seed)
@@ -164,6 +170,7 @@ class Learned:
 
     def tensors(self) -> dict[str, Tensor]:
         """By the names that detector.safetensors has for them."""
+        # names and dtypes are those of detector folders that earlier versions wrote
         tensors = {
             "transition": torch.from_numpy(self.matrix),
             "class_weights": torch.from_numpy(self.class_weights),
@@ -181,6 +188,7 @@ class Learned:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Learned:
         """The inverse of `tensors`."""
+        # what is left after the names of `tensors` are the parameters of the detector
         rest = dict(tensors)
         matrix = rest.pop("transition").cpu().numpy()
         class_weights = rest.pop("class_weights").cpu().numpy()

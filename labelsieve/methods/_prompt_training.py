@@ -22,6 +22,7 @@ from labelsieve.methods._dual_prompts import (
 )
 from labelsieve.methods._evidence import KnownRate
 from labelsieve.models import adapters
+from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.settings import AtLeast, OneOf
 from labelsieve.training.loop import Batch, Recipe, fit
@@ -92,15 +93,18 @@ def build(task: Task, settings: TrainingSettings, seed: int) -> Detector:
     width = encoder.text_features(["a"]).shape[1]
     residuals = None
     if settings.residuals:
-        zeros = torch.zeros(2, len(data.classes), width, device=encoder.device)
-        residuals = nn.Parameter(zeros)
+        residuals = _zeros(encoder, 2, len(data.classes), width)
     if settings.tuning == "features":
-        adapter = nn.Parameter(torch.zeros(width, width, device=encoder.device))
+        adapter = _zeros(encoder, width, width)
         tuned = adapters.Tuning()
         return Detector(encoder, tokens, prompts, tuned, adapter, residuals)
     size = settings.tuning_size or adapters.fitting_size(encoder)
     tuned = adapters.build(settings.tuning, encoder, size, generator)
     return Detector(encoder, tokens, prompts, tuned, residuals=residuals)
+
+
+def _zeros(encoder: DualEncoder, *shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(*shape, device=encoder.device))
 
 
 def features_for(task: Task, settings: TrainingSettings) -> np.ndarray | None:

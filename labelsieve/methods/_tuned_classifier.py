@@ -46,7 +46,7 @@ class Training(KnownRate):
 
     # a name of labelsieve.models.adapters.KINDS, or "features"
     tuning: Annotated[str, OneOf((*adapters.KINDS, "features"))] = "vpt-deep"
-    # auto: a quarter of the image's tokens, at most 20
+    # visual prompts a block, rank or width; auto: a quarter of the image's tokens, at most 20
     tuning_size: Annotated[int | None, AtLeast(1)] = None
     epochs: Annotated[int, AtLeast(0)] = 6
     warmup_epochs: Annotated[int, AtLeast(0)] = 1  # epochs that trust every label
@@ -91,6 +91,7 @@ class Classifier:
         self.frozen = task.image_features()
         width, k = self.frozen.shape[1], len(self.data.classes)
         self.weight = nn.Parameter(torch.zeros(k, width, device=self.encoder.device))
+        # zero: before training every class is as likely as any other
         self.bias = nn.Parameter(torch.zeros(k, device=self.encoder.device))
         self.tuned = adapters.Tuning()
         if settings.tuning != "features":
@@ -163,14 +164,13 @@ class Classifier:
             keep: batch and its losses [b] (detached) -> [b] bool, which of them count.
             memory, after_epoch: as in `labelsieve.training.loop.fit`.
         """
-        labels = torch.from_numpy(self.data.labels)
 
         def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
-            logits = self.logits(loaded, batch.generator)
-            given = labels[batch.rows].to(self.encoder.device)
-            each = losses.cross_entropy(logits, given)
+            each = self._losses(batch, loaded)
+            # a batch of which nothing counts has no loss, and makes no step
             return losses.selected_mean(each, keep(batch, each.detach()))
 
+        # the layer starts at zero and the tower does not, so it has a rate of its own
         head_lr = self.settings.head_lr
         fit(
             self.parameters(),
@@ -185,3 +185,9 @@ class Classifier:
             checkpoint=self.task.checkpoint(name),
             after_epoch=after_epoch,
         )
+
+    def _losses(self, batch: Batch, loaded: Tensor) -> Tensor:
+        """[b] of the given labels, on one random crop of each picture."""
+        labels = torch.from_numpy(self.data.labels[batch.rows])
+        logits = self.logits(loaded, batch.generator)
+        return losses.cross_entropy(logits, labels.to(self.encoder.device))

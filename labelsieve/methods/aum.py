@@ -69,6 +69,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def threshold_samples(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two disjoint sets of n // (k + 1) rows."""
     size = max(1, n // (classes + 1))
+    # n is part of the seed, so that runs on parts of one data set draw independently
     order = np.random.default_rng([seed, n]).permutation(n)
     return order[:size], order[size : 2 * size]
 
@@ -93,6 +94,7 @@ def areas(
     def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
         logits = loaded @ weight.T + bias
         own = given[batch.rows]
+        # as in the authors' code, the first epoch does not count
         if batch.epoch:
             total[batch.rows] += margin(logits.detach(), own).double()
         return losses.cross_entropy(logits, own).mean()
@@ -113,6 +115,18 @@ def areas(
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Train twice and compare every margin with those of labels known to be wrong."""
+    above = _above_threshold(task, settings)
+    ranking = Ranking(
+        suspicion=-above,
+        probs=task.out_of_fold(),
+        own=above < 0,
+        columns={"aum": above},
+    )
+    return from_ranking(task, ranking, settings)
+
+
+def _above_threshold(task: Task, settings: Settings) -> np.ndarray:
+    """[n] AUM minus the percentile of the threshold samples, the mean over both runs."""
     n, k = len(task.data), len(task.data.classes)
     inputs = standardise(np.asarray(task.image_features(), dtype=np.float32))
     # of length one on average
@@ -123,14 +137,8 @@ def detect(task: Task, settings: Settings) -> Evidence:
         labels = task.data.labels.copy()
         labels[fake] = k
         area = areas(inputs, labels, settings, task, f"aum-{number}")
+        # threshold samples were trained with a wrong label, so this run cannot judge them
         normal = np.setdiff1d(np.arange(n), fake)
         above[normal] += area[normal] - np.quantile(area[fake], PERCENTILE)
         runs[normal] += 1
-    above /= runs
-    ranking = Ranking(
-        suspicion=-above,
-        probs=task.out_of_fold(),
-        own=above < 0,
-        columns={"aum": above},
-    )
-    return from_ranking(task, ranking, settings)
+    return above / runs

@@ -41,6 +41,7 @@ class Settings:
 
 def choose(agreement: Agreement) -> tuple[str, str]:
     """The method and why, in one sentence."""
+    # names that say as much as pictures are worth using, though some classes are unknown
     partly = agreement.verdict == PARTLY and agreement.text >= agreement.pictures
     if agreement.verdict == FITS or partly:
         name, why = TEXT, "which reads class names"
@@ -66,6 +67,6 @@ def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidenc
 
 def _settings(name: str, settings: Settings) -> Any:
     method = registry.load("methods", name)
-    # not every method has every preset
+    # not every method has every preset: `aum` is fast as it is
     preset = method.PRESETS.get(settings.preset, {})
     return resolve(method.Settings, preset, CHANGED[name])

@@ -87,6 +87,7 @@ def rule_values(
     posterior = np.ones(len(labels))
     for label in np.unique(labels):
         own = labels == label
+        # within the class: some classes are less likely than others throughout
         posterior[own] = upper_cluster(np.log(given[own].clip(1e-12)), seed)
     return posterior, given / probs.max(1).clip(1e-30)
 
@@ -111,21 +112,20 @@ def rescue(p_clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Apply the four rules."""
-    labels = task.data.labels
-    answers = {
-        "words": in_words(task, settings),
-        "probe": task.out_of_fold(balanced=True),
-    }
+    words = in_words(task, settings)
+    balanced = task.out_of_fold(balanced=True)
+    answers = {"words": words, "probe": balanced}
     columns = {}
     for name, probs in answers.items():
-        posterior, ratio = rule_values(probs, labels, task.seed)
+        posterior, ratio = rule_values(probs, task.data.labels, task.seed)
         columns[f"{name}_loss"] = centred(posterior, settings.posterior)
         columns[f"{name}_consistency"] = centred(ratio, settings.consistency)
-    p_clean = rescue(np.min(list(columns.values()), axis=0), labels)
+    # the least of all: a label is clean where every rule says so
+    p_clean = rescue(np.min(list(columns.values()), axis=0), task.data.labels)
     temperature = temperature_of(task.encoder, settings.temperature)
     ranking = Ranking(
         suspicion=-p_clean,
-        probs=(answers["words"] + answers["probe"]) / 2,
+        probs=(words + balanced) / 2,
         own=p_clean < 0.5,
         p_clean=p_clean,
         columns=columns,

@@ -59,6 +59,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     own = None
     if settings.flags == "own":
         own = _issues(labels, probs, settings.filter_by)
+    # its own rule cannot be told how many labels are wrong; the score can be cut anywhere
     ranking = Ranking(suspicion=-quality, probs=probs, own=own, p_clean=quality)
     return from_ranking(task, ranking, settings)
 

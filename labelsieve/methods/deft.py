@@ -49,6 +49,7 @@ from labelsieve.methods._evidence import of_given
 from labelsieve.methods._posterior import (
     TEXT,
     Learned,
+    Reference,
     Votes,
     select_reference,
     votes_temperature,
@@ -129,13 +130,25 @@ def detect(task: Task, settings: Settings) -> Evidence:
     if settings.scoring == "last-epoch":
         evidence = _as_last_seen(evidence, seen, settings)
     if settings.judge == "posterior":
-        matrix = reference.transition.matrix
-        doubts = [votes.wrong_rate(matrix, temperature * factor) for factor in DOUBT]
-        evidence = replace(evidence, rates=(*reference.transition.rates, *doubts))
+        evidence = replace(
+            evidence, rates=_tenable_rates(votes, reference, temperature)
+        )
     facts = temperature_facts(temperature_of(task.encoder, None), own=True)
     facts["transition_from"] = reference.name
     facts["flags_by"] = "own rule" if settings.noise_rate is None else "known rate"
     return replace(evidence, facts=facts)
+
+
+def _tenable_rates(
+    votes: Votes, reference: Reference, temperature: float
+) -> tuple[float, ...]:
+    """Shares of wrong labels under assumptions that are about as likely as the estimate's."""
+    rates = list(reference.transition.rates)
+    for factor in DOUBT:
+        rates.append(
+            votes.wrong_rate(reference.transition.matrix, temperature * factor)
+        )
+    return tuple(rates)
 
 
 def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
@@ -143,6 +156,7 @@ def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidenc
     # both of the tower as it is, before adapters are put into it
     known = Learned.from_tensors(learned)
     vote = known.vote(task)
+    # whether it has them was decided by the other data
     residuals = "residuals" in known.parameters
     detector = build(task, replace(settings, residuals=residuals), 0)
     with torch.no_grad():
@@ -192,6 +206,7 @@ def _evidence(
 def _by_posterior(votes: Votes, learned: Learned, settings: Settings) -> Evidence:
     """Bayes' rule; flagged are the labels that make the expected F1 largest."""
     labels = votes.labels
+    # float32: in run folders they are float32, and this is one of the largest arrays
     probs = np.empty(votes.reference.shape, dtype=np.float32)
     p_clean = np.empty(len(labels))
     temperature = learned.votes_temperature
@@ -207,6 +222,7 @@ def _by_threshold(
     positive: np.ndarray, negative: np.ndarray, labels: np.ndarray, settings: Settings
 ) -> Evidence:
     """The paper's rule: similarity to the negative prompt is the threshold (section 3, eq. 2)."""
+    # p_clean is a softmax over the two logits of the given label
     gap = of_given(negative, labels) - of_given(positive, labels)
     p_clean = 1 / (1 + np.exp(gap))
     flagged = p_clean <= 0.5
@@ -226,6 +242,7 @@ def _as_last_seen(
 ) -> Evidence:
     """Judged as each image was last seen in training."""
     p_clean = seen["p_clean"].double().numpy()
+    # what training did not select is what the paper's code calls wrong
     own = ~seen["selected"].numpy()
     flagged = _flagged(p_clean, own, settings)
     return replace(evidence, p_clean=p_clean, flagged=flagged)

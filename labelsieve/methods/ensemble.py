@@ -52,6 +52,7 @@ class Settings(OwnRule):
 
 def mean_rank(p_clean: np.ndarray) -> np.ndarray:
     """[members, n] -> [n] in (0, 1], higher is more suspicious."""
+    # equal values share their mean rank, so that no order of rows decides
     return rankdata(-p_clean, axis=1).mean(0) / p_clean.shape[1]
 
 
@@ -59,17 +60,17 @@ def detect(task: Task, settings: Settings) -> Evidence:
     """Let every member judge."""
     # all are loaded first: a library that is not installed is missed before any work
     rooms = {name: registry.load("methods", name) for name in settings.names()}
-    members: dict[str, Evidence] = {}
-    for name, room in rooms.items():
-        members[name] = room.detect(task, room.Settings())
-    each = list(members.values())
+    members = {name: room.detect(task, room.Settings()) for name, room in rooms.items()}
+    each: list[Evidence] = list(members.values())
     agreement = np.mean([e.flagged for e in each], axis=0)
     columns = {"agreement": agreement}
     columns |= {f"p_{name}": e.p_clean for name, e in members.items()}
     ranking = Ranking(
         suspicion=mean_rank(np.stack([e.p_clean for e in each])),
         probs=_blind_probs(task, each),
+        # half of the members are no majority
         own=agreement > 0.5,
+        # suggestions may know the given labels; they only name another class
         answers=np.mean([e.probs for e in each], axis=0),
         columns=columns,
         facts={"members": {name: e.facts for name, e in members.items()}},

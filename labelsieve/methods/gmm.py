@@ -45,19 +45,8 @@ def detect(task: Task, settings: Settings) -> Evidence:
     # of the tower as it is, before adapters are put into it
     blind = task.out_of_fold()
     classifier = Classifier(task, settings)
-    # in `memory`, because it is saved and restored with the checkpoint
-    memory = {"kept": torch.ones(len(task.data), dtype=torch.bool)}
-
-    def keep(batch: Batch, losses: Tensor) -> Tensor:
-        return memory["kept"][batch.rows].to(losses.device)
-
-    def after_epoch(epoch: int) -> bool:
-        if settings.warmup_epochs <= epoch < settings.epochs:
-            better = mixture.upper_cluster(-classifier.judge()[0], task.seed)
-            memory["kept"].copy_(torch.from_numpy(better > 0.5))
-        return False
-
-    classifier.train("gmm", keep, memory, after_epoch)
+    division = _Division(classifier, settings)
+    classifier.train("gmm", division.keep, division.memory, division.after_epoch)
     losses, probs = classifier.judge()
     better = mixture.upper_cluster(-losses, task.seed)
     ranking = Ranking(
@@ -69,3 +58,27 @@ def detect(task: Task, settings: Settings) -> Evidence:
         columns={"loss": losses},
     )
     return from_ranking(task, ranking, settings)
+
+
+class _Division:
+    """Which labels are learned from: all in the warm-up, then those with the smaller losses."""
+
+    def __init__(self, classifier: Classifier, settings: Settings) -> None:
+        self._classifier = classifier
+        self._settings = settings
+        # a tensor, because it is saved and restored with the checkpoint
+        n = len(classifier.data)
+        self.memory = {"kept": torch.ones(n, dtype=torch.bool)}
+
+    def keep(self, batch: Batch, losses: Tensor) -> Tensor:
+        """[b] bool, by the division before this epoch, not by the losses [b] of this step."""
+        return self.memory["kept"][batch.rows].to(losses.device)
+
+    def after_epoch(self, epoch: int) -> bool:
+        """Divide anew for the next epoch. Training goes on."""
+        # after the last epoch there is none
+        if self._settings.warmup_epochs <= epoch < self._settings.epochs:
+            losses, _ = self._classifier.judge()
+            better = mixture.upper_cluster(-losses, self._classifier.task.seed)
+            self.memory["kept"].copy_(torch.from_numpy(better > 0.5))
+        return False

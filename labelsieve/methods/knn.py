@@ -48,6 +48,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     counts = votes(rows, weights, data.labels, len(data.classes))
     probs = counts / counts.sum(1, keepdims=True)
     given = of_given(probs, data.labels)
+    # equal votes do not speak against a label
     ranking = Ranking(
         suspicion=-given, probs=probs, own=probs.max(1) > given, p_clean=given
     )

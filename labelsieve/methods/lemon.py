@@ -112,16 +112,21 @@ def valley(values: np.ndarray, seed: int) -> float:
     # a kernel density of equal values does not exist
     if np.ptp(values) < 1e-12:
         return float(values.mean())
-    some = values
-    if len(values) > SAMPLE:
-        some = np.random.default_rng(seed).choice(values, SAMPLE, replace=False)
+    some = _sample(values, seed)
     grid = np.linspace(values.min(), values.max(), GRID)
     density = gaussian_kde(some)(grid)
+    # a density with one peak has no valley; then its peak, and without one the mean
     for find in (argrelmin, argrelmax):
         (extrema,) = find(density)
         if len(extrema):
             return float(np.median(grid[extrema]))
     return float(values.mean())
+
+
+def _sample(values: np.ndarray, seed: int) -> np.ndarray:
+    if len(values) <= SAMPLE:
+        return values
+    return np.random.default_rng(seed).choice(values, SAMPLE, replace=False)
 
 
 def detect(task: Task, settings: Settings) -> Evidence:

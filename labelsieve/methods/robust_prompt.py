@@ -108,6 +108,7 @@ def learn(
     """
     encoder = task.encoder
     features = task.image_features()
+    # every fold starts at the same context
     context = opening(task, settings)
     tokens = encoder.class_tokens(task.data.names, context.shape[1])
     target = torch.from_numpy(labels).to(encoder.device)
@@ -137,6 +138,7 @@ def learn(
 
 def few_of_each(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """Rows of at most `shots` random images of each class."""
+    # in random order, so that the first of each class are a random few
     order = np.random.default_rng(seed).permutation(len(labels))
     chosen = [order[labels[order] == label][:shots] for label in np.unique(labels)]
     return np.sort(np.concatenate(chosen))
@@ -161,14 +163,12 @@ def detect(task: Task, settings: Settings) -> Evidence:
 
 def _logits(task: Task, settings: Settings) -> np.ndarray:
     """[n, k] float32, none of which knows the given label of its image."""
-    labels = task.data.labels
     scale = task.encoder.logit_scale
     features = np.asarray(task.image_features(), dtype=np.float32)
     if settings.labels == "model":
-        answers = task.zero_shot().cosines.argmax(1)
-        rows = few_of_each(answers, settings.shots, task.seed)
-        text = learn(task, answers, rows, settings, "robust-prompt")
-        return scale * features @ text.T
+        return scale * features @ _of_answers(task, settings).T
+    labels = task.data.labels
+    # as in cross-validation: each image is judged by a context of the other folds
     logits = np.empty((len(labels), len(task.data.classes)), dtype=np.float32)
     fold = split(labels, settings.folds, task.seed)
     for number in np.unique(fold):
@@ -177,3 +177,11 @@ def _logits(task: Task, settings: Settings) -> np.ndarray:
         own = fold == number
         logits[own] = scale * features[own] @ text.T
     return logits
+
+
+def _of_answers(task: Task, settings: Settings) -> np.ndarray:
+    """Class features [k, d] of a context that was learned on the model's own answers."""
+    answers = task.zero_shot().cosines.argmax(1)
+    # random ones, not the surest: those teach the model only what it knows (the paper's UPL)
+    rows = few_of_each(answers, settings.shots, task.seed)
+    return learn(task, answers, rows, settings, "robust-prompt")

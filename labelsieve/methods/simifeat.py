@@ -117,11 +117,7 @@ class Hoc:
         for step in range(steps):
             transition, prior = self.transition.softmax(1), self.prior.softmax(0)
             expected = expected_triples(transition, prior)
-            loss = (
-                (seen.one - expected.one).norm()
-                + (seen.two - expected.two).norm()
-                + (seen.three - expected.three).norm()
-            )
+            loss = _distance(seen, expected)
             # the first steps of Adam jump about
             if step >= 5 and float(loss.detach()) < least:
                 least = float(loss.detach())
@@ -130,6 +126,11 @@ class Hoc:
             loss.backward()
             optimizer.step()
         return best[0].detach().double().numpy(), best[1].detach().double().numpy()
+
+
+def _distance(a: Triples, b: Triples) -> Tensor:
+    """Sum of the three norms, as in the authors' code."""
+    return (a.one - b.one).norm() + (a.two - b.two).norm() + (a.three - b.three).norm()
 
 
 def similarity(
@@ -155,6 +156,7 @@ def rank_flags(
     """[n] bool: in each class the share that T and p call wrong, lowest `given` s[y] first."""
     flagged = np.zeros(len(labels), dtype=bool)
     frequencies = np.bincount(labels, minlength=len(prior)) / len(labels)
+    # P(true j | given j) by Bayes' rule
     right = np.diag(transition) * prior / frequencies.clip(1e-12)
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
@@ -165,34 +167,62 @@ def rank_flags(
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Look at every picture several times and at its neighbours each time."""
-    labels = task.data.labels
-    n, k = len(labels), len(task.data.classes)
+    n, k = len(task.data), len(task.data.classes)
     _check(n, k)
     hoc = Hoc(k)
+    # one stream for all views: each draws other pictures to count
     rng = np.random.default_rng(task.seed)
     given = np.zeros(n)
     clean = np.zeros(n)
     blind = np.zeros((n, k))
     for number in range(settings.views):
-        features = task.image_features(View(task.seed, number))
-        rows, cosines = nearest(features, max(2, settings.neighbours - 1))
-        s = similarity(rows, cosines, labels, k)
-        own = of_given(s, labels)
-        transition, prior = hoc.fit(count_triples(labels, rows, k, rng))
-        vote = s.max(1) > own
-        rank = rank_flags(own, labels, transition, prior)
-        given += own / settings.views
-        clean += 1 - _wrong(vote, rank, settings.rule)
-        # above 0, so that the votes never sum to 0
-        blind += votes(rows, cosines.clip(1e-6), labels, k)
+        look = _look(task, settings, number, hoc, rng)
+        given += look.given / settings.views
+        clean += 1 - look.wrong
+        blind += look.votes
     ranking = Ranking(
         suspicion=-given,
         probs=blind / blind.sum(1, keepdims=True),
         own=clean / settings.views < 0.5,
         p_clean=given,
-        facts={"hoc_noise_rate": float(1 - prior @ np.diag(transition))},
+        facts={
+            "hoc_noise_rate": look.noise_rate
+        },  # of the last view, which all have taught
     )
     return from_ranking(task, ranking, settings)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one view says of n labels.
+
+    given: [n] s[y]. wrong: [n] from 0 to 1. votes: [n, k] of the other pictures alone.
+    noise_rate: share of wrong labels by T and p.
+    """
+
+    given: np.ndarray
+    wrong: np.ndarray
+    votes: np.ndarray
+    noise_rate: float
+
+
+def _look(
+    task: Task, settings: Settings, number: int, hoc: Hoc, rng: np.random.Generator
+) -> _Look:
+    labels, k = task.data.labels, len(task.data.classes)
+    features = task.image_features(View(task.seed, number))
+    # two neighbours at least: HOC counts triples
+    rows, cosines = nearest(features, max(2, settings.neighbours - 1))
+    s = similarity(rows, cosines, labels, k)
+    given = of_given(s, labels)
+    transition, prior = hoc.fit(count_triples(labels, rows, k, rng))
+    vote = s.max(1) > given
+    rank = rank_flags(given, labels, transition, prior)
+    wrong = {"vote": vote, "rank": rank, "both": (vote + rank.astype(float)) / 2}
+    # above 0, so that the votes never sum to 0
+    others = votes(rows, cosines.clip(1e-6), labels, k)
+    rate = float(1 - prior @ np.diag(transition))
+    return _Look(given, wrong[settings.rule], others, rate)
 
 
 def _check(n: int, k: int) -> None:
@@ -207,10 +237,3 @@ def _check(n: int, k: int) -> None:
             f"simifeat needs two neighbours for each image; there are {n} images.",
             "Take another method.",
         )
-
-
-def _wrong(vote: np.ndarray, rank: np.ndarray, rule: str) -> np.ndarray:
-    """[n] how far one view calls each label wrong, from 0 to 1."""
-    if rule == "both":
-        return (vote + rank.astype(float)) / 2
-    return vote if rule == "vote" else rank

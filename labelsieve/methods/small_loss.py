@@ -64,7 +64,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     blind = task.out_of_fold()
     rate = settings.noise_rate
     if rate is None:
-        rate = _estimated_rate(blind, task.data.labels, task.seed)
+        rate = _estimated_rate(blind, task)
     classifier = Classifier(task, settings)
 
     def keep(batch: Batch, losses: Tensor) -> Tensor:
@@ -73,6 +73,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
 
     classifier.train("small-loss", keep)
     losses, probs = classifier.judge()
+    # a loss is no probability: p_clean is left to the estimate from `blind`
     ranking = Ranking(
         suspicion=losses,
         probs=blind,
@@ -83,8 +84,9 @@ def detect(task: Task, settings: Settings) -> Evidence:
     return from_ranking(task, ranking, settings)
 
 
-def _estimated_rate(probs: np.ndarray, labels: np.ndarray, seed: int) -> float:
+def _estimated_rate(probs: np.ndarray, task: Task) -> float:
     """Share of wrong labels by class probabilities [n, k] that do not know them."""
-    transition = fit_transition(probs, labels, seed)
+    labels = task.data.labels
+    transition = fit_transition(probs, labels, task.seed)
     posterior = transition.posterior(transition.calibrate(probs), labels)
     return float(1 - of_given(posterior, labels).mean())

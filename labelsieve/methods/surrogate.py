@@ -87,6 +87,7 @@ def least(probs: np.ndarray, labels: np.ndarray, settings: Settings) -> np.ndarr
     if settings.threshold == "absolute":
         return np.full(len(labels), settings.rho)
     usual = np.diag(transition(probs, labels))
+    # wrong labels pull M down, so it is estimated again from what the first M keeps
     kept = of_given(probs, labels) > settings.rho * usual[labels]
     return settings.rho * np.diag(transition(probs[kept], labels[kept]))[labels]
 

@@ -32,6 +32,7 @@ class Settings(OwnRule):
 def detect(task: Task, settings: Settings) -> Evidence:
     """Compare each label with the model's answer."""
     labels = task.data.labels
+    # the temperature changes probabilities, never the answer
     answer = task.zero_shot(settings.temperature)
     probs = answer.probs()
     given = of_given(probs, labels)
