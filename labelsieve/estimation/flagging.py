@@ -1,12 +1,15 @@
 """Which labels are called wrong.
 
-A ranking says which labels are suspicious, not how many are wrong. All methods decide that in `choose`, by the
-first of these that there is:
+A ranking says which labels are suspicious, not how many are wrong. All methods decide that in
+`choose`, by the first of these that there is:
 1. the known rate: a share of wrong labels that the user gives (setting `noise_rate`);
-2. the method's own rule, for instance another answer than the given label (setting `flags=own`);
-3. the estimated rate (setting `flags=estimated`, and every method without a rule of its own): T of labelsieve.estimation.transition from class
-   probabilities that do not know the label, then the mean posterior probability that a label is wrong.
+2. the method's own rule, for instance an answer other than the given label (`flags=own`);
+3. the estimated rate (`flags=estimated`, and every method without a rule of its own): T of
+   labelsieve.estimation.transition from class probabilities that do not know the label, then
+   the mean posterior probability that a label is wrong.
 With a rate r, the round(r n) most suspicious of n labels are flagged.
+
+Shapes: n labels, k classes.
 """
 
 from __future__ import annotations
@@ -19,32 +22,40 @@ from labelsieve.errors import OptionError
 def expected_f1_count(p_wrong: np.ndarray) -> int:
     """How many of the most suspicious labels to flag so that the expected F1 is largest.
 
-    With the m largest p_wrong flagged, expected F1 is 2 Σ_flagged p / (m + Σ_all p) (Lipton et al., ECML 2014).
+    With the m largest p_wrong [n] flagged, expected F1 is 2 Σ_flagged p / (m + Σ_all p) (Lipton
+    et al., ECML 2014).
     """
     ordered = np.sort(p_wrong)[::-1]
     hits = np.cumsum(ordered)
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + ordered.sum()).clip(1e-12)
+    flagged = np.arange(1, len(hits) + 1)
+    f1 = 2 * hits / (flagged + ordered.sum()).clip(1e-12)
     return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
 
 
 def flag_by_f1(p_wrong: np.ndarray) -> np.ndarray:
-    """[n] bool: the labels that make the expected F1 largest, and are more suspicious than the average label.
+    """[n] bool: the labels that make the expected F1 largest, if more suspicious than the average.
 
-    Where nothing is known the largest expected F1 is that of flagging everything (Lipton et al., ECML 2014, section 5);
-    a probability that is only the share of wrong labels is no evidence against a label.
+    Where nothing is known the largest expected F1 is that of flagging everything (Lipton et al.,
+    ECML 2014, section 5); a probability that is only the share of wrong labels is no evidence
+    against a label.
     """
-    flagged = np.zeros(len(p_wrong), dtype=bool)
-    flagged[np.argsort(-p_wrong, kind="stable")[: expected_f1_count(p_wrong)]] = True
-    return flagged & (p_wrong > p_wrong.mean() + 1e-9) if len(p_wrong) else flagged
+    if not len(p_wrong):
+        return np.zeros(0, dtype=bool)
+    flagged = _largest(p_wrong, expected_f1_count(p_wrong))
+    # rounding leaves probabilities that are all the same a little above their mean
+    return flagged & (p_wrong > p_wrong.mean() + 1e-9)
 
 
 def flag_most(suspicion: np.ndarray, rate: float) -> np.ndarray:
     """[n] bool: the round(rate n) largest; of equal ones the first."""
-    flagged = np.zeros(len(suspicion), dtype=bool)
-    flagged[np.argsort(-suspicion, kind="stable")[: round(rate * len(suspicion))]] = (
-        True
-    )
-    return flagged
+    return _largest(suspicion, round(rate * len(suspicion)))
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """[n] bool: the `count` largest; of equal ones the first."""
+    chosen = np.zeros(len(values), dtype=bool)
+    chosen[np.argsort(-values, kind="stable")[:count]] = True
+    return chosen
 
 
 def choose(
@@ -59,7 +70,8 @@ def choose(
     Args:
         suspicion: [n] higher is more suspicious.
         known: the share of wrong labels, if the user knows it.
-        own: [n] bool flags of the method's own rule, None where it has none or the user does not want it.
+        own: [n] bool flags of the method's own rule, None where it has none or the user does
+            not want it.
         estimated: the estimated share; needed where neither of the others is given.
 
     Raises:
@@ -78,22 +90,29 @@ def choose(
 
 
 def spread(suspicion: np.ndarray, p_wrong: np.ndarray) -> np.ndarray:
-    """Give a ranking the probabilities of another one: the j-th most suspicious gets the j-th largest of `p_wrong` [n].
+    """Give a ranking the probabilities of another one.
 
-    The order is that of `suspicion`, equal ones share the mean, and the expected number of wrong labels stays.
+    The j-th most suspicious label gets the j-th largest of `p_wrong` [n]. The order is that of
+    `suspicion` [n], equal ones share the mean, and the expected number of wrong labels stays.
     """
     values, group, counts = np.unique(
         suspicion, return_inverse=True, return_counts=True
     )
-    mean = np.add.reduceat(np.sort(p_wrong), np.cumsum(counts) - counts) / counts
-    return mean[group] if len(values) else np.empty(0)
+    if not len(values):
+        return np.empty(0)
+    starts = np.cumsum(counts) - counts
+    mean = np.add.reduceat(np.sort(p_wrong), starts) / counts
+    result: np.ndarray = mean[group]
+    return result
 
 
 def suggestions(
     probs: np.ndarray, labels: np.ndarray, flagged: np.ndarray
 ) -> np.ndarray:
-    """[n] the most probable class of `probs` [n, k]; for a flagged label the most probable other one."""
-    found, others = probs.argmax(1), probs[flagged]
+    """[n] the most probable class of `probs` [n, k], for a flagged label the best other one."""
+    suggested = probs.argmax(1)
+    others = probs[flagged]
+    # a flagged label must not be suggested again
     others[np.arange(len(others)), labels[flagged]] = -np.inf
-    found[flagged] = others.argmax(1)
-    return found
+    suggested[flagged] = others.argmax(1)
+    return suggested

@@ -1,4 +1,8 @@
-"""How good a detector or classifier is when the truth is known. Only the pipeline's scoring step and the bench call this."""
+"""How good a detector or classifier is when the truth is known.
+
+Only the scoring step of the pipeline, the evaluation of classifiers and the bench call this:
+nothing that judges labels sees the truth.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,11 @@ from typing import Any
 import numpy as np
 
 FIGURES = ("precision", "recall", "f1", "auroc", "ap")  # of finding wrong labels
-REPLICATES = 1_000
-CHUNK = 4_000_000  # counts in memory at a time
+REPLICATES = (
+    1_000  # of the bootstrap: the ends of an interval move by a few per cent of it
+)
+ENDS = (0.025, 0.975)  # quantiles that 95 % lie between
+CHUNK = 4_000_000  # counts in memory at a time: 32 MB
 
 
 def detection(
@@ -22,13 +29,12 @@ def detection(
         wrong: [n] bool, is wrong.
 
     Returns:
-        precision, recall, f1, auroc, ap for wrong labels and the same under "clean"; AUROC and AP are None when all
-        labels are right or all wrong.
+        precision, recall, f1, auroc, ap for wrong labels and the same under "clean"; AUROC and
+        AP are None when all labels are right or all wrong.
     """
     return {
-        **_side(
-            -p_clean, flagged, wrong
-        ),  # 1 - p would round small probabilities to ties
+        # not 1 - p, which would round small probabilities to ties
+        **_side(-p_clean, flagged, wrong),
         "clean": _side(p_clean, ~flagged, ~wrong),
         "images": len(wrong),
         "wrong": int(wrong.sum()),
@@ -65,7 +71,9 @@ def intervals(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> dict[str, tuple[float, float] | None]:
-    """95 % intervals of `FIGURES` over the chance of the images: percentiles of the bootstrap (Efron, 1979).
+    """95 % intervals of `FIGURES` over the chance of the images.
+
+    Percentiles of the bootstrap (Efron, Annals of Statistics 7, 1979).
 
     Args:
         p_clean, flagged, wrong: [n], as in `detection`.
@@ -79,22 +87,23 @@ def intervals(
         return dict.fromkeys(FIGURES)
     rng = np.random.default_rng([seed, n])
     order = np.argsort(p_clean, kind="stable")
-    flagged, wrong = flagged[order], wrong[order]
-    ties = np.flatnonzero(
-        np.diff(p_clean[order], prepend=-np.inf)
-    )  # where each distinct p_clean begins
-    parts, size = [], max(1, CHUNK // n)
+    # where each distinct p_clean begins: images with the same one form a tie
+    ties = np.flatnonzero(np.diff(p_clean[order], prepend=-np.inf))
+    parts = []
+    size = max(1, CHUNK // n)
     for start in range(0, replicates, size):
-        drawn = [
-            np.bincount(rng.integers(n, size=n), minlength=n)
-            for _ in range(min(size, replicates - start))
-        ]
-        parts.append(_figures(np.stack(drawn).astype(np.float64), flagged, wrong, ties))
-    ends = np.nanquantile(np.concatenate(parts), (0.025, 0.975), axis=0)
-    return {
-        name: (float(low), float(high))
-        for name, low, high in zip(FIGURES, *ends, strict=True)
-    }
+        counts = _draw(rng, n, min(size, replicates - start))
+        parts.append(_figures(counts, flagged[order], wrong[order], ties))
+    low, high = np.nanquantile(np.concatenate(parts), ENDS, axis=0).tolist()
+    return dict(zip(FIGURES, zip(low, high, strict=True), strict=True))
+
+
+def _draw(rng: np.random.Generator, n: int, replicates: int) -> np.ndarray:
+    """[b, n] float64: how often each image is in each of b data sets drawn from n images."""
+    counts = np.empty((replicates, n))
+    for row in counts:
+        row[:] = np.bincount(rng.integers(n, size=n), minlength=n)
+    return counts
 
 
 def _figures(
@@ -104,16 +113,22 @@ def _figures(
 
     Args:
         counts: [b, n], how often each image is in each data set, by rising p_clean.
+        flagged, wrong: [n] bool, in the same order.
         ties: first image of each distinct p_clean.
     """
-    hits, called, errors = counts @ (flagged & wrong), counts @ flagged, counts @ wrong
-    inside, outside = (
-        np.add.reduceat(counts * part, ties, axis=1) for part in (wrong, ~wrong)
-    )
-    found, passed = inside.cumsum(1), outside.cumsum(1)
+    hits = counts @ (flagged & wrong)
+    called = counts @ flagged
+    errors = counts @ wrong
+    # per tie: wrong and right labels within it, and up to its end
+    inside = np.add.reduceat(counts * wrong, ties, axis=1)
+    outside = np.add.reduceat(counts * ~wrong, ties, axis=1)
+    ranked = inside.cumsum(1)
+    passed = outside.cumsum(1)
+    # a data set without an error, or without a right label, has no AUROC: NaN is left out later
     with np.errstate(invalid="ignore", divide="ignore"):
+        # pairs of a wrong and a right label in the right order; half of those within a tie
         pairs = (inside * (passed[:, -1:] - passed + outside / 2)).sum(1)
-        precision_at = np.nan_to_num(found / (found + passed))
+        precision_at = np.nan_to_num(ranked / (ranked + passed))
         return np.stack(
             [
                 np.where(called > 0, hits / called, 0.0),
@@ -129,29 +144,40 @@ def _figures(
 def classification(
     probs: np.ndarray, truth: np.ndarray, bins: int = 15
 ) -> dict[str, Any]:
-    """Accuracy, accuracy per class, expected calibration error (Guo et al., ICML 2017, eq. 3) and confusion counts.
+    """Accuracy, accuracy per class, expected calibration error and confusion counts.
 
     Args:
-        probs: [n, k]. truth: [n] class numbers.
+        probs: [n, k] class probabilities.
+        truth: [n] class numbers.
+        bins: of the calibration error; 15 as in Guo et al.
     """
-    answers, confidence = probs.argmax(1), probs.max(1)
-    right = answers == truth
+    answers = probs.argmax(1)
     confusion = np.zeros((probs.shape[1],) * 2, dtype=int)
     np.add.at(confusion, (truth, answers), 1)
-    counts = confusion.sum(1)
-    per_class = [
-        float(confusion[k, k] / counts[k]) if counts[k] else None
-        for k in range(len(counts))
-    ]
-    box = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[box == j].mean() - confidence[box == j].mean()) * (box == j).mean()
-        for j in range(bins)
-        if (box == j).any()
-    ]
+    per_class = []
+    for hits, count in zip(np.diag(confusion), confusion.sum(1), strict=True):
+        per_class.append(float(hits / count) if count else None)
+    right = answers == truth
     return {
         "accuracy": float(right.mean()),
         "per_class": per_class,
-        "calibration_error": float(sum(gaps)),
+        "calibration_error": calibration_error(probs.max(1), right, bins),
         "confusion": confusion.tolist(),
     }
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
+    """Expected calibration error (Guo et al., ICML 2017, eq. 3).
+
+    Args:
+        confidence: [n] probability of the answer.
+        right: [n] bool, whether the answer is the truth.
+    """
+    # a confidence of exactly 1 belongs to the last bin
+    box = np.minimum((confidence * bins).astype(int), bins - 1)
+    total = 0.0
+    for number in np.unique(box):
+        inside = box == number
+        gap = abs(right[inside].mean() - confidence[inside].mean())
+        total += gap * inside.mean()
+    return float(total)

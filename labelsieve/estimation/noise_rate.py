@@ -1,30 +1,44 @@
-"""The share of wrong labels with its interval, per class and per pair of classes."""
+"""The share of wrong labels with its interval, per class and per pair of classes.
+
+Shapes: n images, k classes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+CHANCE = 1.96  # standard errors: 95 % of a normal distribution lie within
+SHOWN = 20  # pairs of classes that are listed
+LEAST = 0.5  # images; a confusion of fewer rounds to none
+METHOD = "model-based, no audit (see labelsieve.estimation.transition)"
+
 
 @dataclass(frozen=True)
 class Noise:
     """Estimated label noise of a data set.
 
-    rate, low, high: share of wrong labels with an interval. per_class: given label -> share wrong.
-    matrix: [k, k] share of all images with given label (row) and estimated true class (column).
+    Attributes:
+        rate: share of wrong labels.
+        low, high: its interval.
+        per_class: given label -> share wrong.
+        pairs: most frequent confusions: given, suggested, images.
+        matrix: [k, k] share of all images with given label (row) and estimated true class
+            (column).
+        reference: the reference classifier it was estimated with.
     """
 
     rate: float
     low: float
     high: float
     per_class: dict[str, float]
-    pairs: list[dict[str, Any]]  # most frequent confusions: given, suggested, images
+    pairs: list[dict[str, Any]]
     matrix: np.ndarray
-    reference: str = "method"  # whose class probabilities it was found with
+    reference: str = "method"
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -35,13 +49,17 @@ class Noise:
             "per_class": self.per_class,
             "pairs": self.pairs,
             "matrix": as_triplets(self.matrix),
-            "witness": self.reference,
-            "method": "model-based, no audit (see labelsieve.estimation.transition)",
+            "witness": self.reference,  # the key is older than the word
+            "method": METHOD,
         }
 
 
 def as_triplets(matrix: np.ndarray) -> dict[str, list[Any]]:
-    """A matrix [k, k] of shares by its entries: of thousands of classes, few pairs are ever confused."""
+    """A matrix [k, k] of shares by its entries.
+
+    Of thousands of classes few pairs are ever confused, and k² numbers would make a file that
+    no editor opens.
+    """
     shares = matrix.round(6)
     given, true = np.nonzero(shares)
     return {
@@ -52,60 +70,63 @@ def as_triplets(matrix: np.ndarray) -> dict[str, list[Any]]:
 
 
 def noise_matrix(noise: Mapping[str, Any]) -> sparse.csr_array:
-    """Share of all images [k, k] with given label (row) and estimated true class (column), from `noise.json`."""
-    found, k = noise["matrix"], len(noise["per_class"])
-    return sparse.csr_array(
-        (found["share"], (found["given"], found["true"])), shape=(k, k)
-    )
+    """[k, k] share of all images by given label (row) and estimated true class (column).
+
+    Args:
+        noise: content of `noise.json`.
+    """
+    entries = noise["matrix"]
+    k = len(noise["per_class"])
+    positions = (entries["given"], entries["true"])
+    return sparse.csr_array((entries["share"], positions), shape=(k, k))
 
 
 def summarise(
     posterior: np.ndarray,
     labels: np.ndarray,
     classes: tuple[str, ...],
-    rates: tuple[float, ...],
-    seed: int = 0,
+    rates: Sequence[float],
 ) -> Noise:
-    """Rate, classes and pairs from the posterior of the true class [n, k].
+    """Rate, classes and pairs from the posterior of the true class.
 
     Args:
-        rates: the rate under other assumptions that are about as likely; they widen the interval.
+        posterior: [n, k] probability of each true class.
+        labels: [n] given labels.
+        classes: names of the k classes.
+        rates: the rate under other assumptions that are about as likely; they widen the
+            interval.
     """
-    k, each = len(classes), np.arange(len(labels))
+    n = len(labels)
+    k = len(classes)
     matrix = np.zeros((k, k))
     np.add.at(matrix, labels, posterior)
-    wrong = 1 - posterior[each, labels]
-    per_class = np.bincount(labels, wrong, minlength=k) / np.bincount(
-        labels, minlength=k
-    ).clip(1)
+    wrong = 1 - posterior[np.arange(n), labels]
+    # a class without an image has a share of zero
+    counts = np.bincount(labels, minlength=k).clip(1)
+    per_class = np.bincount(labels, wrong, minlength=k) / counts
     rate = float(wrong.mean())
-    spread = 1.96 * float(wrong.std()) / np.sqrt(len(labels)) + 1.96 * np.sqrt(
-        rate * (1 - rate) / len(labels)
-    )
-    low, high = min((rate, *rates)) - spread, max((rate, *rates)) + spread
-    by_class = {c: float(per_class[j]) for j, c in enumerate(classes)}
+    # two sources of chance: which images were collected, and which of them are wrong
+    of_images = CHANCE * float(wrong.std()) / np.sqrt(n)
+    spread = of_images + CHANCE * np.sqrt(rate * (1 - rate) / n)
     return Noise(
-        rate,
-        max(0.0, low),
-        min(1.0, high),
-        by_class,
-        _pairs(matrix, classes),
-        matrix / len(labels),
+        rate=rate,
+        low=max(0.0, min((rate, *rates)) - spread),
+        high=min(1.0, max((rate, *rates)) + spread),
+        per_class=dict(zip(classes, per_class.tolist(), strict=True)),
+        pairs=_pairs(matrix, classes),
+        matrix=matrix / n,
     )
 
 
-def _pairs(
-    matrix: np.ndarray, classes: tuple[str, ...], shown: int = 20
-) -> list[dict[str, Any]]:
-    off = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-off, axis=None)[:shown]
-    found = [
-        (int(i), int(j))
-        for i, j in zip(*np.unravel_index(order, off.shape), strict=True)
-    ]
-    said = ((classes[i], classes[j], float(off[i, j])) for i, j in found)
-    return [
-        {"given": given, "suggested": other, "images": images}
-        for given, other, images in said
-        if images >= 0.5
-    ]
+def _pairs(matrix: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The most frequent confusions in expected counts [k, k]."""
+    errors = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-errors, axis=None)[:SHOWN]
+    pairs = []
+    for i, j in zip(*np.unravel_index(order, errors.shape), strict=True):
+        images = float(errors[i, j])
+        if images >= LEAST:
+            pairs.append(
+                {"given": classes[i], "suggested": classes[j], "images": images}
+            )
+    return pairs

@@ -1,4 +1,4 @@
-"""How much of a data set is wrongly labelled, and how wrong labels arise: estimates without true labels.
+"""How much of a data set is wrongly labelled, and how wrong labels arise, without true labels.
 
 Model: a true class k gets the label j with probability T[k, j], whatever the picture looks like.
 From class probabilities q_i(k) that do not know the label they judge, T is found by maximum
@@ -276,7 +276,10 @@ def _half(n: int, seed: int) -> np.ndarray:
 
 
 def clearly_below(scores: np.ndarray, better: np.ndarray) -> bool:
-    """Whether log-likelihoods [n] are below others of the same images by more than `DOUBT` and than chance (95 %)."""
+    """Whether log-likelihoods [n] are clearly below others of the same images.
+
+    By more than `DOUBT` on average, and by more than chance (95 %).
+    """
     gap = better - scores
     chance = CHANCE * gap.std() / np.sqrt(len(gap))
     return bool(gap.mean() > max(DOUBT, chance))

@@ -1,4 +1,7 @@
-"""What a method found, joined with every image by id: the tables of a run and the figures that are shown of them."""
+"""What a scan gives: evidence joined with every image by id, the estimate, and their figures.
+
+Shapes: n images that were scored, k classes.
+"""
 
 from __future__ import annotations
 
@@ -11,153 +14,206 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve import tables
+from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset
-from labelsieve.estimation import metrics
-from labelsieve.estimation import noise_rate as estimation_noise_rate_module
-from labelsieve.estimation.agreement import Agreement
+from labelsieve.estimation import metrics, noise_rate
+from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY, Agreement
 from labelsieve.estimation.calibration import parts
+from labelsieve.estimation.noise_rate import Noise
 from labelsieve.estimation.transition import fit_transition, select
 from labelsieve.methods import Evidence
 from labelsieve.runs.run import Run
 
+# Name of the method's own class probabilities among reference classifiers, in noise.json.
+OWN = "method"
+
 
 def estimate_noise(
     evidence: Evidence,
-    images: Dataset,
+    data: Dataset,
     seed: int,
     others: Mapping[str, np.ndarray] | None = None,
-) -> estimation_noise_rate_module.Noise:
-    """Rate, classes and pairs: from the method's posterior, or from class probabilities and the given labels.
+) -> Noise:
+    """Rate, classes and pairs: from the method's posterior, or from probabilities and labels.
 
     Args:
-        others: class probabilities [n, k] of other reference classifiers, by name, that may be selected instead of the method's
-            (`labelsieve.estimation.transition.select`). A posterior has asked them itself.
+        others: class probabilities [n, k] of other reference classifiers, by name, that may be
+            selected instead of the method's (`labelsieve.estimation.transition.select`). A
+            posterior has taken them into account itself.
     """
-    labels, classes = images.labels, images.classes
+    labels = data.labels
     if evidence.posterior:
-        return estimation_noise_rate_module.summarise(
-            evidence.probs, labels, classes, evidence.rates
+        return noise_rate.summarise(
+            evidence.probs, labels, data.classes, evidence.rates
         )
-    found = {
-        "method": evidence.transition or fit_transition(evidence.probs, labels, seed)
-    }
-    found |= {
-        name: fit_transition(probs, labels, seed)
-        for name, probs in (others or {}).items()
-    }
-    name, transition = select(found)
-    calibrated = transition.calibrate(
-        evidence.probs if others is None or name == "method" else others[name]
-    )
-    noise = estimation_noise_rate_module.summarise(
-        transition.posterior(calibrated, labels), labels, classes, transition.rates
-    )
+    probs = {OWN: evidence.probs, **(others or {})}
+    transitions = {}
+    for name, of_name in probs.items():
+        known = evidence.transition if name == OWN else None
+        transitions[name] = known or fit_transition(of_name, labels, seed)
+    name, transition = select(transitions)
+    posterior = transition.posterior(transition.calibrate(probs[name]), labels)
+    noise = noise_rate.summarise(posterior, labels, data.classes, transition.rates)
     return replace(noise, reference=name)
 
 
-def probs_table(images: Dataset, evidence: Evidence) -> pa.Table:
+def probs_table(data: Dataset, evidence: Evidence) -> pa.Table:
     """Class probabilities by sample id, a list of k float32 in the order of the classes."""
     k = evidence.probs.shape[1]
     flat = pa.array(np.ascontiguousarray(evidence.probs, dtype=np.float32).reshape(-1))
-    return pa.table(
-        {"sample_id": images.ids, "probs": pa.FixedSizeListArray.from_arrays(flat, k)}
-    )
+    lists = pa.FixedSizeListArray.from_arrays(flat, k)
+    return pa.table({"sample_id": data.ids, "probs": lists})
 
 
-def scores_table(manifest: pa.Table, images: Dataset, evidence: Evidence) -> pa.Table:
-    """Evidence joined with every row of the manifest by id; most suspicious first, what was not scored last."""
-    n = np.arange(len(images))
-    margin = _margin(evidence.probs, images.labels)
-    order = np.lexsort(
-        (images.ids.to_numpy(zero_copy_only=False), margin, evidence.p_clean)
-    )
-    rank = np.empty(len(n), dtype=np.int64)
-    rank[order] = n + 1
-    found = pa.table(
-        {
-            "sample_id": images.ids,
-            "p_clean": pa.array(evidence.p_clean, pa.float64()),
-            "is_label_issue": pa.array(evidence.flagged),
-            "suggested_label": images.coding.decode(evidence.suggested),
-            "suggested_prob": pa.array(
-                evidence.probs[n, evidence.suggested], pa.float64()
-            ),
-            "margin": pa.array(margin, pa.float64()),
-            "rank": rank,
-            **evidence.columns,
-        }
-    )
-    joined = manifest.select(
-        ["sample_id", "path", "given_label", "status", "reason"]
-    ).join(found, "sample_id", join_type="left outer")
+def scores_table(manifest: pa.Table, data: Dataset, evidence: Evidence) -> pa.Table:
+    """Evidence joined with every row of the manifest by id.
+
+    Returns:
+        `labelsieve.tables.SCORES` and the method's own columns; most suspicious first, what was
+        not scored last.
+    """
+    rows = np.arange(len(data))
+    margin = _margin(evidence.probs, data.labels)
+    scored = {
+        "sample_id": data.ids,
+        "p_clean": pa.array(evidence.p_clean, pa.float64()),
+        "is_label_issue": pa.array(evidence.flagged),
+        "suggested_label": data.coding.decode(evidence.suggested),
+        "suggested_prob": pa.array(
+            evidence.probs[rows, evidence.suggested], pa.float64()
+        ),
+        "margin": pa.array(margin, pa.float64()),
+        "rank": _ranks(data.ids, margin, evidence.p_clean),
+        **evidence.columns,
+    }
+    known = manifest.select(["sample_id", "path", "given_label", "status", "reason"])
+    joined = known.join(pa.table(scored), "sample_id", join_type="left outer")
     tables.check_same_ids(joined, manifest)
-    extra = [c for c in evidence.columns if c not in tables.SCORES.names]
-    return joined.select([*tables.SCORES.names, *extra]).sort_by(
+    own = [c for c in evidence.columns if c not in tables.SCORES.names]
+    return joined.select([*tables.SCORES.names, *own]).sort_by(
         [("rank", "ascending"), ("sample_id", "ascending")]
     )
 
 
+def _ranks(ids: pa.Array, margin: np.ndarray, p_clean: np.ndarray) -> np.ndarray:
+    """[n] int64, 1 for the most suspicious: by p_clean, then margin, then id."""
+    # lexsort takes the most important key last
+    order = np.lexsort((ids.to_numpy(zero_copy_only=False), margin, p_clean))
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order)) + 1
+    return ranks
+
+
 def _margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[n] probability of the given label minus that of the best other class."""
-    found = np.empty(len(labels), dtype=probs.dtype)
+    margin = np.empty(len(labels), dtype=probs.dtype)
+    # in parts: a copy of all of `probs` would double the largest array of a scan
     for part in parts(*probs.shape):
-        others, each = probs[part].copy(), np.arange(len(labels[part]))
-        others[each, labels[part]] = -np.inf
-        found[part] = probs[part][each, labels[part]] - others.max(1)
-    return found
+        others = probs[part].copy()
+        rows = np.arange(len(others))
+        given = others[rows, labels[part]]
+        others[rows, labels[part]] = -np.inf
+        margin[part] = given - others.max(1)
+    return margin
 
 
 def count_scores(scores: pa.Table, file: str | Path) -> dict[str, Any]:
     """What the terminal shows of a table of scores."""
-    flagged = pc.sum(pc.fill_null(scores["is_label_issue"], False)).as_py() or 0
+    return {**_counts(scores), "file": str(file)}
+
+
+def _counts(scores: pa.Table) -> dict[str, int]:
+    flagged = pc.sum(pc.fill_null(scores["is_label_issue"], False)).as_py()
     return {
         "images": len(scores),
         "scored": len(scores) - scores["p_clean"].null_count,
-        "flagged": flagged,
-        "file": str(file),
+        "flagged": flagged or 0,  # the sum of no rows is null
     }
 
 
 def summarise(
-    opened: Run, facts: Mapping[str, Any], agreed: Agreement
+    run: Run, facts: Mapping[str, Any], agreement: Agreement
 ) -> dict[str, Any]:
-    """What the terminal shows and --json prints: the estimate, flags, pairs, and quality where the truth is known."""
-    scores, noise = opened.scores, opened.noise
-    method = facts.get("method_facts", {}).get(
-        "chosen", opened.record["command"]["method"]
-    )
-    warnings = preflight.Preflight(**opened.preflight).warnings() + agreed.warnings(
-        method
-    )
-    flagged = scores.filter(pc.fill_null(scores["is_label_issue"], False))
-    quality = evaluate_detection(scores, opened.truth())
-    names = ["scores.parquet", "scores.csv", "report.html", "run.json"]
-    names += (
-        ["detector"] if (opened.folder / "detector").exists() else []
-    )  # not every method learns one
-    files = {name: str(opened.folder / name) for name in names}
+    """What the terminal shows and --json prints.
+
+    The estimate, flags, confused pairs, warnings, and quality where the truth is known.
+
+    Args:
+        run: with all its tables.
+        facts: what the numbers depend on; passed through.
+    """
+    noise = run.noise
+    # an automatic method tells which one it chose
+    chosen = facts.get("method_facts", {}).get("chosen")
+    method = chosen or run.record["command"]["method"]
+    warnings = preflight.Preflight(**run.preflight).warnings()
     return {
         **facts,
-        "images": len(scores),
-        "scored": len(scores) - scores["p_clean"].null_count,
-        "flagged": len(flagged),
+        **_counts(run.scores),
         "noise_rate": {k: noise[k] for k in ("rate", "low", "high")},
         "noise_per_class": noise["per_class"],
         "confused_pairs": noise["pairs"],
-        "unreadable": opened.preflight["unreadable"],
-        "warnings": warnings,
-        "agreement": agreed.as_dict(),
-        "quality": quality,
-        "files": files,
+        "unreadable": run.preflight["unreadable"],
+        "warnings": warnings + text_warnings(agreement, method),
+        "agreement": agreement.as_dict(),
+        "quality": evaluate_detection(run.scores, run.truth()),
+        "files": _files(run),
     }
+
+
+def _files(run: Run) -> dict[str, str]:
+    """What a person may want to open, by name."""
+    names = ["scores.parquet", "scores.csv", "report.html", "run.json"]
+    # not every method learns one
+    if (run.folder / "detector").exists():
+        names.append("detector")
+    return {name: str(run.folder / name) for name in names}
+
+
+def text_warnings(agreement: Agreement, method: str) -> list[str]:
+    """What a person who took this method should know about the class names.
+
+    Nothing where the model knows them, or the method does not read them.
+    """
+    if agreement.verdict == FITS or not _reads_names(method):
+        return []
+    wrong_tool = "Text is the wrong tool here: the model knows"
+    what = {
+        PARTLY: "The model does not know these classes by name: "
+        f"{agreement.unknown_names()}.",
+        LITTLE: f"{wrong_tool} little of these classes by their names.",
+        NOTHING: f"{wrong_tool} nothing of these classes by their names.",
+    }[agreement.verdict]
+    if not agreement.pictures_tell:
+        return [
+            f"{what} Nor do its pictures of one class resemble each other: "
+            "take another --model."
+        ]
+    return [
+        f"{what} Name them in words with --class-names, or take a method "
+        f"that needs no text: {', '.join(textless())}."
+    ]
+
+
+def textless() -> list[str]:
+    """Names of the methods that do not read class names."""
+    return [n for n in registry.names("methods") if not _reads_names(n)]
+
+
+def _reads_names(method: str) -> bool:
+    return "text" in registry.constants("methods", method, ("NEEDS",))["needs"]
 
 
 def evaluate_detection(
     scores: pa.Table, truth: pa.Table | None
 ) -> dict[str, Any] | None:
-    """Detection quality against true labels, with label matching (suggested ≠ given) beside it; None without truth."""
+    """Detection quality against true labels, over scored images that have one.
+
+    Returns:
+        `labelsieve.estimation.metrics.detection`, and how often the suggested label is the true
+        one; None without truth.
+    """
     if truth is None:
         return None
     joined = scores.join(truth, "sample_id").filter(
@@ -167,13 +223,11 @@ def evaluate_detection(
         return None
     wrong = pc.not_equal(joined["given_label"], joined["true_label"]).to_numpy()
     matched = pc.equal(joined["suggested_label"], joined["true_label"]).to_numpy()
-    found = metrics.detection(
-        joined["p_clean"].to_numpy(), joined["is_label_issue"].to_numpy(), wrong
-    )
+    on_wrong = float(matched[wrong].mean()) if wrong.any() else None
+    p_clean = joined["p_clean"].to_numpy()
+    flagged = joined["is_label_issue"].to_numpy()
     return {
-        **found,
+        **metrics.detection(p_clean, flagged, wrong),
         "suggestion_accuracy": float(matched.mean()),
-        "suggestion_accuracy_on_wrong": float(matched[wrong].mean())
-        if wrong.any()
-        else None,
+        "suggestion_accuracy_on_wrong": on_wrong,
     }

@@ -1,4 +1,4 @@
-"""Agreement of text, pictures and labels: kappa against scikit-learn and the bootstrap, verdicts on planted answers."""
+"""Kappa against scikit-learn and the bootstrap, verdicts on planted answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from labelsieve import registry
 from labelsieve.estimation import agreement
 from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY
 
@@ -110,7 +109,6 @@ def test_answers_without_any_meaning_are_called_so() -> None:
     assert np.mean([f.pictures_tell for f in found]) == pytest.approx(0.05, abs=0.04)
     blind = next(f for f in found if f.verdict == NOTHING and not f.pictures_tell)
     assert "the pictures say nothing either" in blind.sentence()
-    assert "take another --model" in blind.warnings("deft")[0]
 
 
 def test_of_few_images_nothing_is_said() -> None:
@@ -129,29 +127,14 @@ def test_names_that_are_mixed_up_say_nothing(truth: np.ndarray) -> None:
 def test_the_sentence_has_the_shares(truth: np.ndarray) -> None:
     text, pictures = answers(truth, 0.8, 1), answers(truth, 0.6, 2)
     found = agreement.compare(text, pictures, truth, NAMES)
-    shares = f"{100 * (text == truth).mean():.0f} % of the labels, the nearest other pictures with {100 * (pictures == truth).mean():.0f} %; 17 %"
+    of_text, of_pictures = (
+        f"{100 * (x == truth).mean():.0f} %" for x in (text, pictures)
+    )
+    shares = (
+        f"{of_text} of the labels, the nearest other pictures with {of_pictures}; 17 %"
+    )
     assert shares in found.sentence() and found.sentence().startswith(
         "Text fits these classes"
     )
     assert json.loads(json.dumps(found.as_dict()))["sentence"] == found.sentence()
     assert found.between == pytest.approx(cohen_kappa_score(text, pictures))
-
-
-def test_warnings_are_for_methods_that_read_names(truth: np.ndarray) -> None:
-    pictures = answers(truth, 0.9, 2)
-    fits, partly, nothing = (
-        agreement.compare(answers(truth, np.array(s), 1), pictures, truth, NAMES)
-        for s in (0.9, [0.9, 0.0, 0.9, 0.9, 0.9, 0.0], 0.0)
-    )
-    for name in registry.names("methods"):
-        reads = "text" in registry.constants("methods", name, ("NEEDS",))["needs"]
-        assert fits.warnings(name) == []
-        assert len(nothing.warnings(name)) == len(partly.warnings(name)) == int(reads)
-        assert (name in agreement.textless()) == (not reads)
-    (some,), (all_of_it,) = partly.warnings("deft"), nothing.warnings("deft")
-    assert "does not know these classes by name: b, f." in some
-    assert "Text is the wrong tool here" in all_of_it
-    for warning in (some, all_of_it):
-        assert {"knn", "aum", "simifeat"} <= set(
-            warning.rpartition(": ")[2].rstrip(".").split(", ")
-        )

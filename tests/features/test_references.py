@@ -20,6 +20,7 @@ from labelsieve.features import references
 from labelsieve.features.task import Task
 from labelsieve.models.load import preprocess_of
 from labelsieve.pipeline.demo import WORDS
+from labelsieve.pipeline.results import text_warnings
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_digits(
     assert found.pictures_tell
     if case == "codes":  # a model that can read digits is misled by them
         assert found.verdict in (NOTHING, LITTLE)
-        assert any("needs no text" in w for w in found.warnings("deft"))
+        assert any("needs no text" in w for w in text_warnings(found, "deft"))
     elif found.verdict in (FITS, PARTLY):
         assert overall > 0.3
         assert all(known[c] < 0.6 for c in found.unknown)
@@ -181,6 +182,6 @@ def test_photos(seen: Callable[..., Dataset], tiny: Any) -> None:
     assert found.text == pytest.approx(value) and found.images == len(data)
     if value < error:
         assert found.verdict == NOTHING and found.unknown == data.classes
-        assert "Text is the wrong tool" in found.warnings("deft")[0]
+        assert "Text is the wrong tool" in text_warnings(found, "deft")[0]
     elif value > found.pictures + error:
         assert found.verdict in (FITS, PARTLY)

@@ -1,4 +1,4 @@
-"""Evidence joined with ids: ranks, margins and suggestions against naive ones, quality against counts by hand."""
+"""Evidence joined with ids against naive loops, quality against counts by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from labelsieve import tables
+from labelsieve import registry, tables
 from labelsieve.data.dataset import prepare
 from labelsieve.data.spec import DataSpec
+from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY, Agreement
 from labelsieve.methods import Evidence
 from labelsieve.models.load import preprocess_of
 from labelsieve.pipeline import results
@@ -117,7 +118,8 @@ def test_quality_is_counted_over_scored_images_with_a_truth() -> None:
         }
     )
     found = results.evaluate_detection(scores, truth)
-    # a: wrong, flagged, y is right. b: right, flagged. c: right, flagged. d: right. e: wrong, missed. f: no truth. g: no score.
+    # a: wrong, flagged, y is right. b: right, flagged. c: right, flagged. d: right.
+    # e: wrong, missed. f: no truth. g: no score.
     assert found is not None
     assert (found["images"], found["wrong"]) == (5, 2)
     assert found["precision"] == pytest.approx(1 / 3) and found[
@@ -230,3 +232,34 @@ def test_files_that_a_run_has_are_listed(
         "run.json",
         "detector",
     } <= scanned.printed["files"].keys()
+
+
+# --- warnings about class names
+
+
+def agreed(verdict: str, *, pictures_tell: bool = True) -> Agreement:
+    unknown = {PARTLY: ("b", "f")}.get(verdict, ())
+    return Agreement(
+        9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, pictures_tell, verdict, unknown, {}
+    )
+
+
+def test_warnings_are_for_methods_that_read_names() -> None:
+    for name in registry.names("methods"):
+        reads = "text" in registry.constants("methods", name, ("NEEDS",))["needs"]
+        assert results.text_warnings(agreed(FITS), name) == []
+        for verdict in (PARTLY, LITTLE, NOTHING):
+            assert len(results.text_warnings(agreed(verdict), name)) == int(reads)
+        assert (name in results.textless()) == (not reads)
+
+
+def test_warnings_name_what_helps() -> None:
+    (some,) = results.text_warnings(agreed(PARTLY), "deft")
+    (everything,) = results.text_warnings(agreed(NOTHING), "deft")
+    assert "does not know these classes by name: b, f." in some
+    assert "Text is the wrong tool here" in everything
+    for warning in (some, everything):
+        named = warning.rpartition(": ")[2].rstrip(".").split(", ")
+        assert {"knn", "aum", "simifeat"} <= set(named)
+    (blind,) = results.text_warnings(agreed(NOTHING, pictures_tell=False), "deft")
+    assert blind.endswith("take another --model.")
