@@ -1,4 +1,4 @@
-"""The tables that stages hand to each other, their columns, and the rule that every image appears exactly once.
+"""The tables that stages hand to each other: their columns, and one row per image.
 
 All are joined by `sample_id`; nothing is ever matched by position.
 """
@@ -15,11 +15,17 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from labelsieve.errors import DataError, RunError
+from labelsieve.files import replacing
 
 SampleId: TypeAlias = str
 
+AGAIN = "Delete it and run the command again."
+
 # What is known about a row before any method ran.
-OK, CORRUPT, UNLABELLED, CONFLICT = "ok", "corrupt", "unlabelled", "duplicate-conflict"
+OK = "ok"
+CORRUPT = "corrupt"
+UNLABELLED = "unlabelled"
+CONFLICT = "duplicate-conflict"
 SCORED = (OK, CONFLICT)
 
 MANIFEST = pa.schema(
@@ -41,17 +47,13 @@ SCORES = pa.schema(
         ("sample_id", pa.string()),
         ("path", pa.string()),
         ("given_label", pa.string()),
-        (
-            "p_clean",
-            pa.float64(),
-        ),  # probability that the given label is right; null where nothing could be said
+        # probability that the given label is right; null where nothing could be said
+        ("p_clean", pa.float64()),
         ("is_label_issue", pa.bool_()),
         ("suggested_label", pa.string()),
         ("suggested_prob", pa.float64()),
-        (
-            "margin",
-            pa.float64(),
-        ),  # probability of the given label minus that of the best other one, in [-1, 1]
+        # probability of the given label minus that of the best other one, in [-1, 1]
+        ("margin", pa.float64()),
         ("rank", pa.int64()),  # 1 = most suspicious
         ("status", pa.string()),
         ("reason", pa.string()),
@@ -76,10 +78,8 @@ CORRECTIONS = pa.schema(
         ("old_label", pa.string()),
         ("new_label", pa.string()),  # null where dropped
         ("reason", pa.string()),
-        (
-            "new_uri",
-            pa.string(),
-        ),  # where it is afterwards, for folders; null until applied
+        # where it is afterwards, for folders; null until applied
+        ("new_uri", pa.string()),
     ]
 )
 
@@ -96,7 +96,11 @@ SAMPLES = pa.schema(
 
 
 def make_sample_id(key: str, content_hash: str) -> SampleId:
-    """`key` (the user's id, relative path or content) and the first twelve hex digits of the content's hash."""
+    """An id of the user's key and the first twelve hex digits of the content's hash.
+
+    Args:
+        key: the user's id, a relative path, or the content.
+    """
     return f"{key}#{content_hash[:12]}"
 
 
@@ -116,65 +120,71 @@ def check_unique(table: pa.Table) -> None:
 
 
 def check_same_ids(table: pa.Table, manifest: pa.Table) -> None:
-    """Every id of the manifest exactly once in `table`, and no other: anything else is a bug of ours."""
-    ours, theirs = (
-        pc.take(t["sample_id"], pc.sort_indices(t["sample_id"]))
-        for t in (table, manifest)
-    )
-    if not ours.equals(theirs):
+    """Every id of the manifest exactly once in `table`, and no other: anything else is a bug."""
+    if not _sorted_ids(table).equals(_sorted_ids(manifest)):
         raise AssertionError("scores and manifest do not hold the same sample ids")
+
+
+def _sorted_ids(table: pa.Table) -> pa.ChunkedArray:
+    ids = table["sample_id"]
+    return pc.take(ids, pc.sort_indices(ids))
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table so that a reader sees the old file or the whole new one."""
-    scratch = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, scratch)
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        # a checksum of every page: a flipped bit in a number would be read as another number
+        pq.write_table(table, scratch, write_page_checksum=True)
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
-    """As `write_parquet`, as CSV (UTF-8, header line)."""
-    scratch = path.with_name(f".{path.name}.partial")
-    pacsv.write_csv(table, scratch)
-    scratch.replace(path)
+    """As `write_parquet`, as CSV (UTF-8, header line).
+
+    Values are those of the data, also where a spreadsheet would run them as a formula;
+    `labelsieve export --to csv --safe-formulas` marks them.
+    """
+    with replacing(path) as scratch:
+        pacsv.write_csv(table, scratch)
 
 
 def read_parquet(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     """Read a table of a run folder.
 
+    Args:
+        schema: columns that are needed, in this order and of these types; None gives all.
+
     Raises:
-        RunError: the file is missing, is not Parquet, or lacks a column of `schema`.
+        RunError: the file is missing or damaged, or a column of `schema` is missing or of
+            another type.
     """
     try:
-        table = pq.read_table(path)
+        # without partitioning=None a folder named "a=b" would become a column
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
     except FileNotFoundError as error:
         raise RunError(
             f"'{path}' is missing.", "Run labelsieve scan again with the same options."
         ) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RunError(
-            f"'{path}' is not readable as Parquet.",
-            "Delete it and run the command again.",
-        ) from error
-    lacking = (
-        []
-        if schema is None
-        else [n for n in schema.names if n not in table.column_names]
-    )
-    if lacking:
-        raise RunError(
-            f"'{path}' lacks the column '{lacking[0]}'.",
-            "Delete it and run the command again.",
-        )
-    return table if schema is None else table.select(schema.names)
+    # which error it is depends on the damaged byte
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RunError(f"'{path}' is not readable as Parquet.", AGAIN) from error
+    if schema is None:
+        return table
+    for name in schema.names:
+        if name not in table.column_names:
+            raise RunError(f"'{path}' lacks the column '{name}'.", AGAIN)
+    try:
+        kept = schema.with_metadata(table.schema.metadata)
+        return table.select(schema.names).cast(kept)
+    except (pa.ArrowException, ValueError) as error:
+        raise RunError(f"'{path}' has columns of other types.", AGAIN) from error
 
 
 def counts(values: pa.ChunkedArray | Sequence[str]) -> dict[str, int]:
     """How often each value appears, most frequent first."""
-    array = (
-        values
-        if isinstance(values, pa.ChunkedArray)
-        else pa.chunked_array([pa.array(values, pa.string())])
-    )
-    pairs = [(c["values"].as_py(), c["counts"].as_py()) for c in pc.value_counts(array)]
+    if not isinstance(values, pa.ChunkedArray):
+        values = pa.chunked_array([pa.array(values, pa.string())])
+    pairs = [
+        (c["values"].as_py(), c["counts"].as_py()) for c in pc.value_counts(values)
+    ]
+    # equally frequent ones by name, so that the order does not depend on that of the rows
     return dict(sorted(pairs, key=lambda p: (-p[1], str(p[0]))))

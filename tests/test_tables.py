@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
@@ -152,3 +153,35 @@ def test_a_missing_damaged_or_foreign_table_is_named(tmp_path: Path) -> None:
 def test_no_table_that_a_method_sees_can_hold_the_truth() -> None:
     assert "true_label" not in tables.MANIFEST.names
     assert "true_label" not in tables.SCORES.names
+
+
+def test_a_flipped_bit_in_the_numbers_is_noticed(tmp_path: Path) -> None:
+    """Every byte before the footer, which the run's own checksums cover."""
+    path = tmp_path / "t.parquet"
+    values = np.random.default_rng(0).random(40)
+    table = pa.table({"sample_id": [f"{i}" for i in range(40)], "p_clean": values})
+    tables.write_parquet(table, path)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for position in range(footer):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            assert tables.read_parquet(path).equals(table), position
+        except RunError as error:
+            assert "t.parquet' is not readable as Parquet" in str(error)
+
+
+def test_columns_of_other_types_are_named(tmp_path: Path) -> None:
+    schema = pa.schema([("sample_id", pa.string()), ("p_clean", pa.float64())])
+    foreign = pa.table({"sample_id": ["a"], "p_clean": ["high"]})
+    tables.write_parquet(foreign, tmp_path / "t.parquet")
+    with pytest.raises(RunError, match=r"t\.parquet' has columns of other types"):
+        tables.read_parquet(tmp_path / "t.parquet", schema)
+
+
+def test_a_folder_with_an_equals_sign_is_no_column(tmp_path: Path) -> None:
+    table = pa.table({"sample_id": ["a"]})
+    tables.write_parquet(table, tmp_path / "year=2020" / "t.parquet")
+    assert tables.read_parquet(tmp_path / "year=2020" / "t.parquet").equals(table)
