@@ -25,7 +25,7 @@ from labelsieve.tables import SCORED, UNLABELLED
 
 # Columns of a manifest that reach a method; the others would double the memory of a large one.
 SEEN = ["sample_id", "given_label", "content_hash", "slot"]
-AT_ONCE = 65_536  # hashes that are joined to one text at a time: 4 MB
+AT_ONCE = 65_536  # hashes that are Python texts at a time: 8 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,7 @@ def prepare(
         OptionError: the labels are of another kind.
     """
     source = open_source(spec) if source is None else source
+    # before anything is decoded, which may take hours
     if spec.labelled:
         check_kind(kind_of(source), kinds)
     items = open_items(source, preprocess)
@@ -129,6 +130,7 @@ def from_manifest(
     Raises:
         DataError: fewer than two classes occur and none were given, or a label is none of them.
     """
+    # what is only classified needs no label
     states = SCORED if spec.labelled else (*SCORED, UNLABELLED)
     in_use = pc.is_in(manifest.table["status"], pa.array(states))
     usable = manifest.table.select(SEEN).filter(in_use)
@@ -137,12 +139,7 @@ def from_manifest(
     if spec.labelled:
         coding = Labels(manifest.kind, _classes(usable, manifest.kind, classes))
         labels = coding.encode(usable["given_label"])
-    contents = hashlib.sha256(items.version.encode())
-    for batch in usable.select(["content_hash"]).to_batches(max_chunksize=AT_ONCE):
-        digests = "".join(f"\n{digest}" for digest in batch[0].to_pylist())
-        contents.update(digests.encode())
-    both = contents.copy()
-    both.update(labels.tobytes() + repr(list(coding.classes)).encode())
+    content, fingerprint = _fingerprints(items, usable["content_hash"], labels, coding)
     return Dataset(
         ids=usable["sample_id"].combine_chunks(),
         labels=labels,
@@ -151,9 +148,25 @@ def from_manifest(
         template=spec.template,
         items=items,
         slots=usable["slot"].to_numpy(),
-        fingerprint=both.hexdigest()[:16],
-        content=contents.hexdigest()[:16],
+        fingerprint=fingerprint,
+        content=content,
     )
+
+
+def _fingerprints(
+    items: Items, hashes: pa.ChunkedArray, labels: np.ndarray, coding: Labels
+) -> tuple[str, str]:
+    """Sixteen hex digits of the contents alone, and of contents and labels.
+
+    Runs and caches made before are known by them: what is hashed never changes.
+    """
+    contents = hashlib.sha256(items.version.encode())
+    for start in range(0, len(hashes), AT_ONCE):
+        for digest in hashes.slice(start, AT_ONCE).to_pylist():
+            contents.update(f"\n{digest}".encode())
+    both = contents.copy()
+    both.update(labels.tobytes() + repr(list(coding.classes)).encode())
+    return contents.hexdigest()[:16], both.hexdigest()[:16]
 
 
 def _classes(
@@ -161,6 +174,7 @@ def _classes(
 ) -> tuple[str, ...]:
     if given is not None:
         return tuple(given)
+    # sorted, also where the data declare another order: it enters sums, seeds and caches
     classes = occurring(usable["given_label"], kind)
     if len(classes) < 2:
         only = f"only one class, '{classes[0]}'" if classes else "no class"
@@ -172,4 +186,5 @@ def _classes(
 
 def prompt_name(label: str) -> str:
     """A label as it is written into prompts: underscores become spaces."""
+    # a label of underscores alone stays: prompts need some name
     return " ".join(label.replace("_", " ").split()) or label

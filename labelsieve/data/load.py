@@ -48,6 +48,7 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
         DataError: the class-name file cannot be read.
     """
     given = _given(options)
+    # a mapping of names stays as it is, in Python nobody needs a file for it
     if isinstance(given.get("class_names"), str | Path):
         given["class_names"] = read_class_names(Path(given["class_names"]))
     if "template" in given:
@@ -76,6 +77,7 @@ def _check_template(template: str) -> None:
             f"--template '{template}' has no {{}} for the class name.",
             "For example --template 'a photo of a {}.'",
         )
+    # found here, it is one line; found in the middle of a scan, a traceback
     try:
         template.format("")
     except (LookupError, ValueError) as error:
@@ -95,6 +97,7 @@ def read_class_names(path: Path) -> dict[str, str]:
         DataError: not there, or neither of these.
     """
     try:
+        # utf-8-sig: Excel puts a mark before the first label
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             return _names_of_json(text)
@@ -128,6 +131,7 @@ def _names_of_lines(text: str, *, tabs: bool) -> dict[str, str]:
     for number, cells in enumerate(lines, 1):
         if len(cells) == 1:
             raise ValueError(f"line {number}: '{cells[0][:40]}' is not label,name")
+        # csv gives an empty list for an empty line
         if cells:
             # WordNet's names have commas: n01440764,tench, Tinca tinca
             names[cells[0].strip()] = ", ".join(cells[1:]).strip()

@@ -84,6 +84,7 @@ def read(
     check_unique(table)
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
     table = _mark_conflicts(table.sort_by(order))
+    # only now: a damaged cache is read again by rows of the finished table
     items.remember(source, table)
     usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
     kind = kind_of(source)
@@ -111,6 +112,7 @@ def kind_of(source: Source) -> str:
 
 def _all_classes(source: Source, occurring: Sequence[str]) -> tuple[str, ...]:
     declared: Sequence[str] = getattr(source, "classes", ())
+    # a dictionary keeps the order of what comes first, a set would not
     return tuple(dict.fromkeys([*declared, *occurring]))
 
 
@@ -135,6 +137,7 @@ def _read_all(
 def _light(item: Item, slots: dict[str, int]) -> Item:
     """What is kept of an item that waits: nothing that takes memory."""
     row = item.row
+    # encoded or decoded pictures of a whole data set would not fit into memory
     if not isinstance(row.image, str | Path):
         row = replace(row, image=None)
     slot = slots.get(item.content_hash, item.slot)
@@ -147,6 +150,7 @@ def _in_chunks(
     """Rows in their order, in chunks; a bounded number of chunks is in work at a time."""
     workers = min(WORKERS, _cores())
     rows = iter(rows)
+    # calls the function until it gives an empty list
     chunks = iter(lambda: list(islice(rows, CHUNK)), [])
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[list[Item]]] = []
@@ -154,6 +158,7 @@ def _in_chunks(
             waiting.append(pool.submit(read, chunk))
             # without a bound a fast source would fill the memory with what waits
             if len(waiting) > 2 * workers:
+                # the oldest, not the first that is done: rows stay in their order
                 yield waiting.pop(0).result()
         for task in waiting:
             yield task.result()
@@ -184,6 +189,7 @@ def _manifest_batch(batch: list[Item], slots: dict[str, int]) -> pa.RecordBatch:
             row.label,
             row.split,
             item.content_hash,
+            # the same content may have been read, while this row of it could not be
             -1 if item.reason else slots.get(item.content_hash, item.slot),
             status,
             reason,
@@ -214,6 +220,7 @@ def _mark_conflicts(table: pa.Table) -> pa.Table:
     (digests, later), (labels, other) = (
         (column, column.slice(1)) for column in usable.columns
     )
+    # each row against the one before it
     same = pc.equal(later, digests.slice(0, len(later)))
     rivals = pc.unique(
         later.filter(pc.and_(same, pc.not_equal(other, labels.slice(0, len(later)))))
@@ -255,6 +262,7 @@ def _usable(table: pa.Table, states: Sequence[str]) -> pa.Table:
     usable = table.filter(pc.is_in(table["status"], pa.array(states)))
     if len(usable):
         return usable
+    # one example helps more than a count: most often all fail for the same reason
     first = table.slice(0, 1).to_pylist()[0]
     raise DataError(
         f"None of the {len(table)} images can be used.",

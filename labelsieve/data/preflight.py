@@ -125,7 +125,9 @@ def check(manifest: Manifest, names: Mapping[str, str]) -> Preflight:
     table = manifest.table
     classes = counts(table["given_label"].drop_null())
     status = counts(table["status"])
+    # images that carry two labels are counted as conflicts, not as repeated
     contents = table["content_hash"].filter(pc.equal(table["status"], OK))
+    # as prompts will have them: a name that the user gave may be better than the label
     shown = {c: names.get(c) or prompt_name(c) for c in classes}
     return Preflight(
         images=len(table),
@@ -163,6 +165,7 @@ def _twins(classes: list[str]) -> list[list[str]]:
 
 def _number(count: int, what: str) -> str:
     """Such as "1 image", "2 images" or "2 classes"."""
+    # "class" is the one word here that takes -es
     plural = f"{what}es" if what.endswith("s") else f"{what}s"
     return f"{count} {what if count == 1 else plural}"
 

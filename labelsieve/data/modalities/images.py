@@ -94,6 +94,7 @@ class ImageItems:
         known = self.cache.find_files([s for s in stamps if isinstance(s, Stamp)])
         items = []
         for row, stamp in zip(rows, stamps, strict=True):
+            # a text is the reason why there is no stamp
             if isinstance(stamp, str):
                 items.append(Item(row, reason=stamp))
             elif stamp in known:
@@ -228,6 +229,7 @@ class ImageItems:
 
     def notes(self, slots: np.ndarray) -> list[str]:
         """Whether most pictures are nearly black or of a single colour."""
+        # rows are sorted by the hash of their content, so evenly spaced ones are a fair sample
         step = -(-len(slots) // LOOKED_AT)
         looked_at = slots[:: max(1, step)]
         black, plain = 0, 0
@@ -299,6 +301,7 @@ def _is_sure(status: os.stat_result) -> bool:
     """
     if os.name == "nt" or not status.st_ino:
         return False
+    # a date in the future, or one from an archive: only the later one says when it was written
     latest = max(status.st_mtime_ns, status.st_ctime_ns)
     return latest < time.time_ns() - SETTLED
 
