@@ -38,6 +38,7 @@ class WorkFolder:
             folder is ever removed.
         noun: what the folder holds, in messages: "run" or "model".
         changing: those of `owned` that may be written again later, and have no checksum.
+        private: nobody but the user may read the folder and its files.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class WorkFolder:
     owned: tuple[str, ...]
     noun: str
     changing: tuple[str, ...] = ()
+    private: bool = False
 
     def read(self) -> dict[str, Any]:
         """The record, without checksums.
@@ -98,7 +100,7 @@ class WorkFolder:
         if state is not None:
             return state
         self._forget()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(0o700 if self.private else 0o777, parents=True, exist_ok=True)
         started = {
             "state": RUNNING,
             "identity": fingerprint(command),
@@ -149,6 +151,16 @@ class WorkFolder:
         lasting = [name for name in self.owned if name not in self.changing]
         digests = digests_of(self.path, lasting)
         self.note({**results, "state": FINISHED, DIGESTS: digests})
+        if self.private:
+            self._hide_files()
+
+    def _hide_files(self) -> None:
+        """Let nobody but the user read what was written, wherever the folder is moved."""
+        for name in (*self.owned, self.record):
+            path = self.path / name
+            for file in (path, *path.glob("*")):
+                if file.exists():
+                    file.chmod(0o700 if file.is_dir() else 0o600)
 
     def abandon(self) -> None:
         """Take back work that failed before it got anywhere.

@@ -6,7 +6,9 @@ manifest.parquet    every image
 truth.parquet       true labels, where the user named a column (only scoring reads it)
 preflight.json      findings about the data
 noise.json          estimated noise
-scores.parquet      scores of every image; the same as scores.csv
+scores.parquet      scores of every image
+scores.csv          the same with the values of the data, also where a spreadsheet would take
+                    them for a formula (`labelsieve export --to csv --safe-formulas` marks them)
 probs.parquet       class probabilities, one row per scored image
 report.html         what is in the run, for people
 decisions.sqlite    what people decided
@@ -47,7 +49,9 @@ OWNED = (
 def run_folder(path: str | Path) -> WorkFolder:
     """The life of a run folder."""
     # the report is written again after decisions, so its bytes are not those of the scan
-    return WorkFolder(Path(path), RECORD, OWNED, "run", changing=("report.html",))
+    return WorkFolder(
+        Path(path), RECORD, OWNED, "run", changing=("report.html",), private=True
+    )
 
 
 class Run:

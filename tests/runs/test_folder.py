@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -199,3 +200,19 @@ with work.locked():
     told, notes = second.communicate(timeout=60)
     assert told == f"{FINISHED}\n"
     assert not notes or "Another process works in" in notes
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_a_run_is_the_users_alone_whatever_the_umask(work: WorkFolder) -> None:
+    before = os.umask(0)
+    try:
+        work.begin(COMMAND)
+        (work.path / "detector").mkdir()
+        for name in ("scores.parquet", "detector/config.json", "report.html"):
+            (work.path / name).write_text("x")
+        work.finish({})
+    finally:
+        os.umask(before)
+    for path in (work.path, *work.path.rglob("*")):
+        expected = 0o700 if path.is_dir() else 0o600
+        assert path.stat().st_mode & 0o777 == expected, path
