@@ -69,6 +69,11 @@ def replacing(
         os.replace(scratch, path)
         if durable:
             sync(path.parent)
+    except OSError as error:
+        remove(scratch)
+        # a full disk is told by the write, which knows no name
+        error.filename = error.filename or str(path)
+        raise
     except BaseException:
         remove(scratch)
         raise
