@@ -21,7 +21,9 @@ from labelsieve.tables import CONFLICT, CORRUPT, MANIFEST, OK, SCORED, UNLABELLE
 Row = tuple[str | None, str, str]  # label, status, content
 
 
-def manifest(rows: Sequence[Row], notes: Sequence[str] = (), *declared: str) -> Manifest:
+def manifest(
+    rows: Sequence[Row], notes: Sequence[str] = (), *declared: str
+) -> Manifest:
     occurring = sorted({label for label, _, _ in rows if label is not None})
     table = pa.table(
         {

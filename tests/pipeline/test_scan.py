@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 import labelsieve
 from labelsieve import tables
 from labelsieve.data.dataset import Dataset
-from labelsieve.data.load import load, read_class_names
+from labelsieve.data.load import load
 from labelsieve.errors import DataError, LabelsieveError, OptionError, RunError
 from labelsieve.estimation import noise_rate
 from labelsieve.methods import deft
@@ -444,25 +444,6 @@ def test_load_names_the_data_and_refuses_what_it_does_not_know(tmp_path: Path) -
             load(data, lable_column="x")
         with pytest.raises(OptionError, match=r"has no \{\}"):
             load(data, template="a photo")
-
-
-def test_class_names_come_from_json_csv_and_tsv(tmp_path: Path) -> None:
-    wanted = {"n01": "tench", "n02": "great white shark, a fish"}
-    (tmp_path / "a.json").write_text(json.dumps(wanted))
-    (tmp_path / "a.csv").write_text(
-        "\ufeffn01,tench\n\nn02, great white shark, a fish\n"
-    )
-    (tmp_path / "a.tsv").write_text("n01\ttench\nn02\tgreat white shark, a fish\n")
-    for name in ("a.json", "a.csv", "a.tsv"):
-        assert read_class_names(tmp_path / name) == wanted
-    (tmp_path / "b.csv").write_text("n01,tench\nn02 shark\n")
-    with pytest.raises(DataError, match="line 2: 'n02 shark'"):
-        read_class_names(tmp_path / "b.csv")
-    (tmp_path / "b.json").write_text("[1]")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_class_names(tmp_path / "b.json")
-    with pytest.raises(DataError, match="cannot be opened"):
-        read_class_names(tmp_path / "c.json")
 
 
 def test_looking_loads_no_weights(
