@@ -1,4 +1,4 @@
-"""What every method and every noise model must do, run over every file of their rooms; new files are found by themselves."""
+"""What every method and every noise model must do, run over every file of their rooms."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ QUICK = {
     "rounds": 1,
     "iterations": 5,
 }  # where a method has them
-# One class has a single image; names have accents, spaces, other scripts and what a shell or HTML would take for its own.
+# One class has a single image; names have accents, spaces, other scripts and characters that
+# mean something to a shell or in HTML.
 CLASSES = ("zéro  ", "一 (one)", "two_<b>&'\"", "lonely")
 
 
@@ -42,7 +43,7 @@ def quick(method: ModuleType) -> Any:
 
 
 def pictures(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, list[str]]:
-    """Twenty-eight digits, one of them alone in its class; two of nine labels of each other class are wrong."""
+    """Twenty-eight digits, one alone in its class; two of nine labels of each other are wrong."""
     images, truth = digits
     rows = [
         *(r for k in range(3) for r in np.flatnonzero(truth == k)[:9]),

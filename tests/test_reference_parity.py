@@ -1,8 +1,8 @@
-"""DeFT's arithmetic against recordings of the authors' own code, and against a slow plain version of it.
+"""DeFT's arithmetic against recordings of the authors' own code, and a slow plain version of it.
 
-The recordings lie beside the repository (`../shared/parity`) or in LABELSIEVE_PARITY_DIR: a CLIP checkpoint in `clip/` and
-`deft.npz`. Nothing here knows their sizes. The plain version needs no files: whole prompts, concatenated visual prompts,
-a loop over images, torch's SGD.
+The recordings lie beside the repository (`../shared/parity`) or in LABELSIEVE_PARITY_DIR: a CLIP
+checkpoint in `clip/` and `deft.npz`. Nothing here knows their sizes. The plain version needs no
+files: whole prompts, concatenated visual prompts, a loop over images, torch's SGD.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def up_to_end(ids: np.ndarray) -> list[int]:
 
 
 class RecordedTokenizer:
-    """Gives the recorded ids for the texts they were made from; the recorded checkpoint has no tokenizer files."""
+    """Gives the recorded ids of the recorded texts; the checkpoint has no tokenizer files."""
 
     def __init__(self, recording: dict[str, np.ndarray]) -> None:
         self.ids: dict[str, list[int]] = {}
@@ -77,7 +77,7 @@ def visual(prompts: torch.Tensor) -> adapters.Tuning:
 
 @pytest.fixture(scope="module")
 def replay(recording: dict[str, np.ndarray], recorded_encoder: Any) -> SimpleNamespace:
-    """The recorded training, done again by the package: every step, the first gradients and what is learned."""
+    """The recorded training, done again: every step, the first gradients and what is learned."""
     names = [prompt_name(str(n)) for n in recording["class_names"]]
     contexts = torch.stack(
         [torch.tensor(recording[f"{side}_context"]) for side in ("pos", "neg")]
@@ -132,8 +132,10 @@ def replay(recording: dict[str, np.ndarray], recorded_encoder: Any) -> SimpleNam
 def selected_by_the_authors(
     recording: dict[str, np.ndarray], number: int
 ) -> np.ndarray:
-    """[b] bool. Where no p_clean is above a half, the recording marks every row, for phase 2 trains on all of them then;
-    what phase 1 selected is nothing, as its loss, the mean over nothing, shows.
+    """[b] bool, what phase 1 selected.
+
+    Where no p_clean is above a half, the recording marks every row, for phase 2 trains on all of
+    them then; phase 1 selected none, as its loss, the mean over nothing, shows.
     """
     marked, nothing = (
         recording["selected"][number],
@@ -234,7 +236,7 @@ def plain_step(
     selecting: bool,
     rule: str,
 ) -> Step:
-    """The losses of one step, image by image and class by class, from the equations (paper section 3, authors' code)."""
+    """The losses of one step, image by image and class by class (paper, section 3)."""
     p_clean, selected, class_losses, dual_losses = [], [], [], []
     for i, y in enumerate(labels):
         pairs = [
@@ -438,7 +440,7 @@ class TestPlainVersion:
     def test_nothing_selected_makes_no_class_gradient(
         self, random_clip: Callable[..., Path], naive_clip: Any, distance: Any
     ) -> None:
-        """A negative context that looks like nothing keeps all thresholds high; prompts still learn from the dual loss."""
+        """A meaningless negative context selects nothing; the dual loss still teaches prompts."""
         folder, generator = random_clip(), torch.Generator().manual_seed(0)
         encoder = load_encoder(str(folder))
         pixels = torch.randn(8, 3, 16, 16, generator=generator)
@@ -486,7 +488,7 @@ class TestPlainVersion:
         distance: Any,
         tmp_path: Path,
     ) -> None:
-        """`detect` with the paper's settings: when the warm-up ends, the two learning rates, the cosine, the last epoch."""
+        """`detect` with the paper's settings: warm-up, both learning rates, cosine, last epoch."""
         folder, rng, seed = random_clip(), np.random.default_rng(3), 7
         encoder = load_encoder(str(folder))
         pictures = rng.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Features of frozen towers: what is kept is what the tower computes, whatever happens in between."""
+"""Features of frozen towers: what is kept is what the tower computes, whatever happens."""
 
 from __future__ import annotations
 

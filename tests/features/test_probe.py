@@ -47,7 +47,7 @@ def test_folds_spread_every_class_evenly() -> None:
 
 
 def test_nobody_is_judged_by_a_probe_that_knew_the_label() -> None:
-    """Labels without any meaning: answers of held-out images agree with them no more than by chance."""
+    """Labels without meaning: held-out answers agree with them no more than by chance."""
     rng = np.random.default_rng(0)
     features, labels = (
         rng.standard_normal((200, 100)).astype(np.float32),

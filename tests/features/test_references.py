@@ -1,4 +1,4 @@
-"""Agreement on pictures: whatever the tower is worth, the verdict is the one that the truth gives."""
+"""Agreement on pictures: whatever the tower is worth, the truth gives the same verdict."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def photos() -> Path:
 
 
 def test_photos(seen: Callable[..., Dataset], tiny: Any) -> None:
-    """Labels of a real folder: the verdict follows from the shares of labels that text and neighbours agree with."""
+    """Labels of a real folder: the verdict follows from how many text and neighbours share."""
     data = seen(photos())
     found = Task(data, tiny).agreement
     text = Task(data, tiny).zero_shot().cosines.argmax(1)

@@ -1,4 +1,4 @@
-"""A model whose features are the pixels and whose class texts are the classes' own patterns: errors can be planted at will."""
+"""A model whose features are pixels and whose class texts are patterns: errors can be planted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 3 * SIDE * SIDE
 
 
 class PatternEncoder(DualEncoder):
-    """Image features are the pixels; a text is the sum of its words, of which only class names mean something."""
+    """Image features are the pixels; a text is the sum of its words; only class names matter."""
 
     family, causal, tokenizer = "patterns", False, None
 
@@ -138,14 +138,14 @@ class Planted:
         return self.speaking(encoder, "mute")
 
     def auroc(self, p_clean: np.ndarray) -> float:
-        """Share of (wrong, right) pairs in which the wrong label is more suspicious; equal ones count half."""
+        """Share of (wrong, right) pairs where the wrong one is more suspicious; ties count half."""
         difference = p_clean[~self.wrong][None] - p_clean[self.wrong][:, None]
         return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
 @pytest.fixture
 def plant(labelled: Callable[..., Any], tmp_path: Path) -> Callable[..., Planted]:
-    """Make patterns of k classes, n images each, with a share of wrong labels (another class, drawn evenly)."""
+    """Make patterns of k classes, n images each, a share of them labelled as another class."""
     folders = []
 
     def make(

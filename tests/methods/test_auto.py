@@ -17,7 +17,7 @@ from labelsieve.methods import aum, auto, deft
 
 @pytest.fixture
 def named(plant: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Planted patterns whose class names mean other patterns: name k means the prototype `meanings[k]`, -1 none."""
+    """Planted patterns where class name k means the prototype `meanings[k]`, -1 none."""
 
     def make(meanings: list[int]) -> Any:
         planted = plant(each=40)

@@ -1,4 +1,7 @@
-"""DeFT as a whole: selection, warm-up, judging, presets. Its arithmetic is compared in test_reference_parity.py."""
+"""DeFT as a whole: selection, warm-up, judging, presets.
+
+Its arithmetic is compared in test_reference_parity.py.
+"""
 
 from __future__ import annotations
 
@@ -309,7 +312,7 @@ def test_the_threshold_judges_by_the_negative_prompt(plant: Callable[..., Any]) 
 def test_the_paper_preset_reports_what_the_last_epoch_saw(
     plant: Callable[..., Any],
 ) -> None:
-    """Every label is judged within training, while the weights move: not what a pass afterwards gives."""
+    """Labels are judged within training, while weights move: not what a later pass gives."""
     planted = plant()
     settings = {
         **deft.PRESETS["paper"],

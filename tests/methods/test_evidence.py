@@ -128,7 +128,7 @@ UNTRAINED = {
 
 
 class TestTemperature:
-    """Cosines become probabilities at the model's own temperature, and the one that was used is written down."""
+    """Cosines become probabilities at the model's own temperature, which is recorded."""
 
     @pytest.mark.parametrize("name", [*ALONE, "deft"])
     def test_a_model_of_another_scale_gives_other_probabilities(

@@ -62,7 +62,7 @@ def test_at_temperature_one_nothing_passes_one_half(plant: Callable[..., Any]) -
 
 
 def test_thresholds_of_classes_follow_their_own_confidence() -> None:
-    """A class of which the model is never sure keeps its labels; an absolute threshold would drop them all."""
+    """A class the model is never sure of keeps its labels; one threshold would drop them all."""
     labels = np.array([0] * 6 + [1] * 6)
     given = np.array([0.9] * 5 + [0.1] + [0.3] * 5 + [0.02])
     probs = np.stack(
