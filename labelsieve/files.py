@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 import platformdirs
 
 from labelsieve.errors import DataError, RunError
-from labelsieve.progress import note
+from labelsieve.progress import note, plain
 
 LIBRARIES = (
     "labelsieve",
@@ -32,13 +32,11 @@ LIBRARIES = (
     "scikit-learn",
     "peft",
 )
-# Control characters, line and paragraph separators, and marks that turn the direction of text:
-# they move a cursor, or make a name look like another one.
-STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 LONGEST_NAME = 200  # bytes; file systems allow 255, and a scratch name adds some
 ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any more
 QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
 LONGEST_WAIT = 600.0  # seconds after which it gives up
+FOREVER = -1.0  # a wait without end, for work of hours
 
 
 @contextlib.contextmanager
@@ -195,7 +193,13 @@ def state_folder() -> Path:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str, beside: Path | None = None) -> Iterator[None]:
+def locked(
+    path: Path,
+    what: str,
+    beside: Path | None = None,
+    *,
+    longest: float = LONGEST_WAIT,
+) -> Iterator[None]:
     """Keep other processes from `path` while the block runs; they wait, and say so.
 
     The lock is a file in the user's own state folder, so nothing is written where `path` is
@@ -206,9 +210,10 @@ def locked(path: Path, what: str, beside: Path | None = None) -> Iterator[None]:
         path: file or folder to work on; it need not exist.
         what: how a person calls it, in messages.
         beside: a further lock file, for other users of a shared folder; its folder exists.
+        longest: seconds to wait for another process, or FOREVER.
 
     Raises:
-        RunError: another process has it for more than ten minutes.
+        RunError: another process has it for longer.
     """
     name = fingerprint(os.fspath(path.resolve()))
     files = [state_folder() / "locks" / f"{name}.lock"]
@@ -216,11 +221,11 @@ def locked(path: Path, what: str, beside: Path | None = None) -> Iterator[None]:
         files.append(beside)
     with contextlib.ExitStack() as held:
         for file in files:
-            _lock(file, what, held)
+            _lock(file, what, held, longest)
         yield
 
 
-def _lock(file: Path, what: str, held: contextlib.ExitStack) -> None:
+def _lock(file: Path, what: str, held: contextlib.ExitStack, longest: float) -> None:
     """Take one lock, until `held` ends."""
     # most calls lock nothing, and start sooner without it
     from filelock import FileLock, Timeout
@@ -233,7 +238,7 @@ def _lock(file: Path, what: str, held: contextlib.ExitStack) -> None:
             held.enter_context(lock.acquire(timeout=QUIET_WAIT))
         except Timeout:
             note(f"Another labelsieve works on {what}; waiting until it has ended.")
-            held.enter_context(lock.acquire(timeout=LONGEST_WAIT))
+            held.enter_context(lock.acquire(timeout=longest))
     except Timeout as error:
         raise RunError(
             f"Another labelsieve still works on {what}.",
@@ -249,12 +254,7 @@ def readable(path: str | os.PathLike[str]) -> str:
 
     Bytes that are not UTF-8, and what would steer a terminal, are shown as escapes.
     """
-    text = os.fsencode(path).decode("utf-8", errors="backslashreplace")
-    return text if text.isprintable() else STEERING.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
+    return plain(os.fsdecode(path))
 
 
 def fingerprint(value: Any) -> str:

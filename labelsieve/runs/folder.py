@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from labelsieve.errors import RunError
-from labelsieve.files import environment, fingerprint, readable, remove
-from labelsieve.progress import note
+from labelsieve.files import (
+    FOREVER,
+    environment,
+    fingerprint,
+    locked,
+    readable,
+    remove,
+)
 from labelsieve.runs.digests import DIGESTS, digests_of, read_record, write_record
 
 RUNNING = "running"
@@ -118,27 +120,9 @@ class WorkFolder:
 
         Several locks of one thread on the same folder are one lock.
         """
-        lock = FileLock(self._lock_path(), is_singleton=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            note(f"Another process works in '{readable(self.path)}'; waiting for it.")
-            lock.acquire()
-        try:
+        # a scan may take a day
+        with locked(self.path, f"'{readable(self.path)}'", longest=FOREVER):
             yield
-        finally:
-            lock.release()
-
-    def _lock_path(self) -> Path:
-        """A file of the user's on this machine that stands for the folder.
-
-        Not in the folder, which may not exist yet and holds nothing but results; not in the
-        cache, which may be cleared, or set elsewhere, while work goes on.
-        """
-        user = getattr(os, "getuid", int)()  # Windows has a temporary folder per user
-        locks = Path(tempfile.gettempdir()) / f"labelsieve-{user}"
-        locks.mkdir(mode=0o700, exist_ok=True)
-        return locks / f"{fingerprint(readable(self.path.resolve()))}.lock"
 
     def note(self, results: Mapping[str, Any]) -> None:
         """Add results to the record."""

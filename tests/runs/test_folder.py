@@ -199,7 +199,7 @@ with work.locked():
         work.finish({})
     told, notes = second.communicate(timeout=60)
     assert told == f"{FINISHED}\n"
-    assert not notes or "Another process works in" in notes
+    assert not notes or "Another labelsieve works on" in notes
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
