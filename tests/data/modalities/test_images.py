@@ -18,9 +18,10 @@ from PIL import Image
 from labelsieve.data.manifest import read
 from labelsieve.data.modalities import images
 from labelsieve.data.modalities.images import ImageItems
-from labelsieve.data.pixel_cache import Stamp
+from labelsieve.data.pixel_cache import PixelCache, Stamp
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
 
 HOUR = 3600 * 10**9  # ns
 
@@ -232,3 +233,122 @@ def test_pictures_that_show_nothing_are_noted(
     notes = read(source, items).notes
     assert len(notes) == (note is not None)
     assert note is None or re.match(note, notes[0])
+
+
+# --- more than eight bits
+
+
+def deep_data(folder: Path, kind: str, top: int) -> dict[str, np.ndarray]:
+    """Pictures whose values end at `top`, in files of type `kind`; name -> share of white."""
+    random = np.random.default_rng(0)
+    shares = {}
+    for number in range(6):
+        # dark and bright ones: no picture alone shows where the range ends
+        share = random.random((8, 8)) * (number + 1) / 6
+        values = (share * top).astype(kind)
+        name = f"{'ab'[number % 2]}/{number}.{'png' if kind == 'uint16' else 'tif'}"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(folder / name)
+        shares[name] = values.astype(float) / top
+    return shares
+
+
+DEPTHS = [
+    ("uint16", 2**10 - 1),
+    ("uint16", 2**12 - 1),
+    ("uint16", 2**14 - 1),
+    ("uint16", 2**16 - 1),
+    ("int32", 2**12 - 1),
+    ("float32", 2**12 - 1),
+    ("float32", 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "top"), DEPTHS)
+def test_white_is_where_the_values_of_the_whole_data_set_end(
+    kind: str, top: int, tmp_path: Path, items: ImageItems
+) -> None:
+    shares = deep_data(tmp_path / "data", kind, top)
+    for _ in range(2):  # decoded, and from the cache
+        fresh = ImageItems(items.preprocess, items.cache)
+        result = read(open_source(DataSpec(tmp_path / "data")), fresh)
+        rows = {row["path"]: row["slot"] for row in result.table.to_pylist()}
+        for name, share in shares.items():
+            pixels = fresh.inputs(np.array([rows[name]]))[0, 0].numpy()
+            assert np.abs(pixels - 255 * share).max() <= 1
+        ordinary = top in (2**16 - 1, 1)
+        assert fresh.version == "decoding 2" or not ordinary
+        assert bool(result.notes) != ordinary
+
+
+def test_embedded_deep_pictures_are_read_again_from_their_table(
+    tmp_path: Path, items: ImageItems
+) -> None:
+    deep_data(tmp_path / "data", "uint16", 4095)
+    cells = []
+    for path in sorted((tmp_path / "data").rglob("*.png")):
+        cells.append({"image": path.read_bytes(), "label": path.parent.name})
+    pq.write_table(pa.Table.from_pylist(cells), tmp_path / "t.parquet")
+    by_content = {}
+    for source in (tmp_path / "data", tmp_path / "t.parquet"):
+        for row in manifest(source, items):
+            pixels = items.inputs(np.array([row["slot"]])).numpy()
+            known = by_content.setdefault(row["content_hash"], pixels)
+            assert np.array_equal(pixels, known) and pixels.max() > 30
+    assert len(by_content) == 6
+
+
+def test_arrays_of_twelve_bits(items: ImageItems) -> None:
+    random = np.random.default_rng(0)
+    arrays = []
+    for scale in (0.2, 1, 1, 0.5):
+        arrays.append((random.random((8, 8, 3)) * 4095 * scale).astype(np.uint16))
+    rows = manifest((arrays, list("abab")), items)
+    for row in rows:
+        wanted = arrays[int(row["uri"])] / 4095 * 255
+        pixels = items.inputs(np.array([row["slot"]]))[0].permute(1, 2, 0).numpy()
+        assert np.abs(pixels - wanted).max() <= 1
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_damaged_pictures_are_read_from_the_data_again(
+    deep: bool, digit_folder: Path, tmp_path: Path, items: ImageItems
+) -> None:
+    folder = digit_folder
+    if deep:
+        folder = tmp_path / "data"
+        deep_data(folder, "uint16", 4095)
+    rows = manifest(folder, items)
+    slots = np.array([row["slot"] for row in rows])
+    right = items.inputs(slots)
+    path = items.folder / "pixels.u8"
+    path.write_bytes(bytes(path.stat().st_size))
+    cache = PixelCache(items.folder, 8, 8)
+    hurt = ImageItems(items.preprocess, cache)
+    assert [row["slot"] for row in manifest(folder, hurt)] == slots.tolist()
+    assert np.array_equal(hurt.inputs(slots), right)
+    cache.close()
+    whole = PixelCache(items.folder, 8, 8)
+    assert np.array_equal(whole.read(slots), right.permute(0, 2, 3, 1))
+    whole.close()
+
+
+def test_what_cannot_be_read_again_is_named(
+    digit_folder: Path, items: ImageItems, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(digit_folder, folder)
+    source = open_source(DataSpec(folder))
+    table = read(source, items).table
+    shutil.rmtree(folder)
+    path = items.folder / "pixels.u8"
+    path.write_bytes(bytes(path.stat().st_size))
+    cache = PixelCache(items.folder, 8, 8)
+    hurt = ImageItems(items.preprocess, cache)
+    hurt.remember(source, table)
+    with pytest.raises(DataError, match=r"is damaged in the cache .* cannot be opened"):
+        hurt.inputs(table["slot"].to_numpy()[:1])
+    cache.close()
