@@ -1,7 +1,9 @@
-"""One block of the image tower, forward and backward to its input and prompts: is there anything left to gain?
+"""One block of the image tower, forward and backward to its input and prompts: is there
+anything left to gain?
 
-Side by side: transformers' activation function, ours, torch.compile of ours, and the block's matrix products alone at
-the speed of one large product of the same run (attention's are not among them).
+Side by side: transformers' activation function, ours, torch.compile of ours, and the block's
+matrix products alone at the speed of one large product of the same run (attention's are not
+among them).
 """
 
 from __future__ import annotations
@@ -61,8 +63,10 @@ def main() -> None:
         [name, value, f"{value / taken['products alone']:.2f}"]
         for name, value in taken.items()
     ]
-    title = f"One block of {args.shape}, {args.batch} pictures, {str(dtype)[6:]}; compiling took {first:.0f} s."
-    table(f"{title} {machine()}", ["block", "s", "of its products"], rows)
+    precision = str(dtype).removeprefix("torch.")
+    title = f"One block of {args.shape}, {args.batch} pictures, {precision}"
+    title += f"; compiling took {first:.0f} s. {machine()}"
+    table(title, ["block", "s", "of its products"], rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Seconds per 1,000 images of a whole scan, and where they go: presets side by side, on synthetic pictures.
+"""Seconds per 1,000 images of a whole scan, and where they go: presets side by side, on
+synthetic pictures.
 
 `--shape ViT-B/16` takes a tower of that shape with random weights, at 224 pixels, and few images.
 """

@@ -1,8 +1,10 @@
-"""Peak resident memory of a whole scan at growing numbers of images, and of the text side at many classes.
+"""Peak resident memory of a whole scan at growing numbers of images, and of the text side at
+many classes.
 
-Each scan is a process of its own on a Parquet file of synthetic pictures, through reading, training, scoring, estimate
-and report, with a very small tower so that half a million pictures take minutes. The text side is measured at ViT-B/16's
-shape: one step forward and backward over all classes.
+Each scan is a process of its own on a Parquet file of synthetic pictures, through reading,
+training, scoring, estimate and report, with a very small tower so that half a million pictures
+take minutes. The text side is measured at ViT-B/16's shape: one step forward and backward over
+all classes.
 """
 
 from __future__ import annotations

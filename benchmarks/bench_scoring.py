@@ -1,6 +1,8 @@
-"""The scoring pass, pictures from the cache, against the bare image tower on random tensors, in one run.
+"""The scoring pass, pictures from the cache, against the bare image tower on random tensors, in
+one run.
 
-Views per second of both; the ratio is the share of the tower's speed that is left when pictures are real.
+Views per second of both; the ratio is the share of the tower's speed that is left when pictures
+are real.
 """
 
 from __future__ import annotations

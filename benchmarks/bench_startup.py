@@ -1,4 +1,5 @@
-"""Seconds to `--help`, and to the first training step of a folder of many images (cold and warm pixel cache)."""
+"""Seconds to `--help`, and to the first training step of a folder of many images (cold and warm
+pixel cache)."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def folder_of(path: Path, count: int, side: int) -> None:
-    """`count` JPEG pictures in ten class folders: scikit-learn's digits, which the embedded model knows by name, with noise."""
+    """`count` JPEG pictures in ten class folders: scikit-learn's digits, which the embedded
+    model knows by name, with noise."""
     rng = np.random.default_rng(0)
     digits = load_digits()
     drawn = [

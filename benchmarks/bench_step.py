@@ -1,7 +1,8 @@
-"""One training step of DeFT: ours against the authors' way (see shapes.plain_step), at equal numbers in float32.
+"""One training step of DeFT: ours against the authors' way (see shapes.plain_step), at equal
+numbers in float32.
 
-The floor is the image tower's matrix products, forward and backward to the activations, at the speed that this machine
-reaches in one large product of the same run.
+The floor is the image tower's matrix products, forward and backward to the activations, at the
+speed that this machine reaches in one large product of the same run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def ours(found: Detector, pixels: Tensor, labels: Tensor, other: Tensor) -> Tens
 
 
 def image_products(found: Detector, pixels: Tensor) -> float:
-    """Floating-point operations of the image side's matrix products, both ways; fused attention on a CPU is not counted."""
+    """Floating-point operations of the image side's matrix products, both ways; fused attention
+    on a CPU is not counted."""
     with FlopCounterMode(display=False) as counter:
         found.image_features(pixels.to(found.encoder.dtype)).sum().backward()
     return float(counter.get_total_flops())

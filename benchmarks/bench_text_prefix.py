@@ -1,4 +1,7 @@
-"""Text side of one step: shared prefixes against every prompt at full length. Forward, backward, and the difference."""
+"""Text side of one step: shared prefixes against every prompt at full length.
+
+Forward, backward, and the difference.
+"""
 
 from __future__ import annotations
 

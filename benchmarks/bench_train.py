@@ -1,11 +1,15 @@
-"""Test accuracy of classifiers trained on noisy labels, with and without a scan before: a table over label sets and seeds.
+"""Test accuracy of classifiers trained on noisy labels, with and without a scan before: a table
+over label sets and seeds.
 
-    python benchmarks/bench_train.py --data cifar10n.parquet --test cifar10-test.parquet --out results
+    python benchmarks/bench_train.py --data cifar10n.parquet --test cifar10-test.parquet \\
+        --out results
 
-Every figure is one that the commands give: `noise` plants the errors, `scan` looks for them once per label set and seed,
-`train` trains, `evaluate` judges. The test table is opened by `evaluate` alone. The epoch is chosen on a tenth of the labels
-that the scan did not flag, whatever is trained on. A cell is one JSON file in --out/cells; the same command goes on where it
-was stopped. The defaults make about 80 trainings with the embedded model, of one to two minutes each on two processor cores.
+Every figure is one that the commands give: `noise` plants the errors, `scan` looks for them
+once per label set and seed, `train` trains, `evaluate` judges. The test table is opened by
+`evaluate` alone. The epoch is chosen on a tenth of the labels that the scan did not flag,
+whatever is trained on. A cell is one JSON file in --out/cells; the same command goes on where
+it was stopped. The defaults make about 80 trainings with the embedded model, of one to two
+minutes each on two processor cores.
 """
 
 from __future__ import annotations
@@ -264,10 +268,8 @@ def cell(args: argparse.Namespace, name: str, labels: str, seed: int) -> dict[st
     write_json(path, found)
     if not args.keep_runs:
         shutil.rmtree(folder / name)
-    print(
-        f"{name:11} {labels:14} seed {seed}: {100 * found['chosen']:.1f} / {100 * found['last']:.1f}",
-        file=sys.stderr,
-    )
+    accuracy = f"{100 * found['chosen']:.1f} / {100 * found['last']:.1f}"
+    print(f"{name:11} {labels:14} seed {seed}: {accuracy}", file=sys.stderr)
     return found
 
 
@@ -344,11 +346,14 @@ def headline(
 ) -> str:
     used = cells[-1]["settings"]
     minutes = sum(sum(c["seconds"].values()) for c in cells) / 60
+    weights = options["weights"][:8]
+    optimizer = f"{used['optimizer']} {used['lr']:g}"
     return (
-        f"Test accuracy in %, chosen epoch / last epoch, mean ± sd over {args.seeds} seeds. {args.limit or 'All'} training images, "
-        f"{args.test_limit or 'all'} test images; student {args.student} of {args.model} ({options['weights'][:8]}), {used['epochs']} epochs, "
-        f"{used['optimizer']} {used['lr']:g}, head from {used['head_start']}; scan: {args.method}, preset {args.preset}. "
-        f"{minutes:.0f} minutes. {machine()}"
+        f"Test accuracy in %, chosen epoch / last epoch, mean ± sd over {args.seeds} seeds. "
+        f"{args.limit or 'All'} training images, {args.test_limit or 'all'} test images; "
+        f"student {args.student} of {args.model} ({weights}), {used['epochs']} epochs, "
+        f"{optimizer}, head from {used['head_start']}; "
+        f"scan: {args.method}, preset {args.preset}. {minutes:.0f} minutes. {machine()}"
     )
 
 

@@ -1,7 +1,8 @@
 """Models with random weights in the shapes that matter, and DeFT's step as the authors wrote it.
 
-`plain_step` is the yardstick: every prompt at its full length of 77 tokens, attention unfused, float32, prompt tokens
-carried through every block and thrown away by the next one. It shares no arithmetic with the package; only the weights.
+`plain_step` is the yardstick: every prompt at its full length of 77 tokens, attention unfused,
+float32, prompt tokens carried through every block and thrown away by the next one. It shares no
+arithmetic with the package; only the weights.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def unfused(model: ClipEncoder) -> ClipEncoder:
 
 
 def saved(shape: str, folder: Path) -> Path:
-    """A checkpoint of this shape with random weights and the embedded model's words, for whole scans."""
+    """A checkpoint of this shape with random weights and the embedded model's words, for whole
+    scans."""
     from transformers import AutoTokenizer, CLIPImageProcessor
 
     torch.manual_seed(0)
@@ -185,10 +187,12 @@ def plain_text_features(
 def plain_step(
     found: Detector, pixels: Tensor, labels: Tensor, other: Tensor, at_once: int = 100
 ) -> Tensor:
-    """The warm-up loss of one step and its gradients, computed the authors' way: one pass forward and one backward of all.
+    """The warm-up loss of one step and its gradients, computed the authors' way: one pass
+    forward and one backward of all.
 
-    More classes than `at_once` would need more memory than most machines have (1,000: some 50 GB). Their prompts are
-    encoded and differentiated in parts, with text features for the loss that were computed before (`known_features`).
+    More classes than `at_once` would need more memory than most machines have (1,000: some 50
+    GB). Their prompts are encoded and differentiated in parts, with text features for the loss
+    that were computed before (`known_features`).
     """
     model, tokens = found.encoder, found.tokens
     whole = len(tokens.ids) <= at_once
@@ -216,7 +220,8 @@ def plain_step(
 @functools.cache
 @torch.no_grad()
 def known_features(found: Detector) -> Tensor:
-    """[2, k, d] of the prompts as they are; benchmarks take no step of an optimiser, so they stay."""
+    """[2, k, d] of the prompts as they are; benchmarks take no step of an optimiser, so they
+    stay."""
     return torch.stack(found.text_features())
 
 

@@ -1,4 +1,7 @@
-"""Sphinx configuration. Pages that repeat the code (command line, methods, errors) are generated from it."""
+"""Sphinx configuration.
+
+Pages that repeat the code (command line, methods, errors) are generated from it.
+"""
 
 from __future__ import annotations
 

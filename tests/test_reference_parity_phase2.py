@@ -1,6 +1,7 @@
 """Fine-tuning on what was selected, against a recording of the authors' own code.
 
-The recordings lie beside the repository (`../shared/parity`) or in LABELSIEVE_PARITY_DIR (see test_reference_parity.py).
+The recordings lie beside the repository (`../shared/parity`) or in LABELSIEVE_PARITY_DIR (see
+test_reference_parity.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ CLOSE = 1e-4  # relative, float32
 def test_logits_and_losses_of_every_step(
     recording: dict[str, np.ndarray], distance: Any, parity_folder: Path
 ) -> None:
-    """Through the student that `train` builds, the parameters it chooses, and the optimiser of its settings."""
+    """Through the student that `train` builds, the parameters it chooses, and the optimiser of
+    its settings."""
     classes = [str(name) for name in recording["class_names"]]
     student = backbone.build(
         str(parity_folder / "clip"), classes, seed=0, device=torch.device("cpu")

@@ -1,7 +1,8 @@
 """Sentences around a name, from two words to fifty.
 
-Learned prompts put sixteen vectors before the class name. A text tower that only ever read "a photo of a cat."
-has never used the positions where the name then stands, so captions of every length are part of training.
+Learned prompts put sixteen vectors before the class name. A text tower that only ever read "a
+photo of a cat." has never used the positions where the name then stands, so captions of every
+length are part of training.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def write(
     long: bool,
     templates: tuple[str, ...] = SHORT,
 ) -> str:
-    """One caption that names `name`: a short template, or one to four clauses before it and sometimes one after."""
+    """One caption that names `name`: a short template, or one to four clauses before it and
+    sometimes one after."""
     if not long:
         return templates[rng.integers(len(templates))].format(name)
     lead = [

@@ -1,7 +1,8 @@
 """Digits and letters drawn by ourselves, so that the embedded model knows them by name.
 
-Two hands: fonts found on this machine (letters and digits) and pen strokes (digits only), both distorted.
-Nothing here reads a data set; scikit-learn's digits stay unseen and can be used to test the model.
+Two hands: fonts found on this machine (letters and digits) and pen strokes (digits only), both
+distorted. Nothing here reads a data set; scikit-learn's digits stay unseen and can be used to
+test the model.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ DIGITS = (
     "nine",
 )
 
-# Pen paths of each digit in a unit box (x right, y down); each digit has several ways of being written.
+# Pen paths of each digit in a unit box (x right, y down); a digit is written in several ways.
 # One list per stroke; the points are joined by a smooth curve, and moved a little each time.
 PEN: dict[int, list[list[list[tuple[float, float]]]]] = {
     0: [
@@ -390,7 +391,8 @@ def _pen_digit(digit: int, rng: np.random.Generator, canvas: int = 128) -> Image
 
 @lru_cache(maxsize=1)
 def font_files() -> tuple[str, ...]:
-    """Outline fonts of this machine that draw every digit and letter differently; Pillow's own font when there are none."""
+    """Outline fonts of this machine that draw every digit and letter differently; Pillow's own
+    font when there are none."""
     try:
         listed = subprocess.run(
             ["fc-list", ":", "file"], capture_output=True, text=True, check=True
@@ -465,7 +467,8 @@ def _fit(
 
 
 def _scanned(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """As old optical scanners gave it: black and white, then counted in 4 x 4 blocks to 8 x 8 grey values, then enlarged."""
+    """As old optical scanners gave it: black and white, then counted in 4 x 4 blocks to 8 x 8
+    grey values, then enlarged."""
     bits = (np.asarray(image) > rng.uniform(60, 160)).astype(np.float32)
     counts = bits.reshape(8, 4, 8, 4).sum(axis=(1, 3)) / 16 * 255
     ways = (
@@ -528,7 +531,8 @@ def names(symbol: str) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def sheet(count: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """`count` pictures [count, 32, 32, 3] uint8 and their symbols: two thirds digits, one third letters."""
+    """`count` pictures [count, 32, 32, 3] uint8 and their symbols: two thirds digits, one third
+    letters."""
     rng = np.random.default_rng(seed)
     letters = [c for c in "abcdefghijklmnopqrstuvwxyz"] + [
         c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -2,14 +2,16 @@
 
     python tools/pretrain_tiny.py --pairs pairs-*.parquet --out src-of-weights/ --steps 12000
     python tools/pretrain_tiny.py ... --install          # replaces labelsieve/assets/tiny
-    python tools/pretrain_tiny.py ... --start DIR        # goes on from finished weights, for instance the installed ones
-    python tools/pretrain_tiny.py ... --leave-out airplane,cat,...   # a bench tower that never saw these classes
+    python tools/pretrain_tiny.py ... --start DIR        # goes on from finished weights
+    python tools/pretrain_tiny.py ... --leave-out airplane,cat,...   # never sees these classes
 
-Pairs: Parquet with `image` (encoded bytes), `caption` (a noun) and `label` (its class name). Digits and letters are
-rendered by glyphs.py. Loss: InfoNCE (Radford et al. 2021) in which every image that shares a name with a text is a
-positive of it (UniCL, Yang et al. 2022), because names repeat in a batch. Half of the patches are left out of most
-steps (FLIP, Li et al. 2023), of photos only: a glyph with holes is another glyph; attention starts near the identity (mimetic initialisation, Trockman & Kolter 2023);
-matrices are trained by Muon, the rest by AdamW. Interrupted, the same command goes on from the last checkpoint.
+Pairs: Parquet with `image` (encoded bytes), `caption` (a noun) and `label` (its class name).
+Digits and letters are rendered by glyphs.py. Loss: InfoNCE (Radford et al. 2021) in which every
+image that shares a name with a text is a positive of it (UniCL, Yang et al. 2022), because
+names repeat in a batch. Half of the patches are left out of most steps (FLIP, Li et al. 2023),
+of photos only: a glyph with holes is another glyph; attention starts near the identity (mimetic
+initialisation, Trockman & Kolter 2023); matrices are trained by Muon, the rest by AdamW.
+Interrupted, the same command goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ CIFAR10 = (
 
 @dataclass
 class Pairs:
-    """images [n, 32, 32, 3] uint8; `names[i]` are the keys of image i; `texts[key]` its (spellings, own templates)."""
+    """images [n, 32, 32, 3] uint8; `names[i]` are the keys of image i; `texts[key]` its
+    (spellings, own templates)."""
 
     images: Tensor
     names: list[tuple[str, ...]]
@@ -114,7 +117,8 @@ def read_pairs(
 
 
 def augment(images: Tensor, natural: Tensor, generator: torch.Generator) -> Tensor:
-    """[b, 32, 32, 3] uint8 -> [b, 3, 32, 32] normalised: one random affine (crop, zoom, mirror), light, one erased square."""
+    """[b, 32, 32, 3] uint8 -> [b, 3, 32, 32] normalised: one random affine (crop, zoom,
+    mirror), light, one erased square."""
     b, device = len(images), images.device
     rand = lambda *shape: torch.rand(*shape, generator=generator).to(device)  # noqa: E731
     pixels = images.permute(0, 3, 1, 2).float() / 255
@@ -177,7 +181,8 @@ def _erase(pixels: Tensor, natural: Tensor, rand) -> Tensor:  # type: ignore[no-
 def draw_texts(
     pairs: Pairs, rows: np.ndarray, rng: np.random.Generator, long: bool
 ) -> tuple[list[str], Tensor]:
-    """One sentence per name met in the batch, and which image [b] has which sentence [t] as a positive, bool [b, t].
+    """One sentence per name met in the batch, and which image [b] has which sentence [t] as a
+    positive, bool [b, t].
 
     The noun of the file and the class name (the last one) are drawn equally often.
     """
@@ -200,7 +205,8 @@ def draw_texts(
 
 
 def contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
-    """Both directions of InfoNCE [b, t], averaged over the positives of each row (every row and column has one)."""
+    """Both directions of InfoNCE [b, t], averaged over the positives of each row (every row and
+    column has one)."""
     weight = positive.float()
     to_text = (
         -(weight / weight.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
@@ -218,9 +224,11 @@ def exams(
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    grow = lambda x: Image.fromarray((x * 255 / 16).astype(np.uint8)).resize(
-        (32, 32), Image.Resampling.BICUBIC
-    )  # noqa: E731
+
+    def grow(x: np.ndarray) -> Image.Image:
+        small = Image.fromarray((x * 255 / 16).astype(np.uint8))
+        return small.resize((32, 32), Image.Resampling.BICUBIC)
+
     digits = np.stack([np.asarray(grow(x).convert("RGB")) for x in data.images])
     found = {
         "digits": (digits, data.target, list(glyphs.DIGITS), "a handwritten digit {}.")
@@ -239,7 +247,8 @@ def exams(
 
 
 def optimizers(model: CLIPModel, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and projections."""
+    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and
+    projections."""
     inside = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
     chosen = {id(p) for p in inside}
     rest = [p for p in model.parameters() if id(p) not in chosen]
@@ -321,10 +330,11 @@ def train(args: argparse.Namespace) -> None:
         pairs.natural.to(device),
         exams(args.test),
     )
-    print(
-        f"{len(images)} images, {len(pairs.texts)} names, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {start}",
-        flush=True,
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    size = (
+        f"{len(images)} images, {len(pairs.texts)} names, {millions:.2f} M parameters"
     )
+    print(f"{size}, from step {start}", flush=True)
     clock, running = time.time(), 0.0
     for step in range(start, args.steps):
         rng = np.random.default_rng(
@@ -363,10 +373,9 @@ def train(args: argparse.Namespace) -> None:
                 for n, exam in tests.items()
             }
             rate = args.batch * (step + 1 - start) / (time.time() - clock)
-            print(
-                f"step {step + 1} loss {running:.3f} scale {model.logit_scale.exp():.1f} {rate:.0f} images/s {marks}",
-                flush=True,
-            )
+            scale = model.logit_scale.exp()
+            report = f"step {step + 1} loss {running:.3f} scale {scale:.1f}"
+            print(f"{report} {rate:.0f} images/s {marks}", flush=True)
             state = {
                 "model": model.state_dict(),
                 "optimizers": [o.state_dict() for o in opts],
@@ -395,7 +404,8 @@ def train(args: argparse.Namespace) -> None:
 def draw_rows(
     pairs: Pairs, shares: list[float], batch: int, step: int, seed: int
 ) -> np.ndarray:
-    """Row numbers of a step: from each source its share, consecutive slices of one permutation per epoch of the source."""
+    """Row numbers of a step: from each source its share, consecutive slices of one permutation
+    per epoch of the source."""
     parts = []
     for number, (rows, share) in enumerate(zip(pairs.sources, shares, strict=True)):
         count = round(batch * share)

@@ -1,4 +1,5 @@
-"""A small CLIP in transformers' layout: its tokenizer, its towers before training, and how it is measured and saved."""
+"""A small CLIP in transformers' layout: its tokenizer, its towers before training, and how it
+is measured and saved."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ HEAD = 32  # width of an attention head
 def make_tokenizer(
     texts: dict[str, tuple[tuple[str, ...], tuple[str, ...]]], vocab_size: int = 2048
 ) -> PreTrainedTokenizerFast:
-    """CLIP's kind of tokenizer (lower case, byte-level BPE, start and end tokens) with a small vocabulary of our own."""
+    """CLIP's kind of tokenizer (lower case, byte-level BPE, start and end tokens) with a small
+    vocabulary of our own."""
     start, end = "<|startoftext|>", "<|endoftext|>"
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence(
@@ -77,7 +79,8 @@ def make_tokenizer(
 
 
 def _with_every_byte(tokenizer: Tokenizer) -> models.BPE:
-    """The trained BPE plus all 256 bytes, inside and at the end of a word: no name is ever unknown."""
+    """The trained BPE plus all 256 bytes, inside and at the end of a word: no name is ever
+    unknown."""
     trained = json.loads(tokenizer.to_str())["model"]
     vocab = trained["vocab"]
     for symbol in sorted(pre_tokenizers.ByteLevel.alphabet()):
@@ -135,7 +138,8 @@ def build(
 
 @torch.no_grad()
 def _mimetic(attention: nn.Module, alpha: float = 0.7, beta: float = 0.4) -> None:
-    """Query·key starts near the identity, value·output near minus the identity, per head (Trockman & Kolter 2023)."""
+    """Query·key starts near the identity, value·output near minus the identity, per head
+    (Trockman & Kolter 2023)."""
     width, head = attention.embed_dim, attention.head_dim
     for h in range(attention.num_heads):
         rows = slice(h * head, (h + 1) * head)
@@ -165,7 +169,8 @@ def _sinusoidal(table: Tensor, side: int) -> None:
 
 
 def precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where the processor or card computes with it natively; emulated it is many times slower than float32."""
+    """bfloat16 where the processor or card computes with it natively; emulated it is many times
+    slower than float32."""
     native = (
         device.type == "cuda"
         or torch.cpu._is_avx512_bf16_supported()
@@ -250,7 +255,8 @@ def save(
     marks: dict[str, dict[str, float]],
     recipe: dict[str, object],
 ) -> None:
-    """A plain Hugging Face directory, weights in half precision, with figures.json and a model card of what was measured."""
+    """A plain Hugging Face directory, weights in half precision, with figures.json and a model
+    card of what was measured."""
     scale = model.logit_scale.exp().item()
     model.half().save_pretrained(out)
     tokenizer.backend_tokenizer.no_padding()
