@@ -25,7 +25,8 @@ from labelsieve.corrections.patch import patch_id, read_patch
 from labelsieve.data.sources import STATE
 from labelsieve.data.sources._history import records
 from labelsieve.errors import DataError
-from labelsieve.files import fingerprint, printable, readable
+from labelsieve.files import fingerprint, readable
+from labelsieve.progress import plain
 
 LOCK = "lock"  # file in the history's folder that one process at a time holds
 Rows = list[dict[str, Any]]  # of `labelsieve.tables.CORRECTIONS`
@@ -127,7 +128,7 @@ def describe(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> lis
     for row in rows:
         name = names.get(row["sample_id"], row["path"])
         labels = f"{_shown(row['old_label'])} → {_shown(row['new_label'])}"
-        lines.append(printable(f"{name}: {labels}  [{row['reason']}]"))
+        lines.append(plain(f"{name}: {labels}  [{row['reason']}]"))
     return lines
 
 

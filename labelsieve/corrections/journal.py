@@ -131,11 +131,14 @@ def finish(state: Path, *, trusted: bool = False) -> bool:
     for todo in steps:
         # again at each step: the one before may have put a link on the way of this one
         _check_inside(state, [todo])
-        old = _path(todo["from"])
-        new = _path(todo["to"])
-        if todo["do"] == "swap" and os.path.lexists(old) and os.path.lexists(new):
-            _do("move", new, _path(todo["keep"]))
-        _do(todo["do"], old, new)
+        try:
+            _carry_out(todo)
+        except OSError as error:  # no room, no right, a folder where a file should be
+            raise DataError(
+                f"'{readable(_path(todo['from']))}' could not be changed:"
+                f" {error.strerror}.",
+                "Call again when that is repaired; it goes on from there.",
+            ) from error
     (state / NAME).unlink()
     return True
 
@@ -233,6 +236,15 @@ def _secret() -> bytes:
             os.link(scratch, path)
         scratch.unlink()
     return path.read_bytes()
+
+
+def _carry_out(todo: Step) -> None:
+    old = _path(todo["from"])
+    new = _path(todo["to"])
+    # of a swap, the first half is done where one of both is gone
+    if todo["do"] == "swap" and os.path.lexists(old) and os.path.lexists(new):
+        _do("move", new, _path(todo["keep"]))
+    _do(todo["do"], old, new)
 
 
 def _do(verb: str, old: Path, new: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve.errors import DataError, RunError
-from labelsieve.files import fingerprint, printable
+from labelsieve.files import fingerprint
+from labelsieve.progress import plain
 from labelsieve.runs.run import Run
 from labelsieve.tables import CORRECTIONS, check_unique, read_parquet, write_parquet
 
@@ -87,7 +88,7 @@ def _check_row(row: Mapping[str, Any], path: Path) -> None:
     if row["action"] not in (RELABEL, DROP) or wants_label is (
         row["new_label"] is None
     ):
-        name = printable(row["path"])
+        name = plain(row["path"])
         raise _damaged(path, f"the row of '{name}' is neither a new label nor a drop")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import labelsieve as ls
+from labelsieve.corrections import journal
 from labelsieve.corrections.apply import PATCH, carry_out, in_words, prepare
 from labelsieve.corrections.patch import read_patch
 from labelsieve.corrections.policy import Policy
@@ -122,3 +123,112 @@ def test_review_goes_on_after_the_data_were_corrected_in_place(
     work = prepare(planted.folder, Policy())
     carry_out(work, reverse=True)
     assert planted.tree() == before
+
+
+def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file and folder with its content and the time of its change."""
+    content = {}
+    for path in sorted(folder.rglob("*")):
+        data = path.read_bytes() if path.is_file() else b"folder"
+        name = path.relative_to(folder).as_posix()
+        content[name] = (path.stat().st_mtime_ns, data)
+    return content
+
+
+def test_in_python_nothing_changes_unless_it_is_said(planted: Any) -> None:
+    before = everything(planted.data)
+    auto = ls.Policy("auto", 0.9)
+    for words in ({}, {"in_place": True}):
+        facts = ls.apply(planted.folder, policy=auto, **words)
+        assert facts["done"] == "listed"
+        assert len(facts["changes"]) == len(planted.wrong)
+    for words in ({"yes": True}, {"output": "x", "yes": True, "in_place": True}):
+        with pytest.raises(OptionError):
+            ls.apply(planted.folder, policy=auto, **words)
+    assert everything(planted.data) == before
+    facts = ls.apply(planted.folder, policy=auto, in_place=True, yes=True)
+    assert facts["done"] == "changed" and by_class(planted.data) == truth(planted)
+
+
+def test_the_patch_of_somebody_else_is_listed_without_a_trace(
+    planted: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(planted.data, tmp_path / "theirs" / "data")
+    ls.apply(planted.folder, tmp_path / "out", policy=ls.Policy("auto", 0.9))
+    patch = tmp_path / "theirs" / "a-patch.parquet"
+    shutil.copy(planted.folder / PATCH, patch)
+    before = everything(tmp_path / "theirs")
+    data = str(tmp_path / "theirs" / "data")
+    work = prepare(None, Policy(), patch=patch, data=data)
+    with pytest.raises(OptionError, match="not listed yet"):
+        carry_out(work, yes=True)
+    assert len(carry_out(work)["changes"]) == len(planted.wrong)
+    after = everything(tmp_path / "theirs")
+    after.pop("data/.labelsieve", None)
+    after.pop("data/.labelsieve/lock", None)
+    assert after.keys() == before.keys()
+    result = carry_out(work, yes=True)
+    assert result["patch"] == str(patch)
+    assert sorted(p.name for p in (tmp_path / "theirs").iterdir()) == [
+        "a-patch.parquet",
+        "data",
+    ]
+
+
+def interrupted(planted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One correction in place, written down and not done."""
+    work = prepare(planted.folder, Policy("auto", 0.9))
+    carry_out(work)
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "finish", lambda *_, **__: False)
+        carry_out(work, yes=True)
+
+
+def test_a_list_does_not_finish_and_the_same_command_does(
+    planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(planted, monkeypatch)
+    before = everything(planted.data)
+    work = prepare(planted.folder, Policy("auto", 0.9))
+    result = carry_out(work, yes=True)
+    assert result["done"] == "changed" and not result["already"]
+    assert result["relabelled"] == len(planted.wrong)
+    assert before != everything(planted.data)
+    assert by_class(planted.data) == truth(planted)
+
+
+def test_what_was_listed_is_all_that_is_done(
+    planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(planted, monkeypatch)
+    before = everything(planted.data)
+    other = prepare(planted.folder, Policy("auto", 0.9, relabel=False, drop=True))
+    with pytest.raises(OptionError, match="not listed yet"):
+        carry_out(other, yes=True)
+    listed = carry_out(other)
+    assert listed["unfinished"] and "are unfinished in" in in_words(listed)
+    assert everything(planted.data) == before
+    result = carry_out(other, yes=True)
+    assert result["done"] == "finished" and "are finished in" in in_words(result)
+    assert by_class(planted.data) == truth(planted)
+    with pytest.raises(OptionError, match="not listed yet"):
+        carry_out(other, yes=True)
+    assert not carry_out(other)["unfinished"]
+    assert carry_out(other, yes=True)["dropped"] == len(planted.wrong)
+
+
+def test_the_work_of_somebody_else_is_finished_only_with_a_word(
+    planted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    interrupted(planted, monkeypatch)
+    monkeypatch.setenv("LABELSIEVE_STATE", str(tmp_path / "another-user"))
+    before = everything(planted.data)
+    work = prepare(planted.folder, Policy("auto", 0.9))
+    ways = [{}, {"yes": True}, {"reverse": True}, {"output": tmp_path / "copy"}]
+    for words in ways:
+        with pytest.raises(RunError, match="did not begin here"):
+            carry_out(work, **words)  # type: ignore[arg-type]
+    assert everything(planted.data).keys() - before.keys() <= {".labelsieve/lock"}
+    assert carry_out(work, finish=True)["unfinished"]
+    carry_out(work, yes=True, finish=True)
+    assert by_class(planted.data) == truth(planted)

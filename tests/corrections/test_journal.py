@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labelsieve.corrections import journal
-from labelsieve.corrections.journal import carry_out, finish, step
+from labelsieve.corrections.journal import carry_out, finish, pending, step
 from labelsieve.errors import DataError, RunError
+from labelsieve.files import fingerprint, state_folder
 
 
 class Killed(BaseException):
@@ -110,3 +113,138 @@ def test_nothing_is_replaced_and_nothing_is_missed(state: Path) -> None:
     assert finish(state) and (state.parent / "old").read_text() == "new"
     with pytest.raises(DataError, match="is gone"):
         carry_out(state, [step("move", state.parent / "no", state.parent / "nowhere")])
+
+
+def left_behind(state: Path, todo: list[journal.Step], monkeypatch: Any) -> None:
+    """Steps that were written down and not done."""
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "finish", lambda _: True)
+        carry_out(state, todo)
+
+
+def write(state: Path, content: Any) -> None:
+    (state / journal.NAME).write_text(json.dumps(content))
+
+
+def sealed(todo: Any) -> dict[str, Any]:
+    """A journal as anybody can write it."""
+    return {"steps": todo, "check": fingerprint(todo)}
+
+
+def test_steps_that_lead_out_are_not_even_written_down(state: Path) -> None:
+    home = state.parent.parent / "home"
+    with pytest.raises(DataError, match="lies outside of"):
+        carry_out(state, [step("move", state.parent / "new", home)])
+    assert not (state / journal.NAME).exists()
+
+
+def test_steps_of_somebody_else_need_a_word(state: Path) -> None:
+    write(state, sealed(steps(state.parent)))
+    before = tree(state.parent)
+    for call in (pending, finish):
+        with pytest.raises(RunError, match=r"did not begin here.*--finish"):
+            call(state)
+    assert tree(state.parent) == before
+    # an interrupted call of an earlier version looks the same
+    assert pending(state, trusted=True) == steps(state.parent)
+    assert finish(state, trusted=True)
+    assert tree(state.parent) == WANTED
+
+
+def test_steps_of_this_user_in_another_folder_are_those_of_somebody_else(
+    state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+) -> None:
+    left_behind(state, steps(state.parent), monkeypatch)
+    assert pending(state) == steps(state.parent)
+    other = tmp_path_factory.mktemp("other") / "state"
+    shutil.copytree(state, other)
+    with pytest.raises(RunError, match="did not begin here"):
+        pending(other)
+    # another user
+    monkeypatch.setenv("LABELSIEVE_STATE", str(other))
+    with pytest.raises(RunError, match="did not begin here"):
+        pending(state)
+
+
+def test_without_a_home_nothing_is_taken_for_ours(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELSIEVE_STATE", str(state.parent / "new" / "x"))
+    left_behind(state, steps(state.parent), monkeypatch)
+    with pytest.raises(RunError, match="did not begin here"):
+        finish(state)
+    assert finish(state, trusted=True)
+
+
+@pytest.mark.parametrize("name", ["from", "to", "keep"])
+@pytest.mark.parametrize("path", ["{home}/x", "{data}/../home/x", "{data}/out/x", "x"])
+def test_no_word_lets_steps_lead_out(state: Path, name: str, path: str) -> None:
+    data, home = state.parent, state.parent.parent / "home"
+    home.mkdir(exist_ok=True)
+    (home / "x").write_text("mine")
+    (data / "out").symlink_to(home)
+    todo = step("swap", data / "new", data / "old", data / "aside")
+    todo[name] = path.format(home=home, data=data)
+    write(state, sealed([step("move", data / "moved", data / "away"), todo]))
+    before = tree(data)
+    with pytest.raises(DataError, match="lies outside of"):
+        finish(state, trusted=True)
+    assert tree(data) == before and (home / "x").read_text() == "mine"
+    (home / "x").unlink()
+    home.rmdir()
+
+
+def test_a_step_cannot_open_the_way_of_the_next(state: Path) -> None:
+    data, home = state.parent, state.parent.parent / "house"
+    home.mkdir()
+    (data / "link").symlink_to(home)
+    todo = [
+        step("move", data / "link", data / "way"),
+        step("move", data / "new", data / "way" / "evil"),
+    ]
+    write(state, sealed(todo))
+    with pytest.raises(DataError, match="lies outside of"):
+        finish(state, trusted=True)
+    assert list(home.iterdir()) == []
+    home.rmdir()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        5,
+        {},
+        sealed(None),
+        sealed("x"),
+        sealed([3]),
+        sealed([{}]),
+        sealed([{"do": "chmod", "from": "/a", "to": "/b"}]),
+        sealed([{"do": "move", "from": 3, "to": "/b"}]),
+        sealed([{"do": "swap", "from": "/a", "to": "/b"}]),
+        sealed([{"do": "move", "from": "\ud800", "to": "/b"}]),
+        {**sealed([]), "check": "0"},
+    ],
+)
+def test_what_is_no_list_of_steps_is_damaged(state: Path, content: Any) -> None:
+    write(state, content)
+    with pytest.raises(RunError, match="is damaged"):
+        pending(state, trusted=True)
+
+
+def test_a_journal_is_a_file(state: Path) -> None:
+    os.mkfifo(state / journal.NAME)
+    with pytest.raises(RunError, match="is damaged"):
+        pending(state)
+    (state / journal.NAME).unlink()
+    (state / journal.NAME).symlink_to(state.parent / "new")
+    with pytest.raises(RunError, match="is damaged"):
+        pending(state)
+
+
+def test_the_secret_is_the_user_s_alone(state: Path) -> None:
+    carry_out(state, [])
+    secret = state_folder() / journal.SECRET
+    assert secret.stat().st_mode & 0o077 == 0
+    assert len(secret.read_bytes()) == journal.SECRET_BYTES

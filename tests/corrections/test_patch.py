@@ -7,77 +7,9 @@ import pyarrow as pa
 import pytest
 
 from labelsieve import tables
-from labelsieve.corrections.patch import labels_after, patch_id, read_patch, write_patch
-from labelsieve.corrections.policy import Policy, plan
-from labelsieve.errors import DataError, OptionError, RunError
-from labelsieve.runs.decisions import Decisions
+from labelsieve.corrections.patch import patch_id, read_patch, write_patch
+from labelsieve.errors import DataError, RunError
 from labelsieve.tables import CORRECTIONS
-
-
-def decide(planted: Any) -> tuple[Decisions, dict[str, str | None]]:
-    """One decision of every kind about wrong labels, and one keep about a right one; and what should come of them."""
-    decisions = Decisions(planted.folder)
-    a, b, c, d, e, *_ = planted.wrong
-    decisions.add(a, "accept", planted.truth[a])
-    decisions.add(b, "other", planted.truth[b])
-    decisions.add(c, "none")
-    decisions.add(d, "keep")
-    decisions.add(e, "skip")
-    decisions.add(next(i for i in planted.given if i not in planted.wrong), "keep")
-    return decisions, {a: planted.truth[a], b: planted.truth[b], c: None}
-
-
-def test_reviewed_takes_decisions_alone(planted: Any) -> None:
-    decisions, expected = decide(planted)
-    a, b, c = expected
-    assert labels_after(plan(planted.run, decisions, Policy())) == {
-        a: expected[a],
-        b: expected[b],
-    }
-    assert (
-        labels_after(plan(planted.run, decisions, Policy(relabel=True, drop=True)))
-        == expected
-    )
-    assert labels_after(
-        plan(planted.run, decisions, Policy(relabel=False, drop=True))
-    ) == {
-        a: None,
-        b: None,
-        c: None,
-    }
-    assert len(plan(planted.run, None, Policy())) == 0
-
-
-def test_auto_adds_confident_suggestions_that_nobody_contradicted(planted: Any) -> None:
-    decisions, expected = decide(planted)
-    *_, kept, skipped = planted.wrong[:5]
-    found = labels_after(plan(planted.run, decisions, Policy("auto", 0.9)))
-    sure = {
-        i: planted.truth[i]
-        for i in planted.wrong
-        if i not in (kept, *[k for k, v in expected.items() if v is None])
-    }
-    assert found == sure and skipped in found and kept not in found
-    assert labels_after(plan(planted.run, decisions, Policy("auto", 0.96))) == {
-        k: v for k, v in expected.items() if v
-    }
-
-
-def test_a_decision_for_the_given_label_changes_nothing(planted: Any) -> None:
-    decisions = Decisions(planted.folder)
-    decisions.add(planted.wrong[0], "other", planted.given[planted.wrong[0]])
-    assert (
-        len(plan(planted.run, decisions, Policy("auto", 0.9))) == len(planted.wrong) - 1
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [(("revewed",), "Did you mean 'reviewed'"), (("auto", 1.5), "between 0 and 1")],
-)
-def test_wrong_policies_are_refused(options: Any, words: str) -> None:
-    with pytest.raises(OptionError, match=words):
-        Policy(*options)
 
 
 def rows(**changed: Any) -> pa.Table:

@@ -23,7 +23,8 @@ from labelsieve.corrections.journal import Step
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import Row, Source
 from labelsieve.errors import DataError, OptionError
-from labelsieve.files import printable, readable
+from labelsieve.files import readable
+from labelsieve.progress import plain
 
 Changes = dict[int, str | None]  # row number -> new label, None: leave the row out
 Correction = Mapping[str, Any]  # a row of `labelsieve.tables.CORRECTIONS`
@@ -164,7 +165,7 @@ def match_rows(source: Source, corrections: Iterable[Correction]) -> list[Match]
                     matches[number] = _match(number, row, fitting)
     for lacking in waiting.values():
         raise DataError(
-            f"The data have no '{printable(str(lacking['path']))}' with the label"
+            f"The data have no '{plain(str(lacking['path']))}' with the label"
             f" '{lacking['old_label']}' and the image that was scanned.",
             "Were they changed since the scan?",
         )

@@ -118,7 +118,9 @@ class WholeWriter(ABC):
         """The original, while the data still are what the patch made of it."""
         name = earlier.facts.get("original")
         kept = self._inside(ORIGINALS, name)
-        if not kept.exists() or earlier.facts.get("table") != self._table:
+        # a file for a table, a folder for a saved data set
+        same_kind = kept.exists() and kept.is_dir() == self._path.is_dir()
+        if not same_kind or earlier.facts.get("table") != self._table:
             raise RunError(
                 f"The data as they were are not in '{readable(kept.parent)}'.",
                 "The patch was applied to other data.",
@@ -132,7 +134,7 @@ class WholeWriter(ABC):
 
     def _inside(self, folder: str, name: Any) -> Path:
         """A file or folder in the history, whose name may come from a stranger's patch."""
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or not name or Path(name).name != name:
             raise DataError(f"The history in '{readable(self.state)}' is damaged.")
         return resolve_inside(self.state, f"{folder}/{path_to_uri(name)}")
 

@@ -28,14 +28,8 @@ from labelsieve.data.sources import STATE, Source
 from labelsieve.data.sources.folder import FolderSource
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import (
-    path_to_uri,
-    printable,
-    readable,
-    remove,
-    resolve_inside,
-    uri_to_path,
-)
+from labelsieve.files import path_to_uri, readable, remove, resolve_inside, uri_to_path
+from labelsieve.progress import plain
 
 MARK = "copying"  # file in the history of a copy under way: which patch it is by
 DROPPED = "dropped"  # folder in the history for files that were left out
@@ -133,9 +127,7 @@ class FolderWriter:
         path = resolve_inside(self._root, uri)
         hidden = any(part.startswith(".") for part in uri.split("/"))
         if hidden:  # the history itself, or what is never listed as an image
-            raise DataError(
-                f"'{printable(uri)}' is hidden, and not an image of the data."
-            )
+            raise DataError(f"'{plain(uri)}' is hidden, and not an image of the data.")
         return path
 
     def _place(self, old: str, new: str | None) -> Path:
@@ -177,7 +169,7 @@ class FolderWriter:
             old = str(row["uri"])
             with _naming(row):
                 if old in moves:
-                    raise DataError(f"'{printable(old)}' has two rows.")
+                    raise DataError(f"'{plain(old)}' has two rows.")
                 _check_unchanged(now.get(old) or locate(old), row)
                 new = classes.target(row)
             if new is not None:
@@ -264,12 +256,12 @@ class ClassFolders:
         """
         parts = str(row["uri"]).split("/")
         if len(parts) < self._level + 2:
-            raise DataError(f"'{printable(row['uri'])}' lies in no class folder.")
+            raise DataError(f"'{plain(row['uri'])}' lies in no class folder.")
         name = readable(uri_to_path(parts[self._level]))
         # runs of earlier versions hold control characters of folder names as they are
-        if name != printable(str(row["old_label"])):
+        if name != plain(str(row["old_label"])):
             raise DataError(
-                f"'{printable(row['uri'])}' does not have the label '{row['old_label']}'."
+                f"'{plain(row['uri'])}' does not have the label '{row['old_label']}'."
             )
         label = row["new_label"]
         if label is None:
@@ -284,7 +276,7 @@ def _naming(row: Correction) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        name = printable(str(row["path"]))
+        name = plain(str(row["path"]))
         raise DataError(
             f"The row of '{name}' does not fit the data: {error.what}",
             error.do or "Was the patch made for other data?",
@@ -319,7 +311,7 @@ def _folder_name(label: str) -> str:
     # more than one part, or a drive ("C:x"), is not the name of what is left of it
     if not label or hidden or Path(label).name != label or "\0" in label:
         raise DataError(
-            f"'{printable(label)}' cannot be the name of a class folder.",
+            f"'{plain(label)}' cannot be the name of a class folder.",
             "Choose another label.",
         )
     return label
@@ -369,7 +361,7 @@ def _with_places(patch: pa.Table, places: Mapping[str, str | None]) -> pa.Table:
 
 
 def _not_listed(uri: str) -> Path:
-    raise DataError(f"'{printable(uri)}' is not an image of the data.")
+    raise DataError(f"'{plain(uri)}' is not an image of the data.")
 
 
 def _begin_copy(output: Path, wanted: str) -> Path:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.corrections import Killed, interrupt, table_patch
 from PIL import Image
 
+from labelsieve.corrections import write_back
 from labelsieve.corrections.writers.saved import resave
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError
 
 datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
 
@@ -61,3 +63,97 @@ def test_a_class_that_the_feature_does_not_have_is_named(tmp_path: Path) -> None
     source: Any = open_source(DataSpec(tmp_path / "a"))
     with pytest.raises(DataError, match="'emu' is not among the class names"):
         resave(source, {0: "emu"}, tmp_path / "b")
+
+
+def saved(folder: Path) -> None:
+    features = datasets.Features(
+        {
+            "image": datasets.Image(decode=False),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "x": datasets.Value("string"),
+        }
+    )
+    rows = {
+        "image": [{"bytes": b"%d" % k, "path": None} for k in range(6)],
+        "label": [0] * 6,
+        "x": list("abcdef"),
+    }
+    made = datasets.Dataset.from_dict(rows, features=features)
+    parts = {"train": made.select(range(4)), "test": made.select(range(4, 6))}
+    datasets.DatasetDict(parts).save_to_disk(
+        str(folder), num_shards={"train": 2, "test": 1}
+    )
+
+
+def cells(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    parts = datasets.load_from_disk(str(folder))
+    return {
+        s: [(r["label"], r["x"], r["image"]["bytes"]) for r in part]
+        for s, part in parts.items()
+    }
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = {
+        p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()
+    }
+    return {
+        name: p.read_bytes()
+        for name, p in found.items()
+        if not name.startswith(".labelsieve")
+    }
+
+
+@pytest.mark.parametrize("interrupted", [None, 0, 1, 2, 3])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_saved_data_set_in_place_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: int | None, half: bool
+) -> None:
+    folder = tmp_path / "saved"
+    saved(folder)
+    before, spec = files(folder), DataSpec(folder)
+    patch = table_patch(folder)
+    wanted = {
+        "train": [(0, "a", b"0"), (1, "b", b"1"), (0, "c", b"2")],
+        "test": [(0, "e", b"4"), (0, "f", b"5")],
+    }
+    write_back.copy(spec, patch, tmp_path / "copy")
+    assert cells(tmp_path / "copy") == wanted and files(folder) == before
+    write_back.in_place(spec, patch.slice(1, 1), "scan")
+    if interrupted is not None:
+        with monkeypatch.context() as patched:
+            interrupt(patched, interrupted, half=half)
+            with pytest.raises(Killed):
+                write_back.in_place(spec, patch, "scan")
+    write_back.in_place(spec, patch, "scan")
+    assert cells(folder) == wanted
+    write_back.reverse(spec, patch, "scan")
+    assert files(folder) == before
+    write_back.in_place(spec, patch, "scan")
+    with (folder / "train" / "state.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(DataError, match="was changed after the patch"):
+        write_back.reverse(spec, patch, "scan")
+
+
+def test_a_finished_copy_is_known(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    saved(folder)
+    patch = table_patch(folder)
+    output = tmp_path / "copy"
+    assert not write_back.copy(DataSpec(folder), patch, output).already
+    assert write_back.copy(DataSpec(folder), patch, output).already
+    with pytest.raises(OptionError, match="exists already"):
+        write_back.copy(DataSpec(folder), patch.slice(0, 1), output)
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    folder, home = tmp_path / "saved", tmp_path / "home"
+    saved(folder)
+    home.mkdir()
+    (folder / ".labelsieve").mkdir()
+    (folder / ".labelsieve" / ".new").symlink_to(home)
+    (folder / ".labelsieve" / "originals").symlink_to(home)
+    with pytest.raises(DataError, match="does not lie inside"):
+        write_back.in_place(DataSpec(folder), table_patch(folder))
+    assert list(home.iterdir()) == []

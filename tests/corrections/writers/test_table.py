@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures.corrections import Killed, interrupt, table_patch
 
-from labelsieve.corrections.writers import find_rows
+from labelsieve.corrections import write_back
+from labelsieve.corrections.patch import patch_id, read_patch, write_patch
 from labelsieve.corrections.writers.table import rewrite
-from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError, RunError
 
 
 def redo(path: Path, changed: dict[int, str | None], **columns: Any) -> bytes:
@@ -23,7 +25,8 @@ def redo(path: Path, changed: dict[int, str | None], **columns: Any) -> bytes:
 
 
 CSV = (
-    '\ufeffimage,label,note\r\n"a.png",cat,"two\r\nlines, and ""quotes"""\r\n\r\nb.png,"cat",plain\r\n'
+    '\ufeffimage,label,note\r\n"a.png",cat,"two\r\nlines, and ""quotes"""\r\n\r\n'
+    'b.png,"cat",plain\r\n'
     'c.png,cat,\u2028 5" disk\r\nd.png,007,ü\r\n'
 )
 
@@ -137,52 +140,6 @@ def test_other_columns_of_one_value(tmp_path: Path) -> None:
         assert made.type == kind and made.to_pylist() == [values[0], wanted]
 
 
-def test_rows_are_found_by_place_label_and_image(tmp_path: Path) -> None:
-    path = tmp_path / "t.parquet"
-    images = [b"one", b"two", b"two"]
-    pq.write_table(pa.table({"image": images, "label": ["cat", "cat", "dog"]}), path)
-    source: Any = open_source(DataSpec(path))
-    rows = list(source.rows())
-
-    def row(number: int, **changed: Any) -> dict[str, Any]:
-        about = {
-            "uri": rows[number].uri,
-            "path": "p",
-            "old_label": rows[number].label,
-            "new_label": "emu",
-        }
-        return {
-            **about,
-            "sample_id": f"k#{content_hash(images[number])[:12]}",
-            **changed,
-        }
-
-    assert find_rows(source, [row(2), row(0)]) == {0: "emu", 2: "emu"}
-    for wrong in (
-        row(0, old_label="dog"),
-        row(0, sample_id="k#" + "0" * 12),
-        row(0, uri="row:9"),
-    ):
-        with pytest.raises(DataError, match="Were they changed"):
-            find_rows(source, [wrong])
-
-
-def test_the_same_path_twice_with_two_labels(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("image,label\na.png,cat\na.png,dog\n")
-    source: Any = open_source(DataSpec(path))
-    wanted = [
-        {
-            "uri": "a.png",
-            "path": "a.png",
-            "old_label": "dog",
-            "new_label": "emu",
-            "sample_id": "a.png@2#0",
-        }
-    ]
-    assert find_rows(source, wanted) == {1: "emu"}
-
-
 def test_parquet_columns_stay_packed_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     packed = {
@@ -237,20 +194,167 @@ def test_long_cells_are_no_trouble(tmp_path: Path) -> None:
     assert redo(tmp_path / "t.csv", {0: "dog"}).decode() == text.replace("cat", "dog")
 
 
-def test_rows_are_known_by_their_id_not_by_their_place(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(
-        "id,image,label\n1,a.png,cat\n2,a.png,cat\n3,b.png,cat\n"
-    )  # one image, two rows
-    source: Any = open_source(DataSpec(tmp_path / "t.csv", id_column="id"))
-    second = {
-        "sample_id": "2#0",
-        "uri": "a.png",
-        "path": "a.png",
-        "old_label": "cat",
-        "new_label": "dog",
-    }
-    assert find_rows(source, [second]) == {1: "dog"}
-    plain: Any = open_source(
-        DataSpec(tmp_path / "t.csv")
-    )  # without ids, the place is what is left
-    assert find_rows(plain, [second]) == {0: "dog"}
+@pytest.mark.parametrize("interrupted", [None, 0, 1, 2])
+def test_tables_in_place_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: int | None
+) -> None:
+    path = tmp_path / "t.csv"
+    text = 'image,label,note\na.png,cat,"x, y"\nb.png,cat,\nc.png,dog,q\nd.png,cat,"last"\n'
+    path.write_text(text)
+    patch = table_patch(path)
+    if interrupted is not None:
+        with monkeypatch.context() as patched:
+            interrupt(patched, interrupted, half=True)
+            with pytest.raises(Killed):
+                write_back.in_place(DataSpec(path), patch)
+    write_back.in_place(DataSpec(path), patch)
+    assert (
+        path.read_text()
+        == 'image,label,note\na.png,cat,"x, y"\nb.png,dog,\nc.png,dog,q\n'
+    )
+    write_back.reverse(DataSpec(path), patch)
+    assert path.read_text() == text
+
+
+def test_a_parquet_table_goes_back_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(
+        pa.table({"image": [b"%d" % k for k in range(5)], "label": ["cat"] * 5}),
+        path,
+        compression="zstd",
+    )
+    before = path.read_bytes()
+    patch = table_patch(path)
+    write_back.in_place(DataSpec(path), patch)
+    assert pq.read_table(path)["label"].to_pylist() == ["cat", "dog", "cat", "cat"]
+    write_back.reverse(DataSpec(path), patch)
+    assert path.read_bytes() == before
+
+
+def test_a_table_that_was_edited_after_the_patch_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n")
+    patch = table_patch(path)
+    write_back.in_place(DataSpec(path), patch)
+    with path.open("a") as file:
+        file.write("e.png,cat\n")
+    edited = path.read_text()
+    with pytest.raises(DataError, match="was changed after the patch"):
+        write_back.reverse(DataSpec(path), patch)
+    assert path.read_text() == edited
+
+
+def test_a_copy_of_a_table_keeps_the_format(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n")
+    before = os.listdir(tmp_path)
+    write_back.copy(DataSpec(path), table_patch(path), tmp_path / "sub" / "new.csv")
+    assert (
+        tmp_path / "sub" / "new.csv"
+    ).read_text() == "image,label\na.png,cat\nb.png,dog\nc.png,dog\n"
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, "sub"]) and os.listdir(
+        tmp_path / "sub"
+    ) == ["new.csv"]
+    with pytest.raises(OptionError, match=r"must end in .csv"):
+        write_back.copy(DataSpec(path), table_patch(path), tmp_path / "new.parquet")
+
+
+def test_a_table_is_patched_from_what_was_scanned(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    text = "image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n"
+    path.write_text(text)
+    patch = table_patch(path)
+    write_back.in_place(DataSpec(path), patch.slice(0, 1), "scan")
+    write_back.in_place(DataSpec(path), patch.slice(1, 1), "scan")
+    assert path.read_text() == "image,label\na.png,cat\nb.png,cat\nc.png,dog\n"
+    write_back.in_place(DataSpec(path), patch, "scan")
+    assert path.read_text() == "image,label\na.png,cat\nb.png,dog\nc.png,dog\n"
+    write_back.copy(
+        DataSpec(path), patch.slice(0, 1), tmp_path / "out.csv", scan="scan"
+    )
+    assert (
+        tmp_path / "out.csv"
+    ).read_text() == "image,label\na.png,cat\nb.png,dog\nc.png,dog\nd.png,cat\n"
+    write_back.reverse(DataSpec(path), patch, "scan")
+    assert path.read_text() == text
+
+
+def applied(path: Path) -> pa.Table:
+    """A table with two corrections in place."""
+    path.write_text("image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n")
+    patch = table_patch(path)
+    write_back.in_place(DataSpec(path), patch, "scan")
+    return patch
+
+
+@pytest.mark.parametrize("name", ["../../home/x", "{home}/x", "..", "", 3, None])
+def test_an_original_elsewhere_is_not_taken(tmp_path: Path, name: Any) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "x").write_text("mine")
+    path = tmp_path / "data" / "t.csv"
+    patch = applied(path)
+    before = path.read_bytes()
+    (record,) = (path.parent / ".labelsieve").glob("applied-*.parquet")
+    table, facts = read_patch(record)
+    if isinstance(name, str):
+        name = name.format(home=tmp_path / "home")
+    write_patch(table, record, {**facts, "original": name})
+    with pytest.raises((DataError, RunError)):
+        write_back.reverse(DataSpec(path), patch, "scan")
+    assert (tmp_path / "home" / "x").read_text() == "mine"
+    assert path.read_bytes() == before
+
+
+def test_links_that_wait_under_our_names_are_not_written_through(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data" / "t.csv"
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    state = path.parent / ".labelsieve"
+    (state / "originals").mkdir(parents=True)
+    path.write_text("image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n")
+    patch = table_patch(path)
+    record = f"applied-{patch_id(patch)}.parquet"
+    kept = f"{patch_id(patch)}-t.csv"
+    names = [
+        ".t.csv.new",
+        f".{record}.new",
+        f"..{record}.new.partial",
+        "journal.json.x",
+    ]
+    for name in [*names, f"originals/.{kept}.partial"]:
+        (state / name).symlink_to(mine)
+    write_back.in_place(DataSpec(path), patch, "scan")
+    assert mine.read_text() == "mine" and not path.is_symlink()
+    write_back.reverse(DataSpec(path), patch, "scan")
+    assert mine.read_text() == "mine"
+
+
+def test_a_table_that_is_a_link_comes_back_with_its_content(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "t.csv"
+    path.symlink_to("../store/t.csv")
+    patch = applied(path)
+    assert (tmp_path / "store" / "t.csv").read_text().count("cat") == 3
+    write_back.reverse(DataSpec(path), patch, "scan")
+    assert path.read_text() == (tmp_path / "store" / "t.csv").read_text()
+
+
+def test_a_finished_copy_is_known_and_another_file_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n")
+    patch = table_patch(path)
+    spec, output = DataSpec(path), tmp_path / "out.csv"
+    assert not write_back.copy(spec, patch, output).already
+    assert write_back.copy(spec, patch, output).already
+    output.write_text("mine")
+    for other in (output, path):
+        before = other.read_text()
+        with pytest.raises(OptionError, match="exists already"):
+            write_back.copy(spec, patch, other)
+        assert other.read_text() == before
