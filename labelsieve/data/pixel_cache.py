@@ -26,23 +26,11 @@ import numpy as np
 
 from labelsieve import progress
 from labelsieve.cache import OTHER_PLACE, cache_limit, make_folder
+from labelsieve.data import _pixel_index as index
 from labelsieve.errors import DataError
 
-# Of the tables below; an index of another version is emptied. Version 0 had no checksums.
-LAYOUT = 3
-TABLES = (
-    "CREATE TABLE pixels (hash TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
-    " extent TEXT, sum INTEGER, mark INTEGER) WITHOUT ROWID",
-    "CREATE TABLE stamps (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
-    " inode INTEGER, changed INTEGER, hash TEXT, mark INTEGER) WITHOUT ROWID",
-)
 FILES = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "pixels.u8")
-SECONDS_FOR_LOCK = 60  # that another process may write without a break
-# Bytes of an index that is checked in a second; of a larger one only its pages are checked.
-CHECKED_WHOLE = 64 << 20
 VARIABLES = 900  # in one query: old versions of SQLite take 999
-# What SQLite says when the file is sound and something else is in the way.
-NO_DAMAGE = ("locked", "readonly", "full", "unable to open")
 
 
 class Stamp(NamedTuple):
@@ -112,7 +100,7 @@ class PixelCache:
         except (OSError, sqlite3.Error) as error:
             why = getattr(error, "strerror", None) or error
             what = f"The pixel cache '{self.folder}' cannot be used: {why}."
-            if not _is_damage(error) or self.read_only:
+            if not index.is_damage(error) or self.read_only:
                 raise DataError(what, OTHER_PLACE) from error
             self._remove_files()  # its slots are in use: it cannot be made anew right now
             raise DataError(what, "It was removed; run the command again.") from error
@@ -121,7 +109,7 @@ class PixelCache:
         try:
             self._open_files(writable=True)
         except (OSError, sqlite3.DatabaseError) as error:
-            if _is_damage(error):
+            if index.is_damage(error):
                 self._tell("The index of the pixel cache is damaged")
                 self._remove_files()
                 self._open_files(writable=True)
@@ -137,17 +125,21 @@ class PixelCache:
         self._close_file = weakref.finalize(self, os.close, handle)
         self._file = io.FileIO(handle, "r+" if writable else "r", closefd=False)
         try:
-            self._index = self._connect(writable=writable)
-            try:
-                self._check_index(writable=writable)
-            except BaseException:
-                self._index.close()
-                raise
+            taken = os.fstat(handle).st_size
+            self._room = cache_limit(taken) if writable else 0
+            self._index = index.open_index(self.folder / FILES[0], writable=writable)
+            if writable:
+                self._forget_missing()
         except BaseException:
             self._close_file()
             raise
-        taken = os.fstat(self._file.fileno()).st_size
-        self._room = cache_limit(taken) if writable else 0
+
+    def _forget_missing(self) -> None:
+        """Of a file of pixels that was cut or deleted, what is not there is read anew."""
+        # locked before the size is taken: another process may be writing more
+        with index.writing(self._index):
+            whole = os.fstat(self._file.fileno()).st_size // self._size
+            self._index.execute("DELETE FROM pixels WHERE slot >= ?", (whole,))
 
     def _open_read_only(self) -> bool:
         """Use what a folder holds that cannot be written."""
@@ -157,67 +149,10 @@ class PixelCache:
             return True
         return False
 
-    def _connect(self, *, writable: bool) -> sqlite3.Connection:
-        path = self.folder / "index.sqlite"
-        # "immutable" reads without the files for locking that SQLite else puts beside it
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        index = sqlite3.connect(
-            str(path) if writable else uri,
-            timeout=SECONDS_FOR_LOCK,
-            check_same_thread=False,
-            isolation_level=None,
-            uri=not writable,
-        )
-        # a flipped bit makes text that is no UTF-8; its checksum tells, not an exception
-        index.text_factory = _decode
-        return index
-
-    def _check_index(self, *, writable: bool) -> None:
-        """So that no later query fails in the middle of a run."""
-        index = self._index
-        size = (self.folder / "index.sqlite").stat().st_size
-        check = "integrity_check" if size <= CHECKED_WHOLE else "quick_check"
-        (answer,) = index.execute(f"PRAGMA {check}(1)").fetchone()
-        if answer != "ok":
-            raise sqlite3.DatabaseError(answer)
-        if writable:
-            self._empty_other_layout()
-        tables = index.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")
-        if sorted(sql for (sql,) in tables) != sorted(TABLES):
-            raise sqlite3.DatabaseError("it holds other tables")
-
-    def _empty_other_layout(self) -> None:
-        index = self._index
-        index.execute("PRAGMA journal_mode=WAL")
-        index.execute("PRAGMA synchronous=NORMAL")
-        with self._writing():
-            (layout,) = index.execute("PRAGMA user_version").fetchone()
-            if layout != LAYOUT:
-                for table in ("pixels", "files", "stamps"):
-                    index.execute(f"DROP TABLE IF EXISTS {table}")
-                for command in TABLES:
-                    index.execute(command)
-                index.execute(f"PRAGMA user_version={LAYOUT}")
-            # A file of pixels that was cut or deleted: what is not there is read anew.
-            whole = os.fstat(self._file.fileno()).st_size // self._size
-            index.execute("DELETE FROM pixels WHERE slot >= ?", (whole,))
-
     def _remove_files(self) -> None:
         """Start anew. Removed, not emptied: another process may be reading them."""
         for name in FILES:
             (self.folder / name).unlink(missing_ok=True)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A transaction: all or nothing, and no other process writes meanwhile."""
-        self._index.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._index.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # a full disk ends the transaction by itself
-                self._index.execute("ROLLBACK")
-            raise
 
     def _tell(self, what: str) -> None:
         """One line of notice, however much is damaged."""
@@ -241,7 +176,7 @@ class PixelCache:
         row = self._index.execute(
             "SELECT * FROM pixels WHERE hash = ?", (content_hash,)
         ).fetchone()
-        return row if row is not None and _is_marked(row) else None
+        return row if row is not None and index.is_marked(row) else None
 
     def find_files(self, stamps: Sequence[Stamp]) -> dict[Stamp, Known]:
         """What those files hold that had the very same stamp when they were read."""
@@ -255,8 +190,8 @@ class PixelCache:
             stamp = Stamp(*values)
             if (
                 stamp in wanted
-                and _is_marked((*stamp, content_hash, mark))
-                and _is_marked((content_hash, slot, extent, total, pixels_mark))
+                and index.is_marked((*stamp, content_hash, mark))
+                and index.is_marked((content_hash, slot, extent, total, pixels_mark))
             ):
                 known[stamp] = Known(content_hash, slot, extent)
         return known
@@ -296,8 +231,8 @@ class PixelCache:
             return slots
         rows = []
         for stamp, content_hash in files:
-            rows.append(_marked(*stamp, content_hash))
-        with self._lock, self._errors(), self._writing():
+            rows.append(index.marked(*stamp, content_hash))
+        with self._lock, self._errors(), index.writing(self._index):
             (used,) = self._index.execute(
                 "SELECT COALESCE(MAX(slot) + 1, 0) FROM pixels"
             ).fetchone()
@@ -320,7 +255,7 @@ class PixelCache:
         total = _sum(new.content_hash, pixels)
         self._index.execute(
             "INSERT OR REPLACE INTO pixels VALUES (?, ?, ?, ?, ?)",
-            _marked(new.content_hash, slot, new.extent, total),
+            index.marked(new.content_hash, slot, new.extent, total),
         )
 
     def _write(self, slot: int, pixels: np.ndarray) -> None:
@@ -373,7 +308,7 @@ class PixelCache:
         for content_hash, slot, extent, total, mark in self._select(
             "pixels", "slot", unverified
         ):
-            if _is_marked((content_hash, slot, extent, total, mark)):
+            if index.is_marked((content_hash, slot, extent, total, mark)):
                 sums[slot] = content_hash, total
         damaged = []
         for row in rows:
@@ -395,34 +330,13 @@ class PixelCache:
         self._tell("The pixel cache is damaged")
         content_hash, pixels = self.restore(slot)
         if not self.read_only:
-            with self._lock, self._errors(), self._writing():
+            with self._lock, self._errors(), index.writing(self._index):
                 row = self._row(content_hash)
                 self._put(slot, New(content_hash, pixels, row[2] if row else ""))
                 self._sync()
         return pixels
 
 
-def _is_damage(error: Exception) -> bool:
-    """Whether the files are at fault, and not a lock, rights or the disk."""
-    text = str(error)
-    return isinstance(error, sqlite3.Error) and not any(w in text for w in NO_DAMAGE)
-
-
-def _decode(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
-
-
 def _sum(content_hash: str, pixels: np.ndarray) -> int:
     """CRC-32 of a content's name and its pixels: 40 us at 224 x 224, which an encoder hides."""
     return zlib.crc32(pixels.data, zlib.crc32(content_hash.encode()))
-
-
-def _marked(*values: Any) -> tuple[Any, ...]:
-    """A row with the checksum of its values at its end."""
-    text = "\0".join(map(str, values))
-    return (*values, zlib.crc32(text.encode("utf-8", "surrogatepass")))
-
-
-def _is_marked(row: Sequence[Any]) -> bool:
-    *values, mark = row
-    return bool(_marked(*values)[-1] == mark)

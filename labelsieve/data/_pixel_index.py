@@ -1,0 +1,111 @@
+"""The index of the pixel cache: one SQLite file whose rows carry checksums of themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+# Of the tables below; an index of another version is emptied. Version 0 had no checksums.
+LAYOUT = 3
+TABLES = (
+    "CREATE TABLE pixels (hash TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
+    " extent TEXT, sum INTEGER, mark INTEGER) WITHOUT ROWID",
+    "CREATE TABLE stamps (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
+    " inode INTEGER, changed INTEGER, hash TEXT, mark INTEGER) WITHOUT ROWID",
+)
+SECONDS_FOR_LOCK = 60  # that another process may write without a break
+# Bytes of an index that is checked in a second; of a larger one only its pages are checked.
+CHECKED_WHOLE = 64 << 20
+# What SQLite says when the file is sound and something else is in the way.
+NO_DAMAGE = ("locked", "readonly", "full", "unable to open")
+
+
+def open_index(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """Open, made when missing; one of another layout is emptied.
+
+    Raises:
+        sqlite3.Error: it is damaged (`is_damage`), or cannot be opened.
+    """
+    # "immutable" reads without the files for locking that SQLite else puts beside it
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    index = sqlite3.connect(
+        str(path) if writable else uri,
+        timeout=SECONDS_FOR_LOCK,
+        check_same_thread=False,
+        isolation_level=None,
+        uri=not writable,
+    )
+    # a flipped bit makes text that is no UTF-8; its checksum tells, not an exception
+    index.text_factory = _decode
+    try:
+        _check(index, path.stat().st_size)
+        if writable:
+            _empty_other_layout(index)
+        tables = index.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")
+        if sorted(sql for (sql,) in tables) != sorted(TABLES):
+            raise sqlite3.DatabaseError("it holds other tables")
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _check(index: sqlite3.Connection, size: int) -> None:
+    """So that no later query fails in the middle of a run."""
+    check = "integrity_check" if size <= CHECKED_WHOLE else "quick_check"
+    (answer,) = index.execute(f"PRAGMA {check}(1)").fetchone()
+    if answer != "ok":
+        raise sqlite3.DatabaseError(answer)
+
+
+def _empty_other_layout(index: sqlite3.Connection) -> None:
+    index.execute("PRAGMA journal_mode=WAL")
+    index.execute("PRAGMA synchronous=NORMAL")
+    with writing(index):
+        (layout,) = index.execute("PRAGMA user_version").fetchone()
+        if layout == LAYOUT:
+            return
+        for table in ("pixels", "files", "stamps"):
+            index.execute(f"DROP TABLE IF EXISTS {table}")
+        for command in TABLES:
+            index.execute(command)
+        index.execute(f"PRAGMA user_version={LAYOUT}")
+
+
+@contextmanager
+def writing(index: sqlite3.Connection) -> Iterator[None]:
+    """A transaction: all or nothing, and no other process writes meanwhile."""
+    index.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        index.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # a full disk ends the transaction by itself
+            index.execute("ROLLBACK")
+        raise
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the files are at fault, and not a lock, rights or the disk."""
+    text = str(error)
+    return isinstance(error, sqlite3.Error) and not any(w in text for w in NO_DAMAGE)
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def marked(*values: Any) -> tuple[Any, ...]:
+    """A row with the checksum of its values at its end."""
+    text = "\0".join(map(str, values))
+    return (*values, zlib.crc32(text.encode("utf-8", "surrogatepass")))
+
+
+def is_marked(row: Sequence[Any]) -> bool:
+    """Whether a row is as it was written."""
+    *values, mark = row
+    return bool(marked(*values)[-1] == mark)
