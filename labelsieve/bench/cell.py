@@ -15,18 +15,38 @@ from sklearn.metrics import precision_recall_curve
 from labelsieve.estimation import metrics
 from labelsieve.runs.run import Run
 
-POINTS = 200  # of a precision-recall curve that are kept
+POINTS = 200  # of a precision-recall curve that are kept; a plot shows no more
+DIGITS = 5  # of a point of the curve after the decimal point
 
 
 def of(opened: Run, seed: int) -> dict[str, Any]:
-    """A row of the results and the precision-recall curve; null where the truth is not known.
+    """A row of the results and the precision-recall curve.
 
     Args:
         seed: of the bootstrap.
+
+    Returns:
+        row, and curve; figures and curve are None where the truth is not known.
     """
+    row = _row(opened)
+    quality, truth = opened.record["quality"], opened.truth()
+    if quality is None or truth is None:
+        return {"row": row, "curve": None}
+    row |= {name: quality[name] for name in metrics.FIGURES}
+    row["realised_rate"] = quality["wrong"] / quality["images"]
+    for name in ("precision", "recall", "f1"):
+        row[f"clean_{name}"] = quality["clean"][name]
+    p_clean, flagged, wrong = judged(opened.scores, truth)
+    for name, ends in metrics.intervals(p_clean, flagged, wrong, seed).items():
+        row[f"{name}_low"], row[f"{name}_high"] = ends or (None, None)
+    return {"row": row, "curve": curve(p_clean, wrong)}
+
+
+def _row(opened: Run) -> dict[str, Any]:
+    """What is known without the truth."""
     record = opened.record
     rate, low, high = opened.noise_rate
-    row = {
+    return {
         "images": record["scored"],
         "classes": len(opened.classes),
         "flagged": record["flagged"],
@@ -40,26 +60,16 @@ def of(opened: Run, seed: int) -> dict[str, Any]:
         "environment": json.dumps(record["environment"]),
         "settings": json.dumps(record["command"]["settings"]),
     }
-    quality, truth = record["quality"], opened.truth()
-    if quality is None or truth is None:
-        return {"row": row, "curve": None}
-    row |= {name: quality[name] for name in metrics.FIGURES} | {
-        "realised_rate": quality["wrong"] / quality["images"]
-    }
-    row |= {
-        f"clean_{name}": quality["clean"][name]
-        for name in ("precision", "recall", "f1")
-    }
-    p_clean, flagged, wrong = judged(opened.scores, truth)
-    for name, ends in metrics.intervals(p_clean, flagged, wrong, seed).items():
-        row[f"{name}_low"], row[f"{name}_high"] = ends or (None, None)
-    return {"row": row, "curve": curve(p_clean, wrong)}
 
 
 def judged(
     scores: pa.Table, truth: pa.Table
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p_clean [n], flagged [n] and whether the label is wrong [n], of images that are scored and whose truth is known."""
+    """What there is to compare of images that are scored and whose truth is known.
+
+    Returns:
+        p_clean [n], whether the label is flagged [n] and whether it is wrong [n].
+    """
     joined = scores.join(truth, "sample_id").sort_by("sample_id")
     joined = joined.filter(
         pc.field("p_clean").is_valid() & pc.field("true_label").is_valid()
@@ -77,13 +87,11 @@ def curve(p_clean: np.ndarray, wrong: np.ndarray) -> dict[str, list[float]] | No
     if not 0 < wrong.sum() < len(wrong):
         return None
     precision, recall, _ = precision_recall_curve(wrong, -p_clean)
-    rising = slice(None, None, -1)
-    kept = np.unique(
-        np.searchsorted(recall[rising], np.linspace(0, 1, POINTS)).clip(
-            0, len(recall) - 1
-        )
-    )
+    # scikit-learn gives falling recall
+    precision, recall = precision[::-1], recall[::-1]
+    places = np.searchsorted(recall, np.linspace(0, 1, POINTS))
+    kept = np.unique(places.clip(0, len(recall) - 1))
     return {
-        "recall": recall[rising][kept].round(5).tolist(),
-        "precision": precision[rising][kept].round(5).tolist(),
+        "recall": recall[kept].round(DIGITS).tolist(),
+        "precision": precision[kept].round(DIGITS).tolist(),
     }

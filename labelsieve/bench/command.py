@@ -9,27 +9,30 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve import registry, tables
-from labelsieve.bench import plan, published, schedule, steps
-from labelsieve.bench import results as collect
+from labelsieve.bench import plan, published, results, schedule, steps
 from labelsieve.bench.render import FORMATS, sheets
-from labelsieve.bench.steps import Place, Step
+from labelsieve.bench.steps import Step, Workspace
 from labelsieve.errors import MissingExtra, RunError
+from labelsieve.files import replacing
+
+Outcomes = Mapping[Step, Mapping[str, Any]]
 
 
 def run(
-    wanted: str,
-    place: Place,
+    config: str,
+    workspace: Workspace,
     *,
     towers: Sequence[str] = (),
     only: Sequence[str] = (),
     jobs: str = "auto",
 ) -> dict[str, Any]:
-    """Run a configuration's cells that are not done yet, and write tables and plots of all that are.
+    """Run a configuration's cells that are not done yet; tables and plots of all that are.
 
-    Killed at any time, the same call goes on: what is done is not done again, and an interrupted scan continues.
+    Killed at any time, the same call goes on: what is done is not done again, and an
+    interrupted scan continues.
 
     Args:
-        wanted: the name of a ready configuration, or a TOML file.
+        config: the name of a ready configuration, or a TOML file.
         towers: further ones, "NAME=DIR".
         only: filters, see `labelsieve.bench.plan.narrow`.
         jobs: processes at once, or "auto".
@@ -41,78 +44,85 @@ def run(
         OptionError: a mistake in configuration or options; nothing has been written then.
         RunError: another bench works in the folder, or no cell could run at all.
     """
-    planned = plan.read(wanted, towers)
+    planned = plan.read(config, towers)
     cells = list(planned.cells())
-    chosen = {id(c) for c in plan.narrow(cells, only)}
+    chosen = {id(cell) for cell in plan.narrow(cells, only)}
     limits = schedule.limits(jobs)
-    place.output.mkdir(parents=True, exist_ok=True)
-    every = steps.of(cells, place)
-    with schedule.alone(place.output):
+    workspace.output.mkdir(parents=True, exist_ok=True)
+    every = steps.of(cells, workspace)
+    with schedule.alone(workspace.output):
         outcomes = schedule.run(_needed(every, chosen), *limits)
-        order = {
-            id(c): number for number, c in enumerate(cells)
-        }  # of the configuration, not the one in which cells ran
-        every = sorted(every, key=lambda s: order.get(id(s.cell), -1))
-        outcomes = {s: outcomes.get(s) or s.result() or {} for s in every}
-        return _write(planned.name, outcomes, place.output)
+        # of the configuration, not the order in which cells ran
+        order = {id(cell): number for number, cell in enumerate(cells)}
+        in_order: dict[Step, Mapping[str, Any]] = {}
+        for step in sorted(every, key=lambda s: order.get(id(s.cell), -1)):
+            in_order[step] = outcomes.get(step) or step.result() or {}
+        return _write(planned.name, in_order, workspace.output)
 
 
 def _needed(every: Sequence[Step], chosen: set[int]) -> list[Step]:
     """Steps of the chosen cells, and what these need."""
-    wanted = [s for s in every if s.cell is not None and id(s.cell) in chosen]
-    needed = {n for s in wanted for n in schedule.all_needs(s)}
-    return [s for s in every if s in needed or s in wanted]
+    needed: set[Step] = set()
+    for step in every:
+        if step.cell is not None and id(step.cell) in chosen:
+            needed |= {step, *schedule.all_needs(step)}
+    return [step for step in every if step in needed]
 
 
-def _write(
-    name: str, outcomes: Mapping[Step, Mapping[str, Any]], output: Path
-) -> dict[str, Any]:
-    results = collect.results(outcomes)
-    headroom = collect.headroom(results, outcomes)
-    tables.write_parquet(results, output / "results.parquet")
-    tables.write_parquet(headroom, output / "headroom.parquet")
-    done = collect.finished(results)
-    made = [*sheets(results, headroom), *published.sheets(results)]
-    for file, render in FORMATS.items():
-        (output / file).write_text(
-            render(f"labelsieve bench {name}", made), encoding="utf-8"
-        )
-    lacking = [r for r in results.to_pylist() if r["state"] != "done"]
+def _write(name: str, outcomes: Outcomes, output: Path) -> dict[str, Any]:
+    """Tables and plots, and what the terminal shows."""
+    table = results.results(outcomes)
+    headroom = results.headroom(table, outcomes)
+    files = _write_tables(name, table, headroom, output)
+    done = results.finished(table)
+    lacking = [row for row in table.to_pylist() if row["state"] != "done"]
     if not len(done) and lacking:
         raise RunError(
             f"None of {len(lacking)} cells could run.",
             f"The first one: {lacking[0]['message']}",
         )
-    plots, warnings = _plots(results, outcomes, output)
-    files = ["results.parquet", "headroom.parquet", *FORMATS, *plots]
+    plots, warnings = _plots(table, outcomes, output)
+    told = (*plan.AXES, "state", "message")
+    correlations = {}
+    for column in ("lead", "pictures"):
+        correlations[column] = results.rank_correlation(headroom, column)
     return {
         "config": name,
         "output": str(output),
-        "cells": len([s for s in outcomes if s.cell]),
+        "cells": sum(step.cell is not None for step in outcomes),
         "done": len(done),
-        "not_run": [
-            {k: r[k] for k in (*plan.AXES, "state", "message")} for r in lacking
-        ],
+        "not_run": [{key: row[key] for key in told} for row in lacking],
         "headroom": headroom.to_pylist(),
-        "rank_correlation": {
-            n: collect.rank_correlation(headroom, n) for n in ("lead", "pictures")
-        },
+        "rank_correlation": correlations,
         "warnings": warnings,
-        "files": {f: str(output / f) for f in files},
+        "files": {file: str(output / file) for file in [*files, *plots]},
     }
 
 
+def _write_tables(
+    name: str, table: pa.Table, headroom: pa.Table, output: Path
+) -> list[str]:
+    """Names of the files: for programs, and for people."""
+    tables.write_parquet(table, output / "results.parquet")
+    tables.write_parquet(headroom, output / "headroom.parquet")
+    pages = [*sheets(table, headroom), *published.sheets(table)]
+    for file, render in FORMATS.items():
+        with replacing(output / file) as scratch:
+            text = render(f"labelsieve bench {name}", pages)
+            scratch.write_text(text, encoding="utf-8")
+    return ["results.parquet", "headroom.parquet", *FORMATS]
+
+
 def _plots(
-    results: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]], output: Path
+    table: pa.Table, outcomes: Outcomes, output: Path
 ) -> tuple[list[str], list[str]]:
     """Names of plots, and what stood in their way."""
     try:
         plots = registry.need("labelsieve.bench.plots")
     except MissingExtra as error:
         return [], [f"There are no plots: {error}"]
-    curves = {
-        f"cells/{s.folder.name}": o["curve"]
-        for s, o in outcomes.items()
-        if s.cell and o.get("curve")
-    }
-    return [p.name for p in plots.write(results, curves, output)], []
+    curves = {}
+    for step, outcome in outcomes.items():
+        if step.cell and outcome.get("curve"):
+            curves[f"cells/{step.folder.name}"] = outcome["curve"]
+    return [path.name for path in plots.write(table, curves, output)], []

@@ -3,31 +3,36 @@
     seeds = [0, 1, 2]                    # of planted errors, and of methods
     [[tower]]   name, model              # model: what --model of scan takes; default: the name
     [[method]]  name, method, preset, settings
-    [[data]]    name; one of path, archive, embedded; noise, a list; limit; and what scan is told of data
-    noise       kind and rate (as labelsieve noise), or kind = "recorded" and column, the labels that somebody gave
+    [[data]]    name; one of path, archive, embedded; noise, a list; limit; and what scan is
+                told of data
+    noise       kind and rate (as labelsieve noise), or kind = "recorded" and column, the
+                labels that somebody gave
 
-`truth_column` names the true labels. Planted errors replace them (or the only labels there are); recorded ones are another
-column of the same table.
+`truth_column` names the true labels. Planted errors replace them (or the only labels there
+are); recorded ones are another column of the same table.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from labelsieve import registry
 from labelsieve.errors import LabelsieveError, MissingExtra, OptionError, unknown
 from labelsieve.noise.planting import RATED
-from labelsieve.settings import read_file, resolve
+from labelsieve.settings import AtLeast, Bounded, read_file, resolve
 
 READY = Path(__file__).parent.parent / "assets" / "bench"
-EMBEDDED = ("digits",)
+EMBEDDED = ("digits",)  # data sets that come with the package
 AXES = ("tower", "data", "noise", "method", "seed")
+KEYS = ("tower", "method", "data", "seeds")  # of a configuration
+LARGEST_SEED = 2**63 - 1  # torch's generators take no larger one
 E = TypeVar("E")
 
 
@@ -74,8 +79,11 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Data:
-    """A data set. `path` and `archive` lie below --data-root; columns, split, root and template are as in scan."""
+class Data(Bounded):
+    """A data set; columns, split, root and template are as in scan.
+
+    `path`, `archive` and a file of class names lie below --data-root.
+    """
 
     name: str
     path: str | None = None
@@ -89,10 +97,10 @@ class Data:
     root: str | None = None
     split: str | None = None
     template: str = "a photo of a {}."
-    limit: int | None = None  # so many images, drawn once for all cells
-    class_names: Mapping[str, str] | str = field(
-        default_factory=dict
-    )  # or a file below --data-root
+    # so many images, drawn once for all cells
+    limit: Annotated[int | None, AtLeast(1)] = None
+    # label -> name in prompts, or a file of them
+    class_names: Mapping[str, str] | str = field(default_factory=dict)
     noise: tuple[Noise, ...] = ()
 
 
@@ -108,14 +116,13 @@ class Cell:
 
     def names(self) -> dict[str, str]:
         """What each axis calls it."""
-        values = (
-            self.tower.name,
-            self.data.name,
-            self.noise.label,
-            self.method.name,
-            str(self.seed),
-        )
-        return dict(zip(AXES, values, strict=True))
+        return {
+            "tower": self.tower.name,
+            "data": self.data.name,
+            "noise": self.noise.label,
+            "method": self.method.name,
+            "seed": str(self.seed),
+        }
 
 
 @dataclass(frozen=True)
@@ -131,135 +138,153 @@ class Plan:
     def cells(self) -> Iterator[Cell]:
         """All of them, in the order of the configuration."""
         for tower, data in itertools.product(self.towers, self.data):
-            for noise, method, seed in itertools.product(
-                data.noise, self.methods, self.seeds
-            ):
+            within = itertools.product(data.noise, self.methods, self.seeds)
+            for noise, method, seed in within:
                 yield Cell(tower, data, noise, method, seed)
 
 
 def ready() -> list[str]:
     """Names of the configurations that come with the package."""
-    return sorted(p.stem for p in READY.glob("*.toml"))
+    return sorted(path.stem for path in READY.glob("*.toml"))
 
 
-def read(wanted: str, towers: Sequence[str] = ()) -> Plan:
+def read(config: str, towers: Sequence[str] = ()) -> Plan:
     """The plan of a ready configuration's name or of a file.
 
     Args:
-        towers: "NAME=DIR", in addition to the configuration's or in place of the one of the same name.
+        towers: "NAME=DIR", in addition to the configuration's or in place of the one of the
+            same name.
 
     Raises:
         OptionError: no such configuration, or something in it that cannot be; says where.
     """
-    path = READY / f"{wanted}.toml"
-    if wanted not in ready():
-        path = Path(wanted)
+    path = READY / f"{config}.toml"
+    if config not in ready():
+        path = Path(config)
         if path.suffix not in (".toml", ".json"):
             raise OptionError(
-                unknown("Configuration", wanted, ready()), "Or name a TOML file."
+                unknown("Configuration", config, ready()), "Or name a TOML file."
             )
     try:
-        made = _plan(path.stem, read_file(path))
+        plan = _plan(path.stem, read_file(path))
     except LabelsieveError as error:
         what = error.what.removeprefix("--config ")
-        raise OptionError(
-            what if str(path) in what else f"'{path}': {what}", error.do
-        ) from error
+        if str(path) not in what:
+            what = f"'{path}': {what}"
+        raise OptionError(what, error.do) from error
     for pair in towers:
-        name, equals, model = pair.partition("=")
-        if not (equals and name and model):
-            raise OptionError(
-                f"--tower '{pair}' is not NAME=MODEL.",
-                "For example --tower bench=towers/bench.",
-            )
-        kept = tuple(t for t in made.towers if t.name != name)
-        made = replace(made, towers=(*kept, Tower(name, model)))
-    return made
+        plan = _with_tower(plan, pair)
+    return plan
+
+
+def _with_tower(plan: Plan, pair: str) -> Plan:
+    name, equals, model = pair.partition("=")
+    if not (equals and name and model):
+        raise OptionError(
+            f"--tower '{pair}' is not NAME=MODEL.",
+            "For example --tower bench=towers/bench.",
+        )
+    kept = [tower for tower in plan.towers if tower.name != name]
+    return replace(plan, towers=(*kept, Tower(name, model)))
 
 
 def _plan(name: str, table: Mapping[str, Any]) -> Plan:
-    keys = ("tower", "method", "data", "seeds")
     for key in table:
-        if key not in keys:
-            raise OptionError(unknown("Key", key, keys))
-    seeds = table.get("seeds", [0])
-    if not (
-        isinstance(seeds, list)
-        and seeds
-        and all(type(s) is int and 0 <= s < 2**63 for s in seeds)
-    ):
-        raise OptionError(
-            f"seeds cannot be {seeds}.", "It is a list of whole numbers from 0 on."
-        )
-    made = Plan(
+        if key not in KEYS:
+            raise OptionError(unknown("Key", key, KEYS))
+    plan = Plan(
         name,
-        tuple(_tower(t) for t in _entries(table, "tower")),
-        tuple(_method(t) for t in _entries(table, "method")),
-        tuple(_data(t) for t in _entries(table, "data")),
-        tuple(dict.fromkeys(seeds)),
+        tuple(map(_tower, _entries(table, "tower"))),
+        tuple(map(_method, _entries(table, "method"))),
+        tuple(map(_data, _entries(table, "data"))),
+        _seeds(table.get("seeds", [0])),
     )
-    _check_names(made)
-    return made
+    _check_names(plan)
+    return plan
+
+
+def _seeds(seeds: Any) -> tuple[int, ...]:
+    """Each once, in the given order."""
+    error = OptionError(
+        f"seeds cannot be {seeds}.", "It is a list of whole numbers from 0 on."
+    )
+    if not isinstance(seeds, list) or not seeds:
+        raise error
+    for seed in seeds:
+        # not isinstance: true is an int, too
+        if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
+            raise error
+    return tuple(dict.fromkeys(seeds))
 
 
 def _entries(table: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    found = table.get(key, [])
-    if not (
-        isinstance(found, list) and found and all(isinstance(e, dict) for e in found)
-    ):
+    entries = table.get(key, [])
+    if not _is_list_of(entries, dict):
         raise OptionError(f"There is no [[{key}]].", f"Name at least one {key}.")
-    for entry in found:
-        if not (isinstance(entry.get("name"), str) and entry["name"].strip()):
+    for entry in entries:
+        name = entry.get("name")
+        if not isinstance(name, str) or not name.strip():
             raise OptionError(f"A [[{key}]] has no name.", 'Write name = "…".')
-    return found
+    return list(entries)
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    """Whether it is a list with something in it, all of a kind."""
+    return isinstance(value, list) and bool(value) and _are_all(value, kind)
+
+
+def _are_all(values: Any, kind: type) -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
 def _check_names(plan: Plan) -> None:
-    """Names tell cells apart, so each is there once, and what each data set calls its noise, too."""
-    names = {
-        "tower": [t.name for t in plan.towers],
-        "method": [m.name for m in plan.methods],
-        "data": [d.name for d in plan.data],
-    }
-    names |= {f"noise of '{d.name}'": [n.label for n in d.noise] for d in plan.data}
-    for key, given in names.items():
-        twice = [n for n in given if given.count(n) > 1]
-        if twice:
+    """Names tell cells apart, so each is there once, as is what each data set calls its noise."""
+    _check_unique("tower", [tower.name for tower in plan.towers])
+    _check_unique("method", [method.name for method in plan.methods])
+    _check_unique("data", [data.name for data in plan.data])
+    for data in plan.data:
+        _check_unique(f"noise of '{data.name}'", [noise.label for noise in data.noise])
+
+
+def _check_unique(key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
             raise OptionError(
-                f"The {key} '{twice[0]}' is there twice.",
-                "Give each a name of its own.",
+                f"The {key} '{name}' is there twice.", "Give each a name of its own."
             )
 
 
-def _resolve(kind: type[E], entry: Mapping[str, Any], where: str) -> E:
-    """An entry's plain values as `kind`; says which entry is at fault."""
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say of an error which entry is at fault."""
     try:
-        return resolve(kind, entry)
+        yield
     except OptionError as error:
         raise OptionError(f"{where}: {error.what}", error.do) from error
+
+
+def _without(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in names}
 
 
 def _tower(entry: Mapping[str, Any]) -> Tower:
-    return _resolve(Tower, entry, f"tower '{entry['name']}'")
+    with _named(f"tower '{entry['name']}'"):
+        return resolve(Tower, entry)
 
 
 def _method(entry: dict[str, Any]) -> Method:
-    where = f"method '{entry['name']}'"
     settings = entry.get("settings", {})
-    if not isinstance(settings, dict):
-        raise OptionError(
-            f"{where}: settings cannot be {settings}.",
-            "Write settings = { name = value }.",
-        )
-    plain = _resolve(Method, {k: v for k, v in entry.items() if k != "settings"}, where)
-    found = replace(plain, settings=settings)
-    try:
-        _check_settings(found)
-    except MissingExtra:
-        return found  # its cells will say what is not installed, and the others run
-    except OptionError as error:
-        raise OptionError(f"{where}: {error.what}", error.do) from error
-    return found
+    with _named(f"method '{entry['name']}'"):
+        if not isinstance(settings, dict):
+            raise OptionError(
+                f"settings cannot be {settings}.", "Write settings = { name = value }."
+            )
+        plain = resolve(Method, _without(entry, "settings"))
+        method = replace(plain, settings=settings)
+        # where a library is not installed its cells will say so, and the others run
+        with contextlib.suppress(MissingExtra):
+            _check_settings(method)
+    return method
 
 
 def _check_settings(method: Method) -> None:
@@ -270,103 +295,91 @@ def _check_settings(method: Method) -> None:
 
 
 def _data(entry: dict[str, Any]) -> Data:
-    where = f"data '{entry['name']}'"
-    names, noise = entry.get("class_names", {}), entry.get("noise", [])
-    if not isinstance(names, str) and not (
-        isinstance(names, dict) and all(isinstance(n, str) for n in names.values())
-    ):
+    names = entry.get("class_names", {})
+    noise = entry.get("noise", [])
+    with _named(f"data '{entry['name']}'"):
+        _check_class_names(names)
+        if not _is_list_of(noise, dict):
+            raise OptionError(
+                "noise is missing.",
+                'For example noise = [{ kind = "symmetric", rate = 0.2 }].',
+            )
+        data = resolve(Data, _without(entry, "class_names", "noise"))
+        _check_source(data)
+        noises = tuple(_noise(one, data) for one in noise)
+    return replace(data, class_names=names, noise=noises)
+
+
+def _check_class_names(names: Any) -> None:
+    is_table = isinstance(names, dict) and _are_all(names.values(), str)
+    if not is_table and not isinstance(names, str):
         raise OptionError(
-            f"{where}: class_names cannot be {names}.",
+            f"class_names cannot be {names}.",
             "Write { label = 'name' }, or name a file.",
         )
-    if not (
-        isinstance(noise, list) and noise and all(isinstance(n, dict) for n in noise)
-    ):
-        raise OptionError(
-            f"{where}: noise is missing.",
-            'For example noise = [{ kind = "symmetric", rate = 0.2 }].',
-        )
-    found = _resolve(
-        Data,
-        {k: v for k, v in entry.items() if k not in ("class_names", "noise")},
-        where,
-    )
-    if sum(s is not None for s in (found.path, found.archive, found.embedded)) != 1:
-        raise OptionError(f"{where}: it needs one of path, archive and embedded.")
-    for room, value, known in (
-        ("archive", found.archive, registry.names("data/archives")),
-        ("embedded", found.embedded, EMBEDDED),
-    ):
-        if value is not None and value not in known:
-            raise OptionError(f"{where}: {unknown(room, value, known)}")
-    if found.limit is not None and found.limit < 1:
-        raise OptionError(
-            f"{where}: limit cannot be {found.limit}.", "It is at least 1."
-        )
-    return replace(
-        found, class_names=names, noise=tuple(_noise(n, found, where) for n in noise)
-    )
 
 
-def _noise(entry: dict[str, Any], data: Data, where: str) -> Noise:
+def _check_source(data: Data) -> None:
+    if [data.path, data.archive, data.embedded].count(None) != 2:
+        raise OptionError("it needs one of path, archive and embedded.")
+    archives = registry.names("data/archives")
+    if data.archive is not None and data.archive not in archives:
+        raise OptionError(unknown("archive", data.archive, archives))
+    if data.embedded is not None and data.embedded not in EMBEDDED:
+        raise OptionError(unknown("embedded", data.embedded, EMBEDDED))
+
+
+def _noise(entry: dict[str, Any], data: Data) -> Noise:
+    kinds = registry.names("noise/generators")
     if "kind" not in entry:
+        raise OptionError("a noise has no kind.", f"There are: {', '.join(kinds)}.")
+    noise = resolve(Noise, entry)
+    if noise.kind not in kinds:
+        raise OptionError(unknown("Noise", noise.kind, kinds))
+    if noise.kind in RATED and not (noise.rate is not None and 0 <= noise.rate <= 1):
         raise OptionError(
-            f"{where}: a noise has no kind.",
-            f"There are: {', '.join(registry.names('noise/generators'))}.",
+            f"noise '{noise.kind}' needs a rate from 0 to 1.", "For example rate = 0.2."
         )
-    found = _resolve(Noise, entry, where)
-    if found.kind not in registry.names("noise/generators"):
+    # an archive knows where its recorded labels are
+    named = noise.column and data.truth_column
+    if noise.kind == "recorded" and data.archive is None and not named:
         raise OptionError(
-            f"{where}: {unknown('Noise', found.kind, registry.names('noise/generators'))}"
+            "recorded noise needs its column, and the data's truth_column."
         )
-    if found.kind in RATED and not (found.rate is not None and 0 <= found.rate <= 1):
-        raise OptionError(
-            f"{where}: noise '{found.kind}' needs a rate from 0 to 1.",
-            "For example rate = 0.2.",
-        )
-    if (
-        found.kind == "recorded"
-        and data.archive is None
-        and not (found.column and data.truth_column)
-    ):
-        raise OptionError(
-            f"{where}: recorded noise needs its column, and the data's truth_column."
-        )
-    return found
+    return noise
 
 
 def narrow(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
     """The cells that all of `only` let pass.
 
     Args:
-        only: "KEY=NAME,KEY=NAME…"; KEY is one of `AXES`, NAME may have * and ?. Of the same key any may hold, of different
-            keys all must.
+        only: "KEY=NAME,KEY=NAME…"; KEY is one of `AXES`, NAME may have * and ?. Of the same
+            key any may hold, of different keys all must.
 
     Raises:
         OptionError: an unknown key, or a name that no cell has.
     """
-    wanted: dict[str, list[str]] = {}
-    for key, name in _pairs(only):
-        known = dict.fromkeys(c.names()[key] for c in cells)
-        if not any(fnmatch.fnmatchcase(k, name) for k in known):
-            raise OptionError(f"--only {key}={name}: {unknown(key, name, known)}")
-        wanted.setdefault(key, []).append(name)
-    return [
-        c
-        for c in cells
-        if all(
-            any(fnmatch.fnmatchcase(c.names()[k], n) for n in v)
-            for k, v in wanted.items()
-        )
-    ]
+    patterns: dict[str, list[str]] = {}
+    for key, pattern in _pairs(only):
+        known = dict.fromkeys(cell.names()[key] for cell in cells)
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
+            raise OptionError(f"--only {key}={pattern}: {unknown(key, pattern, known)}")
+        patterns.setdefault(key, []).append(pattern)
+    return [cell for cell in cells if _passes(cell.names(), patterns)]
+
+
+def _passes(names: Mapping[str, str], patterns: Mapping[str, Sequence[str]]) -> bool:
+    for key, own in patterns.items():
+        if not any(fnmatch.fnmatchcase(names[key], pattern) for pattern in own):
+            return False
+    return True
 
 
 def _pairs(only: Sequence[str]) -> Iterator[tuple[str, str]]:
     for text in only:
-        for part in re.split(
-            rf",(?=\s*(?:{'|'.join(AXES)})=)", text
-        ):  # names may have commas
-            key, equals, name = (s.strip() for s in part.partition("="))
+        # names may have commas: one separates pairs only before a key
+        for part in re.split(rf",(?=\s*(?:{'|'.join(AXES)})=)", text):
+            key, equals, name = map(str.strip, part.partition("="))
             if not equals or not name:
                 raise OptionError(
                     f"--only '{part}' is not KEY=NAME.",

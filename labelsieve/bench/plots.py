@@ -1,9 +1,12 @@
-"""Plots of the results, SVG: precision against recall, F1 against the noise rate, F1 against cost. Needs matplotlib."""
+"""Plots of the results, SVG: precision against recall, F1 against noise rate and cost.
+
+Needs matplotlib.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,20 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labelsieve.bench.results import GROUP, LEADER, by_method, finished, groups, mean
+from labelsieve.bench.results import (
+    GROUP,
+    LEADER,
+    Row,
+    by_method,
+    finished,
+    groups,
+    mean,
+)
 from labelsieve.bench.steps import slug
+from labelsieve.files import replacing
 
-# Okabe and Ito's colours, which colour-blind people can tell apart, and a dash and a marker for the next round.
+# Okabe and Ito's colours, which colour-blind people can tell apart, and a dash and a marker
+# for the next round.
 COLOURS = (
     "#000000",
     "#E69F00",
@@ -26,136 +39,128 @@ COLOURS = (
     "#D55E00",
     "#999999",
 )
-DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
+DASHES = ("-", "--", ":")
+MARKERS = ("o", "s", "^")
+# ids that do not change from run to run, and text that stays text
 SAME_BYTES: Any = {"svg.hashsalt": "labelsieve", "svg.fonttype": "none"}
 BOLD = {"linewidth": 2.6, "markersize": 9, "zorder": 3}
+LEAST_SECONDS = 0.01  # a logarithmic axis has no zero
 Style = Mapping[str, Any]
+Curve = Mapping[str, Sequence[float]]
 
 
-def write(
-    results: pa.Table, curves: Mapping[str, Mapping[str, Sequence[float]]], output: Path
-) -> list[Path]:
+@dataclass(frozen=True)
+class Canvas:
+    """What all plots share: where they go and how each method is drawn."""
+
+    output: Path
+    styles: Mapping[str, Style]
+
+    def save(
+        self, kind: str, names: Sequence[str], draw: Callable[[Axes], None]
+    ) -> Path:
+        """One plot as a file of its own; `names` begin with the tower's."""
+        with matplotlib.rc_context(SAME_BYTES):
+            figure = Figure(figsize=(8, 5), layout="constrained")
+            axes = figure.subplots()
+            draw(axes)
+            axes.set_title(", ".join([*names[1:], f"tower {names[0]}"]))
+            axes.grid(alpha=0.3)
+            handles, labels = axes.get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+            path = self.output / f"{kind}-{'-'.join(map(slug, names))}.svg"
+            with replacing(path) as scratch:
+                figure.savefig(scratch, metadata={"Date": None})
+        return path
+
+
+def write(results: pa.Table, curves: Mapping[str, Curve], output: Path) -> list[Path]:
     """All plots that the results allow.
 
     Args:
         curves: precision-recall curve of a cell, by its folder.
     """
     done = finished(results)
-    methods = dict.fromkeys(done["method"].to_pylist())
-    ours = {r["method"] for r in done.to_pylist() if r["detector"] == LEADER}
-    styles = {
-        m: {**_style(i), **(BOLD if m in ours else {})} for i, m in enumerate(methods)
-    }
+    canvas = Canvas(output, _styles(done.to_pylist()))
     written = []
     for group, rows in groups(done, GROUP).items():
-        if any(r["folder"] in curves for r in rows):
-            written.append(
-                _save(
-                    output,
-                    "pr",
-                    group,
-                    partial(_curves, rows=rows, curves=curves, styles=styles),
-                )
-            )
+        if any(row["folder"] in curves for row in rows):
+            curved = _Curves(rows, curves, canvas.styles)
+            written.append(canvas.save("pr", group, curved.draw))
     for pair, rows in groups(done, ("tower", "data")).items():
-        rows = [r for r in rows if r["f1"] is not None]
-        if len({r["noise"] for r in rows}) > 1:
-            written.append(
-                _save(
-                    output, "f1-noise", pair, partial(_rates, rows=rows, styles=styles)
-                )
-            )
-        if rows:
-            written.append(
-                _save(
-                    output,
-                    "f1-seconds",
-                    pair,
-                    partial(_costs, rows=rows, styles=styles),
-                )
-            )
+        means = _Means([r for r in rows if r["f1"] is not None], canvas.styles)
+        if len({row["noise"] for row in means.rows}) > 1:
+            written.append(canvas.save("f1-noise", pair, means.rates))
+        if means.rows:
+            written.append(canvas.save("f1-seconds", pair, means.costs))
     return written
 
 
-def _style(number: int) -> Style:
-    lap, place = divmod(number, len(COLOURS))
-    return {
-        "color": COLOURS[place],
-        "linestyle": DASHES[lap % 3],
-        "marker": MARKERS[lap % 3],
-    }
+def _styles(rows: Sequence[Row]) -> dict[str, Style]:
+    """How each method is drawn, in the order in which they appear; the leader is bold."""
+    detectors = {row["method"]: row["detector"] for row in reversed(rows)}
+    styles: dict[str, Style] = {}
+    for number, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+        lap, colour = divmod(number, len(COLOURS))
+        style = {
+            "color": COLOURS[colour],
+            "linestyle": DASHES[lap % len(DASHES)],
+            "marker": MARKERS[lap % len(MARKERS)],
+        }
+        styles[method] = style | (BOLD if detectors[method] == LEADER else {})
+    return styles
 
 
-def _save(
-    output: Path, kind: str, names: Sequence[str], draw: Callable[[Axes], None]
-) -> Path:
-    with matplotlib.rc_context(SAME_BYTES):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        axes = figure.subplots()
-        draw(axes)
-        axes.set_title(", ".join([*names[1:], f"tower {names[0]}"]))
-        axes.grid(alpha=0.3)
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", fontsize="small")
-        path = output / f"{kind}-{'-'.join(map(slug, names))}.svg"
-        figure.savefig(path, metadata={"Date": None})
-    return path
+@dataclass(frozen=True)
+class _Curves:
+    rows: Sequence[Row]
+    curves: Mapping[str, Curve]
+    styles: Mapping[str, Style]
+
+    def draw(self, axes: Axes) -> None:
+        """Of each method the curve of its first seed."""
+        for method, own in by_method(self.rows).items():
+            curve = self.curves.get(own[0]["folder"])
+            if curve is not None:
+                style = {**self.styles[method], "marker": ""}
+                axes.plot(curve["recall"], curve["precision"], label=method, **style)
+        axes.set(xlabel="recall of wrong labels", ylabel="precision")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))  # a little room above the best curves
 
 
-def _curves(
-    axes: Axes,
-    rows: Sequence[dict[str, Any]],
-    curves: Mapping[str, Any],
-    styles: Mapping[str, Style],
-) -> None:
-    """Of each method the curve of its first seed."""
-    for method, own in by_method(rows).items():
-        if own[0]["folder"] in curves:
-            curve = curves[own[0]["folder"]]
-            axes.plot(
-                curve["recall"],
-                curve["precision"],
-                label=method,
-                **{**styles[method], "marker": ""},
-            )
-    axes.set(
-        xlabel="recall of wrong labels", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02)
-    )
+@dataclass(frozen=True)
+class _Means:
+    rows: Sequence[Row]
+    styles: Mapping[str, Style]
+
+    def rates(self, axes: Axes) -> None:
+        """Means over seeds; noises of one kind are joined by a line."""
+        for method, own in by_method(self.rows).items():
+            label = method
+            for kind in dict.fromkeys(row["kind"] for row in own):
+                points = _points([row for row in own if row["kind"] == kind])
+                axes.plot(
+                    *zip(*points, strict=True), label=label, **self.styles[method]
+                )
+                label = ""  # one line of the legend for all kinds
+        axes.set(xlabel="share of wrong labels", ylabel="F1 for wrong labels")
+
+    def costs(self, axes: Axes) -> None:
+        """Means over noises and seeds."""
+        for method, own in by_method(self.rows).items():
+            seconds = max(mean(own, "seconds") or 0.0, LEAST_SECONDS)
+            style = {**self.styles[method], "linestyle": ""}
+            axes.plot([seconds], [mean(own, "f1") or 0.0], label=method, **style)
+        axes.set(xlabel="seconds of the method, without shared features")
+        axes.set(ylabel="F1 for wrong labels", xscale="log")
 
 
-def _rates(
-    axes: Axes, rows: Sequence[dict[str, Any]], styles: Mapping[str, Style]
-) -> None:
-    """Means over seeds; noises of one kind are joined by a line."""
-    for method, own in by_method(rows).items():
-        label = method
-        for kind in dict.fromkeys(r["kind"] for r in own):
-            noises = [
-                [r for r in own if r["noise"] == n]
-                for n in dict.fromkeys(r["noise"] for r in own if r["kind"] == kind)
-            ]
-            points = sorted(
-                (mean(n, "realised_rate") or 0.0, mean(n, "f1") or 0.0) for n in noises
-            )
-            axes.plot(*zip(*points, strict=True), label=label, **styles[method])
-            label = ""
-    axes.set(xlabel="share of wrong labels", ylabel="F1 for wrong labels")
-
-
-def _costs(
-    axes: Axes, rows: Sequence[dict[str, Any]], styles: Mapping[str, Style]
-) -> None:
-    """Means over noises and seeds."""
-    for method, own in by_method(rows).items():
-        seconds, f1 = mean(own, "seconds") or 0.0, mean(own, "f1") or 0.0
-        axes.plot(
-            [max(seconds, 0.01)],
-            [f1],
-            label=method,
-            **{**styles[method], "linestyle": ""},
-        )
-    axes.set(
-        xlabel="seconds of the method, without shared features",
-        ylabel="F1 for wrong labels",
-        xscale="log",
-    )
+def _points(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Realised rate and F1 of each noise, from the lowest rate on."""
+    by_noise: dict[str, list[Row]] = {}
+    for row in rows:
+        by_noise.setdefault(row["noise"], []).append(row)
+    points = []
+    for own in by_noise.values():
+        points.append((mean(own, "realised_rate") or 0.0, mean(own, "f1") or 0.0))
+    return sorted(points)

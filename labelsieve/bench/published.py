@@ -1,7 +1,8 @@
-"""What DeFT's paper printed, beside our own figures of the same data, noise and rate, and what differs between the two.
+"""What DeFT's paper printed, beside our own figures of the same data, noise and rate.
 
-The figures are in `assets/published/`, with their source. They are of keeping right labels ("clean"), on CLIP ViT-B/16 and
-ViT-B/32; test accuracies of classifiers are listed, but the bench, which finds labels, has nothing to set beside them.
+And what differs between the two. The figures are in `assets/published/`, with their source.
+They are of keeping right labels ("clean"), on CLIP ViT-B/16 and ViT-B/32; test accuracies of
+classifiers are listed, but the bench, which finds labels, has nothing to set beside them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from labelsieve.bench.results import (
     CLEAN,
     GROUP,
     RESULTS,
+    Row,
     by_method,
+    fields,
     finished,
     groups,
     mean,
@@ -31,27 +34,22 @@ from labelsieve.bench.results import (
 
 FILES = Path(__file__).parent.parent / "assets" / "published"
 TASKS = ("detection", "classification")
+SHARES = ("precision", "recall", "f1")
 PUBLISHED = pa.schema(
     [
-        *((name, pa.string()) for name in ("task", "dataset", "noise")),
+        *fields(("task", "dataset", "noise"), pa.string()),
         ("rate", pa.float64()),
-        *((name, pa.string()) for name in ("method", "backbone")),
-        *(
-            (name, pa.float64())
-            for name in ("precision", "recall", "f1", "best", "last")
-        ),
+        *fields(("method", "backbone"), pa.string()),
+        *fields((*SHARES, "best", "last"), pa.float64()),
         ("source", pa.string()),
     ]
 )
 BESIDE = pa.schema(
     [
-        *(
-            (name, pa.string())
-            for name in ("tower", "data", "noise", "published_method", "backbone")
-        ),
-        *((f"published_{name}", pa.float64()) for name in CLEAN),
-        *((name, pa.string()) for name in ("method", "preset")),
-        *((name, pa.float64()) for name in CLEAN),
+        *fields((*GROUP, "published_method", "backbone"), pa.string()),
+        *fields([f"published_{name}" for name in CLEAN], pa.float64()),
+        *fields(("method", "preset"), pa.string()),
+        *fields(CLEAN, pa.float64()),
         ("seeds", pa.int64()),
         ("source", pa.string()),
         ("differs", pa.string()),
@@ -64,6 +62,7 @@ NOISE = {
     "instance": "idn",
     "recorded": "human",
 }
+# Training images of the data sets, to notice a comparison on a part of them.
 IMAGES = {
     "CIFAR-100": 50_000,
     "CIFAR-100N": 50_000,
@@ -71,19 +70,22 @@ IMAGES = {
     "Stanford-Cars": 8_144,
     "CUB-200-2011": 5_994,
 }
-BACKBONES = {
-    "patch16": "ViT-B/16",
-    "patch32": "ViT-B/32",
-}  # as the names of OpenAI's checkpoints end
+# Fine-grained data, for which the authors' code makes no instance-dependent noise.
+WITHOUT_INSTANCE_NOISE = ("Stanford-Cars", "CUB-200-2011")
+# as the names of OpenAI's checkpoints end
+BACKBONES = {"patch16": "ViT-B/16", "patch32": "ViT-B/32"}
 MAIN = "ViT-B/16"
+SAME_RATE = 1e-9  # rates are typed with a few digits; only rounding may tell them apart
 
 
 @dataclass(frozen=True)
 class Counterpart:
     """Our file of a method that the paper names.
 
-    trained: it learns, so preset `paper` matters. batches: the paper's figures are means over the batches of the last epoch.
-    differs: what is never the same.
+    Attributes:
+        trained: it learns, so preset `paper` matters.
+        batches: the paper's figures are means over the batches of the last epoch.
+        differs: what is never the same.
     """
 
     detector: str
@@ -92,6 +94,7 @@ class Counterpart:
     differs: str = ""
 
 
+# Of RoLT, UNICON, LongReMix and ProMix, which the paper lists too, there is none here.
 METHODS = {
     "Label-match": Counterpart("zero-shot", trained=False),
     "Small-loss": Counterpart("small-loss", batches=True),
@@ -101,127 +104,117 @@ METHODS = {
         "gmm", differs="visual prompts tuned (there the whole tower)"
     ),
     "DeFT": Counterpart("deft", batches=True),
-}  # of RoLT, UNICON, LongReMix and ProMix we have none
+}
 
 
 def load() -> pa.Table:
-    """All 559 figures with columns `PUBLISHED`: percent as printed, null where nothing was printed."""
+    """All 559 figures: percent as printed, null where nothing was printed.
+
+    Returns:
+        Columns `PUBLISHED`.
+    """
+    types = dict(zip(PUBLISHED.names, PUBLISHED.types, strict=True))
+    options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
     parts = []
     for task in TASKS:
-        options = pacsv.ConvertOptions(
-            column_types=dict(zip(PUBLISHED.names, PUBLISHED.types, strict=True)),
-            strings_can_be_null=True,
-        )
-        found = pacsv.read_csv(FILES / f"deft-{task}.csv", convert_options=options)
-        columns = {
-            n: found[n]
-            if n in found.column_names
-            else pa.nulls(len(found), PUBLISHED.field(n).type)
-            for n in PUBLISHED.names
-        }
-        parts.append(
-            pa.table(
-                {**columns, "task": pa.array([task] * len(found), pa.string())},
-                PUBLISHED,
-            )
-        )
+        table = pacsv.read_csv(FILES / f"deft-{task}.csv", convert_options=options)
+        columns = {}
+        for name, kind in types.items():
+            # each task has figures of its own
+            absent = name not in table.column_names
+            columns[name] = pa.nulls(len(table), kind) if absent else table[name]
+        columns["task"] = pa.array([task] * len(table), pa.string())
+        parts.append(pa.table(columns, PUBLISHED))
     return pa.concat_tables(parts).combine_chunks()
 
 
 def beside(results: pa.Table) -> pa.Table:
-    """Published figures of every data set, noise and rate that the results have, and ours of the same method.
+    """Published figures of all data, noises and rates that the results have, and ours.
 
-    A data set is known by its name, however it is written (`cifar100` is `CIFAR-100`). Of a published method that the
-    results lack, ours are null. A tower is compared with the figures of its own backbone, any other one with ViT-B/16.
+    A data set is known by its name, however it is written (`cifar100` is `CIFAR-100`). Of a
+    published method that the results lack, ours are null. A tower is compared with the
+    figures of its own backbone, any other one with ViT-B/16.
 
     Args:
         results: columns of `labelsieve.bench.results.RESULTS`.
 
     Returns:
-        Columns `BESIDE`: shares, ours as means over seeds; a published F1 that was not printed is computed of precision and
-        recall. `differs` says what is not the same.
+        Columns `BESIDE`: shares, ours as means over seeds; a published F1 that was not
+        printed is computed of precision and recall. `differs` says what is not the same.
     """
     rows = []
     known = _merged()
-    for (tower, data, noise), own in groups(finished(results), GROUP).items():
+    for names, own in groups(finished(results), GROUP).items():
+        group = dict(zip(GROUP, names, strict=True))
         for line in _same_setting(known, own[0]):
-            ours = [
-                r
-                for r in own
-                if line["method"] in METHODS
-                and r["detector"] == METHODS[line["method"]].detector
-            ]
-            for mine in list(by_method(ours).values()) or [[]]:
-                rows.append(
-                    {
-                        "tower": tower,
-                        "data": data,
-                        "noise": noise,
-                        **_line(line),
-                        **_ours(mine),
-                        "differs": "; ".join(_differs(line, mine, own[0])),
-                    }
-                )
+            for ours in _counterparts(line, own):
+                differs = "; ".join(_differs(line, ours, own[0]))
+                figures = {**_line(line), **_ours(ours)}
+                rows.append({**group, **figures, "differs": differs})
     return pa.Table.from_pylist(rows, BESIDE)
 
 
-def _merged() -> list[dict[str, Any]]:
-    """One row of detection figures per data set, noise, rate, method and backbone, though several tables print them."""
+def _counterparts(line: Row, rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of the same method, by what the configuration calls it; one empty list if none."""
+    counterpart = METHODS.get(line["method"])
+    if counterpart is None:
+        return [[]]
+    same = [row for row in rows if row["detector"] == counterpart.detector]
+    return list(by_method(same).values()) or [[]]
+
+
+def _merged() -> list[Row]:
+    """Detection figures by data set, noise, rate, method and backbone.
+
+    Several tables of the paper print the same ones, not always all of them.
+    """
     table = load().filter(pc.field("task") == "detection")
-    found = []
-    for own in groups(
-        table, ("dataset", "noise", "rate", "method", "backbone")
-    ).values():
+    by = ("dataset", "noise", "rate", "method", "backbone")
+    merged = []
+    for own in groups(table, by).values():
         row = dict(own[0])
-        for name in ("precision", "recall", "f1"):
-            row[name] = next((r[name] / 100 for r in own if r[name] is not None), None)
+        for name in SHARES:
+            printed = [r[name] / 100 for r in own if r[name] is not None]
+            row[name] = printed[0] if printed else None
         if row["f1"] is None:
-            row["f1"] = (
-                2
-                * row["precision"]
-                * row["recall"]
-                / (row["precision"] + row["recall"])
-            )
-        found.append(
-            {**row, "source": ", ".join(dict.fromkeys(r["source"] for r in own))}
-        )
-    return found
+            precision, recall = row["precision"], row["recall"]
+            row["f1"] = 2 * precision * recall / (precision + recall)
+        row["source"] = ", ".join(dict.fromkeys(r["source"] for r in own))
+        merged.append(row)
+    return merged
 
 
 def _plain(name: str) -> str:
+    """A name of data without what people write differently."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def backbone(model: str) -> str | None:
     """The paper's name of a CLIP checkpoint; None for any other model."""
-    found = re.search(r"clip-vit-base-(patch\d+)", model)
-    return BACKBONES.get(found[1]) if found else None
+    match = re.search(r"clip-vit-base-(patch\d+)", model)
+    return BACKBONES.get(match[1]) if match else None
 
 
-def _same_setting(
-    known: Sequence[dict[str, Any]], own: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    wanted = backbone(own["model"]) or MAIN
-    here = [
-        r
-        for r in known
-        if _plain(r["dataset"]) == _plain(own["data"])
-        and r["noise"] == NOISE.get(own["kind"])
-    ]
-    here = [
-        r
-        for r in here
-        if r["rate"] is None
-        or (
-            own["nominal_rate"] is not None
-            and abs(own["nominal_rate"] - r["rate"]) < 1e-9
-        )
-    ]
-    yield from [r for r in here if r["backbone"] == wanted] or here
+def _same_setting(known: Sequence[Row], own: Row) -> list[Row]:
+    """Published figures of the same data, noise and rate; of the same backbone if there are."""
+    lines = [line for line in known if _is_same(line, own)]
+    name = backbone(own["model"]) or MAIN
+    return [line for line in lines if line["backbone"] == name] or lines
 
 
-def _line(line: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {f"published_{c}": line[c.removeprefix("clean_")] for c in CLEAN}
+def _is_same(line: Row, own: Row) -> bool:
+    if _plain(line["dataset"]) != _plain(own["data"]):
+        return False
+    if line["noise"] != NOISE.get(own["kind"]):
+        return False
+    if line["rate"] is None:  # noise as people made it
+        return True
+    rate = own["nominal_rate"]
+    return rate is not None and abs(rate - line["rate"]) < SAME_RATE
+
+
+def _line(line: Row) -> Row:
+    figures = {f"published_{name}": line[name.removeprefix("clean_")] for name in CLEAN}
     return {
         "published_method": line["method"],
         "backbone": line["backbone"],
@@ -230,111 +223,102 @@ def _line(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ours(mine: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    if not mine:
+def _ours(rows: Sequence[Row]) -> Row:
+    if not rows:
         return {}
-    means = {name: mean(mine, name) for name in CLEAN}
     return {
-        "method": mine[0]["method"],
-        "preset": mine[0]["preset"],
-        "seeds": len(mine),
-        **means,
+        "method": rows[0]["method"],
+        "preset": rows[0]["preset"],
+        "seeds": len(rows),
+        **{name: mean(rows, name) for name in CLEAN},
     }
 
 
-def _differs(
-    line: Mapping[str, Any], mine: Sequence[dict[str, Any]], own: Mapping[str, Any]
-) -> Iterator[str]:
-    if not mine:
-        yield (
-            "not among these results"
-            if line["method"] in METHODS
-            else "no such method here"
-        )
+def _differs(line: Row, ours: Sequence[Row], own: Row) -> Iterator[str]:
+    """What is not the same there and here, one remark each."""
+    if not ours:
+        known = line["method"] in METHODS
+        yield "not among these results" if known else "no such method here"
         return
     if backbone(own["model"]) != line["backbone"]:
         yield f"model {Path(own['model']).name} (there CLIP {line['backbone']})"
     if own["images"] != IMAGES[line["dataset"]]:
         yield f"{own['images']:,} images (there {IMAGES[line['dataset']]:,})"
     yield from _noise(line, own)
-    yield from _method(METHODS[line["method"]], line, mine[0])
-    if len(mine) > 1:
-        yield f"mean of {len(mine)} seeds (there one)"
+    yield from _method(METHODS[line["method"]], line, ours[0])
+    if len(ours) > 1:
+        yield f"mean of {len(ours)} seeds (there one)"
 
 
-def _noise(line: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[str]:
+def _noise(line: Row, own: Row) -> Iterator[str]:
     if own["kind"] == "symmetric":
         yield "every error is another class (there the true one may be drawn)"
-    if line["noise"] == "idn" and line["dataset"] in ("Stanford-Cars", "CUB-200-2011"):
+    if line["noise"] == "idn" and line["dataset"] in WITHOUT_INSTANCE_NOISE:
         yield "the authors' code has no instance noise for these data"
     if line["noise"] == "idn" and line["dataset"] == "Tiny-ImageNet":
         yield "noise from 32 x 32 pixels (there 64 x 64)"
 
 
-def _method(
-    counterpart: Counterpart, line: Mapping[str, Any], row: Mapping[str, Any]
-) -> Iterator[str]:
+def _method(counterpart: Counterpart, line: Row, row: Row) -> Iterator[str]:
     settings = json.loads(row["settings"] or "{}")
+    detector = counterpart.detector
     if counterpart.differs:
         yield counterpart.differs
     if counterpart.trained and row["preset"] != "paper":
         yield f"preset {row['preset']} (there as preset paper)"
-    if (
-        counterpart.detector == "deft"
-        and line["noise"] == "human"
-        and settings.get("rule") != "real"
-    ):
+    by_people = line["noise"] == "human"
+    if detector == "deft" and by_people and settings.get("rule") != "real":
         yield "rule for planted noise (there a label must also be the best class)"
-    if counterpart.detector == "small-loss" and settings.get("noise_rate") is None:
+    if detector == "small-loss" and settings.get("noise_rate") is None:
         yield "noise rate estimated (there known)"
     if counterpart.batches:
         yield "over all images (there means over batches of the last epoch)"
 
 
 def show(output: Path) -> dict[str, Any]:
-    """What `labelsieve bench --published` shows: beside the results of a folder; all figures where there are none.
+    """What `labelsieve bench --published` shows.
+
+    Returns:
+        results, beside: of a folder with results; published: all figures where it has none.
 
     Raises:
         RunError: the folder's results are damaged.
     """
     file = output / "results.parquet"
-    found = beside(tables.read_parquet(file, RESULTS)) if file.exists() else None
-    every = load().to_pylist() if found is None else []
-    return {
-        "results": None if found is None else str(file),
-        "beside": [] if found is None else found.to_pylist(),
-        "published": every,
-    }
+    if not file.exists():
+        return {"results": None, "beside": [], "published": load().to_pylist()}
+    rows = beside(tables.read_parquet(file, RESULTS)).to_pylist()
+    return {"results": str(file), "beside": rows, "published": []}
 
 
 def sheets(results: pa.Table) -> list[Sheet]:
-    """The comparison as tables, one for each tower, data set and noise; none where nothing was published."""
-    heads = [f"{NAMES[c]} {whose}" for c in CLEAN for whose in ("there", "here")]
-    made = []
+    """The comparison as tables, one for each tower, data set and noise.
+
+    None where nothing was published.
+    """
+    head = ["method there"]
+    for name in CLEAN:
+        head += [f"{NAMES[name]} there", f"{NAMES[name]} here"]
+    head += ["method here", "source"]
+    pages = []
     for (tower, data, noise), rows in groups(beside(results), GROUP).items():
-        body = []
-        for r in rows:
-            numbers = [Text(figure(r[n])) for c in CLEAN for n in (f"published_{c}", c)]
-            body.append(
-                [
-                    Text(r["published_method"]),
-                    *numbers,
-                    Text(r["method"] or "–"),
-                    Text(r["source"]),
-                ]
-            )
-        notes = [
-            f"{r['method'] or r['published_method']}: {r['differs']}."
-            for r in rows
-            if r["differs"] and r["method"]
-        ]
-        head = ["method there", *heads, "method here", "source"]
-        made.append(
-            Sheet(
-                f"Published beside ours: {data}, {noise}, tower {tower}",
-                head,
-                body,
-                list(dict.fromkeys(notes)),
-            )
-        )
-    return made
+        title = f"Published beside ours: {data}, {noise}, tower {tower}"
+        pages.append(Sheet(title, head, list(map(_texts, rows)), _notes(rows)))
+    return pages
+
+
+def _texts(row: Mapping[str, Any]) -> list[Text]:
+    texts = [row["published_method"]]
+    for name in CLEAN:
+        texts += [figure(row[f"published_{name}"]), figure(row[name])]
+    texts += [row["method"] or "–", row["source"]]
+    return [Text(text) for text in texts]
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What differs, of our methods, each once."""
+    notes = []
+    for row in rows:
+        if row["differs"] and row["method"]:
+            notes.append(f"{row['method']}: {row['differs']}.")
+    return list(dict.fromkeys(notes))

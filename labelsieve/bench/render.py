@@ -1,4 +1,7 @@
-"""The results as tables for people: Markdown, and LaTeX with booktabs. Every table names its tower."""
+"""The results as tables for people: Markdown, and LaTeX with booktabs.
+
+Every table names its tower.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import pyarrow.compute as pc
 from labelsieve.bench.results import (
     CLEAN,
     GROUP,
+    Row,
     by_method,
     finished,
     groups,
@@ -32,20 +36,22 @@ NAMES = {
     "clean_recall": "clean R",
     "clean_f1": "clean F1",
 }
-SHOWN = (
-    "f1",
-    "precision",
-    "recall",
-    "auroc",
-    "ap",
-    *CLEAN,
-)  # of these the best one is bold
+# of these the best one is bold
+SHOWN = ("f1", "precision", "recall", "auroc", "ap", *CLEAN)
 LEGEND = (
-    "F1, precision, recall, AUROC and AP: finding wrong labels. Clean P, R, F1: keeping right ones. "
-    "± is the standard deviation over seeds; where there is one seed, brackets hold the 95 % bootstrap interval over images. "
-    "Wrong: the estimated share of wrong labels. Seconds: of the method on features that are there already; "
-    "MiB: the most memory of the whole scan. Bold: the best of its column."
+    "F1, precision, recall, AUROC and AP: finding wrong labels. Clean P, R, F1: keeping "
+    "right ones. ± is the standard deviation over seeds; where there is one seed, brackets "
+    "hold the 95 % bootstrap interval over images. Wrong: the estimated share of wrong "
+    "labels. Seconds: of the method on features that are there already; MiB: the most memory "
+    "of the whole scan. Bold: the best of its column."
 )
+HEADROOM_LEGEND = (
+    "Zero-shot and probe: accuracy on true labels of the untouched tower's answers and of a "
+    "linear probe on its features, out of fold; the gap between them is what a method can "
+    "teach. Lead: F1 of DeFT less that of the best other method. Pictures: AUROC of the best "
+    "method that reads no class names less that of the best one that does and tunes no tower."
+)
+NOTHING = "–"  # where a figure is not known
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One table: what it shows, its columns, and its rows; the first column is text, the others are numbers."""
+    """One table: its title, columns and rows; the first column is text, others are numbers."""
 
     title: str
     head: Sequence[str]
@@ -67,265 +73,231 @@ class Sheet:
 
 
 def sheets(results: pa.Table, headroom: pa.Table) -> list[Sheet]:
-    """Overview of each tower, details of each tower, data set and noise, headroom, and what did not run."""
+    """Overview of each tower, details of each group, headroom, and what did not run."""
     done = finished(results)
-    made = [
-        _overview(tower, rows, name)
-        for (tower,), rows in groups(done, ("tower",)).items()
-        for name in ("f1", "auroc")
-    ]
-    made += [_details(group, rows) for group, rows in groups(done, GROUP).items()]
+    tables = []
+    for (tower,), rows in groups(done, ("tower",)).items():
+        tables += [_overview(tower, rows, name) for name in ("f1", "auroc")]
+    for group, rows in groups(done, GROUP).items():
+        tables.append(_details(group, rows))
     if len(headroom):
-        made.append(_headroom(headroom))
+        tables.append(_headroom(headroom))
     lacking = results.filter(pc.not_equal(results["state"], "done"))
-    return [*made, _lacking(lacking)] if len(lacking) else made
+    if len(lacking):
+        tables.append(_lacking(lacking))
+    return tables
 
 
-def _overview(tower: str, rows: Sequence[dict[str, Any]], name: str) -> Sheet:
-    columns = list(dict.fromkeys((r["data"], r["noise"]) for r in rows))
-    methods = list(dict.fromkeys(r["method"] for r in rows))
-    made = {m: [Text(m)] for m in methods}
-    for column in columns:
-        own = by_method([r for r in rows if (r["data"], r["noise"]) == column])
-        for method, cell in _column(
-            {m: own.get(m, []) for m in methods}, name, brackets=False
-        ).items():
-            made[method].append(cell)
-    head = ["method", *(f"{data}, {noise}" for data, noise in columns)]
-    return Sheet(
-        f"{NAMES[name]} for wrong labels, tower {tower}", head, list(made.values())
-    )
+def _overview(tower: str, rows: Sequence[Row], name: str) -> Sheet:
+    """One figure of every method on every data set and noise."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = {method: [Text(method)] for method in methods}
+    head = ["method"]
+    for data, noise in dict.fromkeys((row["data"], row["noise"]) for row in rows):
+        here = [row for row in rows if (row["data"], row["noise"]) == (data, noise)]
+        own: dict[str, list[Row]] = {method: [] for method in methods}
+        own |= by_method(here)
+        head.append(f"{data}, {noise}")
+        _add(lines, _column(own, name, brackets=False))
+    title = f"{NAMES[name]} for wrong labels, tower {tower}"
+    return Sheet(title, head, list(lines.values()))
 
 
-def _details(group: tuple[Any, ...], rows: Sequence[dict[str, Any]]) -> Sheet:
+def _details(group: tuple[Any, ...], rows: Sequence[Row]) -> Sheet:
+    """All figures of every method on one data set with one noise."""
     tower, data, noise = group
     methods = by_method(rows)
-    made = {m: [Text(m)] for m in methods}
+    lines = {method: [Text(method)] for method in methods}
     for name in SHOWN:
-        for method, cell in _column(methods, name).items():
-            made[method].append(cell)
-    for name, show in (
-        ("estimated_rate", figure),
-        ("seconds", amount),
-        ("peak_mib", amount),
-    ):
-        for method, own in methods.items():
-            made[method].append(Text(show(mean(own, name))))
-    seeds = len({r["seed"] for r in rows})
-    wrong, rate = mean(rows, "realised_rate"), mean(rows, "nominal_rate")
-    told = (
-        []
-        if wrong is None
-        else [
-            f"{100 * wrong:.1f} % wrong"
-            + ("" if rate is None else f", {100 * rate:g} % nominal")
+        _add(lines, _column(methods, name))
+    for method, own in methods.items():
+        lines[method] += [
+            Text(figure(mean(own, "estimated_rate"))),
+            Text(amount(mean(own, "seconds"))),
+            Text(amount(mean(own, "peak_mib"))),
         ]
-    )
-    told += [
-        f"{rows[0]['images']:,} images",
-        f"{rows[0]['classes']} classes",
-        f"{seeds} seed{'s' * (seeds > 1)}",
-    ]
-    head = ["method", *(NAMES[n] for n in SHOWN), "wrong", "seconds", "MiB"]
-    return Sheet(
-        f"{data}, {noise} ({'; '.join(told)}), tower {tower}",
-        head,
-        list(made.values()),
-        _leaders(rows),
-    )
+    head = ["method", *(NAMES[name] for name in SHOWN), "wrong", "seconds", "MiB"]
+    title = f"{data}, {noise} ({'; '.join(_facts(rows))}), tower {tower}"
+    return Sheet(title, head, list(lines.values()), _leaders(rows))
+
+
+def _facts(rows: Sequence[Row]) -> list[str]:
+    """What a group is made of."""
+    facts = []
+    wrong, rate = mean(rows, "realised_rate"), mean(rows, "nominal_rate")
+    if wrong is not None:
+        nominal = "" if rate is None else f", {100 * rate:g} % nominal"
+        facts.append(f"{100 * wrong:.1f} % wrong{nominal}")
+    seeds = len({row["seed"] for row in rows})
+    facts.append(f"{rows[0]['images']:,} images")
+    facts.append(f"{rows[0]['classes']} classes")
+    facts.append(f"{seeds} seed{'s' * (seeds > 1)}")
+    return facts
+
+
+def _add(lines: Mapping[str, list[Text]], column: Mapping[str, Text]) -> None:
+    for method, cell in column.items():
+        lines[method].append(cell)
 
 
 def _column(
-    methods: Mapping[str, Sequence[dict[str, Any]]], name: str, brackets: bool = True
+    methods: Mapping[str, Sequence[Row]], name: str, brackets: bool = True
 ) -> dict[str, Text]:
     """One figure of every method; the best one is bold, and what looks the same."""
-    means = {m: figure(mean(own, name)) for m, own in methods.items()}
-    best = max((v for v in means.values() if v != "–"), key=float, default=None)
-    return {
-        m: Text(spread(methods[m], name, brackets), v == best) for m, v in means.items()
-    }
+    means = {method: figure(mean(own, name)) for method, own in methods.items()}
+    known = [value for value in means.values() if value != NOTHING]
+    best = max(known, key=float, default=None)
+    column = {}
+    for method, value in means.items():
+        text = spread(methods[method], name, brackets)
+        column[method] = Text(text, value == best)
+    return column
 
 
 def spread(rows: Sequence[Mapping[str, Any]], name: str, brackets: bool = True) -> str:
-    """Mean ± standard deviation over seeds; of one seed the value, and its interval where there is one."""
-    values = [r[name] for r in rows if r[name] is not None]
+    """Mean ± standard deviation over seeds; of one seed the value, and its interval if known."""
+    values = [row[name] for row in rows if row[name] is not None]
+    if not values:
+        return NOTHING
     if len(values) > 1:
         return f"{figure(statistics.mean(values))} ± {figure(statistics.stdev(values))}"
-    low, high = (
-        (rows[0].get(f"{name}_{end}") for end in ("low", "high"))
-        if values
-        else (None, None)
-    )
-    ends = (
-        ""
-        if low is None or high is None or not brackets
-        else f" ({figure(low)}–{figure(high)})"
-    )
-    return figure(values[0] if values else None) + ends
+    low, high = rows[0].get(f"{name}_low"), rows[0].get(f"{name}_high")
+    if low is None or high is None or not brackets:
+        return figure(values[0])
+    return f"{figure(values[0])} ({figure(low)}–{figure(high)})"
 
 
-def _leaders(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _leaders(rows: Sequence[Row]) -> list[str]:
     """Who leads on F1 and AUROC, and who comes next."""
-    told = []
+    sentences = []
     for name in ("f1", "auroc"):
-        methods = by_method(rows)
-        known = {
-            m: value
-            for m, own in methods.items()
-            if (value := mean(own, name)) is not None
-        }
-        ranked = sorted(known, key=lambda m: -known[m])
-        first = [m for m in ranked if figure(known[m]) == figure(known[ranked[0]])]
-        if len(ranked) < 2:
-            continue
-        lead = (
-            f"{first[0]} leads"
-            if len(first) == 1
-            else f"{', '.join(first[:-1])} and {first[-1]} lead"
-        )
-        rest = [m for m in ranked if m not in first]
-        after = (
-            f"; next is {rest[0]} with {spread(methods[rest[0]], name)}" if rest else ""
-        )
-        told.append(
-            f"{NAMES[name]}: {lead} with {spread(methods[first[0]], name)}{after}."
-        )
-    return told
+        known = {}
+        for method, own in by_method(rows).items():
+            value = mean(own, name)
+            if value is not None:
+                known[method] = value
+        if len(known) > 1:
+            sentences.append(f"{NAMES[name]}: {_ranking(known, rows, name)}.")
+    return sentences
+
+
+def _ranking(known: Mapping[str, float], rows: Sequence[Row], name: str) -> str:
+    """Methods that look the same in the table share the lead."""
+    ranked = sorted(known, key=lambda method: -known[method])
+    shown = {method: figure(value) for method, value in known.items()}
+    first = [method for method in ranked if shown[method] == shown[ranked[0]]]
+    methods = by_method(rows)
+    if len(first) == 1:
+        who = f"{first[0]} leads"
+    else:
+        who = f"{', '.join(first[:-1])} and {first[-1]} lead"
+    sentence = f"{who} with {spread(methods[first[0]], name)}"
+    if len(first) == len(ranked):
+        return sentence
+    second = ranked[len(first)]
+    return f"{sentence}; next is {second} with {spread(methods[second], name)}"
 
 
 def _headroom(table: pa.Table) -> Sheet:
-    rows = [
-        [
-            Text(f"{r['data']}, {r['noise']}"),
-            Text(r["tower"]),
-            *(Text(figure(r[n])) for n in ("zero_shot", "probe", "gap")),
-            Text(r["best_f1"] or "–"),
-            Text(r["best_auroc"] or "–"),
-            Text(figure(r["lead"], sign=True)),
-            Text(figure(r["pictures"], sign=True)),
-        ]
-        for r in table.to_pylist()
-    ]
-    notes = [
-        "Zero-shot and probe: accuracy on true labels of the untouched tower's answers and of a linear probe on its "
-        "features, out of fold; the gap between them is what a method can teach. Lead: F1 of DeFT less that of the best other "
-        "method. Pictures: AUROC of the best method that reads no class names less that of the best one that does and tunes no tower."
-    ]
+    lines = []
+    for row in table.to_pylist():
+        texts = [f"{row['data']}, {row['noise']}", row["tower"]]
+        texts += [figure(row[name]) for name in ("zero_shot", "probe", "gap")]
+        texts += [row["best_f1"] or NOTHING, row["best_auroc"] or NOTHING]
+        texts += [figure(row[name], sign=True) for name in ("lead", "pictures")]
+        lines.append([Text(text) for text in texts])
+    notes = [HEADROOM_LEGEND]
     for name in ("lead", "pictures"):
-        found = rank_correlation(table, name)
-        if found is not None:
+        correlation = rank_correlation(table, name)
+        if correlation is not None:
+            rho, pairs = correlation
             notes.append(
-                f"Rank correlation (Spearman) of gap and {name} over {found[1]} pairs of tower and data set: {found[0]:.2f}."
+                f"Rank correlation (Spearman) of gap and {name} over {pairs} pairs of tower "
+                f"and data set: {rho:.2f}."
             )
-    head = [
-        "data",
-        "tower",
-        "zero-shot",
-        "probe",
-        "gap",
-        "best F1",
-        "best AUROC",
-        "lead of DeFT",
-        "pictures",
-    ]
-    return Sheet(
-        "Headroom: what each tower knows and what its features support",
-        head,
-        rows,
-        notes,
-    )
+    head = ["data", "tower", "zero-shot", "probe", "gap", "best F1", "best AUROC"]
+    head += ["lead of DeFT", "pictures"]
+    title = "Headroom: what each tower knows and what its features support"
+    return Sheet(title, head, lines, notes)
 
 
 def _lacking(table: pa.Table) -> Sheet:
-    rows = [
-        [
-            Text(
-                " / ".join(
-                    (
-                        r["tower"],
-                        r["data"],
-                        r["noise"],
-                        r["method"],
-                        f"seed {r['seed']}",
-                    )
-                )
-            ),
-            Text(r["state"]),
-            Text(r["message"] or ""),
-        ]
-        for r in table.to_pylist()
-    ]
-    return Sheet("Not run", ["cell", "state", "why"], rows)
+    lines = []
+    for row in table.to_pylist():
+        names = [row["tower"], row["data"], row["noise"], row["method"]]
+        cell = " / ".join([*names, f"seed {row['seed']}"])
+        lines.append([Text(cell), Text(row["state"]), Text(row["message"] or "")])
+    return Sheet("Not run", ["cell", "state", "why"], lines)
 
 
 def figure(value: float | None, sign: bool = False) -> str:
     """Three decimals, without the zero before the point."""
     if value is None:
-        return "–"
+        return NOTHING
     text = f"{value:{'+' if sign else ''}.3f}"
     return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
 def amount(value: float | None) -> str:
     """Seconds or MiB: whole ones from ten on."""
-    return "–" if value is None else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+    if value is None:
+        return NOTHING
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
-def markdown(title: str, made: Sequence[Sheet]) -> str:
+def markdown(title: str, tables: Sequence[Sheet]) -> str:
     """One page."""
     parts = [f"# {_md(title)}", LEGEND]
-    for sheet in made:
-        lines = [
-            [_md(h) for h in sheet.head],
-            ["---", *["---:"] * (len(sheet.head) - 1)],
-        ]
-        lines += [
-            [f"**{_md(c.text)}**" if c.bold else _md(c.text) for c in row]
-            for row in sheet.rows
-        ]
-        parts += [
-            f"## {_md(sheet.title)}",
-            *map(_md, sheet.notes),
-            "\n".join(f"| {' | '.join(line)} |" for line in lines),
-        ]
+    for sheet in tables:
+        # dashes with a colon align a column of numbers to the right
+        lines = [map(_md, sheet.head), ["---", *["---:"] * (len(sheet.head) - 1)]]
+        lines += [map(_md_cell, row) for row in sheet.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts += [f"## {_md(sheet.title)}", *map(_md, sheet.notes), table]
     return "\n\n".join(parts) + "\n"
 
 
+def _md_cell(cell: Text) -> str:
+    return f"**{_md(cell.text)}**" if cell.bold else _md(cell.text)
+
+
 def _md(text: str) -> str:
+    """Text on one line in which no character means anything to Markdown."""
     return re.sub(r"([\\`*_|<\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def latex(title: str, made: Sequence[Sheet]) -> str:
+def latex(title: str, tables: Sequence[Sheet]) -> str:
     """Tables for a paper; they need the package booktabs."""
     parts = [
         f"% {' '.join(title.split())}; needs \\usepackage{{booktabs}}",
         f"% {LEGEND}",
     ]
-    for sheet in made:
-        lines = [" & ".join(map(tex, sheet.head)) + r" \\", r"\midrule"]
-        lines += [
-            " & ".join(
-                rf"\textbf{{{tex(c.text)}}}" if c.bold else tex(c.text) for c in row
-            )
-            + r" \\"
-            for row in sheet.rows
-        ]
-        caption = " ".join(tex(s) for s in (f"{sheet.title}.", *sheet.notes))
-        begin = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{caption}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(sheet.head) - 1)}}}",
-            r"\toprule",
-        ]
-        parts.append(
-            "\n".join(
-                [*begin, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-            )
-        )
+    parts += [_latex_table(sheet) for sheet in tables]
     return "\n\n".join(parts) + "\n"
 
 
+def _latex_table(sheet: Sheet) -> str:
+    caption = " ".join(map(tex, (f"{sheet.title}.", *sheet.notes)))
+    columns = "l" + "r" * (len(sheet.head) - 1)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(tex, sheet.head)) + r" \\",
+        r"\midrule",
+    ]
+    for row in sheet.rows:
+        lines.append(" & ".join(map(_tex_cell, row)) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _tex_cell(cell: Text) -> str:
+    return rf"\textbf{{{tex(cell.text)}}}" if cell.bold else tex(cell.text)
+
+
+# What LaTeX would take for a command, or has no letter for.
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

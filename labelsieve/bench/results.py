@@ -1,4 +1,7 @@
-"""From what cells left to tables: one row per cell, means over seeds, and the headroom of each tower on each data set."""
+"""From what cells left to tables: one row per cell, means over seeds, and headroom.
+
+Headroom is what a tower knows of a data set and what its features would support.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,14 @@ from scipy.stats import spearmanr
 from labelsieve import registry
 from labelsieve.bench.steps import Step
 from labelsieve.estimation.metrics import FIGURES
+
+Row = dict[str, Any]
+
+
+def fields(names: Iterable[str], kind: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Columns of the same type, for a schema."""
+    return [(name, kind) for name in names]
+
 
 INTERVALS = tuple(f"{name}_{end}" for name in FIGURES for end in ("low", "high"))
 CLEAN = ("clean_precision", "clean_recall", "clean_f1")
@@ -32,47 +43,50 @@ NUMBERS = (
 )
 COUNTS = ("images", "classes", "flagged", "attempts", "threads", "cores")
 GROUP = ("tower", "data", "noise")
+# What a cell was asked to do, and how that ended.
+TASK = ("state", "message", "model", "detector", "preset", "settings", "kind")
 RESULTS = pa.schema(
     [
-        *((name, pa.string()) for name in (*GROUP, "method")),
+        *fields((*GROUP, "method"), pa.string()),
         ("seed", pa.int64()),
-        *(
-            (name, pa.string())
-            for name in (
-                "state",
-                "message",
-                "model",
-                "detector",
-                "preset",
-                "settings",
-                "kind",
-            )
-        ),
-        *((name, pa.float64()) for name in NUMBERS),
-        *((name, pa.int64()) for name in COUNTS),
-        *((name, pa.string()) for name in ("device", "host", "environment", "folder")),
+        *fields(TASK, pa.string()),
+        *fields(NUMBERS, pa.float64()),
+        *fields(COUNTS, pa.int64()),
+        *fields(("device", "host", "environment", "folder"), pa.string()),
+    ]
+)
+HEADROOM = pa.schema(
+    [
+        *fields(GROUP, pa.string()),
+        *fields(("images", "classes"), pa.int64()),
+        *fields(("realised_rate", "zero_shot", "probe", "gap"), pa.float64()),
+        *fields(("best_f1", "best_auroc"), pa.string()),
+        *fields(("lead", "pictures"), pa.float64()),
     ]
 )
 FEW = 4  # so many towers and data sets are needed for a rank correlation
-LEADER = "deft"
+LEADER = "deft"  # the method that the others are compared with
 MIXED = "ensemble"  # of methods that read class names and others that do not
 
 
 def results(outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
-    """One row for each cell that ran or was refused, with columns `RESULTS`, in the order of the outcomes.
+    """One row for each cell that ran or was refused, in the order of the outcomes.
 
-    precision, recall, f1, auroc, ap: of finding wrong labels, with _low and _high, a 95 % interval over images; clean_…: of
-    keeping right ones; seconds: of the method, without the features that all methods share; peak_mib: of the whole scan.
+    precision, recall, f1, auroc, ap: of finding wrong labels, with _low and _high, a 95 %
+    interval over images; clean_…: of keeping right ones; seconds: of the method, without the
+    features that all methods share; peak_mib: of the whole scan.
+
+    Returns:
+        Columns `RESULTS`.
     """
-    rows = [
-        _row(step, outcome)
-        for step, outcome in outcomes.items()
-        if step.cell is not None and outcome
-    ]
+    rows = []
+    for step, outcome in outcomes.items():
+        if step.cell is not None and outcome:
+            rows.append(_row(step, outcome))
     return pa.Table.from_pylist(rows, RESULTS)
 
 
-def _row(step: Step, outcome: Mapping[str, Any]) -> dict[str, Any]:
+def _row(step: Step, outcome: Mapping[str, Any]) -> Row:
     cell = step.cell
     assert cell is not None
     return {
@@ -96,14 +110,12 @@ def finished(table: pa.Table) -> pa.Table:
     return table.filter(pc.equal(table["state"], "done"))
 
 
-def groups(
-    table: pa.Table, by: Sequence[str]
-) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+def groups(table: pa.Table, by: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
     """Rows by the values of some columns, in the order in which these first appear."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    grouped: dict[tuple[Any, ...], list[Row]] = {}
     for row in table.to_pylist():
-        found.setdefault(tuple(row[c] for c in by), []).append(row)
-    return found
+        grouped.setdefault(tuple(row[column] for column in by), []).append(row)
+    return grouped
 
 
 def mean(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
@@ -112,121 +124,122 @@ def mean(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def by_method(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows of one tower, data set and noise: those of each method, one for each seed."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    grouped: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["method"], []).append(row)
-    return found
+        grouped.setdefault(row["method"], []).append(row)
+    return grouped
 
 
-def best(rows: Sequence[dict[str, Any]], name: str) -> str | None:
+def best(rows: Sequence[Row], name: str) -> str | None:
     """The method with the highest mean of a figure."""
-    means = {method: mean(own, name) for method, own in by_method(rows).items()}
-    known = {method: value for method, value in means.items() if value is not None}
-    return max(known, key=lambda m: known[m]) if known else None
+    known: dict[str, float] = {}
+    for method, own in by_method(rows).items():
+        value = mean(own, name)
+        if value is not None:
+            known[method] = value
+    return max(known, key=lambda method: known[method]) if known else None
 
 
 def headroom(table: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
-    """One row for each tower, data set and noise: what the tower knows, what its features support, and who leads.
+    """One row for each tower, data set and noise: what there is to learn, and who leads.
 
-    zero_shot: share of images whose true class the untouched tower names. probe: the same of a linear probe on its
-    features, trained on true labels and judged out of fold. gap: probe - zero_shot, what there is to learn. lead: F1 of
-    `deft` less that of the best method that is none of its presets, means over seeds. pictures: AUROC of the best method
-    that reads no class names less that of the best one that reads them and learns no tower.
+    zero_shot: share of images whose true class the untouched tower names. probe: the same of
+    a linear probe on its features, trained on true labels and judged out of fold. gap: probe -
+    zero_shot, what there is to learn. lead: F1 of `deft` less that of the best method that is
+    none of its presets, means over seeds. pictures: AUROC of the best method that reads no
+    class names less that of the best one that reads them and learns no tower.
+
+    Returns:
+        Columns `HEADROOM`.
     """
-    known = {
-        tuple(s.job["names"].values()): r
-        for s, r in outcomes.items()
-        if s.kind == "headroom" and r.get("state") == "done"
-    }
+    known = {}
+    for step, outcome in outcomes.items():
+        if step.kind == "headroom" and outcome.get("state") == "done":
+            known[tuple(step.job["names"].values())] = outcome
     rows = []
     for (tower, data, noise), own in groups(finished(table), GROUP).items():
-        found = known.get((tower, data), {})
-        zero, probe = found.get("zero_shot"), found.get("probe")
-        rows.append(
-            {
-                "tower": tower,
-                "data": data,
-                "noise": noise,
-                "images": own[0]["images"],
-                "classes": own[0]["classes"],
-                "realised_rate": mean(own, "realised_rate"),
-                "zero_shot": zero,
-                "probe": probe,
-                "gap": None if zero is None or probe is None else probe - zero,
-                "best_f1": best(own, "f1"),
-                "best_auroc": best(own, "auroc"),
-                "lead": _lead(own),
-                "pictures": _pictures(own),
-            }
-        )
+        names = {"tower": tower, "data": data, "noise": noise}
+        measured = known.get((tower, data), {})
+        rows.append({**names, **_headroom_of(own, measured)})
     return pa.Table.from_pylist(rows, HEADROOM)
 
 
-HEADROOM = pa.schema(
-    [
-        *((name, pa.string()) for name in GROUP),
-        ("images", pa.int64()),
-        ("classes", pa.int64()),
-        *(
-            (name, pa.float64())
-            for name in ("realised_rate", "zero_shot", "probe", "gap")
-        ),
-        ("best_f1", pa.string()),
-        ("best_auroc", pa.string()),
-        ("lead", pa.float64()),
-        ("pictures", pa.float64()),
-    ]
-)
-
-
-def _lead(rows: Sequence[dict[str, Any]]) -> float | None:
-    ours = [r for r in rows if r["detector"] == LEADER]
-    first = [r for r in ours if r["method"] == ours[0]["method"]]
-    others = [r for r in rows if r["detector"] != LEADER]
-    rival = best(others, "f1")
-    mine, theirs = (
-        mean(first, "f1"),
-        mean([r for r in others if r["method"] == rival], "f1"),
-    )
-    return None if mine is None or theirs is None else mine - theirs
-
-
-def _pictures(rows: Sequence[dict[str, Any]]) -> float | None:
-    known = {r["detector"] for r in rows} & set(registry.names("methods")) - {MIXED}
-    needs = {
-        name: registry.constants("methods", name, ("NEEDS",))["needs"] for name in known
+def _headroom_of(rows: Sequence[Row], measured: Mapping[str, Any]) -> Row:
+    zero = measured.get("zero_shot")
+    probe = measured.get("probe")
+    return {
+        "images": rows[0]["images"],
+        "classes": rows[0]["classes"],
+        "realised_rate": mean(rows, "realised_rate"),
+        "zero_shot": zero,
+        "probe": probe,
+        "gap": _difference(probe, zero),
+        "best_f1": best(rows, "f1"),
+        "best_auroc": best(rows, "auroc"),
+        "lead": _lead(rows),
+        "pictures": _pictures(rows),
     }
-    with_names = [r for r in rows if needs.get(r["detector"]) == ("text",)]
-    without = [r for r in rows if "text" not in needs.get(r["detector"], ("text",))]
-    best_of = [
-        mean([r for r in own if r["method"] == best(own, "auroc")], "auroc")
-        if own
-        else None
-        for own in (with_names, without)
-    ]
-    return None if best_of[0] is None or best_of[1] is None else best_of[1] - best_of[0]
+
+
+def _difference(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def _lead(rows: Sequence[Row]) -> float | None:
+    ours: list[Row] = []
+    others: list[Row] = []
+    for row in rows:
+        (ours if row["detector"] == LEADER else others).append(row)
+    # of several presets the first in the configuration
+    first = [row for row in ours if row["method"] == ours[0]["method"]]
+    return _difference(mean(first, "f1"), _mean_of_best(others, "f1"))
+
+
+def _pictures(rows: Sequence[Row]) -> float | None:
+    with_names: list[Row] = []
+    without: list[Row] = []
+    for row in rows:
+        needs = _needs(row["detector"])
+        if needs == ("text",):
+            with_names.append(row)
+        elif "text" not in needs:
+            without.append(row)
+    best_without = _mean_of_best(without, "auroc")
+    return _difference(best_without, _mean_of_best(with_names, "auroc"))
+
+
+def _needs(detector: str) -> tuple[str, ...]:
+    """What a method reads; of one that is neither, both kinds, so that it counts for none."""
+    if detector == MIXED or detector not in registry.names("methods"):
+        return ("text", "image")
+    constants = registry.constants("methods", detector, ("NEEDS",))
+    return tuple(constants["needs"])
+
+
+def _mean_of_best(rows: Sequence[Row], name: str) -> float | None:
+    method = best(rows, name)
+    return mean([row for row in rows if row["method"] == method], name)
 
 
 def rank_correlation(table: pa.Table, name: str) -> tuple[float, int] | None:
-    """Spearman's ρ between gap and another column, and of how many towers and data sets (means over noises); None of fewer than `FEW`.
+    """Spearman's ρ between gap and another column, and of how many towers and data sets.
 
     Args:
-        table: what `headroom` gives.
+        table: what `headroom` gives; its rows count as means over noises.
         name: "lead" or "pictures".
+
+    Returns:
+        None of fewer than `FEW`, or where one of the columns is constant.
     """
-    points = [
-        (own[0]["gap"], mean(own, name))
-        for own in groups(table, ("tower", "data")).values()
-    ]
-    known = [
-        (gap, value) for gap, value in points if gap is not None and value is not None
-    ]
-    if (
-        len(known) < FEW
-        or len({g for g, _ in known}) < 2
-        or len({value for _, value in known}) < 2
-    ):
+    gaps: list[float] = []
+    values: list[float] = []
+    for own in groups(table, ("tower", "data")).values():
+        value = mean(own, name)
+        if own[0]["gap"] is not None and value is not None:
+            gaps.append(own[0]["gap"])
+            values.append(value)
+    if len(gaps) < FEW or len(set(gaps)) < 2 or len(set(values)) < 2:
         return None
-    return float(spearmanr(*zip(*known, strict=True)).statistic), len(known)
+    return float(spearmanr(gaps, values).statistic), len(gaps)

@@ -1,10 +1,13 @@
-"""From a plan to steps: each has a folder named after what decides its result, and leaves `result.json` there.
+"""From a plan to steps: pieces of work, each with a folder named after what decides its result.
 
-    OUT/data/…      material: a table of images with given and true labels, or where such a table is; truth: without given ones
-    OUT/towers/…    headroom: features of a tower for a data set, and how good they are on true labels
+    OUT/data/…      material: a table of images with given and true labels, or where such a
+                    table is; truth: without given ones
+    OUT/towers/…    headroom: features of a tower for a data set, and how good they are on true
+                    labels
     OUT/cells/…     a cell: the run folder of an ordinary scan, and its figures
 
-The name ends in a fingerprint of configuration, data and weights, so a step whose inputs changed is another step.
+Each leaves `result.json` in its folder, whose name ends in a fingerprint of configuration, data
+and weights: a step whose inputs changed is another step.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ from labelsieve.files import fingerprint, read_json, write_json
 from labelsieve.models.hugging_face import TINY
 
 SEEDED = ("recorded",)  # noise that no seed decides
+# Characters of a folder's name before the fingerprint; file systems allow 255 bytes.
+LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """Where the bench works, and on what."""
 
     output: Path
@@ -39,7 +44,13 @@ class Place:
 class Step:
     """One piece of work for one process.
 
-    needs: steps whose results it reads. cell: what it is a cell of, None for the others.
+    Attributes:
+        kind: a name of `labelsieve.bench.worker.STEPS`.
+        folder: where its job and its result lie.
+        job: what the process is told.
+        tower: the name of the tower it works with, None where there is none.
+        needs: steps whose results it reads.
+        cell: what it is a cell of, None for the others.
     """
 
     kind: str
@@ -58,47 +69,47 @@ class Step:
 
     def done(self) -> bool:
         """Whether it need not run again; what failed is tried again."""
-        found = self.result()
-        if found is None or found.get("state") != "done":
+        result = self.result()
+        if result is None or result.get("state") != "done":
             return False
-        return (
-            "features" not in found or Path(found["features"]).exists()
-        )  # the cache may have been cleared
+        # the cache may have been cleared
+        return "features" not in result or Path(result["features"]).exists()
 
     def prepare(self) -> None:
         """Write down what the process is to do."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "result.json").unlink(missing_ok=True)
-        needs = [str(n.folder) for n in self.needs]
-        write_json(
-            self.folder / "job.json", {"kind": self.kind, "needs": needs, **self.job}
-        )
+        needs = [str(need.folder) for need in self.needs]
+        job = {"kind": self.kind, "needs": needs, **self.job}
+        write_json(self.folder / "job.json", job)
 
 
-def of(cells: Sequence[Cell], place: Place) -> list[Step]:
-    """Steps of some cells: what they need comes before them, and cells that train a tower before the others."""
-    maker = _Maker(place)
-    made = [maker.cell(cell) for cell in cells]
-    slow = [
-        s
-        for s in made
-        if s.cell is not None
-        and "pixels"
-        in registry.constants("methods", s.cell.method.detector, ("NEEDS",))["needs"]
-    ]
-    return [
-        *maker.materials.values(),
-        *maker.headrooms.values(),
-        *slow,
-        *(s for s in made if s not in slow),
-    ]
+def of(cells: Sequence[Cell], workspace: Workspace) -> list[Step]:
+    """Steps of some cells.
+
+    What they need comes before them, and cells that train a tower before the others, so that
+    the longest do not begin last.
+    """
+    maker = _Maker(workspace)
+    slow: list[Step] = []
+    fast: list[Step] = []
+    for cell in cells:
+        trains = "pixels" in _needs(cell.method.detector)
+        (slow if trains else fast).append(maker.cell(cell))
+    return [*maker.materials.values(), *maker.headrooms.values(), *slow, *fast]
+
+
+def _needs(detector: str) -> Sequence[str]:
+    """What a method reads: "text", "image", "pixels"."""
+    needs: Sequence[str] = registry.constants("methods", detector, ("NEEDS",))["needs"]
+    return needs
 
 
 class _Maker:
     """Steps that several cells share are made once."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
         self.materials: dict[str, Step] = {}
         self.headrooms: dict[tuple[str, str], Step] = {}
         self._stamps: dict[Path, str | None] = {}
@@ -115,18 +126,13 @@ class _Maker:
             "seed": cell.seed,
             **self._machine(),
         }
-        named = (
-            cell.tower.name,
-            cell.data.name,
-            cell.noise.label,
-            cell.method.name,
-            f"seed {cell.seed}",
-        )
+        names = cell.names()
+        named = (*list(names.values())[:-1], f"seed {cell.seed}")
         identity = [scan, material.folder.name, headroom.folder.name]
         return Step(
             "cell",
             self._folder("cells", named, identity),
-            {"scan": scan, "names": cell.names()},
+            {"scan": scan, "names": names},
             cell.tower.name,
             (material, headroom),
             cell,
@@ -135,25 +141,17 @@ class _Maker:
     def _material(self, data: Data, noise: Noise, seed: int) -> Step:
         drawn = [] if noise.kind in SEEDED else [seed]
         job = {**self._data(data), "noise": asdict(noise), "seed": seed if drawn else 0}
+        # how tables call the noise decides nothing
         identity = [*self._content(data), {**asdict(noise), "name": None}, drawn]
-        return self._shared(
-            "material",
-            (data.name, noise.label, *(f"seed {s}" for s in drawn)),
-            identity,
-            job,
-        )
+        named = (data.name, noise.label, *(f"seed {s}" for s in drawn))
+        return self._shared("material", named, identity, job)
 
     def _truth(self, data: Data) -> Step:
-        job = {
-            **self._data(data),
-            "labels_are_true": any(n.kind not in SEEDED for n in data.noise),
-        }
-        return self._shared(
-            "truth",
-            (data.name, "true labels"),
-            [*self._content(data), job["labels_are_true"]],
-            job,
-        )
+        # errors are planted into labels that are held to be true
+        are_true = any(noise.kind not in SEEDED for noise in data.noise)
+        job = {**self._data(data), "labels_are_true": are_true}
+        identity = [*self._content(data), are_true]
+        return self._shared("truth", (data.name, "true labels"), identity, job)
 
     def _shared(
         self, kind: str, named: Sequence[str], identity: Any, job: dict[str, Any]
@@ -164,43 +162,38 @@ class _Maker:
     def _headroom(self, tower: Tower, data: Data) -> Step:
         key = (tower.name, data.name)
         if key not in self.headrooms:
-            where = TINY if _model(tower) == "tiny" else Path(_model(tower))
-            job = {
-                "model": _model(tower),
-                "names": {"tower": tower.name, "data": data.name},
-                **self._machine(),
-            }
+            model = _model(tower)
+            names = {"tower": tower.name, "data": data.name}
+            job = {"model": model, "names": names, **self._machine()}
+            weights = self._stamp(TINY if model == "tiny" else Path(model))
             source = self._truth(data)
-            folder = self._folder(
-                "towers", key, [job, self._stamp(where), source.folder.name]
-            )
+            identity = [job, weights, source.folder.name]
+            folder = self._folder("towers", key, identity)
             self.headrooms[key] = Step("headroom", folder, job, tower.name, (source,))
         return self.headrooms[key]
 
     def _data(self, data: Data) -> dict[str, Any]:
         return {
             "data": asdict(replace(data, noise=())),
-            "data_root": str(self.place.data_root),
+            "data_root": str(self.workspace.data_root),
         }
 
     def _content(self, data: Data) -> list[Any]:
         """What decides which pictures and labels there are; not where they lie."""
-        return [
-            self._data(data)["data"],
-            None
-            if data.path is None
-            else self._stamp(self.place.data_root / data.path),
-        ]
+        content = None
+        if data.path is not None:
+            content = self._stamp(self.workspace.data_root / data.path)
+        return [self._data(data)["data"], content]
 
     def _machine(self) -> dict[str, str]:
-        return {"device": self.place.device, "precision": self.place.precision}
+        return {
+            "device": self.workspace.device,
+            "precision": self.workspace.precision,
+        }
 
     def _folder(self, below: str, named: Sequence[str], identity: Any) -> Path:
-        return (
-            self.place.output
-            / below
-            / f"{slug(' '.join(named))[:120]}-{fingerprint(identity)}"
-        )
+        name = slug(" ".join(named))[:LONGEST_NAME]
+        return self.workspace.output / below / f"{name}-{fingerprint(identity)}"
 
     def _stamp(self, path: Path) -> str | None:
         if path not in self._stamps:
@@ -218,18 +211,20 @@ def slug(text: str) -> str:
 
 
 def stamp(path: Path) -> str | None:
-    """Sixteen hex digits of a file's content, or of a folder's: of a model's files, else names and sizes; None where nothing is."""
+    """Sixteen hex digits of a file's content, or of a folder's; None where nothing is.
+
+    Of a model's folder its files count, of any other names and sizes: reading a data set whole
+    would take longer than many a scan.
+    """
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     if not path.is_dir():
         return None
     if (path / "config.json").exists():
-        files = sorted(
-            p for p in path.iterdir() if p.suffix in (".json", ".safetensors")
-        )
-        return fingerprint([(p.name, stamp(p)) for p in files])
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return fingerprint(
-        [(p.relative_to(path).as_posix(), p.stat().st_size) for p in files]
-    )
+        files = [p for p in path.iterdir() if p.suffix in (".json", ".safetensors")]
+        return fingerprint([(p.name, stamp(p)) for p in sorted(files)])
+    sizes = []
+    for inner in sorted(p for p in path.rglob("*") if p.is_file()):
+        sizes.append((inner.relative_to(path).as_posix(), inner.stat().st_size))
+    return fingerprint(sizes)

@@ -10,6 +10,7 @@ import typer
 from labelsieve.cli.options import Device, Json, Precision, Quiet, answer
 
 app = typer.Typer(rich_markup_mode=None)
+# listed from the files, so that a new one needs no line here
 CONFIGURATIONS = Path(__file__).parent.parent / "assets" / "bench"
 READY = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.toml")))
 
@@ -58,7 +59,7 @@ def bench(
     from labelsieve import progress
     from labelsieve.bench import command
     from labelsieve.bench.published import show
-    from labelsieve.bench.steps import Place
+    from labelsieve.bench.steps import Workspace
     from labelsieve.cli import show as summary
     from labelsieve.errors import OptionError
 
@@ -71,11 +72,12 @@ def bench(
     if config is not None:
         results = command.run(
             config,
-            Place(output, data_root, device, precision),
+            Workspace(output, data_root, device, precision),
             towers=tower,
             only=only,
             jobs=jobs,
         )
+    # also after a run: both tables side by side
     if published:
         answer(show(output), as_json, summary.published)
     else:

@@ -24,7 +24,9 @@ PATIENCE = 600.0  # seconds
 
 @pytest.fixture
 def results() -> Callable[..., pa.Table]:
-    """`results({"method": "knn", "f1": 0.5}, …)`: rows of finished cells; what is not said is the same in all."""
+    """`results({"method": "knn", "f1": 0.5}, …)`: rows of finished cells; what is not said
+    is the same in all.
+    """
 
     def make(*rows: dict[str, Any]) -> pa.Table:
         usual = {
@@ -57,7 +59,9 @@ def results() -> Callable[..., pa.Table]:
 def digit_data(
     tmp_path_factory: pytest.TempPathFactory, digits: Any, encode: Callable[..., bytes]
 ) -> Path:
-    """Folder with digits.parquet: 60 digits of four classes, their truth, and labels of a person, one in five wrong."""
+    """Folder with digits.parquet: 60 digits of four classes, their truth, and labels of a
+    person, one in five wrong.
+    """
     images, truth = digits
     rows = np.flatnonzero(truth < 4)[:60]
     words = np.array(["zero", "one", "two", "three"])
@@ -76,11 +80,16 @@ def digit_data(
 CONFIG = """
 seeds = [3]
 tower = [{ name = "tiny" }]
-method = [
-  { name = "zero-shot" },
-  { name = "deft, quick", method = "deft", settings = { epochs = 2, batch_size = 4 } },
-  { name = "refused", method = "deft", settings = { context_start = "random", context_length = 500 } },
-]
+[[method]]
+name = "zero-shot"
+[[method]]
+name = "deft, quick"
+method = "deft"
+settings = { epochs = 2, batch_size = 4 }
+[[method]]
+name = "refused"
+method = "deft"
+settings = { context_start = "random", context_length = 500 }
 [[data]]
 name = "digits"
 path = "digits.parquet"
@@ -99,7 +108,8 @@ noise = [{ kind = "symmetric", rate = 0.2 }]
 
 @dataclass(frozen=True)
 class Ran:
-    """A bench of `CONFIG`: first only zero-shot, then killed within the cell of deft, then to its end.
+    """A bench of `CONFIG`: first only zero-shot, then killed within the cell of deft, then
+    to its end.
 
     first: result file and time of change of the cell that was done before the kill.
     """
@@ -128,12 +138,12 @@ def ran(
     tmp_path_factory: pytest.TempPathFactory, digit_data: Path, own_cache: Path
 ) -> Ran:
     from labelsieve.bench import command
-    from labelsieve.bench.steps import Place
+    from labelsieve.bench.steps import Workspace
 
     folder = tmp_path_factory.mktemp("bench")
     config, output = folder / "mine.toml", folder / "out"
     config.write_text(CONFIG)
-    place = Place(output, digit_data)
+    place = Workspace(output, digit_data)
     command.run(str(config), place, only=["method=zero-shot,data=digits"], jobs="1")
     (first,) = output.glob("cells/*/result.json")
     kept = (first, first.stat().st_mtime_ns)

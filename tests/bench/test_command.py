@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from labelsieve import registry
 from labelsieve.bench import command
 from labelsieve.bench.results import RESULTS
-from labelsieve.bench.steps import Place
+from labelsieve.bench.steps import Workspace
 from labelsieve.errors import MissingExtra, OptionError, RunError
 from labelsieve.runs.run import Run
 
@@ -62,8 +62,7 @@ def test_the_cell_that_was_killed_went_on(ran: Any) -> None:
 
 def test_no_process_is_left(ran: Any) -> None:
     for lock in ran.output.glob("*/*/lock"):
-        with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        FileLock(lock).acquire(timeout=0).lock.release()
 
 
 @pytest.mark.parametrize("method", ["zero-shot", "deft, quick"])
@@ -163,7 +162,7 @@ def test_the_same_command_again_runs_nothing_that_is_done(
     }
     answer = command.run(
         str(ran.config),
-        Place(ran.output, ran.data_root),
+        Workspace(ran.output, ran.data_root),
         only=["method=zero-shot,data=digits"],
     )
     assert answer["done"] == 2 and all(
@@ -178,20 +177,23 @@ def test_the_same_command_again_runs_nothing_that_is_done(
 def test_mistakes_write_nothing(digit_data: Path, tmp_path: Path) -> None:
     for words in ({"only": ["method=nope"]}, {"jobs": "many"}, {"towers": ["x"]}):
         with pytest.raises(OptionError):
-            command.run("smoke", Place(tmp_path / "out", digit_data), **words)  # type: ignore[arg-type]
+            # type: ignore[arg-type]
+            command.run("smoke", Workspace(tmp_path / "out", digit_data), **words)
         assert not (tmp_path / "out").exists()
 
 
 def test_where_nothing_could_run_that_is_an_error(tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
     config.write_text(
-        'tower = [{ name = "tiny" }]\nmethod = [{ name = "knn" }]\n[[data]]\nname = "d"\npath = "nowhere.parquet"\nnoise = [{ kind = "pair", rate = 0.1 }]\n'
+        'tower = [{ name = "tiny" }]\nmethod = [{ name = "knn" }]\n'
+        '[[data]]\nname = "d"\npath = "nowhere.parquet"\n'
+        'noise = [{ kind = "pair", rate = 0.1 }]\n'
     )
     with pytest.raises(
         RunError,
         match=r"None of 1 cells could run. The first one: .*nowhere.parquet' does not exist",
     ):
-        command.run(str(config), Place(tmp_path / "out", tmp_path))
+        command.run(str(config), Workspace(tmp_path / "out", tmp_path))
     assert "nowhere.parquet" in (tmp_path / "out" / "table.md").read_text()
 
 
@@ -208,10 +210,11 @@ def test_without_matplotlib_there_are_tables_and_a_word(
     monkeypatch.setattr(registry, "need", lacking)
     answer = command.run(
         str(ran.config),
-        Place(ran.output, ran.data_root),
+        Workspace(ran.output, ran.data_root),
         only=["method=zero-shot,data=digits"],
     )
     assert answer["warnings"] == [
-        "There are no plots: matplotlib is not installed. Install it with: pip install 'labelsieve[bench]'."
+        "There are no plots: matplotlib is not installed. "
+        "Install it with: pip install 'labelsieve[bench]'."
     ]
     assert not any(f.endswith(".svg") for f in answer["files"])

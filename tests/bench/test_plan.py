@@ -15,7 +15,8 @@ from labelsieve.errors import MissingExtra, OptionError
 GOOD = """
 seeds = [0, 1]
 tower = [{ name = "tiny" }, { name = "big", model = "models/big" }]
-method = [{ name = "knn" }, { name = "deft --fast", method = "deft", preset = "fast", settings = { epochs = 3 } }]
+method = [{ name = "knn" }, { name = "deft --fast", method = "deft", \
+preset = "fast", settings = { epochs = 3 } }]
 [[data]]
 name = "photos"
 path = "photos"
@@ -121,7 +122,7 @@ MISTAKES = [
         'path = "photos"\ncolumn = "x"',
         "data 'photos': Setting 'column' is unknown",
     ),
-    ("limit = 50", "limit = 0", "data 'people': limit cannot be 0"),
+    ("limit = 50", "limit = 0", "data 'people': Setting limit cannot be 0"),
     (
         'kind = "symmetric"',
         'kind = "symetric"',

@@ -62,7 +62,8 @@ def test_plots_show_every_method_and_the_same_bytes_again(
 
 
 def test_methods_do_not_look_alike() -> None:
-    styles = [tuple(plots._style(i).items()) for i in range(24)]
+    rows = [{"method": f"m{i}", "detector": "knn"} for i in range(24)]
+    styles = [tuple(style.items()) for style in plots._styles(rows).values()]
     assert len(set(styles)) == 24
 
 

@@ -79,7 +79,9 @@ def test_there_are_559_figures_and_none_is_changed() -> None:
 
 
 def test_the_papers_own_sums_come_out() -> None:
-    """F1 of table 6 and 8 from precision and recall, of table 7 from table 1; DeFT in table 2 is "w/ FFT" in table 10."""
+    """F1 of table 6 and 8 from precision and recall, of table 7 from table 1; DeFT in
+    table 2 is "w/ FFT" in table 10.
+    """
     rows = published.load().to_pylist()
     setting = ("dataset", "noise", "rate")
     first = {

@@ -1,4 +1,6 @@
-"""Tables for people: what stands in them, what is bold, and that no text breaks Markdown or LaTeX."""
+"""Tables for people: what stands in them, what is bold, and that no text breaks Markdown
+or LaTeX.
+"""
 
 from __future__ import annotations
 

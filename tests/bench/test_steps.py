@@ -12,19 +12,19 @@ import pytest
 
 from labelsieve.bench import steps
 from labelsieve.bench.plan import Cell, Data, Method, Noise, Tower
-from labelsieve.bench.steps import Place
+from labelsieve.bench.steps import Workspace
 from labelsieve.files import write_json
 from labelsieve.models.hugging_face import TINY
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Workspace:
     (tmp_path / "data").mkdir()
     pq.write_table(
         pa.table({"image": ["a", "b"], "true": ["x", "y"]}),
         tmp_path / "data" / "t.parquet",
     )
-    return Place(tmp_path / "out", tmp_path / "data")
+    return Workspace(tmp_path / "out", tmp_path / "data")
 
 
 CELL = Cell(
@@ -37,11 +37,11 @@ CELL = Cell(
 RECORDED = replace(CELL, noise=Noise("recorded", column="worse"))
 
 
-def name(cell: Cell, place: Place) -> str:
+def name(cell: Cell, place: Workspace) -> str:
     return steps.of([cell], place)[-1].folder.name
 
 
-def test_shared_steps_are_made_once_and_come_first(place: Place) -> None:
+def test_shared_steps_are_made_once_and_come_first(place: Workspace) -> None:
     cells = [
         replace(CELL, method=Method(m), seed=s)
         for m in ("knn", "deft", "lemon")
@@ -69,7 +69,7 @@ def test_shared_steps_are_made_once_and_come_first(place: Place) -> None:
     assert len({s.folder for s in made}) == len(made)
 
 
-def test_seeds_draw_planted_errors_but_not_recorded_ones(place: Place) -> None:
+def test_seeds_draw_planted_errors_but_not_recorded_ones(place: Workspace) -> None:
     for cell, count in ((CELL, 2), (RECORDED, 1)):
         made = steps.of([replace(cell, seed=s) for s in (0, 1)], place)
         assert (
@@ -92,13 +92,13 @@ def test_seeds_draw_planted_errors_but_not_recorded_ones(place: Place) -> None:
         RECORDED,
     ],
 )
-def test_what_decides_a_result_is_in_the_name(place: Place, other: Cell) -> None:
+def test_what_decides_a_result_is_in_the_name(place: Workspace, other: Cell) -> None:
     assert name(other, place) != name(CELL, place)
     assert name(CELL, place).startswith("tiny-d-symmetric-20-knn-seed-0-")
 
 
 def test_other_content_is_another_cell_and_another_place_is_not(
-    place: Place, tmp_path: Path
+    place: Workspace, tmp_path: Path
 ) -> None:
     before = name(CELL, place)
     shutil.copytree(tmp_path / "data", tmp_path / "moved")
@@ -116,7 +116,7 @@ def test_other_content_is_another_cell_and_another_place_is_not(
     assert name(CELL, place) != before
 
 
-def test_other_weights_are_another_cell(place: Place, tmp_path: Path) -> None:
+def test_other_weights_are_another_cell(place: Workspace, tmp_path: Path) -> None:
     tower = tmp_path / "tower"
     shutil.copytree(TINY, tower)
     cell = replace(CELL, tower=Tower("mine", str(tower)))
@@ -137,7 +137,7 @@ def test_stamps_of_folders_go_by_what_is_in_them(tmp_path: Path) -> None:
     assert steps.stamp(tmp_path / "a") != before
 
 
-def test_a_step_is_done_when_its_result_says_so(place: Place) -> None:
+def test_a_step_is_done_when_its_result_says_so(place: Workspace) -> None:
     step = next(s for s in steps.of([CELL], place) if s.kind == "headroom")
     assert not step.done() and step.result() is None
     step.prepare()

@@ -1,4 +1,6 @@
-"""Steps as their processes do them: data from everywhere, one tower's headroom, and caches that are shared."""
+"""Steps as their processes do them: one tower's headroom, caches that are shared, and how
+they end.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-import torch
 
-from labelsieve.bench import worker
-from labelsieve.bench.plan import Data, Noise
+from labelsieve.bench import material, worker
+from labelsieve.bench.plan import Data
 from labelsieve.cache import cache_folder
-from labelsieve.data.sources import open_source
+from labelsieve.data.dataset import prepare
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError
 from labelsieve.files import write_json
 
 NO_WATCH: Any = None  # these steps do not look at it
-
-
-def material(
-    data: Data, noise: Noise, root: Path, folder: Path, seed: int = 0
-) -> DataSpec:
-    folder.mkdir(exist_ok=True)
-    job = {
-        "data": asdict(data),
-        "noise": asdict(noise),
-        "seed": seed,
-        "data_root": str(root),
-    }
-    return DataSpec(**worker.material(job, folder, NO_WATCH)["spec"])
-
-
-def truth(
-    data: Data, root: Path, folder: Path, labels_are_true: bool = True
-) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
-    return worker.truth(
-        {
-            "data": asdict(data),
-            "data_root": str(root),
-            "labels_are_true": labels_are_true,
-        },
-        folder,
-        NO_WATCH,
-    )
-
-
-def labels(spec: DataSpec) -> dict[str, tuple[str | None, str | None]]:
-    return {row.key: (row.label, row.truth) for row in open_source(spec).rows()}
-
-
 TABLE = Data(
     "d",
     path="digits.parquet",
@@ -65,153 +30,10 @@ TABLE = Data(
 )
 
 
-def test_recorded_labels_are_read_where_they_lie(
-    digit_data: Path, tmp_path: Path
-) -> None:
-    spec = material(TABLE, Noise("recorded", column="person"), digit_data, tmp_path)
-    assert Path(spec.data) == (digit_data / "digits.parquet").resolve() and not list(
-        tmp_path.iterdir()
-    )
-    rows = pq.read_table(digit_data / "digits.parquet").to_pylist()
-    assert labels(spec) == {r["id"]: (r["person"], r["true"]) for r in rows}
-
-
-def test_planted_errors_replace_the_true_labels(
-    digit_data: Path, tmp_path: Path
-) -> None:
-    one, again, other = (
-        labels(
-            material(
-                TABLE, Noise("symmetric", 0.4), digit_data, tmp_path / str(n), seed=s
-            )
-        )
-        for n, s in enumerate((1, 1, 2))
-    )
-    true = {
-        r["id"]: r["true"]
-        for r in pq.read_table(digit_data / "digits.parquet").to_pylist()
-    }
-    assert {k: t for k, (_, t) in one.items()} == true
-    assert one == again != other
-    assert 0.2 < np.mean([given != t for given, t in one.values()]) < 0.6
-
-
-def test_a_limit_draws_the_same_images_for_every_noise(
-    digit_data: Path, tmp_path: Path
-) -> None:
-    small, large = (
-        Data(**{**asdict(TABLE), "noise": (), "limit": n}) for n in (20, 40)
-    )
-    planted = labels(
-        material(small, Noise("symmetric", 0.4), digit_data, tmp_path / "a", seed=5)
-    )
-    recorded = labels(
-        material(small, Noise("recorded", column="person"), digit_data, tmp_path / "b")
-    )
-    alone = labels(DataSpec(**truth(small, digit_data, tmp_path / "c")["spec"]))
-    more = labels(material(large, Noise("pair", 0.4), digit_data, tmp_path / "d"))
-    assert (
-        planted.keys() == recorded.keys() == alone.keys() <= more.keys()
-        and len(planted) == 20
-        and len(more) == 40
-    )
-    whole = labels(
-        material(TABLE, Noise("recorded", column="person"), digit_data, tmp_path / "e")
-    )
-    assert recorded == {k: whole[k] for k in recorded}
-    assert {k: given for k, (given, _) in alone.items()} == {
-        k: t for k, (_, t) in recorded.items()
-    }
-
-
-def test_folders_and_embedded_digits(digit_folder: Path, tmp_path: Path) -> None:
-    folder = Data("f", path="digits", class_names={"zero": "nought"}, template="a {}")
-    spec = material(folder, Noise("pair", 0.5), digit_folder.parent, tmp_path / "a")
-    found = labels(spec)
-    assert len(found) == 40 and {
-        key.partition("/")[0] == true for key, (_, true) in found.items()
-    } == {True}
-    assert spec.class_names == {"zero": "nought"} and spec.template == "a {}"
-    known = truth(folder, digit_folder.parent, tmp_path / "b")
-    assert known["known"] and labels(DataSpec(**known["spec"])).keys() == found.keys()
-    digits = labels(
-        material(
-            Data("d", embedded="digits", limit=50),
-            Noise("symmetric", 0.0),
-            tmp_path,
-            tmp_path / "c",
-        )
-    )
-    assert len(digits) == 50 and all(given == true for given, true in digits.values())
-
-
-def test_class_names_may_be_a_file(digit_data: Path, tmp_path: Path) -> None:
-    (digit_data / "names.csv").write_text("zero,nought\n")
-    data = Data(**{**asdict(TABLE), "noise": (), "class_names": "names.csv"})
-    assert material(
-        data, Noise("recorded", column="person"), digit_data, tmp_path
-    ).class_names == {"zero": "nought"}
-
-
-def test_labels_that_nobody_checked_are_not_called_true(
-    digit_folder: Path, tmp_path: Path
-) -> None:
-    assert not truth(
-        Data("f", path="digits"), digit_folder.parent, tmp_path, labels_are_true=False
-    )["known"]
-
-
-def test_archives_that_are_not_there_say_where_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"there is no such folder. Get cifar-100-binary.tar.gz"
-    ):
-        material(
-            Data("c", archive="cifar100", folder="nowhere"),
-            Noise("pair", 0.2),
-            tmp_path,
-            tmp_path,
-        )
-
-
-def test_archives_keep_their_true_labels_beside_planted_and_recorded_ones(
-    tmp_path: Path,
-) -> None:
-    """A miniature of the official layout: two label bytes and three planes a picture, and the human labels beside it."""
-    clean, noisy = [k % 5 for k in range(20)], [(k + (k < 4)) % 5 for k in range(20)]
-    rng = np.random.default_rng(0)
-    records = b"".join(
-        bytes([0, k]) + rng.integers(0, 256, 3072, dtype=np.uint8).tobytes()
-        for k in clean
-    )
-    for name in ("train.bin", "test.bin"):
-        (tmp_path / name).write_bytes(records)
-    (tmp_path / "fine_label_names.txt").write_text(
-        "".join(f"class_{k}\n" for k in range(100))
-    )
-    torch.save(
-        {"clean_label": np.array(clean), "noisy_label": np.array(noisy)},
-        tmp_path / "CIFAR-100_human.pt",
-    )
-    human = Data("h", archive="cifar100n", template="a {}")
-    recorded = material(human, Noise("recorded"), tmp_path, tmp_path / "a")
-    expected = [(f"class_{g}", f"class_{t}") for g, t in zip(noisy, clean, strict=True)]
-    assert list(labels(recorded).values()) == expected and recorded.template == "a {}"
-    few = Data(**{**asdict(human), "noise": (), "limit": 8})
-    drawn = labels(material(few, Noise("recorded"), tmp_path, tmp_path / "b"))
-    assert len(drawn) == 8 and drawn.items() <= labels(recorded).items()
-    planted = labels(material(human, Noise("pair", 1.0), tmp_path, tmp_path / "c"))
-    assert [t for _, t in planted.values()] == [t for _, t in expected] and all(
-        g != t for g, t in planted.values()
-    )
-    known = truth(human, tmp_path, tmp_path / "d", labels_are_true=False)
-    assert known["known"] and [
-        g for g, _ in labels(DataSpec(**known["spec"])).values()
-    ] == [t for _, t in expected]
-
-
-def test_a_column_that_is_not_there_is_named(digit_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Column 'persn' is unknown"):
-        material(TABLE, Noise("recorded", column="persn"), digit_data, tmp_path)
+def truth(data: Data, root: Path, folder: Path) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    job = {"data": asdict(data), "data_root": str(root), "labels_are_true": True}
+    return material.truth(job, folder, NO_WATCH)
 
 
 def test_headroom_counts_right_answers_on_true_labels(
@@ -235,7 +57,8 @@ def test_headroom_counts_right_answers_on_true_labels(
     text = tiny.text_features(
         [f"a photo of a {w}." for w in ("one", "three", "two", "zero")]
     ).numpy()
-    images = worker._images(DataSpec(**truth(TABLE, digit_data, source)["spec"]), tiny)
+    spec = DataSpec(**truth(TABLE, digit_data, source)["spec"])
+    images = prepare(spec, tiny.preprocess).dataset
     answers = (np.asarray(features, np.float32) @ text.T).argmax(1)
     assert found["zero_shot"] == pytest.approx((answers == images.labels).mean())
     assert found["probe"] > 0.6 and Path(found["pixels"]).is_dir()
@@ -275,9 +98,17 @@ def test_a_cell_shares_features_and_pixels_and_nothing_else(
 def test_the_peak_is_of_this_process_alone(tmp_path: Path) -> None:
     """A process starts with its parent's peak in getrusage; what counts is its own."""
     ballast = np.ones(50_000_000)
-    code = "from pathlib import Path; s = Path('labelsieve/bench/worker.py'); import ast; t = ast.parse(s.read_text())\n"
-    code += "f = next(n for n in t.body if getattr(n, 'name', '') == 'peak_mib')\nimport resource, sys\n"
-    code += "exec(compile(ast.Module([f], []), 'work', 'exec')); print(peak_mib())"
+    # alone in a process without torch, whose import takes more than the function reports
+    lines = [
+        "import ast, sys",
+        "from pathlib import Path",
+        "STATUS = Path('/proc/self/status')",
+        "tree = ast.parse(Path('labelsieve/bench/worker.py').read_text())",
+        "f = next(n for n in tree.body if getattr(n, 'name', '') == 'peak_mib')",
+        "exec(compile(ast.Module([f], []), 'worker', 'exec'))",
+        "print(peak_mib())",
+    ]
+    code = "\n".join(lines)
     root = Path(worker.__file__).parents[2]
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -288,3 +119,42 @@ def test_the_peak_is_of_this_process_alone(tmp_path: Path) -> None:
         check=True,
     )
     assert 1 < float(found.stdout) < 100 < ballast.nbytes / 2**20 < worker.peak_mib()
+
+
+def test_a_step_ends_when_its_bench_is_gone(tmp_path: Path) -> None:
+    """Its standard input ends; also while it computes, and without a result."""
+    code = "import sys, time; from pathlib import Path\n"
+    code += "from labelsieve.bench import worker\n"
+    code += (
+        "worker.BEAT = 0.01; worker.Watch(Path(sys.argv[1])); print('on', flush=True)\n"
+    )
+    code += "time.sleep(60)"
+    note = tmp_path / "attempts.json"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(note)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(worker.__file__).parents[2],
+    )
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == b"on\n"
+    process.stdin.close()
+    assert process.wait(20) == worker.ORPHANED
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_note_of_attempts_counts_as_none(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "attempts.json").write_text(content)
+    monkeypatch.setattr(worker.threading, "Thread", _NoThread)
+    assert worker.Watch(tmp_path / "attempts.json").attempts == 1
+
+
+class _NoThread:
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def start(self) -> None:
+        pass

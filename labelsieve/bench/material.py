@@ -1,0 +1,130 @@
+"""The data of a cell: a table of images with given and true labels, planted, drawn or as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from labelsieve import registry, tables
+from labelsieve.bench.plan import Data, Noise
+from labelsieve.data.load import load, read_class_names
+from labelsieve.data.sources import open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.noise import planting
+from labelsieve.pipeline import demo
+
+COLUMNS = ("image_column", "label_column", "truth_column", "id_column", "split")
+# Of the embedded digits as this file writes them.
+EMBEDDED = {
+    "image_column": "image",
+    "label_column": "true_label",
+    "id_column": "id",
+}
+
+
+def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, Any]:
+    """A table with given and true labels: planted, drawn, or as it is.
+
+    Args:
+        job: data, noise, seed and data_root, as `labelsieve.bench.steps` wrote them.
+        folder: where a table goes.
+
+    Returns:
+        spec: of the table.
+    """
+    data = Data(**job["data"])
+    noise = Noise(**job["noise"])
+    root = Path(job["data_root"])
+    spec = _source(data, root, folder)
+    if noise.kind == "recorded":
+        given = noise.column or spec.label_column
+        if _is_whole(data, spec):
+            return _as_it_is(replace(spec, label_column=given))
+        plan = planting.Plan("recorded", recorded=given, limit=data.limit)
+        return _plant(_of_truth(spec, spec.truth_column), plan, folder)
+    plan = planting.Plan(
+        noise.kind,
+        noise.rate,
+        job["seed"],
+        _below(root, noise.matrix),
+        _below(root, noise.map),
+        None,
+        noise.centre,
+        data.limit,
+    )
+    return _plant(_of_truth(spec), plan, folder)
+
+
+def truth(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, Any]:
+    """The same images with their true labels, or the given ones where `known` is false."""
+    data = Data(**job["data"])
+    spec = _source(data, Path(job["data_root"]), folder)
+    known = job["labels_are_true"] or spec.truth_column is not None
+    spec = _of_truth(spec)
+    if _is_whole(data, spec):
+        return {**_as_it_is(spec), "known": known}
+    # no errors at all: planting draws the same images as for the cells
+    plan = planting.Plan("symmetric", 0.0, limit=data.limit)
+    return {**_plant(spec, plan, folder), "known": known}
+
+
+def _of_truth(spec: DataSpec, column: str | None = None) -> DataSpec:
+    """True labels as the labels; the only ones there are where no others are named."""
+    label = column or spec.truth_column or spec.label_column
+    return replace(spec, label_column=label, truth_column=None)
+
+
+def _is_whole(data: Data, spec: DataSpec) -> bool:
+    """Whether the data can be read where they are, without a table of their own."""
+    return data.limit is None and isinstance(spec.data, str | Path)
+
+
+def _below(root: Path, path: str | None) -> Path | None:
+    return None if path is None else root / path
+
+
+def _as_it_is(spec: DataSpec) -> dict[str, Any]:
+    open_source(spec)  # what is wrong with it stops this step, not every cell
+    return {"spec": _as_json(spec)}
+
+
+def _plant(spec: DataSpec, plan: planting.Plan, folder: Path) -> dict[str, Any]:
+    path = folder / "table.parquet"
+    planting.plant(spec, plan, path)
+    table = DataSpec(path, "image", "given_label", "true_label", "id")
+    table = replace(table, class_names=spec.class_names, template=spec.template)
+    return {"spec": _as_json(table)}
+
+
+def _source(data: Data, root: Path, folder: Path) -> DataSpec:
+    """What the configuration says of the data, as scan takes it."""
+    names = _class_names(data, root)
+    if data.archive is not None:
+        archive = registry.load("data/archives", data.archive)
+        spec: DataSpec = archive.open(root / (data.folder or ""), data.split or "train")
+        names = {**spec.class_names, **names}
+        return load(spec, class_names=names, template=data.template)
+    columns = {name: getattr(data, name) for name in COLUMNS}
+    # an address stays as it is, a path lies below --data-root
+    path = data.path or ""
+    where: str | Path = path if "://" in path else root / path
+    if data.embedded is not None:
+        where = folder / "source.parquet"
+        tables.write_parquet(demo.digits(0.0), where)
+        columns = EMBEDDED
+    inner = None if data.root is None else str((root / data.root).resolve())
+    return load(where, **columns, root=inner, class_names=names, template=data.template)
+
+
+def _class_names(data: Data, root: Path) -> Mapping[str, str]:
+    if isinstance(data.class_names, str):
+        return read_class_names(root / data.class_names)
+    return data.class_names
+
+
+def _as_json(spec: DataSpec) -> dict[str, Any]:
+    """A spec to be written down; paths in full, so that the bench may be started anywhere."""
+    data = str(spec.data.resolve()) if isinstance(spec.data, Path) else str(spec.data)
+    return {**asdict(spec), "data": data}
