@@ -276,5 +276,8 @@ def test_the_tree_holds_every_module() -> None:
     listed, coming = tree_of_modules()
     modules = {p.relative_to(package).as_posix() for p in MODULES}
     signs = {m for m in modules if m.endswith("/__init__.py")}
-    assert listed == modules - signs
-    assert not coming & modules, "came: no longer to be marked"
+    missing = modules - signs - listed
+    assert not missing, f"not in the tree of CONTRIBUTING.md: {sorted(missing)}"
+    assert not listed - modules, f"gone: {sorted(listed - modules)}"
+    here = sorted(coming & modules)
+    assert not here, f"here, and no longer to be marked as to come: {here}"
