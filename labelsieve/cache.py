@@ -1,9 +1,10 @@
-"""Where computed things lie that can be computed again: the folder, its limit, what is used, clearing it."""
+"""What can be computed again: where it is kept, how much of it, and arrays with a digest."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 DIGEST = 32  # bytes of SHA-256 behind the numbers of a cached array
-AT_ONCE = 1 << 24  # bytes that are hashed at a time
+AT_ONCE = 1 << 24  # bytes that are hashed at a time: 16 MB, more is no faster
+DEFAULT_GB = "50"  # the pixels of 300,000 pictures of 224 by 224, and their features
+SHARE_OF_FREE = 0.9  # of the disk; the rest is left to others
 OTHER_PLACE = (
     "Set LABELSIEVE_CACHE to a folder that can be written, on a disk with room."
 )
@@ -41,13 +44,14 @@ def cached_array(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     Returns:
         Read-only, mapped from the file.
     """
-    found = read_array(path)
-    if found is None:
+    values = read_array(path)
+    if values is None:
         write_array(path, compute())
-        found = read_array(path)
-    if found is None:
+        # from the file again, so that the first run works on the same bytes as the next one
+        values = read_array(path)
+    if values is None:
         raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
-    return found
+    return values
 
 
 def write_array(path: Path, values: np.ndarray) -> None:
@@ -77,14 +81,14 @@ def read_array(path: Path) -> np.ndarray | None:
                 f"'{path.name}' in the cache is damaged and is computed anew."
             )
             return None
+        # pickled objects are refused with a ValueError: they could run code
         with contextlib.suppress(ValueError):
-            return np.load(path, mmap_mode="r")
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     return None
 
 
-@lru_cache(
-    maxsize=256
-)  # a scan opens the same features several times; hashing them once is enough
+# a scan opens the same features several times; hashing them once is enough
+@lru_cache(maxsize=256)
 def _is_whole(path: Path, size: int, changed: int, inode: int) -> bool:
     """Whether the digest at the end of a file is that of all bytes before it."""
     if size <= DIGEST:
@@ -105,35 +109,43 @@ def _digest(path: Path, size: int) -> bytes:
 
 def cache_folder() -> Path:
     """Where caches lie: LABELSIEVE_CACHE, or the user's cache folder."""
-    return Path(
-        os.environ.get("LABELSIEVE_CACHE") or platformdirs.user_cache_path("labelsieve")
-    )
+    named = os.environ.get("LABELSIEVE_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("labelsieve")
 
 
 def cache_limit(taken: int = 0) -> int:
-    """Bytes that one cache may take: LABELSIEVE_CACHE_GB (default 50), at most nine tenths of what is free.
+    """Bytes that one cache may take: LABELSIEVE_CACHE_GB, at most nine tenths of what is free.
 
     Args:
         taken: bytes that it takes already.
 
     Raises:
-        OptionError: LABELSIEVE_CACHE_GB is not a number.
+        OptionError: LABELSIEVE_CACHE_GB is not a number of gigabytes.
         DataError: the folder cannot be made.
     """
-    text = os.environ.get("LABELSIEVE_CACHE_GB") or "50"
-    try:
-        wanted = float(text) * 1e9
-    except ValueError as error:
-        raise OptionError(
-            f"LABELSIEVE_CACHE_GB is '{text}', not a number.",
-            "Give gigabytes, for example 50.",
-        ) from error
     folder = cache_folder()
     make_folder(folder)
-    return int(min(wanted, taken + 0.9 * shutil.disk_usage(folder).free))
+    free = shutil.disk_usage(folder).free
+    return int(min(_wanted_bytes(), taken + SHARE_OF_FREE * free))
+
+
+def _wanted_bytes() -> float:
+    text = os.environ.get("LABELSIEVE_CACHE_GB") or DEFAULT_GB
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = math.nan
+    # NaN is not, either
+    if not gigabytes >= 0:
+        raise OptionError(
+            f"LABELSIEVE_CACHE_GB is '{text}', not a number of gigabytes.",
+            "For example 50.",
+        )
+    return gigabytes * 1e9
 
 
 def make_folder(folder: Path) -> None:
+    """Raises DataError where a cache folder cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -32,6 +33,9 @@ LIBRARIES = (
     "scikit-learn",
     "peft",
 )
+# Python decodes a byte of a file name that is not UTF-8 as one of these.
+INVALID_BYTE = re.compile("[\udc80-\udcff]")
+AGAIN = "Delete it and run the command again."
 LONGEST_NAME = 200  # bytes; file systems allow 255, and a scratch name adds some
 ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any more
 QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
@@ -63,7 +67,7 @@ def replacing(
     try:
         yield scratch
         if durable:
-            sync(scratch)
+            sync_all(scratch)
         os.replace(scratch, path)
         if durable:
             sync(path.parent)
@@ -105,26 +109,41 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sync_all(path: Path) -> None:
+    """Make a file, or a folder with all its files, durable; raises as `sync`."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                sync(file)
+    sync(path)
+
+
 def sync(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, durable where the system can."""
-    with contextlib.suppress(OSError):  # Windows cannot open a folder
+    """Make a file's bytes, or the names in a folder, durable where the system can.
+
+    Raises:
+        OSError: the disk could not take what was written.
+    """
+    try:
         handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:  # Windows cannot open a folder
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Windows wants a handle for writing; some network disks cannot do it at all
+        if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def path_to_uri(path: str | os.PathLike[str]) -> str:
     """A path as text that is always valid UTF-8: bytes that are not, and '%', become %XX."""
     text = os.fspath(path).replace("%", "%25")
-    return (
-        text
-        if text.isascii()
-        else "".join(
-            f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text
-        )
-    )
+    if text.isascii():
+        return text
+    return INVALID_BYTE.sub(lambda c: f"%{ord(c[0]) - 0xDC00:02X}", text)
 
 
 def uri_to_path(uri: str) -> str:
@@ -147,7 +166,7 @@ def resolve_inside(root: Path, uri: str) -> Path:
     """
     path = below(root, uri)
     if path is None or not is_inside(root, path):
-        shown = ascii(uri) if not isinstance(uri, str) else f"'{printable(uri)}'"
+        shown = ascii(uri) if not isinstance(uri, str) else f"'{plain(uri)}'"
         raise DataError(
             f"{shown} does not lie inside '{readable(root)}'.",
             "It was not made for these data.",
@@ -179,11 +198,6 @@ def is_inside(root: Path, path: Path) -> bool:
     except (OSError, RuntimeError, ValueError):  # links in a circle, zero bytes
         return False
     return path.name != ".." and folder.is_relative_to(home)
-
-
-def printable(text: str) -> str:
-    """Text for a terminal: what would move its cursor or hide other text is escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def state_folder() -> Path:
@@ -259,24 +273,25 @@ def readable(path: str | os.PathLike[str]) -> str:
 
 def fingerprint(value: Any) -> str:
     """Sixteen hex digits that name a JSON-able value."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, default=str).encode()
-    ).hexdigest()[:16]
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Raises RunError when the file is missing or damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(
             f"'{path}' is missing.",
             "Run labelsieve scan again with the same options; it continues.",
         ) from error
-    except ValueError as error:
-        raise RunError(
-            f"'{path}' is damaged: {error}.", "Delete it and run the command again."
-        ) from error
+    # brackets nested by the thousand end in a RecursionError
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"'{path}' is damaged: {error}.", AGAIN) from error
+    if not isinstance(content, dict):
+        raise RunError(f"'{path}' is damaged: it is no JSON object.", AGAIN)
+    return content
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -288,10 +303,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def environment() -> dict[str, str]:
     """Versions that a result depends on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
     for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
+        # optional ones may be missing
+        with contextlib.suppress(PackageNotFoundError):
+            versions[library] = version(library)
+    return versions

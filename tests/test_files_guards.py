@@ -13,7 +13,8 @@ import pytest
 
 from labelsieve import files, progress
 from labelsieve.errors import DataError, RunError
-from labelsieve.files import locked, path_to_uri, printable, resolve_inside
+from labelsieve.files import locked, path_to_uri, resolve_inside
+from labelsieve.progress import plain
 
 
 @pytest.mark.parametrize("name", ["a.png", "cat/1.png", "%41 b/ü?.png", "a\udcffb"])
@@ -67,7 +68,7 @@ def test_linked_folders_may_lead_round_but_not_out(tmp_path: Path) -> None:
 
 
 def test_text_for_terminals_moves_no_cursor() -> None:
-    assert printable("ü \x1b[2K\nb") == "ü \\x1b[2K\\nb"
+    assert plain("ü \x1b[2K\nb") == "ü \\x1b[2K\\nb"
 
 
 HOLD = """
@@ -105,11 +106,10 @@ def test_the_second_waits_and_says_so(
 
 def test_it_gives_up_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "QUIET_WAIT", 0.1)
-    monkeypatch.setattr(files, "LONGEST_WAIT", 0.1)
     first = hold(tmp_path, 60)
     with (
         pytest.raises(RunError, match="still works on the data"),
-        locked(tmp_path, "the data"),
+        locked(tmp_path, "the data", longest=0.1),
     ):
         pass
     first.kill()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -8,50 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from labelsieve import files, tables
+from labelsieve import tables
 from labelsieve.errors import DataError, RunError
-
-# what a file system can hand out: any bytes but NUL, decoded the way Python decodes file names
-paths = st.binary(min_size=1, max_size=40).map(
-    lambda b: os.fsdecode(b.replace(b"\0", b"x"))
-)
-
-
-@given(paths)
-@example("100%25.png")
-@example("%ff/a.png")
-@example(os.fsdecode(b"caf\xe9/\xff.png"))
-@example("line\nbreak 'and' \"quotes\".png")
-def test_a_path_comes_back_from_its_uri(path: str) -> None:
-    assert files.uri_to_path(files.path_to_uri(path)) == path
-
-
-@given(paths, paths)
-def test_uris_are_utf8_and_different_paths_have_different_ones(
-    one: str, other: str
-) -> None:
-    a, b = files.path_to_uri(one), files.path_to_uri(other)
-    a.encode("utf-8")
-    assert (a == b) == (one == other)
-
-
-def test_a_plain_path_is_its_own_uri() -> None:
-    assert files.path_to_uri(Path("cat/ä b.png")) == "cat/ä b.png"
-
-
-@given(paths)
-def test_readable_is_utf8_and_leaves_what_was_readable(path: str) -> None:
-    shown = files.readable(path)
-    shown.encode("utf-8")
-    if path.isprintable():
-        assert shown == path
-
-
-def test_readable_shows_bytes_that_are_no_text() -> None:
-    assert files.readable(os.fsdecode(b"caf\xe9.png")) == "caf\\xe9.png"
 
 
 @given(st.lists(st.sampled_from(["cat", "dog", "", "Cat", "é"]), max_size=60))

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from labelsieve.data.sources import Row, RowKeys, _jsonl, check_one_value, label_text
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, LabelsieveError, unknown
-from labelsieve.files import path_to_uri, printable, readable, uri_to_path
+from labelsieve.files import path_to_uri, readable, uri_to_path
+from labelsieve.progress import plain
 
 SUFFIXES = {
     ".csv": "csv",
@@ -153,7 +154,7 @@ def _named(path: Path, where: Callable[[], str] | None = None) -> Iterator[None]
         kind = SUFFIXES[path.suffix.lower()].upper()
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"'{path}' cannot be read as {kind}: {printable(lines[0].rstrip('.'))}.",
+            f"'{path}' cannot be read as {kind}: {plain(lines[0].rstrip('.'))}.",
             where() if where else "Check the file.",
         ) from error
 
