@@ -56,6 +56,7 @@ def occurring(texts: pa.ChunkedArray, kind: str) -> list[str]:
     distinct = pc.unique(texts.drop_null()).to_pylist()
     if kind == SINGLE:
         return sorted(distinct)
+    # the same sets occur again and again: each is read once
     classes: set[str] = set()
     for text in distinct:
         classes.update(read_set(text))
@@ -92,6 +93,7 @@ class Labels:
         return values
 
     def _numbers(self, texts: pa.ChunkedArray) -> np.ndarray:
+        # null where a label is none of the classes
         numbers = pc.index_in(texts, pa.array(self.classes, pa.string()))
         if numbers.null_count:
             stranger = texts.filter(pc.is_null(numbers))[0].as_py()

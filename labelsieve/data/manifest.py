@@ -74,6 +74,7 @@ def read(
     batches: list[pa.RecordBatch] = []
     truths: list[pa.RecordBatch] = []
     with progress.bar("Reading images", None) as shown:
+        # stored here, in one thread: the order of slots is that of the rows
         for batch, slots in _read_all(source, items):
             batches.append(_manifest_batch(batch, slots))
             if want_truth:
@@ -236,6 +237,7 @@ def _mark_conflicts(table: pa.Table) -> pa.Table:
 def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
     """Say of each conflicting row, [n] bool, which other labels its image has."""
     rows = table.select(["content_hash", "given_label"]).filter(conflicting).to_pylist()
+    # few rows, so Python may look at each
     labels: dict[str, set[str]] = {}
     for row in rows:
         labels.setdefault(row["content_hash"], set()).add(row["given_label"])

@@ -36,4 +36,5 @@ class DataSpec:
 
     def path(self) -> Path | None:
         """`data` as a path, None when it is an object."""
+        # also of hf://OWNER/NAME, which is no file: a source that knows it looks first
         return Path(self.data) if isinstance(self.data, str | Path) else None

@@ -130,6 +130,7 @@ class ImageItems:
         picture = from_object(row.image, whites)
         digest, extent = content_hash(picture), picture.info.get(EXTENT)
         known = self.cache.find(digest)
+        # what it tells is at hand, while that of a file comes from the cache
         if known is not None:
             return Item(row, digest, known.slot, waits=extent)
         return Item(row, digest, prepared=self.preprocess(picture), waits=extent)
