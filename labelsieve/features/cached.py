@@ -114,10 +114,10 @@ class ImageFeatures:
         return cache_folder() / "features" / f"{key}.npy"
 
     def _stored(self, path: Path, rows: np.ndarray, view: View | None) -> np.ndarray:
-        features = read_array(path)
+        features = _read(path, len(rows))
         if features is None:
             self._fill(path, rows, view)
-            features = read_array(path)
+            features = _read(path, len(rows))
         # another process may have cleared the cache meanwhile
         if features is None:
             raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
@@ -146,6 +146,14 @@ class ImageFeatures:
             each = zip(pixels.split(1), rows.tolist(), strict=True)
             pixels = torch.cat([_look(one, row, view) for one, row in each])
         return self.encoder.image_features(pixels).cpu().numpy()
+
+
+def _read(path: Path, n: int) -> np.ndarray | None:
+    """Features [n, d] in a whole file; None where there is none, or one that is of other data."""
+    features = read_array(path)
+    if features is None or features.ndim != 2 or len(features) != n:
+        return None
+    return features
 
 
 def _check_room(images: int, row_bytes: int) -> None:

@@ -22,9 +22,9 @@ from labelsieve.features.zero_shot import (
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.training.checkpoint import Checkpoint
 
-# Bytes of zero-shot cosines that are kept. They are quickly multiplied again, and those of
-# a million images with a thousand classes would be the largest array of a scan.
-KEPT = 32_000_000
+# Bytes of zero-shot cosines that are kept. They are quickly multiplied again, and with many
+# images and classes they would be among the largest arrays of a scan.
+KEPT = 8_000_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from labelsieve.models import adapters
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.settings import AtLeast, OneOf
-from labelsieve.training.loop import Batch, Recipe, fit
+from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
 # Epochs by the reference classifier: classes whose names mean nothing to the model are learned
 # from pictures alone, which takes longer.
@@ -122,17 +122,19 @@ def train(
     """
     training = _Training(detector, task, settings)
     fit(
-        detector.parameters(),
-        np.setdiff1d(np.arange(len(task.data)), training.held_out),
-        training.load,
-        training.loss_of,
+        Problem(
+            detector.parameters(),
+            np.setdiff1d(np.arange(len(task.data)), training.held_out),
+            training.load,
+            training.loss_of,
+            rates=dict.fromkeys(detector.text_parameters(), settings.text_lr),
+            what="Training prompts",
+            memory=training.memory,
+            after_epoch=training.after_epoch,
+        ),
         settings.recipe(),
         seed=task.seed,
-        rates=dict.fromkeys(detector.text_parameters(), settings.text_lr),
-        what="Training prompts",
-        memory=training.memory,
         checkpoint=task.checkpoint("deft"),
-        after_epoch=training.after_epoch,
     )
     return training.memory
 
@@ -210,6 +212,7 @@ class _Training:
         detector, rows = self._detector, self.held_out
         text = detector.text_features()[0]
         answers = []
+        # without a bar of its own: it is a moment between two epochs
         for part in np.array_split(rows, max(1, len(rows) // 256)):
             pictures = pictures_of(self._data, part, self._features, detector.encoder)
             logits = detector.image_features(pictures) @ text.T

@@ -24,7 +24,7 @@ from labelsieve.methods._evidence import KnownRate
 from labelsieve.models import adapters
 from labelsieve.settings import AtLeast, OneOf
 from labelsieve.training import losses
-from labelsieve.training.loop import Batch, Recipe, fit
+from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -162,7 +162,7 @@ class Classifier:
         Args:
             name: of the checkpoint.
             keep: batch and its losses [b] (detached) -> [b] bool, which of them count.
-            memory, after_epoch: as in `labelsieve.training.loop.fit`.
+            memory, after_epoch: as in `labelsieve.training.loop.Problem`.
         """
 
         def loss_of(batch: Batch, loaded: Tensor) -> Tensor:
@@ -170,20 +170,24 @@ class Classifier:
             # a batch of which nothing counts has no loss, and makes no step
             return losses.selected_mean(each, keep(batch, each.detach()))
 
+        if memory is None:
+            memory = {}
         # the layer starts at zero and the tower does not, so it has a rate of its own
         head_lr = self.settings.head_lr
         fit(
-            self.parameters(),
-            np.arange(len(self.data)),
-            self.load,
-            loss_of,
+            Problem(
+                self.parameters(),
+                np.arange(len(self.data)),
+                self.load,
+                loss_of,
+                rates={"weight": head_lr, "bias": head_lr},
+                what="Training a classifier",
+                memory=memory,
+                after_epoch=after_epoch,
+            ),
             self.settings.recipe(),
             seed=self.task.seed,
-            rates={"weight": head_lr, "bias": head_lr},
-            what="Training a classifier",
-            memory=memory,
             checkpoint=self.task.checkpoint(name),
-            after_epoch=after_epoch,
         )
 
     def _losses(self, batch: Batch, loaded: Tensor) -> Tensor:

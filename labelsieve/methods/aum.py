@@ -28,7 +28,7 @@ from labelsieve.methods import Evidence
 from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import AtLeast
 from labelsieve.training import losses
-from labelsieve.training.loop import Batch, Recipe, fit
+from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
 COST = "one pass of the image tower (cached), two trainings of a linear layer, five linear probes"
 NEEDS = ()
@@ -100,14 +100,16 @@ def areas(
         return losses.cross_entropy(logits, own).mean()
 
     fit(
-        {"weight": weight, "bias": bias},
-        np.arange(len(labels)),
-        lambda rows: torch.from_numpy(inputs[rows]),
-        loss_of,
+        Problem(
+            {"weight": weight, "bias": bias},
+            np.arange(len(labels)),
+            lambda rows: torch.from_numpy(inputs[rows]),
+            loss_of,
+            what="Training a probe",
+            memory={"total": total},
+        ),
         settings.recipe(),
         seed=task.seed,
-        what="Training a probe",
-        memory={"total": total},
         checkpoint=task.checkpoint(name),
     )
     return total.numpy() / (settings.epochs - 1)

@@ -35,7 +35,7 @@ from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_give
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.settings import AtLeast
 from labelsieve.training import losses
-from labelsieve.training.loop import Batch, Recipe, fit
+from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
 COST = (
     "one pass of the image tower (cached); every step runs the text tower over all class names, "
@@ -123,13 +123,9 @@ def learn(
         return losses.generalized_cross_entropy(logits, given, settings.q).mean()
 
     fit(
-        {"context": context},
-        rows,
-        load,
-        loss_of,
+        Problem({"context": context}, rows, load, loss_of, what="Training a prompt"),
         settings.recipe(),
         seed=task.seed,
-        what="Training a prompt",
         checkpoint=task.checkpoint(name),
     )
     with torch.no_grad():

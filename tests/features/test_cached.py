@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from labelsieve.cache import write_array
 from labelsieve.data.augment import crop_and_mirror
 from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
@@ -148,6 +149,15 @@ class TestImageFeatures:
             path.write_bytes(b"not an array" if damage == "garbage" else b"")
         assert np.array_equal(computed(images, encoder), whole)
         assert len(notes) == 1 and "damaged" in notes[0]
+
+    @pytest.mark.parametrize("shape", [(5, 3), (23,), (0, 0)])
+    def test_a_whole_file_of_other_data_is_not_used(
+        self, cache: Path, images: Dataset, encoder: Any, shape: tuple[int, ...]
+    ) -> None:
+        whole = computed(images, encoder)
+        (path,) = cache.iterdir()
+        write_array(path, np.ones(shape, dtype=np.float32))
+        assert np.array_equal(computed(images, encoder), whole)
 
     def test_cannot_be_changed(
         self, cache: Path, images: Dataset, encoder: Any
