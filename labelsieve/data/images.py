@@ -22,23 +22,22 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from labelsieve.data.decoding import memory
 from labelsieve.data.decoding.colours import (
     EXTENT,
+    Plan,
     Whites,
     boxes,
     deep_colour,
     finite,
-    is_deep_colour,
-    is_plain,
     lower_bytes,
+    plan_of,
     to_rgb,
     upright,
 )
 from labelsieve.data.decoding.depth import (
-    COLOUR,
-    SIXTEEN,
     UNIT,
     extent_of,
     extent_of_high_bytes,
     to_uint8,
+    white_of,
 )
 from labelsieve.errors import ImageError
 
@@ -112,7 +111,7 @@ def decoded(
         full = image.size
         if about is not None:
             image.draft("RGB", (about, about))
-        plan = _plan(image, full, about, whites or {})
+        plan = plan_of(image, full, about, whites or {})
         memory.check(image, plan.size)
     with memory.SHARED.hold(plan.size):
         with _reasons():
@@ -121,6 +120,24 @@ def decoded(
             if drafted or plan.factor > 1:
                 picture.info[FULL_SIZE] = full
         yield picture
+
+
+def preview(data: bytes, side: int) -> Image.Image:
+    """A picture for people to look at, at most `side` pixels wide and high.
+
+    With more than eight bits, its own values decide what is white: dark pictures are seen.
+
+    Raises:
+        ImageError: as `decoded`.
+    """
+    with decoded(data, side) as picture:
+        extent = picture.info.get(EXTENT)
+        if extent is None or white_of(extent) == extent.white:
+            picture.thumbnail((side, side))  # leaves alone what is smaller
+            return picture
+    with decoded(data, side, {extent.kind: white_of(extent)}) as picture:
+        picture.thumbnail((side, side))
+        return picture
 
 
 @contextmanager
@@ -167,35 +184,8 @@ def _registered() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How one picture is decoded."""
-
-    deep: bool  # colours of 16 bits, of which Pillow gives the upper byte
-    both_bytes: bool  # and the lower one is needed
-    factor: int  # by which its sides are reduced while it is converted
-    size: int  # bytes that this takes
-
-
-def _plan(
-    image: ImageFile.ImageFile, full: tuple[int, int], about: int | None, whites: Whites
-) -> _Plan:
-    deep = is_deep_colour(image)
-    both = deep and (
-        whites.get(COLOUR, SIXTEEN) != SIXTEEN or "transparency" in image.info
-    )
-    native = memory.needed(image, full, copies=2 if both else 1)
-    if is_plain(image) and not both:
-        return _Plan(deep, both, 1, native)
-    copy = memory.RGB_BYTES * image.width * image.height
-    factor, largest = 1, min(image.size) // (about or MAX_PIXELS)
-    while native + copy // factor**2 > memory.SHARED.limit and factor < largest:
-        factor += 1
-    return _Plan(deep, both, factor, native + copy // factor**2)
-
-
 def _to_picture(
-    data: bytes, image: ImageFile.ImageFile, plan: _Plan, whites: Whites
+    data: bytes, image: ImageFile.ImageFile, plan: Plan, whites: Whites
 ) -> Image.Image:
     image.load()
     if plan.both_bytes:
@@ -228,7 +218,9 @@ def from_object(item: Any, whites: Whites | None = None) -> Image.Image:
         if not isinstance(item, Image.Image):
             return _from_array(np.asarray(item), whites or {})
         item.load()  # a file that is cut must fail here, before anything has half of it
-        return to_rgb(upright(item), whites)
+        picture = to_rgb(upright(item), whites)
+        # the caller may change it, and the data set keeps its own
+        return picture.copy() if picture is item else picture
     except ImageError:
         raise
     # a lazily opened picture may be broken; an array may be on another device

@@ -551,3 +551,46 @@ def test_a_file_whose_name_is_no_utf8_is_read(
     name = os.fsdecode(bytes(tmp_path) + b"/caf\xe9\n'\".png")
     Path(name).write_bytes(encode(np.full((2, 2), 7, np.uint8)))
     assert decode(read_bytes(Path(name))).getpixel((0, 0)) == (7, 7, 7)
+
+
+# --- for people
+
+
+def test_a_preview_fits_and_shows_dark_pictures_of_more_bits(
+    photos: list[np.ndarray],
+) -> None:
+    from labelsieve.data.images import preview
+
+    picture = preview(encoded(Image.fromarray(photos[0])), 64)
+    assert max(picture.size) == 64
+    assert preview(encoded(Image.new("RGB", (9, 7))), 64).size == (9, 7)
+    deep = np.linspace(0, 1023, 64).astype(np.uint16).reshape(8, 8)
+    assert np.asarray(preview(encoded(Image.fromarray(deep)), 64)).max() == 255
+
+
+def test_a_picture_of_the_data_set_is_left_as_it_is() -> None:
+    own = Image.new("RGB", (40, 40))
+    from_object(own).thumbnail((8, 8))
+    assert own.size == (40, 40)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "SGI", "PCX", "ICO"])
+def test_only_listed_formats_are_opened(kind: str) -> None:
+    data = encoded(Image.new("RGB", (40, 40)), kind)
+    if kind in ("PCX", "ICO"):
+        assert decode(data).size[0] > 0
+        return
+    with pytest.raises(ImageError, match="not an image in a known format"):
+        decode(data)
+
+
+def test_a_sparse_file_of_any_size_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelsieve.data import images
+
+    monkeypatch.setattr(images, "LARGEST_FILE", 1000)
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ImageError, match="too large: a file of more than"):
+        read_bytes(tmp_path / "huge.png")

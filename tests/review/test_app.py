@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 from fastapi.testclient import TestClient
 
+from labelsieve.files import uri_to_path
 from labelsieve.review.server import Names, make_app
 from labelsieve.review.session import Review
 from labelsieve.runs.decisions import Decisions
@@ -273,12 +274,12 @@ def test_images_are_what_the_card_names(planted: Any, client: TestClient) -> Non
     uris = dict(
         zip(
             planted.run.manifest["sample_id"].to_pylist(),
-            planted.run.manifest["path"].to_pylist(),
+            planted.run.manifest["uri"].to_pylist(),
             strict=True,
         )
     )
     with (
-        Image.open(planted.data / uris[window.shown]) as wanted,
+        Image.open(planted.data / uri_to_path(uris[window.shown])) as wanted,
         Image.open(io.BytesIO(answer.content)) as got,
     ):
         assert np.array_equal(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import ImageError, RunError
+from labelsieve.files import uri_to_path
 from labelsieve.runs import pictures
 
 
@@ -28,15 +29,15 @@ class Fake:
 
 def test_a_run_opens_its_own_pictures(planted: Any) -> None:
     opened = pictures.open_pictures(planted.run)
-    for sample_id, path in zip(
-        planted.run.scores["sample_id"].to_pylist(),
-        planted.run.scores["path"].to_pylist(),
+    for sample_id, uri in zip(
+        planted.run.manifest["sample_id"].to_pylist(),
+        planted.run.manifest["uri"].to_pylist(),
         strict=True,
     ):
         data, suffix = pictures.original(opened, sample_id)
         assert (
             suffix == ".png"
-            and (planted.data / path).read_bytes() == data
+            and (planted.data / uri_to_path(uri)).read_bytes() == data
             and sample_id in opened
         )
     assert "../../etc/passwd" not in opened

@@ -100,7 +100,7 @@ def test_hostile_names_show_as_text(planted: Any, html: str) -> None:
     words = " ".join(page.text)
     assert (
         '<img src=x onerror="window.hacked=1">' in words
-        and 'it\'s "odd" & <b>\n two.png' in words
+        and 'it\'s "odd" & <b>\\n two.png' in words
     )
 
 

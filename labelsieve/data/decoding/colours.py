@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -40,6 +41,40 @@ def upright(image: Image.Image) -> Image.Image:
 def is_plain(image: Image.Image) -> bool:
     """Whether nothing has to be converted."""
     return image.mode == "RGB" and "transparency" not in image.info
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one picture is decoded and converted."""
+
+    deep: bool  # colours of 16 bits, of which Pillow gives the upper byte
+    both_bytes: bool  # and the lower one is needed
+    factor: int  # by which its sides are reduced while it is converted
+    size: int  # bytes that this takes
+
+
+def plan_of(
+    image: ImageFile.ImageFile, full: tuple[int, int], about: int | None, whites: Whites
+) -> Plan:
+    """How an image that was opened and not decoded yet is converted within the bound.
+
+    Args:
+        full: its sides in the file.
+        about: side in pixels that is enough; None: it is not to be reduced.
+    """
+    deep = is_deep_colour(image)
+    both = deep and (
+        whites.get(COLOUR, SIXTEEN) != SIXTEEN or "transparency" in image.info
+    )
+    native = memory.needed(image, full, copies=2 if both else 1)
+    if is_plain(image) and not both:
+        return Plan(deep, both, 1, native)
+    copy = memory.RGB_BYTES * image.width * image.height
+    factor = 1
+    largest = min(image.size) // about if about else 1
+    while native + copy // factor**2 > memory.SHARED.limit and factor < largest:
+        factor += 1
+    return Plan(deep, both, factor, native + copy // factor**2)
 
 
 def to_rgb(
