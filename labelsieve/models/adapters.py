@@ -1,10 +1,12 @@
-"""Ways to adapt a frozen image tower with few parameters (Wei et al. 2024, appendix: the
-paper compares them).
+"""Ways to adapt a frozen image tower with few parameters.
+
+Wei et al. 2024 compare them in their appendix.
 
 `vpt-deep` and `vpt-shallow` put learned tokens beside the image's (Jia et al., ECCV 2022);
 the others change the tower's modules in place: LoRA through peft (Hu et al., ICLR 2022), a
 bottleneck beside each MLP (AdaptFormer, Chen et al., NeurIPS 2022), scale and shift after
-each operation (SSF, Lian et al., NeurIPS 2022), biases alone (BitFit, Ben Zaken et al., ACL 2022).
+each operation (SSF, Lian et al., NeurIPS 2022), biases alone (BitFit, Ben Zaken et al., ACL
+2022).
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from torch import Tensor, nn
 from labelsieve import registry
 from labelsieve.errors import OptionError, unknown
 from labelsieve.models.encoder import DualEncoder
+
+MOST_PROMPTS = 20  # as the paper has beside the 197 tokens of ViT-B/16
+ADAPTED = 0.1  # what the bottleneck's answer is multiplied by, as in AdaptFormer
 
 
 @dataclass
@@ -59,12 +64,11 @@ def build(
 
 
 def fitting_size(encoder: DualEncoder) -> int:
-    """A size that follows the tower: a quarter of its image tokens, at least 1 and at most
-    the paper's 20.
+    """A size that follows the tower: a quarter of its image tokens, at most the paper's.
 
     Twenty prompts beside a small tower's 65 tokens drown the picture.
     """
-    return max(1, min(20, encoder.image_tokens // 4))
+    return max(1, min(MOST_PROMPTS, encoder.image_tokens // 4))
 
 
 def _vpt(
@@ -74,11 +78,9 @@ def _vpt(
         """Uniform start in ±sqrt(6 / (3 patch² + width)), as in VPT's code."""
         bound = math.sqrt(6 / (3 * encoder.patch_size**2 + encoder.image_width))
         shape = (blocks(encoder), size, encoder.image_width)
-        prompts = nn.Parameter(
-            ((2 * torch.rand(shape, generator=generator) - 1) * bound).to(
-                encoder.device
-            )
-        )
+        # drawn on the CPU, so that every device begins with the same numbers
+        drawn = (2 * torch.rand(shape, generator=generator) - 1) * bound
+        prompts = nn.Parameter(drawn.to(encoder.device))
         return Tuning({"visual_prompts": prompts}, prompts)
 
     return prepare
@@ -91,39 +93,41 @@ def _none(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning
 def _lora(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
     """Rank `size` on query and value projections."""
     peft = registry.need("peft")
+    # peft draws from torch's global generator: set for it, and put back
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        chosen = peft.LoraConfig(
+        # scaled by alpha / rank = 2 whatever the rank, so that one learning rate fits all
+        config = peft.LoraConfig(
             r=size, lora_alpha=2 * size, target_modules=["q_proj", "v_proj"]
         )
-        peft.inject_adapter_in_model(chosen, encoder.image_tower)
+        peft.inject_adapter_in_model(config, encoder.image_tower)
     return _collect(encoder, "lora_")
 
 
 class _Bottleneck(nn.Module):
-    """MLP(x) + 0.1 · up(relu(down(x))): starts as the MLP it replaces."""
+    """MLP(x) + ADAPTED · up(relu(down(x))): starts as the MLP it replaces."""
 
     def __init__(
         self, mlp: nn.Module, width: int, size: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.mlp = mlp
-        self.adapter_down = nn.Parameter(
-            torch.randn(size, width, generator=generator) / math.sqrt(width)
-        )
+        down = torch.randn(size, width, generator=generator) / math.sqrt(width)
+        self.adapter_down = nn.Parameter(down)
+        # zero: the first answer is the MLP's own
         self.adapter_up = nn.Parameter(torch.zeros(width, size))
 
     def forward(self, x: Tensor) -> Tensor:
+        # masters are float32, the tower may compute in bfloat16
         down, up = self.adapter_down.to(x.dtype), self.adapter_up.to(x.dtype)
-        return self.mlp(x) + 0.1 * (torch.relu(x @ down.T) @ up.T)
+        return self.mlp(x) + ADAPTED * (torch.relu(x @ down.T) @ up.T)
 
 
 def _adapter(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
     for layer in encoder.image_layers:
         holder: Any = layer
-        holder.mlp = _Bottleneck(holder.mlp, encoder.image_width, size, generator).to(
-            encoder.device
-        )
+        beside = _Bottleneck(holder.mlp, encoder.image_width, size, generator)
+        holder.mlp = beside.to(encoder.device)
     return _collect(encoder, "adapter_")
 
 
@@ -133,10 +137,8 @@ class _ScaleShift(nn.Module):
     def __init__(self, inner: nn.Module, width: int) -> None:
         super().__init__()
         self.inner = inner
-        self.ssf_scale, self.ssf_shift = (
-            nn.Parameter(torch.ones(width)),
-            nn.Parameter(torch.zeros(width)),
-        )
+        self.ssf_scale = nn.Parameter(torch.ones(width))
+        self.ssf_shift = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x) * self.ssf_scale.to(x.dtype) + self.ssf_shift.to(x.dtype)
@@ -167,27 +169,27 @@ def _bias(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning
 def _wrap(encoder: DualEncoder, wrapper: Callable[[nn.Module, int], nn.Module]) -> None:
     """Put a wrapper around every linear map and norm of every block."""
     for layer in encoder.image_layers:
+        # a list, since the modules change while they are walked through
         for name, module in list(layer.named_modules()):
-            if isinstance(module, nn.Linear | nn.LayerNorm):
-                width = (
-                    module.out_features
-                    if isinstance(module, nn.Linear)
-                    else module.normalized_shape[0]
-                )
-                layer.set_submodule(name, wrapper(module, width).to(encoder.device))
+            if isinstance(module, nn.Linear):
+                width = module.out_features
+            elif isinstance(module, nn.LayerNorm):
+                width = module.normalized_shape[0]
+            else:
+                continue
+            layer.set_submodule(name, wrapper(module, width).to(encoder.device))
 
 
 def _collect(encoder: DualEncoder, mark: str) -> Tuning:
-    """The parameters with `mark` in their name, switched on; in a bfloat16 tower they are
-    float32 masters.
-    """
-    chosen = {
-        name: p for name, p in encoder.image_tower.named_parameters() if mark in name
-    }
-    for parameter in chosen.values():
-        parameter.data = parameter.data.float()
-        parameter.requires_grad_(True)
-    return Tuning(chosen)
+    """The parameters with `mark` in their name, switched on."""
+    parameters = {}
+    for name, parameter in encoder.image_tower.named_parameters():
+        if mark in name:
+            # in a bfloat16 tower, too: steps are too small for bfloat16
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+            parameters[name] = parameter
+    return Tuning(parameters)
 
 
 BESIDE = ("vpt-deep", "vpt-shallow", "none")  # these leave the tower as it is

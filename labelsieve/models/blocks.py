@@ -1,5 +1,6 @@
-"""The arithmetic of frozen pre-norm transformers with learned tokens beside them, and
-nothing that is thrown away.
+"""The arithmetic of frozen pre-norm transformers with learned tokens beside them.
+
+Nothing is computed that is thrown away.
 
 These functions compute with the modules of a transformers checkpoint (CLIP and SigLIP
 blocks have the same parts: `layer_norm1`, `self_attn`, `layer_norm2`, `mlp`), so that
@@ -24,22 +25,24 @@ SMALL = 128
 
 
 class QuickGelu(nn.Module):
-    """x · sigmoid(1.702 x), as OpenAI's CLIP has it, with three passes over memory
-    forward, one back, and one array kept.
+    """x · sigmoid(1.702 x), as OpenAI's CLIP has it.
 
-    Written out it takes six passes back and keeps the sigmoid, too.
+    Three passes over memory forward, one back, and one array kept; written out it takes six
+    passes back and keeps the sigmoid, too.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape and floating type, the same back."""
         if torch.is_grad_enabled() and x.requires_grad:
             return _QuickGelu.apply(x)  # type: ignore[no-untyped-call]
+        # without a gradient nothing is kept, and written out rounds as the library does
         return x * torch.sigmoid(1.702 * x)
 
 
 class _QuickGelu(torch.autograd.Function):
-    """By way of SiLU, for which torch has both directions: quick GELU of x is silu(1.702
-    x) / 1.702.
+    """By way of SiLU, for which torch has both directions.
+
+    Quick GELU of x is silu(1.702 x) / 1.702.
     """
 
     @staticmethod
@@ -51,13 +54,12 @@ class _QuickGelu(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
         (scaled,) = context.saved_tensors
+        # 1.702 of the inner derivative and 1 / 1.702 of the outer factor cancel
         return torch.ops.aten.silu_backward(gradients[0], scaled)
 
 
 def use_quick_gelu(layers: Sequence[nn.Module], slow: type[nn.Module]) -> None:
-    """Put `QuickGelu` in the place of another implementation of the same function in the
-    blocks of a tower.
-    """
+    """Replace another implementation of the same function in the blocks of a tower."""
     for layer in layers:
         mlp: Any = layer.mlp
         if isinstance(mlp.activation_fn, slow):
@@ -77,11 +79,14 @@ def _merge(x: Tensor) -> Tensor:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Scaled dot-product attention of [b, h, n, e] over [b, h, m, e]; `mask` [n, m] is
-    True where a query may look.
+    """Scaled dot-product attention of [b, h, n, e] over [b, h, m, e].
+
+    Args:
+        mask: [n, m] bool, True where a query may look; None lets it look everywhere.
     """
     if query.device.type != "cpu" or key.shape[-2] > SMALL:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    # the query is scaled, not the scores: it is the smaller one
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
@@ -107,11 +112,12 @@ def image_block(
     attention: Any = layer.self_attn
     heads = attention.num_heads
     normed = layer.layer_norm1(x)  # type: ignore[operator]
-    if first_only:
-        x = x[:, :1]
-    query = _heads(attention.q_proj(normed[:, :1] if first_only else normed), heads)
     key, value = attention.k_proj(normed), attention.v_proj(normed)
+    if first_only:  # the class token asks, all tokens are looked at
+        x, normed = x[:, :1], normed[:, :1]
+    query = _heads(attention.q_proj(normed), heads)
     if prompts is not None:
+        # the same for every picture, so normed and projected once
         beside = layer.layer_norm1(prompts.to(x.dtype))  # type: ignore[operator]
         key = torch.cat([key, attention.k_proj(beside).expand(len(x), -1, -1)], 1)
         value = torch.cat([value, attention.v_proj(beside).expand(len(x), -1, -1)], 1)
@@ -127,8 +133,11 @@ def run_image_blocks(
     prompts: Sequence[Tensor] | None,
     class_token_only: bool,
 ) -> Tensor:
-    """All blocks; `prompts` holds one [p, d] per block (deep) or a single one that stays
-    in the sequence (shallow).
+    """All blocks.
+
+    Args:
+        prompts: one [p, d] per block (deep), or a single one that stays in the sequence
+            (shallow); None for none.
 
     Returns:
         [b, 1, d] with `class_token_only`, else [b, n, d] without prompt tokens.
@@ -139,13 +148,9 @@ def run_image_blocks(
         x = torch.cat([x, prompts[0].to(x.dtype).expand(len(x), -1, -1)], 1)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        x = image_block(
-            layer,
-            x,
-            prompts[number] if deep and prompts is not None else None,
-            last and class_token_only,
-        )
-    return x[:, :length]
+        own = prompts[number] if deep and prompts is not None else None
+        x = image_block(layer, x, own, last and class_token_only)
+    return x[:, :length]  # shallow prompts end here
 
 
 def causal_mask(n: int, device: torch.device) -> Tensor:
@@ -157,10 +162,9 @@ def text_block(layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
     """One block over [b, n, d]; `mask` [n, n] or None when every token sees every other."""
     attention: Any = layer.self_attn
     normed = layer.layer_norm1(x)  # type: ignore[operator]
-    query, key, value = (
-        _heads(proj(normed), attention.num_heads)
-        for proj in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
+    query = _heads(attention.q_proj(normed), attention.num_heads)
+    key = _heads(attention.k_proj(normed), attention.num_heads)
+    value = _heads(attention.v_proj(normed), attention.num_heads)
     x = x + attention.out_proj(_merge(attend(query, key, value, mask)))
     return x + layer.mlp(layer.layer_norm2(x))  # type: ignore[operator]
 
@@ -169,23 +173,23 @@ KeysValues = list[tuple[Tensor, Tensor]]  # per block, each [c, h, p, e]
 
 
 def run_prefix(layers: Sequence[nn.Module], x: Tensor) -> KeysValues:
-    """Start token and context [c, p, d] through a causal tower once; what later tokens
-    need of it: keys and values.
+    """Start token and context [c, p, d] through a causal tower once.
 
     In a causal tower these hidden states do not depend on what follows, so they are the
     same for every class.
+
+    Returns:
+        What later tokens need of it: keys and values.
     """
     mask = causal_mask(x.shape[1], x.device)
     kept: KeysValues = []
     for number, layer in enumerate(layers):
         attention: Any = layer.self_attn
         normed = layer.layer_norm1(x)  # type: ignore[operator]
-        key, value = (
-            _heads(attention.k_proj(normed), attention.num_heads),
-            _heads(attention.v_proj(normed), attention.num_heads),
-        )
+        key = _heads(attention.k_proj(normed), attention.num_heads)
+        value = _heads(attention.v_proj(normed), attention.num_heads)
         kept.append((key, value))
-        if number < len(layers) - 1:
+        if number < len(layers) - 1:  # what the last block gives, nobody reads
             query = _heads(attention.q_proj(normed), attention.num_heads)
             x = x + attention.out_proj(_merge(attend(query, key, value, mask)))
             x = x + layer.mlp(layer.layer_norm2(x))  # type: ignore[operator]
@@ -207,6 +211,7 @@ def run_suffix(
     """
     mask = causal_mask(x.shape[2], x.device)
     for number, (layer, (key, value)) in enumerate(zip(layers, prefix, strict=True)):
+        # of the last block only what is read
         only = end if number == len(layers) - 1 else None
         x = _suffix_block(layer, x, key, value, mask, only)
     return x[:, :, 0]
@@ -220,34 +225,33 @@ def _suffix_block(
     mask: Tensor,
     end: Tensor | None,
 ) -> Tensor:
-    """One block over [c, k, s, d]. Scores against the prefix are one product per context
-    for all classes together, so its keys and values are never copied for each class. With
-    `end` only the end tokens are computed.
+    """One block over [c, k, s, d].
+
+    Scores against the prefix are one product per context for all classes together, so its
+    keys and values are never copied for each class. With `end` only the end tokens are
+    computed.
     """
     attention: Any = layer.self_attn
     heads, p = attention.num_heads, prefix_key.shape[-2]
     normed = layer.layer_norm1(x)  # type: ignore[operator]
-    key, value = (
-        _heads(attention.k_proj(normed), heads),
-        _heads(attention.v_proj(normed), heads),
-    )  # [c, k, h, s, e]
+    key = _heads(attention.k_proj(normed), heads)  # [c, k, h, s, e], as the value
+    value = _heads(attention.v_proj(normed), heads)
     if end is not None:
         every = torch.arange(len(end), device=x.device)
-        x, normed, mask = (
-            x[:, every, end].unsqueeze(2),
-            normed[:, every, end].unsqueeze(2),
-            mask[end][:, None, None],
-        )
+        x = x[:, every, end].unsqueeze(2)
+        normed = normed[:, every, end].unsqueeze(2)
+        mask = mask[end][:, None, None]
     query = _heads(attention.q_proj(normed), heads)
     query = query * query.shape[-1] ** -0.5
     c, k, h, s, e = query.shape
+    # the classes' tokens in one row: one product with the prefix for all of them
     flat = query.transpose(1, 2).reshape(c, h, k * s, e)
     before = (flat @ prefix_key.transpose(-1, -2)).view(c, h, k, s, p).transpose(1, 2)
     own = (query @ key.transpose(-1, -2)).masked_fill(~mask, float("-inf"))
+    # one softmax over both: they are the tokens of one sequence
     weights = torch.cat([before, own], -1).softmax(-1)
-    from_prefix = (
-        weights[..., :p].transpose(1, 2).reshape(c, h, k * s, p) @ prefix_value
-    )
-    mixed = from_prefix.view(c, h, k, s, e).transpose(1, 2) + weights[..., p:] @ value
+    to_prefix = weights[..., :p].transpose(1, 2).reshape(c, h, k * s, p)
+    from_prefix = (to_prefix @ prefix_value).view(c, h, k, s, e).transpose(1, 2)
+    mixed = from_prefix + weights[..., p:] @ value
     x = x + attention.out_proj(_merge(mixed))
     return x + layer.mlp(layer.layer_norm2(x))  # type: ignore[operator]

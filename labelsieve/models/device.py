@@ -9,6 +9,7 @@ import torch
 
 from labelsieve.errors import OptionError
 
+# Names that --precision takes besides auto.
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -19,15 +20,10 @@ PRECISIONS = {
 def choose_device(wanted: str = "auto") -> torch.device:
     """Raises OptionError when the wanted device is not there."""
     if wanted == "auto":
-        return torch.device(
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        return _best_device()
     try:
         device = torch.device(wanted)
+        # a device that torch knows by name may still be missing
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise OptionError(
@@ -37,9 +33,20 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return device
 
 
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    # Apple's processors
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the processor or card multiplies it faster than float32,
-    else float32.
+    """The type to compute in; `auto` is bfloat16 where that is faster than float32.
+
+    Raises:
+        OptionError: no such precision.
     """
     if wanted != "auto":
         if wanted not in PRECISIONS:
@@ -48,29 +55,25 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
                 f"Use auto, {', '.join(PRECISIONS)}.",
             )
         return PRECISIONS[wanted]
+    return torch.bfloat16 if _has_fast_bfloat16(device) else torch.float32
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return (
-            torch.bfloat16
-            if torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float32
-        )
-    return (
-        torch.bfloat16
-        if device.type == "cpu" and _cpu_has_fast_bfloat16()
-        else torch.float32
-    )
+        # emulated, it is slower than float32
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_has_fast_bfloat16()
 
 
 def _cpu_has_fast_bfloat16() -> bool:
-    """AMX, or AVX512-BF16 of AMD. Intel's without AMX is no faster than float32 (half as
-    fast, benchmarks/bench_step.py).
-    """
+    """AMX, or AVX512-BF16 of AMD."""
     if torch.cpu._is_amx_tile_supported():
         return True
+    # Intel's AVX512-BF16 without AMX is half as fast as float32 (benchmarks/bench_step.py)
     return torch.cpu._is_avx512_bf16_supported() and "AuthenticAMD" in _cpu_maker()
 
 
 def _cpu_maker() -> str:
     """Text with the maker's name in it; Windows has it in the processor's description."""
-    cpus = Path("/proc/cpuinfo")
+    cpus = Path("/proc/cpuinfo")  # of Linux
     return cpus.read_text() if cpus.exists() else platform.processor()

@@ -22,6 +22,8 @@ MEMORY_AT_ONCE = 1.5e9
 # numbers that a token takes for the gradient, per block and unit of its width
 # (benchmarks/bench_memory.py)
 KEPT = 20
+TEXTS_AT_ONCE = 256  # whole texts without gradient: a few hundred MB at ViT-B's width
+FEWEST_AT_ONCE = 8  # classes: fewer would only add overhead, however large the tower
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class ClassTokens:
 
 
 class DualEncoder(abc.ABC):
-    """An image tower and a text tower with a common space; all features it gives are
-    float32 and of length one.
+    """An image tower and a text tower with a common space.
+
+    All features it gives are float32 and of length one.
 
     Attributes:
         name: as the user wrote it.
@@ -140,8 +143,8 @@ class DualEncoder(abc.ABC):
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """[n, d] float32 of length one, without gradient."""
         parts = []
-        for start in range(0, len(texts), 256):
-            ids, end = self.tokenize(texts[start : start + 256])
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            ids, end = self.tokenize(texts[start : start + TEXTS_AT_ONCE])
             parts.append(self.encode_texts(self.embed_tokens(ids), end).float())
         return F.normalize(torch.cat(parts), dim=-1)
 
@@ -159,6 +162,7 @@ class DualEncoder(abc.ABC):
         Returns:
             [c, k, d] float32 of length one.
         """
+        # only a causal tower has the same states for a prefix, whatever follows
         shared = self.causal and not plain
         encode = self.encode_after_prefix if shared else self.plain_prompts
         length = tokens.ids.shape[1] if shared else self.max_text
@@ -176,7 +180,8 @@ class DualEncoder(abc.ABC):
     def _classes_at_once(self, tokens: int) -> int:
         """How many classes of so many tokens each are encoded in one part."""
         numbers = KEPT * self.text_width * self.text_depth * tokens
-        return max(8, int(MEMORY_AT_ONCE / (numbers * self.dtype.itemsize)))
+        at_once = int(MEMORY_AT_ONCE / (numbers * self.dtype.itemsize))
+        return max(FEWEST_AT_ONCE, at_once)
 
     def plain_prompts(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
         """[c, m, text_width] -> [c, k, d] by encoding each of the c * k prompts whole."""
@@ -216,6 +221,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        # the whole part once more, this time with a graph that ends with this function
         with torch.enable_grad():
             contexts = context.saved_tensors[0].detach().requires_grad_()
             features = context.encode(contexts, context.tokens)
@@ -226,6 +232,7 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> T
     """uint8 or float in 0..255, [b, 3, height, width] -> float32 as a model with this
     preprocessing wants it.
     """
+    # the constants are for pixels in [0, 1]
     mean = torch.tensor(preprocess.mean, device=device)[:, None, None] * 255
     std = torch.tensor(preprocess.std, device=device)[:, None, None] * 255
     return (pixels.to(device, torch.float32) - mean) / std

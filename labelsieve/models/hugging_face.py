@@ -65,6 +65,7 @@ def read_config(name: str) -> Any:
     Raises:
         ModelError: not found, not readable, or with sizes that cannot be.
     """
+    # a copy, since callers write their classes into it
     return copy.deepcopy(_read_config(name, _stamp(name)))
 
 
@@ -183,6 +184,7 @@ def _folder_with_weights(path: str) -> tuple[Path, str | None]:
 
     if Path(path).exists():
         return Path(path), None
+    # what is missing is None, not an error of its own
     lenient = {"_raise_exceptions_for_missing_entries": False}
     cached_file(path, "adapter_config.json", **lenient)  # seen by `weight_files`
     for revision in (None, *_conversions(path)):
@@ -255,6 +257,7 @@ def _optional(name: str, kind: Any, files: Sequence[str]) -> Any:
     if folder.is_dir() and not any((folder / file).exists() for file in files):
         return None
     try:
+        # nobody is asked on the terminal whether foreign code may run: it may not
         with one_line(name), hushed():
             return kind.from_pretrained(path, trust_remote_code=False)
     except LabelsieveError as error:

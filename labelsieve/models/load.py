@@ -12,7 +12,7 @@ from labelsieve.errors import ModelError
 from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder
 
-ROOM = "models/families"
+ROOM = "models/families"  # of the registry
 # Models that were tried: name, number of weights and what each is for.
 RECOMMENDED = (
     (
@@ -60,9 +60,11 @@ def _try_out(encoder: DualEncoder) -> None:
     Later they would end a scan in the middle, or be cached as features.
     """
     with torch.no_grad():
+        # through everything that a scan uses: preparation, towers, projections
         features = [encoder.image_features(encoder.normalise(encoder.blank()))]
         if encoder.tokenizer is not None:
             features.append(encoder.text_features(["a"]))
+    # an exponential of a weight: a large one is infinite
     scale = torch.tensor(encoder.logit_scale)
     if not all(bool(values.isfinite().all()) for values in [*features, scale]):
         raise trust.refusal(
@@ -119,7 +121,7 @@ def _claimant(name: str) -> ModuleType | None:
             if family.claims(name):
                 return family
         except ModelError as error:
-            failure = failure or error
+            failure = failure or error  # the first says most: families are in order
     if failure is not None:
         raise failure
     return None

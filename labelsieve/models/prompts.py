@@ -1,5 +1,7 @@
-"""Learned text contexts: one positive, one negative, shared by all classes (Wei et al.
-2024, section 3.1).
+"""Learned text contexts, one positive and one negative, shared by all classes.
+
+Wei et al., "Vision-Language Models are Strong Noisy Label Detectors", NeurIPS 2024,
+section 3.1.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from labelsieve.models.encoder import ClassTokens, DualEncoder
+
+SPREAD = 0.02  # standard deviation of a random start, as in the paper and in CoOp
 
 
 class DualPrompts(nn.Module):
@@ -19,6 +23,7 @@ class DualPrompts(nn.Module):
 
     def __init__(self, contexts: Tensor) -> None:
         super().__init__()
+        # float32 whatever the tower computes in: steps are too small for bfloat16
         self.contexts = nn.Parameter(contexts.float())
 
     @classmethod
@@ -26,11 +31,9 @@ class DualPrompts(nn.Module):
         cls, encoder: DualEncoder, length: int, generator: torch.Generator
     ) -> DualPrompts:
         """The paper's start: every number drawn from N(0, 0.02²)."""
-        return cls(
-            (0.02 * torch.randn(2, length, encoder.text_width, generator=generator)).to(
-                encoder.device
-            )
-        )
+        # drawn on the CPU, so that every device begins with the same numbers
+        drawn = torch.randn(2, length, encoder.text_width, generator=generator)
+        return cls((SPREAD * drawn).to(encoder.device))
 
     @classmethod
     def from_words(
@@ -40,15 +43,15 @@ class DualPrompts(nn.Module):
         negative_noise: float,
         generator: torch.Generator,
     ) -> DualPrompts:
-        """Both contexts start as the token vectors of `words`; the negative one is moved
-        by a little noise.
+        """Both contexts start as the token vectors of `words`, the negative one a little moved.
+
+        Args:
+            negative_noise: how far, in standard deviations of the vectors.
         """
         vectors = encoder.embed_tokens(encoder.word_ids(words)).float()
-        noise = (
-            negative_noise
-            * vectors.std()
-            * torch.randn(vectors.shape, generator=generator).to(vectors.device)
-        )
+        drawn = torch.randn(vectors.shape, generator=generator).to(vectors.device)
+        # without it both contexts would get the same gradient and stay the same
+        noise = negative_noise * vectors.std() * drawn
         return cls(torch.stack([vectors, vectors + noise]))
 
     @classmethod
@@ -60,18 +63,17 @@ class DualPrompts(nn.Module):
         negative_noise: float,
         generator: torch.Generator,
     ) -> DualPrompts:
-        """Contexts before training: the words of `template` before the class name, or
-        where it has none `length` random vectors.
+        """Contexts before training: the words of `template` before the class name.
+
+        Where it has none, `length` random vectors.
 
         Args:
             template: a plain prompt with {} for the class name; None starts at random.
         """
         words = (template or "").partition("{}")[0].strip()
-        return (
-            cls.from_words(encoder, words, negative_noise, generator)
-            if words
-            else cls.random(encoder, length, generator)
-        )
+        if words:
+            return cls.from_words(encoder, words, negative_noise, generator)
+        return cls.random(encoder, length, generator)
 
     @property
     def length(self) -> int:

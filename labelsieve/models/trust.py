@@ -93,6 +93,7 @@ def weight_files(name: str, folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
         return [folder / part for part in _parts(name, folder / INDEX)]
+    # their content is never looked at
     for pattern in PICKLES:
         for path in folder.glob(pattern):
             reason = f"'{path.name}' is a pickle, which can run any code when opened"
@@ -113,6 +114,7 @@ def _parts(name: str, index: Path) -> list[str]:
 def count_numbers(name: str, files: Sequence[Path]) -> int:
     """How many numbers safetensors files hold, by their headers alone."""
     total = 0
+    # safetensors itself refuses headers of more than 100 MB and shapes beyond the file
     for path in files:
         try:
             with safe_open(path, framework="pt") as tensors:
@@ -131,6 +133,7 @@ def check_size(name: str, model: nn.Module, numbers: int) -> None:
     A configuration that describes a far larger model than the files hold would fill the memory
     with weights that nobody trained. Twice, since a file may hold tied weights once.
     """
+    # buffers are small, and computed, not read
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * numbers:
         reason = f"its config.json describes {described:,} weights"
@@ -202,5 +205,6 @@ def check_preprocess(name: str, preprocess: Preprocess) -> None:
     scales = (*preprocess.mean, *preprocess.std)
     if len(preprocess.mean) != 3 or len(preprocess.std) != 3:
         raise refusal(name, "its image_mean and image_std are not three numbers each")
+    # pixels are divided by the standard deviation
     if not all(map(math.isfinite, scales)) or min(preprocess.std) <= 0:
         raise refusal(name, "its image_mean and image_std cannot be computed with")

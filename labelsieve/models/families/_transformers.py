@@ -30,7 +30,9 @@ class TransformersEncoder(DualEncoder):
     """Loading and the text side; the towers are the checkpoint's own modules."""
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        from transformers import AutoModel
+        from transformers import (
+            AutoModel,  # takes seconds: only where a model is loaded
+        )
 
         self.config: Any = hugging_face.read_config(name)
         model = hugging_face.read_model(name, AutoModel, self.config)
@@ -40,6 +42,7 @@ class TransformersEncoder(DualEncoder):
         self.dtype = dtype
         self.preprocess = preprocess_of(name)
         self.tokenizer = hugging_face.tokenizer(name)
+        # checkpoints hold its logarithm
         self.logit_scale = float(self.model.logit_scale.float().exp())
         self._set_image_side()
         self._set_text_side()
@@ -50,6 +53,7 @@ class TransformersEncoder(DualEncoder):
         self.image_layers = tower.encoder.layers
         self.image_width = self.config.vision_config.hidden_size
         self.patch_size = self.config.vision_config.patch_size
+        # one position each; CLIP's class token has one, too
         self.image_tokens = tower.embeddings.position_embedding.num_embeddings
 
     def _set_text_side(self) -> None:
@@ -73,6 +77,7 @@ class TransformersEncoder(DualEncoder):
         return self.text_tower.embeddings.position_embedding.weight[start:stop]
 
     def _check_lengths(self, lengths: Sequence[int], texts: Sequence[str]) -> None:
+        # the longest alone, so that one message says all
         longest = max(range(len(lengths)), key=lengths.__getitem__)
         if lengths[longest] > self.max_text:
             raise ModelError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from labelsieve.errors import ModelError
 from labelsieve.models.blocks import (
     causal_mask,
     run_image_blocks,
@@ -56,7 +57,7 @@ class ClipEncoder(TransformersEncoder):
         use_quick_gelu([*self.image_layers, *self.text_layers], QuickGELUActivation)
         self.start = self.config.text_config.bos_token_id
         self.end = self.config.text_config.eos_token_id
-        # configurations written before transformers 4.31 name the wrong ids
+        # configurations written before transformers 4.31 name the wrong ids (0, 1 and 2)
         if self.end == 2 and self.tokenizer is not None:
             self.start = self.tokenizer.bos_token_id
             self.end = self.tokenizer.eos_token_id
@@ -65,10 +66,9 @@ class ClipEncoder(TransformersEncoder):
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
         tower: Any = self.image_tower
-        x = tower.pre_layrnorm(tower.embeddings(pixels))
-        return tower.post_layernorm(
-            run_image_blocks(self.image_layers, x, prompts, class_token_only=True)[:, 0]
-        )
+        x = tower.pre_layrnorm(tower.embeddings(pixels))  # transformers' own spelling
+        x = run_image_blocks(self.image_layers, x, prompts, class_token_only=True)
+        return tower.post_layernorm(x[:, 0])
 
     def project_image(self, pooled: Tensor) -> Tensor:
         return self.model.visual_projection(pooled)
@@ -85,56 +85,53 @@ class ClipEncoder(TransformersEncoder):
         opening = torch.cat([start, contexts.to(self.dtype)], 1)
         length = opening.shape[1]
         prefix = run_prefix(self.text_layers, opening + self._positions(0, length))
-        own = self.embed_tokens(tokens.ids) + self._positions(
-            length, length + tokens.ids.shape[1]
-        )
-        return self._read(
-            run_suffix(
-                self.text_layers,
-                own.expand(len(contexts), -1, -1, -1),
-                tokens.end,
-                prefix,
-            )
-        )
+        # the classes' own tokens stand after the prefix
+        positions = self._positions(length, length + tokens.ids.shape[1])
+        own = self.embed_tokens(tokens.ids) + positions
+        own = own.expand(len(contexts), -1, -1, -1)
+        return self._read(run_suffix(self.text_layers, own, tokens.end, prefix))
 
     def prompt_embeddings(
         self, contexts: Tensor, tokens: ClassTokens
     ) -> tuple[Tensor, Tensor]:
         c, k = len(contexts), len(tokens.ids)
         opening = torch.cat([self._start(c), contexts.to(self.dtype)], 1)
-        own = self.embed_tokens(tokens.ids)
-        full = torch.cat(
-            [opening[:, None].expand(-1, k, -1, -1), own.expand(c, -1, -1, -1)], 2
-        ).flatten(0, 1)
-        padding = full.new_zeros(
-            len(full), self.max_text - full.shape[1], full.shape[2]
-        )
+        own = self.embed_tokens(tokens.ids).expand(c, -1, -1, -1)
+        every = opening[:, None].expand(-1, k, -1, -1)
+        full = torch.cat([every, own], 2).flatten(0, 1)
+        # to the full length, as the library does; what follows the end changes nothing
+        missing = self.max_text - full.shape[1]
+        padding = full.new_zeros(len(full), missing, full.shape[2])
         return torch.cat([full, padding], 1), (opening.shape[1] + tokens.end).repeat(c)
 
     def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
         rows = [self._need_tokenizer()(f"{name}.").input_ids for name in names]
         self._check_lengths([context_length + len(row) for row in rows], names)
-        return self.from_ids(
-            [torch.tensor(row[1 : row.index(self.end, 1) + 1]) for row in rows]
-        )
+        # without the start token, which stands before the context, and with the end token
+        own = [torch.tensor(row[1 : self._end_of(row) + 1]) for row in rows]
+        return self.from_ids(own)
 
     def from_ids(self, rows: Sequence[Tensor]) -> ClassTokens:
         """Class tokens from ids that are there already, each [s_k], ending with the end token."""
         ids = pad_sequence(list(rows), batch_first=True, padding_value=0)
-        return ClassTokens(
-            ids.to(self.device),
-            torch.tensor([len(row) - 1 for row in rows], device=self.device),
-        )
+        end = torch.tensor([len(row) - 1 for row in rows], device=self.device)
+        return ClassTokens(ids.to(self.device), end)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         rows = [self._need_tokenizer()(text).input_ids for text in texts]
         self._check_lengths([len(row) for row in rows], texts)
-        ids = pad_sequence(
-            [torch.tensor(row) for row in rows], batch_first=True, padding_value=0
-        )
-        return ids.to(self.device), torch.tensor(
-            [row.index(self.end, 1) for row in rows], device=self.device
-        )
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+        end = torch.tensor([self._end_of(row) for row in rows], device=self.device)
+        return ids.to(self.device), end
+
+    def _end_of(self, row: list[int]) -> int:
+        """Position of the first end token; some tokenizers pad with it, too."""
+        if self.end not in row[1:]:
+            raise ModelError(
+                f"The tokenizer of '{self.name}' ends no text with token {self.end}.",
+                "Do its tokenizer and its config.json belong together?",
+            )
+        return row.index(self.end, 1)  # 0 is the start, which may be the same token
 
     def _start(self, count: int) -> Tensor:
         return self.embed_tokens(torch.full((count, 1), self.start))

@@ -54,9 +54,9 @@ class SiglipEncoder(TransformersEncoder):
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
         tower: Any = self.image_tower
-        x = run_image_blocks(
-            self.image_layers, tower.embeddings(pixels), prompts, class_token_only=False
-        )
+        x = tower.embeddings(pixels)
+        # the pooling looks at all tokens, so all of them are computed
+        x = run_image_blocks(self.image_layers, x, prompts, class_token_only=False)
         return tower.head(tower.post_layernorm(x))
 
     def project_image(self, pooled: Tensor) -> Tensor:
@@ -66,25 +66,21 @@ class SiglipEncoder(TransformersEncoder):
         x = embeddings.to(self.dtype) + self._positions(0, embeddings.shape[1])
         for layer in self.text_layers:
             x = text_block(layer, x, None)
-        return self.text_tower.head(
-            self.text_tower.final_layer_norm(
-                x[torch.arange(len(x), device=x.device), end]
-            )
-        )
+        read = x[torch.arange(len(x), device=x.device), end]
+        return self.text_tower.head(self.text_tower.final_layer_norm(read))
 
     def encode_after_prefix(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
+        # what follows changes a prefix here
         return self.plain_prompts(contexts, tokens)
 
     def prompt_embeddings(
         self, contexts: Tensor, tokens: ClassTokens
     ) -> tuple[Tensor, Tensor]:
         c, k = len(contexts), len(tokens.ids)
-        room = self.max_text - contexts.shape[1]
-        own = self.embed_tokens(
-            torch.nn.functional.pad(
-                tokens.ids, (0, room - tokens.ids.shape[1]), value=self.pad
-            )
-        )
+        # padding counts: the tower looks at it, as it did in pre-training
+        missing = self.max_text - contexts.shape[1] - tokens.ids.shape[1]
+        padded = torch.nn.functional.pad(tokens.ids, (0, missing), value=self.pad)
+        own = self.embed_tokens(padded)
         opening = contexts.to(self.dtype)[:, None].expand(-1, k, -1, -1)
         full = torch.cat([opening, own.expand(c, -1, -1, -1)], 2).flatten(0, 1)
         return full, torch.full((c * k,), self.max_text - 1, device=self.device)
@@ -95,10 +91,8 @@ class SiglipEncoder(TransformersEncoder):
         ids = torch.full((len(rows), max(map(len, rows))), self.pad)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
-        return ClassTokens(
-            ids.to(self.device),
-            torch.tensor([len(row) - 1 for row in rows], device=self.device),
-        )
+        end = torch.tensor([len(row) - 1 for row in rows], device=self.device)
+        return ClassTokens(ids.to(self.device), end)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         options = {
@@ -108,6 +102,6 @@ class SiglipEncoder(TransformersEncoder):
             "return_tensors": "pt",
         }
         ids = self._need_tokenizer()(list(texts), **options).input_ids
-        return ids.to(self.device), torch.full(
-            (len(texts),), self.max_text - 1, device=self.device
-        )
+        # read at the last position, whatever stands there
+        end = torch.full((len(texts),), self.max_text - 1, device=self.device)
+        return ids.to(self.device), end
