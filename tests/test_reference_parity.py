@@ -27,6 +27,7 @@ from labelsieve.models import adapters
 from labelsieve.models.load import load_encoder
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.training.loop import (
+    Problem,
     Recipe,
     epoch_order,
     fit,
@@ -115,10 +116,9 @@ def replay(recording: dict[str, np.ndarray], recorded_encoder: Any) -> SimpleNam
         schedule="constant",
     )
     fit(
-        detector.parameters(),
-        np.arange(len(images)),
-        lambda rows: rows,
-        loss_of,
+        Problem(
+            detector.parameters(), np.arange(len(images)), lambda rows: rows, loss_of
+        ),
         recipe,
         seed=0,
     )

@@ -16,6 +16,7 @@ from labelsieve.classifiers import backbone, fine_tuning
 from labelsieve.classifiers.backbone import TowerClassifier
 from labelsieve.classifiers.recipe import Settings
 from labelsieve.training import losses
+from labelsieve.training.loop import Problem, fit
 
 CLOSE = 1e-4  # relative, float32
 
@@ -59,11 +60,8 @@ def test_logits_and_losses_of_every_step(
 
     frozen = {n: p.detach().clone() for n, p in student.model.named_parameters()}
     parameters = backbone.trainable(student.model, settings.tune)
-    fine_tuning.fit(
-        parameters,
-        np.arange(len(images)),
-        lambda rows: rows,
-        loss_of,
+    fit(
+        Problem(parameters, np.arange(len(images)), lambda rows: rows, loss_of),
         settings.recipe(),
         seed=0,
     )

@@ -37,7 +37,7 @@ from labelsieve.estimation import metrics, mixture
 from labelsieve.files import replacing
 from labelsieve.models import encoder
 from labelsieve.training.checkpoint import Checkpoint
-from labelsieve.training.loop import Batch, fit, is_memory_error
+from labelsieve.training.loop import Batch, Problem, fit, is_memory_error
 
 BATCH = 256  # pictures that are validated at once
 LOOK_AT = 512  # pictures whose features scale a head that begins with texts
@@ -141,17 +141,19 @@ class Fitting:
         best = folder / "chosen.safetensors"
         try:
             fit(
-                self.parameters,
-                self.rows,
-                self.images.inputs,
-                self.loss_of,
+                Problem(
+                    self.parameters,
+                    self.rows,
+                    self.images.inputs,
+                    self.loss_of,
+                    rates=self._head_rates(),
+                    what="Fine-tuning",
+                    memory=self.memory,
+                    after_epoch=lambda epoch: self._after(epoch, aside, best),
+                ),
                 self.settings.recipe(),
                 seed=self.seed,
-                rates=self._head_rates(),
-                what="Fine-tuning",
-                memory=self.memory,
                 checkpoint=Checkpoint(folder / "training.safetensors", fingerprint),
-                after_epoch=lambda epoch: self._after(epoch, aside, best),
             )
         except LabelsieveError as error:
             if is_memory_error(error.__cause__):

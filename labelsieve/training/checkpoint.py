@@ -1,32 +1,56 @@
-"""The state of a training on disk: kept while it runs, put back when it goes on."""
+"""The state of a training on disk: kept while it runs, put back when it goes on.
+
+What is read back is what was written, or nothing: a checkpoint carries a digest of all it holds.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from labelsieve.errors import RunError
+from labelsieve import progress
+from labelsieve.files import replacing
 
+# What is lost at most when a training is killed.
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+# A training is this much longer than its checkpoints take: they cost at most five per cent.
+COSTS_BETWEEN_CHECKPOINTS = 20
+NOTE = "labelsieve"  # key of our JSON among the metadata of the file
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps its state, and what it belongs to: another fingerprint is another training."""
+    """Where a training keeps its state, and what it belongs to.
+
+    Attributes:
+        path: a safetensors file.
+        fingerprint: of everything that decides the result; another one is another training.
+    """
 
     path: Path
     fingerprint: str
 
 
-class _State:
+@dataclass(frozen=True)
+class _Kept:
+    """What a checkpoint holds."""
+
+    fingerprint: str
+    done: int  # steps
+    tensors: dict[str, Tensor]
+
+
+class TrainingState:
     """Parameters, optimiser and memory of one training, to disk and back."""
 
     def __init__(
@@ -36,75 +60,131 @@ class _State:
         memory: MutableMapping[str, Tensor],
         checkpoint: Checkpoint | None,
     ) -> None:
-        self._parameters, self._optimizer, self._memory, self._checkpoint = (
-            parameters,
-            optimizer,
-            memory,
-            checkpoint,
-        )
-        self._next, self._cost = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS, 0.0
+        self._parameters = parameters
+        self._optimizer = optimizer
+        self._memory = memory
+        self._checkpoint = checkpoint
+        self._due = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
-    def keep(self, done: int, now: bool) -> None:
-        """Save when it is time: every twenty seconds (less often when saving is slow) and after each epoch."""
-        if self._checkpoint is None or (not now and time.monotonic() < self._next):
+    def keep(self, done: int, *, now: bool) -> None:
+        """Save when it is time: every twenty seconds, less often when saving is slow.
+
+        Args:
+            done: steps, to go on from.
+            now: save whatever the time, as after an epoch.
+        """
+        if self._checkpoint is None or (not now and time.monotonic() < self._due):
             return
         start = time.monotonic()
-        tensors = {f"parameter/{n}": p.detach() for n, p in self._parameters.items()}
-        tensors |= {f"memory/{n}": t for n, t in self._memory.items()}
-        for name, parameter in self._parameters.items():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer/{key}/{name}"] = value
-        note = {
-            "labelsieve": json.dumps(
-                {"fingerprint": self._checkpoint.fingerprint, "done": done}
-            )
-        }
-        self._checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._checkpoint.path.with_name(
-            f".{self._checkpoint.path.name}.partial"
-        )
-        save_file(
-            {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()},
-            scratch,
-            note,
-        )
-        scratch.replace(self._checkpoint.path)
-        self._cost = time.monotonic() - start
-        self._next = time.monotonic() + max(
-            SECONDS_BETWEEN_CHECKPOINTS, 20 * self._cost
-        )
+        _write(self._checkpoint, self._tensors(), done)
+        cost = time.monotonic() - start
+        pause = max(SECONDS_BETWEEN_CHECKPOINTS, COSTS_BETWEEN_CHECKPOINTS * cost)
+        self._due = time.monotonic() + pause
 
     def restore(self) -> int:
-        """Steps done by an earlier run of the same training; 0 when there was none."""
+        """Put back what an earlier run of the same training has kept.
+
+        A damaged checkpoint is not used, with one line of notice: steps that are done again end
+        in the same numbers.
+
+        Returns:
+            Steps done; 0 where nothing was kept.
+        """
         if self._checkpoint is None or not self._checkpoint.path.exists():
             return 0
-        try:
-            with safe_open(self._checkpoint.path, framework="pt") as file:
-                note = json.loads((file.metadata() or {}).get("labelsieve", "{}"))
-                if note.get("fingerprint") != self._checkpoint.fingerprint:
-                    return 0
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise RunError(
-                f"Checkpoint '{self._checkpoint.path}' is damaged: {error}.",
-                "Delete it; the training starts again.",
-            ) from error
-        self._put_back(tensors)
-        return int(note["done"])
+        kept = _read(self._checkpoint.path)
+        if kept is None:
+            name = self._checkpoint.path.name
+            progress.note(f"Checkpoint '{name}' is damaged; the training starts again.")
+            return 0
+        if kept.fingerprint != self._checkpoint.fingerprint or not self._fits(
+            kept.tensors
+        ):
+            return 0
+        self._put_back(kept.tensors)
+        return kept.done
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors by kind and name: "parameter/...", "memory/...", "optimizer/FIELD/..."."""
+        tensors = {f"memory/{name}": t for name, t in self._memory.items()}
+        for name, parameter in self._parameters.items():
+            tensors[f"parameter/{name}"] = parameter
+            for field, value in self._optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{field}/{name}"] = value
+        # clones: the file format refuses tensors that share memory, as tied weights do
+        return {
+            name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()
+        }
+
+    def _fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether names and shapes are those of this training, not of another version's."""
+        expected = {
+            f"parameter/{name}": p.shape for name, p in self._parameters.items()
+        }
+        own = {name: tensors[name].shape for name in tensors if name in expected}
+        if own != expected:
+            return False
+        # what appears in the memory while a training runs is not there yet
+        for name, tensor in self._memory.items():
+            kept = tensors.get(f"memory/{name}")
+            if kept is None or kept.shape != tensor.shape:
+                return False
+        return True
 
     @torch.no_grad()
-    def _put_back(self, tensors: dict[str, Tensor]) -> None:
+    def _put_back(self, tensors: Mapping[str, Tensor]) -> None:
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             if kind == "parameter":
                 self._parameters[name].copy_(value)
-            elif kind == "memory":
-                self._memory[name].copy_(
-                    value
-                ) if name in self._memory else self._memory.__setitem__(name, value)
+            elif kind == "optimizer":
+                self._put_back_optimizer(name, value)
+            elif name in self._memory:
+                # in place: the method holds on to these tensors
+                self._memory[name].copy_(value)
             else:
-                field, _, name = name.partition("/")
-                parameter = self._parameters[name]
-                home = value if field == "step" else value.to(parameter.device)
-                self._optimizer.state[parameter][field] = home
+                self._memory[name] = value
+
+    def _put_back_optimizer(self, key: str, value: Tensor) -> None:
+        field, _, name = key.partition("/")
+        parameter = self._parameters[name]
+        # torch keeps the number of steps on the CPU, whatever the device
+        where = value.device if field == "step" else parameter.device
+        self._optimizer.state[parameter][field] = value.to(where)
+
+
+def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], done: int) -> None:
+    note: dict[str, Any] = {"fingerprint": checkpoint.fingerprint, "done": done}
+    note["sha256"] = _digest(note, tensors)
+    with replacing(checkpoint.path) as scratch:
+        save_file(tensors, scratch, {NOTE: json.dumps(note)})
+
+
+def _read(path: Path) -> _Kept | None:
+    """What `_write` wrote; None where the file holds anything else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = json.loads(file.metadata()[NOTE])
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                tensors[name] = file.get_tensor(name)
+        digest = note.pop("sha256")
+        if digest != _digest(note, tensors):
+            return None
+        return _Kept(note["fingerprint"], note["done"], tensors)
+    # which error it is depends on the damaged byte: no metadata, no JSON, no such dtype ...
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError):
+        return None
+
+
+def _digest(note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a note and of names, types, shapes and numbers of tensors."""
+    digest = hashlib.sha256(json.dumps(note, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        kind = [name, str(tensor.dtype), list(tensor.shape)]
+        digest.update(json.dumps(kind).encode())
+        # the bytes as they are: numpy has no bfloat16
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

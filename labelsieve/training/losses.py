@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FLOOR = 1e-5  # DeFT's code clamps probabilities here before the logarithm
+LOG_ZERO = -9.210340371976182  # ln 1e-4: what DeFT's code takes for log 0
+ELR_FLOOR = 1e-4  # the code of early-learning regularisation clamps here
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -19,23 +21,31 @@ def symmetric_cross_entropy(
     labels: Tensor,
     alpha: float = 1.0,
     beta: float = 1.0,
-    log_zero: float = -9.210340371976182,
+    log_zero: float = LOG_ZERO,
 ) -> Tensor:
-    """α·CE + β·reverse CE (Wang et al., ICCV 2019, eq. 5-7). With log 0 := A, reverse CE is -A (1 - p_y).
+    """α·CE + β·reverse CE (Wang et al., ICCV 2019, eq. 5-7).
 
-    The default A = ln 1e-4 and α = β = 1 are those of DeFT's code.
+    With log 0 := A, reverse CE is -A (1 - p_y). The default A and α = β = 1 are those of DeFT's
+    code.
     """
     given = logits.softmax(-1).gather(1, labels[:, None])[:, 0]
     return alpha * cross_entropy(logits, labels) + beta * -log_zero * (1 - given)
 
 
 def generalized_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
-    """(1 - p_y^q) / q (Zhang & Sabuncu, NeurIPS 2018, eq. 6): cross-entropy as q goes to 0, mean absolute error at q = 1."""
+    """(1 - p_y^q) / q (Zhang & Sabuncu, NeurIPS 2018, eq. 6).
+
+    Cross-entropy as q goes to 0, mean absolute error at q = 1.
+    """
+    # p^q by way of the logarithm, which does not underflow
     return (1 - torch.exp(-q * cross_entropy(logits, labels))) / q
 
 
 def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Σ_k |p_k - y_k| = 2 (1 - p_y) (Ghosh, Kumar, Sastry, AAAI 2017): bounded, so that wrong labels weigh little."""
+    """Σ_k |p_k - y_k| = 2 (1 - p_y) (Ghosh, Kumar, Sastry, AAAI 2017).
+
+    It is bounded, so that wrong labels weigh little.
+    """
     return 2 * (1 - logits.softmax(-1).gather(1, labels[:, None])[:, 0])
 
 
@@ -45,32 +55,40 @@ def early_learning(
     """CE + λ log(1 - <t, p>), p clamped to [1e-4, 1 - 1e-4] (Liu et al., NeurIPS 2020, eq. 6).
 
     Args:
-        targets: t [b, k], what the model said earlier (`early_targets`), without gradient.
+        targets: t [b, k], earlier predictions (`early_targets`), without gradient.
         strength: λ; the default is that of DeFT's code for every data set.
     """
-    p = logits.softmax(-1).clamp(1e-4, 1 - 1e-4)
-    return cross_entropy(logits, labels) + strength * torch.log(
-        1 - (targets * p).sum(-1)
-    )
+    p = logits.softmax(-1).clamp(ELR_FLOOR, 1 - ELR_FLOOR)
+    regulariser = torch.log(1 - (targets * p).sum(-1))
+    return cross_entropy(logits, labels) + strength * regulariser
 
 
 def early_targets(targets: Tensor, logits: Tensor, momentum: float = 0.3) -> Tensor:
-    """Targets of this step from those before, [b, k]: t ← β t + (1 - β) p / Σ p, without gradient; β as in DeFT's code."""
-    p = logits.detach().softmax(-1).clamp(1e-4, 1 - 1e-4)
+    """Targets of this step from those before, [b, k], without gradient.
+
+    t ← β t + (1 - β) p / Σ p; β as in DeFT's code.
+    """
+    p = logits.detach().softmax(-1).clamp(ELR_FLOOR, 1 - ELR_FLOOR)
     return momentum * targets + (1 - momentum) * p / p.sum(-1, keepdim=True)
 
 
 def clean_probability(positive: Tensor, negative: Tensor) -> Tensor:
-    """Softmax over [positive, negative] of each class, the first part: σ(positive - negative) (Wei et al. 2024, eq. 2)."""
+    """Softmax over [positive, negative] of each class, the first part (Wei et al. 2024, eq. 2).
+
+    That is σ(positive - negative).
+    """
     return torch.sigmoid(positive - negative)
 
 
 def dual_prompt_loss(p_yes: Tensor, target: Tensor, complementary: Tensor) -> Tensor:
-    """Negative learning of the dual prompts (Wei et al. 2024, eq. 4): -log p_no[complementary] - log p_yes[target], [b].
+    """Negative learning of the dual prompts, [b] (Wei et al. 2024, eq. 4).
+
+    -log p_no[complementary] - log p_yes[target].
 
     Args:
         p_yes: [b, k] probability that the class fits.
-        target: [b] the given label, or after the warm-up the model's answer where the label was not selected.
+        target: [b] the given label, or after the warm-up the model's answer where the label was
+            not selected.
         complementary: [b] a random other class.
     """
     yes = p_yes.gather(1, target[:, None])[:, 0].clamp(min=FLOOR)
@@ -79,6 +97,9 @@ def dual_prompt_loss(p_yes: Tensor, target: Tensor, complementary: Tensor) -> Te
 
 
 def selected_mean(losses: Tensor, selected: Tensor) -> Tensor:
-    """Mean over the selected [b]; zero with a zero gradient where nothing is (the authors' code gives NaN there)."""
+    """Mean over the selected [b]; where nothing is, zero with a zero gradient.
+
+    The authors' code gives NaN there.
+    """
     weight = selected.to(losses.dtype)
     return (losses * weight).sum() / weight.sum().clamp(min=1)

@@ -1,90 +1,26 @@
-"""The training loop: the schedule, what a step is, and that a killed training ends like one that was not."""
+"""The training loop: the schedule, the optimiser, the order of rows, and what a step is."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from fixtures.training import ROWS, Regression, same
 from torch import nn
 
-from labelsieve.errors import LabelsieveError, RunError
-from labelsieve.training import checkpoint as checkpoints
-from labelsieve.training.checkpoint import Checkpoint
+from labelsieve.errors import LabelsieveError
 from labelsieve.training.loop import (
     Batch,
+    Problem,
     Recipe,
     epoch_order,
     fit,
     make_optimizer,
     step_generator,
 )
-
-ROWS, WIDTH = 22, 5
-
-
-class Killed(BaseException):
-    """As when the process is stopped in the middle of a step."""
-
-
-class Regression:
-    """A small training with everything a method uses: two parameters, randomness in the step, memory per row."""
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(3)
-        self.x, self.y = (
-            torch.randn(ROWS, WIDTH, generator=generator),
-            torch.randn(ROWS, generator=generator),
-        )
-        self.parameters = {
-            "weight": nn.Parameter(torch.randn(WIDTH, generator=generator)),
-            "bias": nn.Parameter(torch.zeros(1)),
-        }
-        self.memory = {
-            "last": torch.zeros(ROWS),
-            "seen": torch.zeros(ROWS, dtype=torch.int64),
-        }
-        self.batches: list[Batch] = []
-
-    def load(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.x[rows], self.y[rows]
-
-    def loss(self, batch: Batch, loaded: Any, dropped: float = 0.3) -> torch.Tensor:
-        self.batches.append(batch)
-        x, y = loaded
-        x = x * (torch.rand(x.shape, generator=batch.generator) > dropped)
-        error = (x @ self.parameters["weight"] + self.parameters["bias"] - y) ** 2
-        self.memory["last"][batch.rows], self.memory["seen"][batch.rows] = (
-            error.detach(),
-            batch.epoch + 1,
-        )
-        return error.mean()
-
-    def run(
-        self, recipe: Recipe, loss: Any = None, **options: Any
-    ) -> dict[str, torch.Tensor]:
-        options = {"seed": 11, "memory": self.memory, **options}
-        fit(
-            self.parameters,
-            np.arange(ROWS),
-            self.load,
-            loss or self.loss,
-            recipe,
-            **options,
-        )
-        return {
-            **{n: p.detach().clone() for n, p in self.parameters.items()},
-            **self.memory,
-        }
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 class TestSchedule:
@@ -114,7 +50,7 @@ class TestSchedule:
 
     @pytest.mark.parametrize("schedule", ["cosine", "smooth", "constant"])
     def test_every_step_is_taken_at_its_rate(self, schedule: Any) -> None:
-        """With a loss of slope one and no momentum, a step's length is its learning rate; `rates` scale along."""
+        """With a loss of slope one and no momentum, a step is as long as its learning rate."""
         parameters = {
             "a": nn.Parameter(torch.zeros(1)),
             "b": nn.Parameter(torch.zeros(1)),
@@ -131,13 +67,11 @@ class TestSchedule:
             return (parameters["a"] + parameters["b"]).sum()
 
         fit(
-            parameters,
-            np.arange(20),
-            lambda rows: rows,
-            loss,
+            Problem(
+                parameters, np.arange(20), lambda rows: rows, loss, rates={"b": 0.05}
+            ),
             recipe,
             seed=0,
-            rates={"b": 0.05},
         )
         places.append(
             (float(parameters["a"].detach()), float(parameters["b"].detach()))
@@ -231,7 +165,11 @@ class TestOrder:
 
     def test_only_the_rows_given(self) -> None:
         task, rows = Regression(), np.array([2, 3, 5, 7, 11, 13])
-        fit(task.parameters, rows, task.load, task.loss, Recipe(2, 4, 0.1), seed=0)
+        fit(
+            Problem(task.parameters, rows, task.load, task.loss),
+            Recipe(2, 4, 0.1),
+            seed=0,
+        )
         assert sorted(np.concatenate([b.rows for b in task.batches])) == sorted(
             [*rows, *rows]
         )
@@ -342,173 +280,7 @@ class TestStep:
 
         with pytest.raises(OSError, match="the disk is gone"):
             fit(
-                task.parameters,
-                np.arange(ROWS),
-                load,
-                task.loss,
+                Problem(task.parameters, np.arange(ROWS), load, task.loss),
                 Recipe(1, 8, 0.1),
                 seed=0,
             )
-
-
-RECIPES = [
-    pytest.param(Recipe(3, 8, 0.05, weight_decay=0.01), id="sgd"),
-    pytest.param(
-        Recipe(
-            3, 8, 0.05, optimizer="adamw", schedule="smooth", accumulate=2, clip=1.0
-        ),
-        id="adamw",
-    ),
-]
-
-
-class TestResume:
-    @pytest.mark.parametrize("recipe", RECIPES)
-    @pytest.mark.parametrize("moment", [1, 3, 4, 8])
-    def test_killed_and_continued_is_uninterrupted(
-        self,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        recipe: Recipe,
-        moment: int,
-    ) -> None:
-        """Bit by bit, wherever it is killed: between epochs, within one, and twice."""
-        monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-        monkeypatch.setattr(
-            checkpoints, "time", SimpleNamespace(monotonic=lambda: 0.0)
-        )  # so that every step is kept
-        rates = {"bias": 0.02}
-        whole = Regression().run(recipe, rates=rates)
-        checkpoint = Checkpoint(tmp_path / "deep" / "state.safetensors", "ours")
-        steps = 0
-        for kill in (moment, 1, None):
-            task = Regression()
-
-            def loss(
-                batch: Batch,
-                loaded: Any,
-                task: Regression = task,
-                kill: int | None = kill,
-            ) -> torch.Tensor:
-                if (
-                    kill is not None
-                    and len(
-                        {(b.epoch, b.step) for b in task.batches}
-                        | {(batch.epoch, batch.step)}
-                    )
-                    > kill
-                ):
-                    raise Killed
-                return task.loss(batch, loaded)
-
-            try:
-                found = task.run(recipe, loss=loss, rates=rates, checkpoint=checkpoint)
-            except Killed:
-                assert kill is not None
-            steps += len({(b.epoch, b.step) for b in task.batches})
-        assert same(found, whole)
-        assert steps == 9, "steps were done twice"
-
-    def test_within_an_epoch_only_what_was_kept_is_kept(self, tmp_path: Path) -> None:
-        """Without a checkpoint since, the steps of the epoch are done again, to the same end."""
-        recipe, checkpoint = (
-            Recipe(3, 8, 0.05),
-            Checkpoint(tmp_path / "state.safetensors", "ours"),
-        )
-        whole, task = Regression().run(recipe), Regression()
-
-        def loss(batch: Batch, loaded: Any) -> torch.Tensor:
-            if (batch.epoch, batch.step) == (1, 2):
-                raise Killed
-            return task.loss(batch, loaded)
-
-        with pytest.raises(Killed):
-            task.run(recipe, loss=loss, checkpoint=checkpoint)
-        again = Regression()
-        assert same(again.run(recipe, checkpoint=checkpoint), whole)
-        assert [(b.epoch, b.step) for b in again.batches] == [
-            (e, s) for e in (1, 2) for s in range(3)
-        ]
-
-    def test_a_finished_training_is_not_done_again(self, tmp_path: Path) -> None:
-        recipe, checkpoint = (
-            Recipe(2, 8, 0.05),
-            Checkpoint(tmp_path / "state.safetensors", "ours"),
-        )
-        whole, again = Regression().run(recipe, checkpoint=checkpoint), Regression()
-        assert (
-            same(again.run(recipe, checkpoint=checkpoint), whole) and not again.batches
-        )
-
-    def test_one_ended_early_stays_ended(self, tmp_path: Path) -> None:
-        recipe, checkpoint = (
-            Recipe(4, 8, 0.05),
-            Checkpoint(tmp_path / "state.safetensors", "ours"),
-        )
-        options: dict[str, Any] = {
-            "checkpoint": checkpoint,
-            "after_epoch": lambda done: done == 2,
-        }
-        whole, again = Regression().run(recipe, **options), Regression()
-        assert same(again.run(recipe, **options), whole) and not again.batches
-
-    def test_memory_that_appears_while_training_comes_back(
-        self, tmp_path: Path
-    ) -> None:
-        recipe, checkpoint = (
-            Recipe(1, 8, 0.05),
-            Checkpoint(tmp_path / "state.safetensors", "ours"),
-        )
-        task, memory = Regression(), {}  # type: ignore[var-annotated]
-
-        def loss(batch: Batch, loaded: Any) -> torch.Tensor:
-            memory["late"] = torch.tensor([batch.step])
-            return task.loss(batch, loaded)
-
-        task.run(recipe, loss=loss, memory=memory, checkpoint=checkpoint)
-        restored: dict[str, torch.Tensor] = {}
-        Regression().run(recipe, memory=restored, checkpoint=checkpoint)
-        assert restored["late"].tolist() == [2]
-
-    def test_another_fingerprint_is_another_training(self, tmp_path: Path) -> None:
-        recipe, path = Recipe(2, 8, 0.05), tmp_path / "state.safetensors"
-        Regression().run(Recipe(2, 8, 0.9), checkpoint=Checkpoint(path, "theirs"))
-        task = Regression()
-        assert same(
-            task.run(recipe, checkpoint=Checkpoint(path, "ours")),
-            Regression().run(recipe),
-        )
-        assert len(task.batches) == 6
-
-    def test_a_file_without_our_note_is_another_training(self, tmp_path: Path) -> None:
-        path = tmp_path / "state.safetensors"
-        save_file({"parameter/weight": torch.full((WIDTH,), 9.0)}, path)
-        recipe = Recipe(1, 8, 0.05)
-        assert same(
-            Regression().run(recipe, checkpoint=Checkpoint(path, "ours")),
-            Regression().run(recipe),
-        )
-
-    @pytest.mark.parametrize("how", ["cut", "garbage", "empty"])
-    def test_a_damaged_checkpoint_is_an_error(self, tmp_path: Path, how: str) -> None:
-        checkpoint = Checkpoint(tmp_path / "state.safetensors", "ours")
-        Regression().run(Recipe(1, 8, 0.05), checkpoint=checkpoint)
-        content = checkpoint.path.read_bytes()
-        checkpoint.path.write_bytes(
-            {
-                "cut": content[: len(content) // 2],
-                "garbage": b"\xff" * 64,
-                "empty": b"",
-            }[how]
-        )
-        with pytest.raises(
-            RunError, match=r"state\.safetensors' is damaged.*Delete it"
-        ):
-            Regression().run(Recipe(1, 8, 0.05), checkpoint=checkpoint)
-
-    def test_nothing_half_written_is_left(self, tmp_path: Path) -> None:
-        Regression().run(
-            Recipe(1, 8, 0.05),
-            checkpoint=Checkpoint(tmp_path / "state.safetensors", "ours"),
-        )
-        assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]

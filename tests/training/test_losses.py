@@ -39,7 +39,7 @@ def test_cross_entropy() -> None:
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.1, 6.0), (2.0, 0.0)])
 def test_symmetric_cross_entropy(alpha: float, beta: float) -> None:
-    """Reverse part: minus the sum over classes of p times the logarithm of the one-hot label, its zeros put at 1e-4."""
+    """Reverse part: -Σ p log y over classes, with the zeros of the one-hot label at 1e-4."""
     logits, labels = drawn()
     wanted = []
     for p, y in zip(probabilities(logits), labels.tolist(), strict=True):
