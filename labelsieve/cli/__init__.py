@@ -1,1 +1,1 @@
-"""Words in, exit code out: one file per group of commands, what they share, and what a terminal shows."""
+"""Words in, exit code out: a file per group of commands, and what a terminal shows."""

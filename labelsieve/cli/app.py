@@ -1,4 +1,7 @@
-"""The command line: arguments to one pipeline call to an exit code. Nothing heavy is imported before it is needed."""
+"""The command line: words to one call to an exit code.
+
+Nothing heavy is imported before it is needed, so that --help comes at once.
+"""
 
 from __future__ import annotations
 
@@ -83,10 +86,10 @@ def _write_what_can_be_written() -> None:
 
     Redirected output has the encoding of the system, which on Windows is one for one alphabet.
     """
+    # errors name files, too, and those may have any name
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            AttributeError
-        ):  # a stream that a program put in place
+        # a stream that a program put in place has no encoding to change
+        with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
@@ -140,6 +143,7 @@ def _explain_usage(error: Exception) -> str | None:
         # the help itself, which is no error and has many lines
         print(words, file=sys.stderr)
         sys.exit(2)
+    # where the command is known, its own help is named
     context = getattr(error, "ctx", None)
     if context is not None:
         words += f" Try '{context.command_path} --help'."

@@ -74,6 +74,7 @@ def data_options(
         left_out: options that mean nothing to the command.
         belongs_to: the option of the command that they describe, for the help.
     """
+    # the annotations as objects: this module's are text until they are evaluated
     hints = inspect.signature(DataOptions, eval_str=True).parameters
     options = []
     for parameter in hints.values():
@@ -83,6 +84,7 @@ def data_options(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**words: Any) -> None:
+            # what was left out keeps the default of DataOptions
             chosen = {option.name: words.pop(option.name) for option in options}
             command(**words, columns=DataOptions(**chosen))
 
@@ -101,6 +103,7 @@ def _option(parameter: inspect.Parameter, belongs_to: str) -> inspect.Parameter:
     kind = inspect.Parameter.KEYWORD_ONLY
     if not belongs_to:
         return parameter.replace(kind=kind)
+    # the typer.Option of the Annotated
     (about,) = parameter.annotation.__metadata__
     text = f"Of {belongs_to}: {about.help[0].lower()}{about.help[1:]}"
     option = Annotated[str | None, typer.Option(help=text)]
@@ -112,6 +115,7 @@ def answer(
 ) -> None:
     """Print one JSON object, or what `show` makes of it."""
     if as_json:
+        # one line, so that a program can read it while progress goes to stderr
         typer.echo(_json(value))
     else:
         show(value)

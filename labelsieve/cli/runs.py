@@ -60,6 +60,7 @@ def review(
     from labelsieve import registry
     from labelsieve.runs.run import Run
 
+    # an optional part: what is missing is named with the command that installs it
     server = registry.need("labelsieve.review.server")
     session = registry.need("labelsieve.review.session")
     listening = server.Listening(host, port, tuple(allowed_host))
@@ -153,6 +154,7 @@ def apply(
     from labelsieve.corrections.apply import carry_out, in_words, prepare
     from labelsieve.corrections.policy import Policy
 
+    # exactly one: what would be done must be plain from the words
     if in_place + (output is not None) + reverse != 1:
         raise OptionError(
             "One of -o, --in-place and --reverse is needed.",

@@ -102,6 +102,7 @@ def scan(
     from labelsieve.cli import show
     from labelsieve.pipeline import scan as pipeline
 
+    # two presets at once have no meaning; the same one twice does no harm
     if fast and preset not in ("default", "fast"):
         raise OptionError(
             f"--fast and --preset {preset} exclude each other.",
@@ -115,6 +116,7 @@ def scan(
         template=template,
     )
     if preflight:
+        # no model is loaded and no run folder is begun
         checked = pipeline.look(spec, model=model)
         answer(checked.as_dict(), as_json, show.preflight)
         return
@@ -139,6 +141,7 @@ def settings(
     """Settings of a file, then those with an option of their own, then --set."""
     from labelsieve.settings import parse_sets, read_file
 
+    # the most specific outweighs: what was typed last is what was meant
     chosen = read_file(config) if config else {}
     for name, value in options.items():
         if value is not None:
@@ -166,6 +169,7 @@ def score(
     from labelsieve.pipeline import score as pipeline
 
     progress.be_quiet(quiet)
+    # the table is written in there, so that a full disk is told before the summary
     table = pipeline.score(
         run, columns.load(data), output=output, device=device, precision=precision
     )
@@ -217,6 +221,7 @@ def noise(
     from labelsieve.cli import show
     from labelsieve.noise import planting
 
+    # refuses options that do not fit the kind before any data are read
     plan = planting.Plan(kind, rate, seed, matrix, map_, recorded, centre)
     planted = planting.plant(columns.load(data), plan, output)
     answer(planted, as_json, show.noise)
@@ -253,6 +258,7 @@ def methods(as_json: Json = False) -> None:
     listed = []
     for name in registry.names("methods"):
         summary = registry.summary("methods", name)
+        # likewise: all methods together would load every library
         facts = registry.constants("methods", name, ("COST", "NEEDS"))
         listed.append({"name": name, "summary": summary, **facts})
     answer({"methods": listed}, as_json, show.methods)
@@ -265,6 +271,7 @@ def models(as_json: Json = False) -> None:
     from labelsieve.cli import show
 
     listed = []
+    # read from the source: importing the module would load torch
     known = registry.constants("models", "load", ("RECOMMENDED",))["recommended"]
     for name, parameters, use in known:
         listed.append({"name": name, "parameters": parameters, "use": use})
@@ -282,6 +289,7 @@ def cache(
     from labelsieve import cache as caches
     from labelsieve.cli import show
 
+    # before the size is taken, so that both figures are of the same moment
     deleted = caches.clear() if clear else 0
     state = {
         "folder": str(caches.cache_folder()),

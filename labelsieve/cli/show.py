@@ -41,6 +41,7 @@ def _and_more(out: Console, count: int, what: str) -> None:
 def scan(record: dict[str, Any]) -> None:
     """Estimate, classes, pairs, quality where the truth is known, and where things are."""
     out = _console()
+    # warnings come first: they say how far the rest can be trusted
     noise = record["noise_rate"]
     for warning in record["warnings"]:
         out.print(f"[yellow]![/] {_text(warning)}")
@@ -70,6 +71,7 @@ def _percent(share: float) -> str:
 
 def _classes(out: Console, rates: dict[str, float], shown: int = 10) -> None:
     table = _table(Column("class", no_wrap=True), "probably wrong")
+    # the worst first: a person reads from the top
     for name, rate in sorted(rates.items(), key=lambda p: -p[1])[:shown]:
         table.add_row(_text(name), _percent(rate))
     out.print(table)
@@ -77,6 +79,7 @@ def _classes(out: Console, rates: dict[str, float], shown: int = 10) -> None:
 
 
 def _pairs(out: Console, pairs: list[dict[str, Any]], shown: int = 5) -> None:
+    # numbers are estimates, so pictures are not counted in fractions
     words = []
     for pair in pairs[:shown]:
         given = _text(pair["given"])
@@ -90,6 +93,7 @@ def _quality(out: Console, quality: dict[str, Any]) -> None:
         "against the true labels", "precision", "recall", "F1", "AUROC", "AP"
     )
     names = ("precision", "recall", "f1", "auroc", "ap")
+    # both sides: a method that flags everything finds all wrong labels
     sides = {"finding wrong labels": quality, "keeping right labels": quality["clean"]}
     for title, side in sides.items():
         table.add_row(title, *[_figure(side[name]) for name in names])
@@ -100,12 +104,14 @@ def demo(record: dict[str, Any]) -> None:
     """As `scan`, with a word about what was planted."""
     quality = record["quality"]
     out = _console()
+    # the other demo has errors that people made, and none are planted
     if record["command"]["label_column"] == "planted_label":
         out.print(
             f"These are handwritten digits of scikit-learn with [bold]{quality['wrong']} "
             f"planted errors[/] among {quality['images']} labels."
         )
     scan(record)
+    # recall times what there is: the record has no count of its own
     caught = round(quality["recall"] * quality["wrong"])
     out.print(
         f"[bold]{caught} of {quality['wrong']} wrong labels found[/]: "
@@ -125,6 +131,7 @@ def preflight(checked: dict[str, Any], shown: int = 20) -> None:
         f"{len(classes)} classes"
     )
     for name, count in list(classes.items())[:shown]:
+        # what the prompts say in place of the class, underscores and all
         written = checked["names"][name]
         differs = f"  (written “{_text(written)}”)" if written != name else ""
         out.print(f"  {_text(name)}: {count:,}{differs}")
@@ -143,6 +150,7 @@ def score(counts: dict[str, Any]) -> None:
 
 def noise(planted: dict[str, Any]) -> None:
     """One line."""
+    # the rate that was asked for; chance makes the realised one differ
     nominal = ""
     if planted["nominal_rate"] is not None:
         nominal = f" (nominal {_percent(planted['nominal_rate'])})"
@@ -155,6 +163,7 @@ def noise(planted: dict[str, Any]) -> None:
 
 def cache(state: dict[str, Any]) -> None:
     """One line."""
+    # decimal megabytes, as disks are sold
     freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
     used = f"{state['bytes'] / 1e6:,.0f} MB"
     _console().print(f"{_text(state['folder'])}: {used}{freed}")
@@ -167,6 +176,7 @@ def methods(listed: dict[str, Any]) -> None:
         needs = ""
         if method.get("needs"):
             needs = f" Needs {' and '.join(method['needs'])}."
+        # methods from outside may say nothing of it
         cost = method.get("cost", "")
         out.print(f"[bold]{_text(method['name'])}[/]  {_text(method['summary'])}")
         out.print(f"    [dim]{_text(cost[:1].upper() + cost[1:])}.{needs}[/]")
@@ -181,8 +191,9 @@ def models(listed: dict[str, Any]) -> None:
 
 
 def train(record: dict[str, Any]) -> None:
-    """What was trained on, validation figures of the chosen and the last epoch, and where the model is."""
+    """The training set, validation figures of the chosen and the last epoch, the folder."""
     out = _console()
+    # where labels came from: the scan, suggestions, people
     used = record["samples"]
     figures = record["figures"]
     origins = []
@@ -192,6 +203,7 @@ def train(record: dict[str, Any]) -> None:
         f"Trained on {used['train']:,} labels ({', '.join(origins)}); "
         f"{used['left_out']:,} left out."
     )
+    # without validation data there is nothing to compare epochs on
     if figures["last"]:
         _epochs(out, figures)
     out.print(f"Model  {_text(record['folder'])}")
@@ -203,6 +215,7 @@ def _epochs(out: Console, figures: dict[str, Any]) -> None:
     for name in ("chosen", "last"):
         epoch = figures[name]
         if epoch:
+            # which of the two the folder holds
             saved = " (saved)" if figures["kept"] == name else ""
             accuracy = _figure(epoch["accuracy"], ".4f")
             table.add_row(f"{name} epoch{saved}", str(epoch["epoch"]), accuracy)
@@ -218,6 +231,7 @@ def predict(counts: dict[str, Any]) -> None:
 
 
 def _unreadable(counts: dict[str, Any]) -> str:
+    # no word about what did not happen
     if not counts["unreadable"]:
         return ""
     return f", {counts['unreadable']:,} cannot be read"
@@ -231,6 +245,7 @@ def evaluate(figures: dict[str, Any], shown: int = 20) -> None:
         f"{_unreadable(figures)}; calibration error {figures['calibration_error']:.4f}."
     )
     classes = figures["classes"]
+    # a matrix of a thousand columns helps nobody; --json has it
     fits = len(classes) <= shown
     # numbers head the columns: names would not fit
     heads = map(str, range(len(classes))) if fits else ()
@@ -261,6 +276,7 @@ def bench(results: dict[str, Any], shown: int = 10) -> None:
     out.print(f"[bold]{results['done']:,} of {results['cells']:,} cells are done.[/]")
     heads = ("zero-shot", "probe", "best F1", "best AUROC", "DeFT leads by")
     table = _table(Column("data", no_wrap=True), "tower", *heads)
+    # one line per data set and tower: what is left to gain there
     for row in results["headroom"]:
         table.add_row(
             _text(f"{row['data']}, {row['noise']}"),
@@ -284,6 +300,7 @@ def _not_run(out: Console, cells: list[dict[str, Any]], shown: int) -> None:
     names = ("tower", "data", "noise", "method", "seed")
     for cell in cells[:shown]:
         where = " / ".join(cell[name] for name in names)
+        # the reason, in the words of the error that the cell ended with
         message = _text(cell["message"] or "")
         out.print(f"[yellow]![/] {_text(where)}: {cell['state']}: {message}")
     _and_more(out, len(cells) - shown, " in the table")
@@ -303,6 +320,7 @@ def published(figures: dict[str, Any]) -> None:
 
 
 def _beside(out: Console, rows: list[dict[str, Any]]) -> None:
+    # of keeping right labels, as the paper reports it
     names = {"P": "precision", "R": "recall", "F1": "f1"}
     pairs = []
     for name in names:
@@ -334,6 +352,7 @@ def _printed(
     for row in rows:
         if row["task"] != task:
             continue
+        # real noise has no rate that was chosen
         rate = "" if row["rate"] is None else f" {100 * row['rate']:g} %"
         table.add_row(
             row["dataset"],

@@ -108,6 +108,7 @@ def train(
     from labelsieve.runs.run import Run
 
     progress.be_quiet(quiet)
+    # a table of its own columns is loaded here; else the run's columns hold
     validation: object = val
     if val and val_label_column:
         validation = DataOptions(label_column=val_label_column).load(val)
@@ -128,6 +129,7 @@ def train(
         device=device,
         precision=precision,
     )
+    # what was saved is shown, so that a call that had nothing to do says the same
     folder = output or Run(run).folder / "classifier"
     answer(training.model_folder(folder).read(), as_json, show.train)
 
@@ -157,6 +159,7 @@ def predict(
     from labelsieve.cli import show
 
     progress.be_quiet(quiet)
+    # written in there, like all results: what is shown is on the disk
     table = predictions.predict(
         model,
         columns.load(data),
@@ -166,6 +169,7 @@ def predict(
         device=device,
         precision=precision,
     )
+    # pictures that cannot be read have no label
     unreadable = table["label"].null_count
     counts = {
         "images": len(table),
@@ -199,6 +203,7 @@ def evaluate(
     from labelsieve.cli import show
 
     progress.be_quiet(quiet)
+    # of true labels, so the data need no clean ones
     figures = predictions.evaluate(
         model,
         columns.load(data),
@@ -237,5 +242,6 @@ def export_model(
     from labelsieve.cli import show
 
     progress.be_quiet(quiet)
+    # the difference to the original's answers is measured in there, and shown
     exported = onnx.export_model(model, to, output, data=data)
     answer(exported, as_json, show.export_model)

@@ -69,6 +69,7 @@ FormFilters = Annotated[Filters, Depends(_filters_of_form)]
 
 def routes(review: Review, token: str) -> APIRouter:
     """All pages of a review, below `/token/`."""
+    # grouped by page; the token in front of all is the server's affair
     pages = APIRouter()
     home = f"/{token}/"
     _decision_pages(pages, review, home)
@@ -116,6 +117,7 @@ def _decision_pages(pages: APIRouter, review: Review, home: str) -> None:
         seen: Number = 0,
         label: Text = "",
     ) -> Response:
+        # a notice means that nothing was written: the same image is shown again
         notice = review.decide(sample_id, verdict, label, w, seen)
         row = review.row(sample_id) if notice else None
         return answer(request, filters, w, row, notice)
@@ -145,6 +147,7 @@ def _file_pages(pages: APIRouter, review: Review) -> None:
     def image(
         sample_id: Annotated[str, Query(alias="id")], small: bool = False
     ) -> Response:
+        # two sizes only, so that browsers and this machine keep what they made
         picture = review.picture(sample_id, THUMBNAIL if small else LARGE)
         return Response(picture, media_type="image/webp", headers=IMAGE_HEADERS)
 
@@ -161,6 +164,7 @@ def _file_pages(pages: APIRouter, review: Review) -> None:
 
     @pages.get("/report")
     def report() -> Response:
+        # written anew, as decisions came in since
         html = review.write_report().read_text(encoding="utf-8")
         return HTMLResponse(html, headers={"Content-Security-Policy": REPORT_POLICY})
 
@@ -183,6 +187,7 @@ def _bulk_pages(pages: APIRouter, review: Review, home: str) -> None:
         count: Number,
     ) -> Response:
         if review.accept_all(w, given, suggested, above, count):
+            # without filters: the pair that was filtered for is done
             return _go(home, w=w)
         # somebody decided meanwhile: show again what would happen
         return _go(home, "bulk", w=w, given=given, suggested=suggested, above=above)
@@ -207,6 +212,7 @@ def _audit_pages(pages: APIRouter, review: Review, home: str) -> None:
     def answer(request: Request, w: str, notice: str) -> Response:
         if not _is_htmx(request):
             return _go(home, "audit", w=w)
+        # the card alone: htmx puts it in place of the last one
         return HTMLResponse(review.audit_card(w, notice))
 
     @pages.get("/audit")

@@ -25,6 +25,7 @@ class Leases:
 
     def __init__(self) -> None:
         self._held: dict[str, Lease] = {}
+        # never the same number twice, so an old page cannot speak for a new one
         self._tickets = itertools.count(1)
 
     def take(self, window: str, row: int) -> None:

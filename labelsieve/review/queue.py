@@ -45,9 +45,11 @@ class Suspects:
 
     def __init__(self, opened: Run, decisions: Decisions) -> None:
         scored = opened.scores.filter(opened.scores["p_clean"].is_valid())
+        # images that could not be read are not shown: there is nothing to look at
         self.rows: list[dict[str, Any]] = scored.to_pylist()
         self.at = {row["sample_id"]: number for number, row in enumerate(self.rows)}
         self.classes = opened.classes
+        # looked up at every decision
         self.known_classes = frozenset(self.classes)
         self.decisions = decisions
         self.alike = neighbours(opened)
@@ -57,9 +59,11 @@ class Suspects:
         self.scored_wrong = 1 - self._column("p_clean", float)
         self.p_wrong = self.scored_wrong.copy()
         self._order = np.arange(len(self.rows))
+        # drawn among all scored images, not among suspects: that is what makes it a sample
         self._audit_order = audit.order([row["sample_id"] for row in self.rows])
         self._features = _features_by_row(opened, self.at)
         self._leases = Leases()
+        # guards the leases and the order; decisions have a lock of their own
         self._lock = threading.Lock()
         self.refined_on = 0
         self.refine()
@@ -77,7 +81,9 @@ class Suspects:
         current = self.decisions.all_current()
         skipped = self.decisions.skipped()
         with self._lock:
+            # this window gives up what it showed before
             taken = self._leases.rows(window)
+            # skipped ones come again when nothing else is left
             later = []
             rows: list[int] = []
             for row in self._open(filters, current):
@@ -117,6 +123,7 @@ class Suspects:
     def _open(self, filters: Filters, current: Mapping[str, Decision]) -> Iterator[int]:
         """Undecided rows that pass the filters, in order."""
         passing = self._mask(filters)
+        # the mask is laid over the order, which costs less than sorting what passes
         for row in self._order[passing[self._order]]:
             decision = current.get(self.rows[row]["sample_id"])
             if decision is None or decision.verdict not in SETTLED:
@@ -154,6 +161,7 @@ class Suspects:
     def search(self, words: str, count: int = 12) -> list[str]:
         """Classes that match what was typed: the exact one, then by prefix, then inside."""
         wanted = words.strip().casefold()
+        # casefold: ß finds ss, and İ finds i
         matches = [name for name in self.classes if wanted in name.casefold()]
 
         def rank(name: str) -> tuple[bool, bool, str]:
@@ -178,6 +186,7 @@ class Suspects:
             p[row] = 1.0 if decision.verdict == "wrong" else p[row]
             wrong += decision.verdict in WRONG
         p[settled] = 0.0
+        # a decided suspect stays counted when refinement makes it less suspicious
         done = settled & self._mask(filters, settled=True)
         return {
             "done": int(done.sum()),
@@ -191,6 +200,7 @@ class Suspects:
         """The audit so far: its estimate, how many were judged, and the next for a window."""
         current = self.decisions.all_current()
         with self._lock:
+            # what other windows show was drawn too, and its answer is on the way
             taken = {self.rows[r]["sample_id"] for r in self._leases.rows(window)}
             upcoming = self._next_of_audit(current, taken)
             if upcoming is not None:
@@ -230,6 +240,7 @@ class Suspects:
             p_wrong = reranking.refine(
                 self.scored_wrong, self._given, self._features, judged
             )
+        # stable: equal probabilities keep the order of the scan
         order = np.argsort(-p_wrong, kind="stable")
         with self._lock:
             self.p_wrong = p_wrong
@@ -238,6 +249,7 @@ class Suspects:
 
     def refine_if_due(self) -> bool:
         """Refine when a batch of decisions came in, or was undone, since the last time."""
+        # undoing ten decisions is as good a reason as taking ten
         due = abs(len(self._judgements()) - self.refined_on) >= BATCH
         if due:
             self.refine()

@@ -1,13 +1,16 @@
-"""A ranking that learns from decisions: a light calibrated head on scores and cached features, no training run.
+"""A ranking that learns from decisions: a small calibrated model, no training run.
 
-For image i with scored probability p of an error, z = log p/(1−p), and images j that people judged (y = 1: label wrong),
+For image i with scored probability p of an error, z = log p/(1−p), and images j that people
+judged (y = 1: label wrong),
 
-    P(wrong) = σ(a + b z + c k),      k_i = Σ_j w_ij (y_j − p_j) / (Σ_j w_ij + 1),      w_ij = exp((cos(f_i, f_j) − 1) / τ)
+    P(wrong) = σ(a + b z + c k),    k_i = Σ_j w_ij (y_j − p_j) / (Σ_j w_ij + 1),
 
-where j runs over judged images with the same given label: how wrong the scores were about images that look alike
-(Nadaraya–Watson regression of the residuals, shrunk to nothing where nothing like it was judged). For judged images k
-leaves their own answer out, so that the head is fitted on what it will meet. a, b, c are found by Newton's method on the
-logistic likelihood with a Gaussian prior around (0, 1, 1), c not below 0: without decisions the ranking is the run's own.
+with w_ij = exp((cos(f_i, f_j) − 1) / τ), where j runs over judged images with the same given
+label: how wrong the scores were about images that look alike (Nadaraya–Watson regression of the
+residuals, shrunk to nothing where nothing like it was judged). For judged images k leaves their
+own answer out, so that the model is fitted on what it will meet. a, b, c are found by Newton's
+method on the logistic likelihood with a Gaussian prior around (0, 1, 1), c not below 0: without
+decisions the ranking is the run's own.
 """
 
 from __future__ import annotations
@@ -18,10 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 
 TEMPERATURE = 0.1  # τ: how alike is alike, in cosines
+# a, b, c: the scores as they are, and residuals of look-alikes added to them; scores may be
+# shifted a lot, stretched a little, and how much look-alikes tell is left to the answers
 PRIOR_MEAN = np.array([0.0, 1.0, 1.0])
 PRIOR_SD = np.array([2.0, 0.5, 4.0])
-REMEMBERED = 2000  # judged images that are compared with, the latest
-BLOCK = 16_384
+REMEMBERED = (
+    2000  # judged images that are compared with, the latest: keeps this below a second
+)
+BLOCK = 16_384  # rows at once: 130 MB against 2000 judged images
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ def refine(
     features: np.ndarray | None,
     judged: Judged,
 ) -> np.ndarray:
-    """Probability [n] that each label is wrong, given what people found so far.
+    """Probability [n] that each label is wrong, given what people decided so far.
 
     Args:
         p_wrong: [n] scored.
@@ -49,18 +56,14 @@ def refine(
     if not len(judged.rows):
         return p_wrong.copy()
     judged = Judged(judged.rows[-REMEMBERED:], judged.wrong[-REMEMBERED:])
-    k = (
-        np.zeros(len(z))
-        if features is None
-        else residuals(
-            p_wrong, np.asarray(labels, dtype=object).astype(str), features, judged
-        )
-    )
+    k = np.zeros(len(z))
+    if features is not None:
+        names = np.asarray(labels, dtype=object).astype(str)
+        k = residuals(p_wrong, names, features, judged)
     inputs = np.stack([np.ones_like(z), z, k], axis=1)
     weights = _fit(inputs[judged.rows], judged.wrong.astype(float))
-    if (
-        weights[2] < 0
-    ):  # leaving one out makes an answer and its k disagree by chance; that is nothing to learn from
+    # leaving one out makes an answer and its k disagree by chance: nothing to learn from
+    if weights[2] < 0:
         inputs[:, 2] = 0
         weights = _fit(inputs[judged.rows], judged.wrong.astype(float))
     return _sigmoid(inputs @ weights)
@@ -69,22 +72,24 @@ def refine(
 def residuals(
     p_wrong: np.ndarray, labels: np.ndarray, features: np.ndarray, judged: Judged
 ) -> np.ndarray:
-    """[n] how wrong the scores were about judged images of the same label that look alike; own answers left out."""
-    found = np.zeros(len(p_wrong))
+    """[n] how wrong the scores were about judged images of the same label that look alike.
+
+    The own answer of a judged image is left out.
+    """
+    result = np.zeros(len(p_wrong))
     residual = judged.wrong - p_wrong[judged.rows]
     for label in np.unique(labels[judged.rows]):
-        mine = np.flatnonzero(labels[judged.rows] == label)
-        known = np.asarray(features[judged.rows[mine]], dtype=np.float32)
+        of_label = np.flatnonzero(labels[judged.rows] == label)
+        rows = judged.rows[of_label]
+        known = np.asarray(features[rows], dtype=np.float32)
         everyone = np.flatnonzero(labels == label)
         for start in range(0, len(everyone), BLOCK):
             part = everyone[start : start + BLOCK]
-            alike = np.exp(
-                (np.asarray(features[part], dtype=np.float32) @ known.T - 1)
-                / TEMPERATURE
-            )
-            alike[part[:, None] == judged.rows[mine][None, :]] = 0
-            found[part] = (alike @ residual[mine]) / (alike.sum(1) + 1)
-    return found
+            cosines = np.asarray(features[part], dtype=np.float32) @ known.T
+            alike = np.exp((cosines - 1) / TEMPERATURE)
+            alike[part[:, None] == rows[None, :]] = 0
+            result[part] = (alike @ residual[of_label]) / (alike.sum(1) + 1)
+    return result
 
 
 def _fit(inputs: np.ndarray, wrong: np.ndarray, rounds: int = 50) -> np.ndarray:
@@ -96,6 +101,7 @@ def _fit(inputs: np.ndarray, wrong: np.ndarray, rounds: int = 50) -> np.ndarray:
         gradient = inputs.T @ (p - wrong) + precision @ (weights - PRIOR_MEAN)
         hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs + precision
         step = np.linalg.solve(hessian, gradient)
+        # steps of at most 2: far from the solution Newton's method overshoots
         weights = weights - step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
         if np.abs(step).max() < 1e-8:
             break
@@ -103,6 +109,7 @@ def _fit(inputs: np.ndarray, wrong: np.ndarray, rounds: int = 50) -> np.ndarray:
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
+    # scores of exactly 0 and 1 would be infinitely sure
     clipped = np.clip(p, 1e-4, 1 - 1e-4)
     return np.log(clipped / (1 - clipped))
 

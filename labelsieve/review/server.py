@@ -86,8 +86,13 @@ def make_app(review: Review, token: str, names: Names) -> FastAPI:
         names: what Host headers may say.
     """
     app = FastAPI(
-        title="labelsieve review", docs_url=None, redoc_url=None, openapi_url=None
+        # no pages of the framework: they would be found without the token
+        title="labelsieve review",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
     )
+    # the token is a part of every path, so no cookie can be sent along from another site
     app.include_router(routes(review, token), prefix=f"/{token}")
 
     @app.exception_handler(LabelsieveError)
@@ -178,6 +183,7 @@ class Listening:
             RunError: there is no such interface, or the port is taken.
         """
         try:
+            # a name may stand for an address of either version
             family = socket.getaddrinfo(self.host, self.port)[0][0]
             return socket.create_server((self.host, self.port), family=family)
         except OSError as error:
@@ -211,6 +217,7 @@ def serve(
     Raises:
         RunError: the port cannot be used.
     """
+    # 192 bits: not to be guessed
     token = secrets.token_urlsafe(24)
     with contextlib.ExitStack() as closing:
         closing.callback(review.decisions.close)
@@ -221,6 +228,7 @@ def serve(
         if launch is not None:
             path = closing.enter_context(_opener(address, review.opened.folder))
             launch(path.as_uri())
+        # access logs would hold the token
         config = uvicorn.Config(app, log_level="warning", access_log=False)
         uvicorn.Server(config).run(sockets=[opened])
 

@@ -97,6 +97,7 @@ class Review:
     def _stage(
         self, filters: Filters, window: str, row: int | None = None, notice: str = ""
     ) -> dict[str, Any]:
+        # two: the picture of the second is fetched ahead
         rows = self.suspects.find(filters, window, 2)
         if row is not None:
             rows = [row, *(r for r in rows if r != row)][:2]
@@ -156,6 +157,7 @@ class Review:
             raise OptionError(f"'{label}' is not a class of this data set.")
         if verdict == "accept":
             label = about["suggested_label"]
+        # whatever key was pressed: naming the given label says that it is right
         if verdict in ("accept", "other") and label == about["given_label"]:
             verdict = "keep"
         return self._write(sample_id, verdict, label, window, seen)
@@ -234,6 +236,7 @@ class Review:
             no longer the `count` that was confirmed.
         """
         rows = self.suspects.bulk(given, suggested, above)
+        # a person confirms what was on the screen, and nothing else
         if len(rows) != count:
             return False
         wanted = []
@@ -247,6 +250,7 @@ class Review:
         """The latest decisions, each with a button to undo it."""
         rows = []
         for decision, can_undo in self.decisions.history(HISTORY_SHOWN):
+            # a script may have decided about images that the scan could not read
             row = self.suspects.at.get(decision.sample_id)
             if row is not None:
                 about = self.suspects.rows[row]
@@ -294,6 +298,7 @@ class Review:
         if verdict not in AUDIT_VERDICTS:
             raise OptionError("An audit is answered with keep, wrong or skip.")
         self.row(sample_id)
+        # 0: an image that was decided meanwhile is no fresh answer
         return self._write(sample_id, verdict, "", window, seen=0)
 
     def write_report(self) -> Path:

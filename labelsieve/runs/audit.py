@@ -77,6 +77,7 @@ def estimate(
     n = len(sample)
     errors = int(wrong.sum())
     if n < ENOUGH or min(errors, n - errors) < FEW:
+        # holds for every size of sample, and is wider than it need be
         exact = stats.binomtest(errors, n).proportion_ci(level, method="exact")
         low = float(exact.low)
         high = float(exact.high)
@@ -91,6 +92,7 @@ def estimate(
     rest = y - weight * f
     rate = weight * float(p_wrong.mean()) + float(rest.mean())
     error = np.sqrt((1 - n / len(p_wrong)) * rest.var(ddof=1) / n)
+    # Student's t, as the variance is estimated from few answers
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * error)
     return Audit(
         float(np.clip(rate, 0, 1)),
@@ -150,6 +152,7 @@ def of_run(opened: Run, decisions: Decisions | None) -> Audit | None:
     """The audit of a run so far; None before the first answer."""
     if decisions is None:
         return None
+    # images that could not be read have no score, and are not part of the sample
     scored = opened.scores.filter(opened.scores["p_clean"].is_valid())
     ids = scored["sample_id"].to_pylist()
     sampled, wrong, _ = judged(order(ids), decisions.all_current())

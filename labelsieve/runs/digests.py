@@ -59,6 +59,7 @@ def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     digests = {}
     for name in names:
         path = folder / name
+        # sorted: the same folder gives the same record
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file():

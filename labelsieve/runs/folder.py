@@ -73,9 +73,11 @@ class WorkFolder:
         Raises:
             RunError: the folder holds something else.
         """
+        # also a folder whose record was never written: scratch files are all it holds
         if not (self.path / self.record).exists():
             self._refuse_strangers()
             return None
+        # with --force a damaged record is no obstacle: the work is done again
         record = self._read_or_replace(force)
         state = str(record.get("state"))
         if record.get("identity") == fingerprint(command):
@@ -98,6 +100,7 @@ class WorkFolder:
         Raises:
             RunError: as `find`.
         """
+        # looked up again: while the lock was waited for, another process may have finished
         state = self.find(command, force=force)
         if state is not None:
             return state
@@ -131,7 +134,9 @@ class WorkFolder:
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Mark the work as done, with its last results and the checksums of its files."""
+        # before the last word: what is finished has no work under way
         remove(self.path / CHECKPOINTS)
+        # what is written again later would pass for damaged
         lasting = [name for name in self.owned if name not in self.changing]
         digests = digests_of(self.path, lasting)
         self.note({**results, "state": FINISHED, DIGESTS: digests})
@@ -151,6 +156,7 @@ class WorkFolder:
 
         With a checkpoint it is kept, for the same command to continue.
         """
+        # hours of training are not thrown away for a mistake in the last step
         if any((self.path / CHECKPOINTS).glob("*")):
             return
         self._forget()
@@ -164,6 +170,7 @@ class WorkFolder:
             remove(self.path / name)
 
     def _refuse_strangers(self) -> None:
+        # a file in the middle of the path would else be told by the system's words
         for path in (self.path, *self.path.parents):
             if path.exists() and not path.is_dir():
                 raise RunError(f"'{path}' is a file.", "Choose another folder with -o.")

@@ -17,6 +17,7 @@ def environment() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
+        # lines of statements leave no empty lines behind
         trim_blocks=True,
         lstrip_blocks=True,
         # a name that is spelled wrong is an error, not an empty place on the page
@@ -52,6 +53,7 @@ def label(name: str | None) -> str:
 
 def asset(name: str) -> Markup:
     """A file of the assets folder, put into the page as it is."""
+    # Markup: these files are part of the package and need no escaping
     return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 

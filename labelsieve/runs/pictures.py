@@ -14,7 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve.data.images import content_hash, decode, from_object, read_bytes
+from labelsieve.data.images import (
+    content_hash,
+    from_object,
+    open_image,
+    preview,
+    read_bytes,
+)
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import originals
 from labelsieve.data.spec import DataSpec
@@ -53,6 +59,7 @@ def spec_of(opened: Run, data: str | None = None) -> DataSpec:
         data: where the data are now; None is where they were scanned. Relative paths are taken
             from the folder that the scan was started in, where they lead nowhere from here.
     """
+    # a run is opened with the columns that it was scanned with, wherever its data are
     command = opened.record["command"]
     base = Path(opened.record.get("working_folder", "."))
     fields = {k: command.get(k) for k in SPEC_FIELDS if command.get(k) is not None}
@@ -104,18 +111,18 @@ class Images:
             ImageError: the id is not in the run, or another image stands there now.
         """
         row = self._row(sample_id)
-        # an id ends with the start of the hash of the picture's bytes
-        digest = sample_id.rpartition("#")[2]
         if row < 0:
             raise ImageError("not an image of this run")
         uri = self._uris[row].as_py()
+        # sources read one file at a time; the review page asks from many threads
         with self._lock:
             for source in self._versions():
                 try:
                     item = source.read(uri)
                 except (DataError, IndexError):  # fewer rows than there were
                     continue
-                if not isinstance(item, bytes) or content_hash(item).startswith(digest):
+                # of a path the bytes are compared when they are read
+                if not isinstance(item, bytes) or _is_scanned(sample_id, item):
                     return item
         raise ImageError("not the image that was scanned")
 
@@ -128,6 +135,7 @@ class Images:
         path = getattr(self._source, "path", None) or getattr(
             self._source, "folder", None
         )
+        # pictures that a table names lie where they lay: only the table was kept
         root = getattr(self._source, "root", None)
         for kept in originals(path) if path else ():
             if kept not in self._kept:
@@ -136,6 +144,21 @@ class Images:
                 )
                 self._kept[kept] = open_source(spec)
             yield self._kept[kept]
+
+
+def _is_scanned(sample_id: str, data: bytes) -> bool:
+    """Whether these are the bytes that were scanned, or another picture of the same name."""
+    # an id ends with the start of the hash of the picture's bytes
+    _, mark, digest = sample_id.rpartition("#")
+    return not mark or content_hash(data).startswith(digest)
+
+
+def _scanned_bytes(item: bytes | str | Path, sample_id: str) -> bytes:
+    """Bytes of what `Images.read` gave. Raises ImageError: not those that were scanned."""
+    data = read_bytes(item)
+    if not _is_scanned(sample_id, data):
+        raise ImageError("not the image that was scanned")
+    return data
 
 
 def open_pictures(opened: Run, data: str | None = None) -> Images:
@@ -157,13 +180,12 @@ def webp(
     try:
         item = pictures.read(sample_id)
         if isinstance(item, bytes | str | Path):
-            image = decode(read_bytes(item), side)
+            image = preview(_scanned_bytes(item, sample_id), side)
         else:
             image = from_object(item)
+            image.thumbnail((side, side))
     except LabelsieveError:
         return None
-    if max(image.size) > side:
-        image.thumbnail((side, side))
     buffer = io.BytesIO()
     lossless = max(image.size) <= LOSSLESS
     image.save(buffer, "WEBP", quality=quality, lossless=lossless)
@@ -173,6 +195,7 @@ def webp(
 def thumbnail(pictures: Pictures, sample_id: str, side: int = THUMBNAIL) -> str:
     """A small picture as a data URL; empty when the image can no longer be read."""
     picture = webp(pictures, sample_id, side)
+    # an address without data shows as a broken picture; nothing shows as nothing
     if picture is None:
         return ""
     return "data:image/webp;base64," + base64.b64encode(picture).decode()
@@ -188,7 +211,8 @@ def original(pictures: Pictures, sample_id: str) -> tuple[bytes, str]:
     """
     item = pictures.read(sample_id)
     if isinstance(item, str | Path):
-        return read_bytes(item), Path(item).suffix.lower() or ".png"
+        data = _scanned_bytes(item, sample_id)
+        return data, Path(item).suffix.lower() or ".png"
     if isinstance(item, bytes):
         return read_bytes(item), "." + _format(item)
     buffer = io.BytesIO()
@@ -197,10 +221,8 @@ def original(pictures: Pictures, sample_id: str) -> tuple[bytes, str]:
 
 
 def _format(data: bytes) -> str:
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             name = (image.format or "png").lower()
             return "jpg" if name == "jpeg" else name
     # decoders raise many kinds of errors on broken files
@@ -217,8 +239,10 @@ def cached_features(opened: Run) -> tuple[np.ndarray, np.ndarray] | None:
     if not path or not Path(path).is_file():
         return None
     manifest = opened.manifest
+    # features were computed for these rows, in this order
     usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
     features = np.load(path, mmap_mode="r")
+    # the cache was cleared and filled by another run
     if len(features) != len(usable):
         return None
     return usable["sample_id"].to_numpy(zero_copy_only=False), features

@@ -34,6 +34,7 @@ class Neighbours:
 
         The image itself is left out.
         """
+        # a search, as few images are asked for and a dictionary of all takes memory
         row = pc.index(self.ids, sample_id).as_py()
         candidates = self.trusted.get(label or "")
         if row < 0 or candidates is None:
@@ -61,12 +62,14 @@ def neighbours(opened: Run) -> Neighbours | None:
     scores = opened.scores.select(
         ["sample_id", "given_label", "p_clean", "is_label_issue"]
     )
+    # images without a verdict are not trusted either
     kept = scores.filter(pc.invert(pc.fill_null(scores["is_label_issue"], True)))
     return Neighbours(ids, features, _trusted(kept, ids))
 
 
 def _trusted(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
     """The better half of each class, as rows of `ids`."""
+    # scores are in the order of suspicion, features in that of the manifest
     at = pc.index_in(kept["sample_id"], ids).to_numpy()
     label = kept["given_label"].combine_chunks().dictionary_encode()
     codes = label.indices.to_numpy()

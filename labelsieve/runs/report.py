@@ -144,6 +144,7 @@ def _pairs(
     flagged: pa.Table, pairs: list[dict[str, Any]], pictures: Pictures
 ) -> list[dict[str, Any]]:
     """The most frequent confusions with examples."""
+    # most suspicious first, as the rows are
     examples: dict[tuple[str, str], list[str]] = defaultdict(list)
     columns = (
         flagged[c].to_pylist() for c in ("sample_id", "given_label", "suggested_label")
@@ -186,9 +187,12 @@ def _charts(opened: Run) -> dict[str, Any]:
 
 def _matrix(noise: Mapping[str, Any], classes: list[str]) -> dict[str, Any]:
     """Given → estimated true class, shares of a row, of the classes confused most."""
+    # sparse: with thousands of classes nearly all cells are empty
     matrix = noise_matrix(noise)
+    # images that left a class or came to it; the diagonal counts twice
     confused = matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal()
     shown = np.sort(np.argsort(-confused, kind="stable")[:CELLS])
+    # shares of all images of the given class, also of those whose column is not shown
     rows = matrix[shown][:, shown].toarray() / matrix.sum(1)[shown].clip(1e-12)[:, None]
     names = [classes[i] for i in shown]
     cells = []

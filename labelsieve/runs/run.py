@@ -65,6 +65,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        # told at once and not at the first use, which may be far from here
         if not (self.folder / RECORD).is_file():
             raise RunError(
                 f"'{self.folder}' is not a run folder: it has no run.json.",
@@ -77,9 +78,11 @@ class Run:
     @cached_property
     def record(self) -> dict[str, Any]:
         """run.json, without the checksums."""
+        # checksums are of use to `file` alone, and would fill the screen with --json
         return {k: v for k, v in self._record.items() if k != DIGESTS}
 
     @cached_property
+    # read once: a run is opened again to see what was added
     def _record(self) -> dict[str, Any]:
         return read_record(self.folder / RECORD)
 
@@ -101,6 +104,7 @@ class Run:
         Columns of `labelsieve.tables.SCORES` and the method's own.
         """
         table = read_parquet(self.file("scores.parquet"))
+        # methods add columns of their own, so the schema is a lower bound
         lacking = [n for n in SCORES.names if n not in table.column_names]
         if lacking:
             raise RunError(
@@ -116,6 +120,7 @@ class Run:
 
     def truth(self) -> pa.Table | None:
         """True labels, where the user named a column of them."""
+        # written where --truth-column was given, only
         path = self.file("truth.parquet")
         return read_parquet(path, TRUTH) if path.exists() else None
 
@@ -129,6 +134,7 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """The labels that occur, sorted: columns of `probs`, rows of the noise matrix."""
+        # JSON keeps the order in which they were written
         return list(self.noise["per_class"])
 
     @property

@@ -225,20 +225,6 @@ def test_preflight_findings_and_settings_are_there(planted: Any) -> None:
     assert record["environment"]["torch"] in html and "context_length" in html
 
 
-def test_nearly_sure_is_not_called_certain() -> None:
-    assert [
-        pages.percent(v) for v in (0.0, 0.0004, 0.5, 0.9994, 0.99951, 0.9999999, 1.0)
-    ] == [
-        "0.0 %",
-        "0.0 %",
-        "50.0 %",
-        "99.9 %",
-        "over 99.9 %",
-        "over 99.9 %",
-        "100.0 %",
-    ]
-
-
 def luminance(colour: str) -> float:
     parts = (
         [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
