@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CORNERS = (
-    (-1, -1, False),
-    (1, -1, True),
-    (-1, 1, True),
-    (1, 1, False),
-)  # right, down, mirrored
-SIDE = 0.85  # share of each side that a corner view keeps
+# Right, down, mirrored: each half of the views is mirrored, and each side seen both ways.
+CORNERS = ((-1, -1, False), (1, -1, True), (-1, 1, True), (1, 1, False))
+# Share of each side that a corner view keeps: 224 of 256, as in Krizhevsky et al., is 0.875.
+SIDE = 0.85
+SHAPE = 0.2877  # ln(4/3): how far the shape of a random crop varies
 
 
 def crop_and_mirror(
@@ -34,28 +32,27 @@ def crop_and_mirror(
     """
     b = len(pixels)
     chance = torch.rand(b, 5, generator=generator)
-    area, shape = (
-        smallest + (1 - smallest) * chance[:, 0],
-        torch.exp((2 * chance[:, 1] - 1) * 0.2877),
-    )  # ln(4/3)
-    width, height = (
-        (area * shape).sqrt().clamp(max=1),
-        (area / shape).sqrt().clamp(max=1),
-    )
-    flip = torch.where(chance[:, 4] < 0.5, -1.0, 1.0) if mirror else torch.ones(b)
+    area = smallest + (1 - smallest) * chance[:, 0]
+    shape = torch.exp((2 * chance[:, 1] - 1) * SHAPE)
+    width = (area * shape).sqrt().clamp(max=1)
+    height = (area / shape).sqrt().clamp(max=1)
+    flip = torch.ones(b)
+    if mirror:
+        flip = torch.where(chance[:, 4] < 0.5, -1.0, 1.0)
+    # affine maps from the output to the input, both from -1 to 1: a mirror is a negative width
     theta = torch.zeros(b, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = width * flip, height
-    theta[:, 0, 2], theta[:, 1, 2] = (
-        (1 - width) * (2 * chance[:, 2] - 1),
-        (1 - height) * (2 * chance[:, 3] - 1),
-    )
+    theta[:, 0, 0] = width * flip
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = (1 - width) * (2 * chance[:, 2] - 1)
+    theta[:, 1, 2] = (1 - height) * (2 * chance[:, 3] - 1)
     return _resample(pixels, theta)
 
 
 def views(pixels: Tensor, count: int, mirror: bool = True) -> Iterator[Tensor]:
-    """What of each picture is judged, the same of all: answers to several views are averaged.
+    """What of each picture is judged, the same of all; answers to several views are averaged.
 
-    A tower that learned on crops answers crops best (Krizhevsky et al., NeurIPS 2012, section 4.1, "at test time").
+    A tower that learned on crops answers crops best (Krizhevsky et al., NeurIPS 2012, section
+    4.1, "at test time").
 
     Args:
         pixels: [b, 3, h, w] float, any device.
@@ -79,6 +76,7 @@ def _resample(pixels: Tensor, theta: Tensor) -> Tensor:
     grid = F.affine_grid(
         theta.to(pixels.device), list(pixels.shape), align_corners=False
     )
+    # reflected, so that no black border gives a crop at the edge away
     return F.grid_sample(
         pixels.float(), grid, padding_mode="reflection", align_corners=False
     ).to(pixels.dtype)

@@ -1,7 +1,7 @@
-"""The official archive of a benchmark, named archive:NAME:FOLDER; NAME is a file of labelsieve/archives.
+"""The official archive of a benchmark, named archive:NAME:FOLDER; NAME is one of `data/archives`.
 
-`archive:cifar100:downloads/cifar` needs no conversion: pictures are read where the archive has them. --split names one of
-its parts, --label-column and --truth-column one of its label sets.
+`archive:cifar100:downloads/cifar` needs no conversion: pictures are read where the archive has
+them. --split names one of its parts, --label-column and --truth-column one of its label sets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Listing:
     """One part of an archive, n images in the archive's own order.
 
     keys: [n] names of the images, each once: relative paths where the archive holds files.
-    labels: name of a label set -> [n] labels, None for an image that has none in it; the first set is the given one.
+    labels: name of a label set -> [n] labels, None for an image that has none in it; the first
+        set is the given one.
     picture: key -> encoded bytes, a path, a picture, or the error that stands in the way.
     names: label -> how it is written into prompts, where the label itself is no word.
     notes: what a person should know of, as in `Source`.
@@ -81,12 +82,15 @@ def open_source(spec: DataSpec) -> ArchiveSource:
                 f"{flag}: {unknown('Label set', column, listing.labels)}",
                 f"Data: '{spec.data}'.",
             )
-    given = spec.label_column or (next(iter(listing.labels)) if spec.labelled else None)
+    given = spec.label_column
+    if given is None and spec.labelled:
+        given = next(iter(listing.labels))
     return ArchiveSource(listing, given, spec.truth_column, spec.split or PART)
 
 
 def _parts(data: str) -> tuple[str, str]:
     """Name and folder of archive:NAME:FOLDER."""
+    # a folder may have colons of its own
     _, name, folder = [*data.split(":", 2), "", ""][:3]
     if not folder:
         raise DataError(
@@ -117,11 +121,7 @@ class ArchiveSource:
 
     def rows(self) -> Iterator[Row]:
         """Rows in the archive's order."""
-        nothing = [None] * len(self.listing.keys)
-        given, truth = (
-            nothing if c is None else self.listing.labels[c]
-            for c in (self.given, self.truth)
-        )
+        given, truth = self._labels(self.given), self._labels(self.truth)
         for key, label, true in zip(self.listing.keys, given, truth, strict=True):
             uri = path_to_uri(key)
             yield Row(
@@ -134,5 +134,11 @@ class ArchiveSource:
                 self.listing.picture(key),
             )
 
+    def _labels(self, name: str | None) -> Sequence[str | None]:
+        if name is None:
+            return [None] * len(self.listing.keys)
+        return self.listing.labels[name]
+
     def read(self, uri: str) -> Any:
+        """The image of one row again."""
         return self.listing.picture(uri_to_path(uri))

@@ -1,7 +1,8 @@
 """Data that is already in Python: (images, labels), or any torch Dataset that gives (image, label).
 
-Images are PIL pictures, uint8 arrays [h, w], [h, w, 3] or [3, h, w], float arrays in [0, 1], encoded bytes or paths.
-What a Dataset gives must be a picture before normalisation. Rows are known by their position: "row17".
+Images are PIL pictures, uint8 arrays [h, w], [h, w, 3] or [3, h, w], float arrays in [0, 1],
+encoded bytes or paths. What a Dataset gives must be a picture before normalisation. Rows are
+known by their position: "row17".
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Any
 from labelsieve.data.sources import Row, label_text
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
+
+OPTIONS_OF_TABLES = (
+    *("image_column", "label_column", "truth_column", "id_column", "root", "split"),
+)
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -26,14 +31,7 @@ def accepts(spec: DataSpec) -> bool:
 
 def open_source(spec: DataSpec) -> ArraySource:
     """Open it; raises DataError with what to do."""
-    for option in (
-        "image_column",
-        "label_column",
-        "truth_column",
-        "id_column",
-        "root",
-        "split",
-    ):
+    for option in OPTIONS_OF_TABLES:
         if getattr(spec, option):
             raise DataError(f"{option} does not apply to data given as Python objects.")
     if not spec.labelled and not isinstance(spec.data, tuple):
@@ -75,7 +73,8 @@ class ArraySource:
     notes: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
-        for number in range(len(self.items) if self.length is None else self.length):
+        length = len(self.items) if self.length is None else self.length
+        for number in range(length):
             image, label = self._item(number)
             yield Row(
                 key=f"row{number}",
@@ -94,7 +93,8 @@ class ArraySource:
         label = None if self.labels is None else self.labels[number]
         try:
             item = self.items[number]
-        except Exception as error:  # a Dataset that opens files itself: the row stays, with this as its reason
+        # a Dataset that opens files itself: the row stays, with this as its reason
+        except Exception as error:
             return error, label
         if self.labels is not None:
             return item, label
@@ -109,10 +109,8 @@ class ArraySource:
             value = label.item() if hasattr(label, "item") else label
             if isinstance(value, list | tuple | dict | set):
                 raise ValueError
-        except (
-            ValueError,
-            RuntimeError,
-        ) as error:  # several numbers: one-hot or multi-label
+        # several numbers: one-hot or multi-label
+        except (ValueError, RuntimeError) as error:
             raise DataError(
                 f"The label of row {number} is {type(label).__name__}, not one value."
             ) from error

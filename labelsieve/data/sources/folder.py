@@ -1,7 +1,9 @@
 """A folder with one sub-folder per class, also below train/, val/ … folders.
 
-`photos/cat/1.jpg` has the label "cat". Where every sub-folder of the root has the name of a split and one of them holds
-class folders (`train/cat/1.jpg`), the first level is the split. Hidden folders and files are left out and named in the notes.
+`photos/cat/1.jpg` has the label "cat". Where every sub-folder of the root has the name of a
+split and one of them holds class folders (`train/cat/1.jpg`), the first level is the split.
+Hidden folders and files are left out and named in the notes. Links are followed where they
+are listed; what is written (`labelsieve.corrections`) never goes through one.
 """
 
 from __future__ import annotations
@@ -17,43 +19,19 @@ from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable
 
+# The formats of `labelsieve.data.images.FORMATS`, as files are named.
 IMAGE_SUFFIXES = frozenset(
     [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".ico",
-        ".jp2",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".dib",
-        ".tga",
-        ".pcx",
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".jp2", ".avif"),
+        *(".heic", ".heif", ".tga", ".pcx"),
     ]
 )
+# As torchvision, Keras, Hugging Face and people call them.
 SPLITS = frozenset(
     [
-        "train",
-        "training",
-        "val",
-        "valid",
-        "validation",
-        "test",
-        "testing",
-        "dev",
-        "eval",
+        *("train", "training", "val", "valid", "validation"),
+        *("test", "testing", "dev", "eval"),
     ]
 )
 
@@ -109,13 +87,8 @@ class FolderSource:
             )
         nested = self.nested(top)
         if self.split and self.split not in (nested or {}):
-            raise DataError(
-                unknown(
-                    "Split",
-                    self.split,
-                    nested or {"(none: the folder has no split level)": []},
-                )
-            )
+            names = nested or {"(none: the folder has no split level)": []}
+            raise DataError(unknown("Split", self.split, names))
         if nested is None:
             self._note_loose(self.root)
             yield from self._class_rows(self.root, top, None)
@@ -126,21 +99,23 @@ class FolderSource:
                 yield from self._class_rows(self.root / split, classes, split)
 
     def read(self, uri: str) -> Path:
+        """Where the image is now, if a patch moved it since it was listed."""
         return path_now(self.root, uri)
 
     def nested(self, top: list[str]) -> dict[str, list[str]] | None:
         """Splits with their class folders, when the first level is made of splits."""
         splits = [name for name in top if name.lower() in SPLITS]
-        found = {name: self.folders(self.root / name) for name in splits}
-        if not any(found.values()):
+        classes = {name: self.folders(self.root / name) for name in splits}
+        if not any(classes.values()):
             return None
         if len(splits) < len(top):
             other = next(name for name in top if name not in splits)
             self.notes.append(
-                f"'{readable(splits[0])}' is taken for a class, as '{readable(other)}' is no split"
+                f"'{readable(splits[0])}' is a class and not a split, because "
+                f"'{readable(other)}' is not a split"
             )
             return None
-        return found
+        return classes
 
     def _class_rows(
         self, base: Path, classes: list[str], split: str | None
@@ -157,12 +132,11 @@ class FolderSource:
         self, folder: Path, label: str | None, split: str | None
     ) -> Iterator[Row]:
         """Every image below one folder."""
-        above = _above(self.root if folder != self.root else self.root.resolve().parent)
+        top = self.root if folder != self.root else self.root.resolve().parent
+        above = _above(top)
         # os.path.relpath of every file would take longer than all else
-        below, start = (
-            os.path.relpath(folder, self.root).replace(os.sep, "/"),
-            len(os.path.join(folder, "")),
-        )
+        below = os.path.relpath(folder, self.root).replace(os.sep, "/")
+        start = len(os.path.join(folder, ""))
         above_file = "" if below == "." else f"{below}/"
         for file in sorted(self._files(folder, above)):
             relative = above_file + file[start:].replace(os.sep, "/")
@@ -177,20 +151,24 @@ class FolderSource:
             )
 
     def folders(self, folder: Path) -> list[str]:
+        """Names of the folders in one folder; hidden ones are noted and left out."""
         names = []
         for entry in self._scan(folder):
             if not _is_folder(entry) or entry.name == STATE:
                 continue
             if entry.name.startswith((".", "__MACOSX")):
-                self.notes.append(
-                    f"hidden folder '{readable(os.path.relpath(entry.path, self.root))}' was left out"
-                )
+                hidden = self._shown(entry.path)
+                self.notes.append(f"hidden folder '{hidden}' was left out")
             else:
                 names.append(entry.name)
         return names
 
+    def _shown(self, path: str | Path) -> str:
+        """A path below the root as a person reads it."""
+        return readable(os.path.relpath(path, self.root))
+
     def _files(self, folder: Path, seen: frozenset[tuple[int, int]]) -> Iterator[str]:
-        """Image files below a class folder; a symbolic link that leads back up is not followed again."""
+        """Image files below a class folder; a link that leads back up is not followed again."""
         try:
             status = os.stat(folder)
         except OSError as error:
@@ -200,11 +178,10 @@ class FolderSource:
             return
         identity = (status.st_dev, status.st_ino)
         if identity in seen:
-            self.notes.append(
-                f"link loop at '{readable(os.path.relpath(folder, self.root))}' was not followed"
-            )
+            self.notes.append(f"link loop at '{self._shown(folder)}' was not followed")
             return
-        hidden, skipped = [], 0
+        hidden: list[str] = []
+        skipped = 0
         for entry in self._scan(folder):
             if entry.name.startswith("."):
                 hidden.append(entry.name)
@@ -215,14 +192,13 @@ class FolderSource:
             else:
                 skipped += 1
         if hidden:
-            first = readable(
-                os.path.relpath(os.path.join(folder, min(hidden)), self.root)
-            )
+            first = self._shown(os.path.join(folder, min(hidden)))
             more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
             self.notes.append(f"hidden '{first}'{more} left out")
         if skipped:
             self.notes.append(
-                f"{skipped} files in '{readable(os.path.relpath(folder, self.root))}' are not images by their suffix and were left out"
+                f"{skipped} files in '{self._shown(folder)}' are not images by their suffix "
+                "and were left out"
             )
 
     def _scan(self, folder: Path) -> list[os.DirEntry[str]]:
@@ -243,7 +219,8 @@ class FolderSource:
         ]
         if loose:
             self.notes.append(
-                f"{len(loose)} images lie outside any class folder (first: '{readable(loose[0])}') and were left out"
+                f"{len(loose)} images lie outside any class folder (first: "
+                f"'{readable(loose[0])}') and were left out"
             )
 
 
@@ -261,5 +238,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _above(root: Path) -> frozenset[tuple[int, int]]:
     """The root and the folders above it: a link to one of them leads round in a circle."""
-    found = [os.stat(folder) for folder in (root.resolve(), *root.resolve().parents)]
-    return frozenset((status.st_dev, status.st_ino) for status in found)
+    folders = (root.resolve(), *root.resolve().parents)
+    # numbers, not names: a folder has many paths through links
+    return frozenset((s.st_dev, s.st_ino) for s in map(os.stat, folders))

@@ -1,4 +1,4 @@
-"""A Hugging Face data set: a `save_to_disk` folder, `hf://OWNER/NAME` from the hub, or a `datasets.Dataset` object.
+"""A Hugging Face data set: a `save_to_disk` folder, `hf://OWNER/NAME`, or a `datasets` object.
 
 Image paths in a plain text column are relative to --root.
 """
@@ -15,6 +15,8 @@ from labelsieve.data.sources import Row, RowKeys, check_one_value, label_text
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
+HUB = "hf://"
+
 
 def accepts(spec: DataSpec) -> bool:
     """Can this storage read it?"""
@@ -24,7 +26,7 @@ def accepts(spec: DataSpec) -> bool:
     saved = any(
         (path / name).exists() for name in ("dataset_info.json", "dataset_dict.json")
     )
-    return saved or str(spec.data).startswith("hf://")
+    return saved or str(spec.data).startswith(HUB)
 
 
 def open_source(spec: DataSpec) -> HubSource:
@@ -32,13 +34,11 @@ def open_source(spec: DataSpec) -> HubSource:
     datasets = registry.need("datasets")
 
     data, folder = spec.data, None
-    if isinstance(data, str | Path):
-        folder = None if str(data).startswith("hf://") else Path(data)
-        data = (
-            _from_hub(str(data))
-            if str(data).startswith("hf://")
-            else from_disk(str(data))
-        )
+    if isinstance(data, str | Path) and str(data).startswith(HUB):
+        data = _from_hub(str(data))
+    elif isinstance(data, str | Path):
+        folder = Path(data)
+        data = from_disk(str(data))
     parts = dict(data) if isinstance(data, dict) else {None: data}
     if spec.split is not None:
         if spec.split not in parts:
@@ -99,10 +99,9 @@ def _from_hub(name: str) -> Any:
     datasets = registry.need("datasets")
 
     try:
-        return datasets.load_dataset(
-            name.removeprefix("hf://").removeprefix("datasets/")
-        )
-    except Exception as error:  # the library raises many kinds: no network, no such data set, gated, offline mode
+        return datasets.load_dataset(name.removeprefix(HUB).removeprefix("datasets/"))
+    # the library raises many kinds: no network, no such data set, gated, offline mode
+    except Exception as error:
         raise DataError(
             f"'{name}' could not be fetched from the hub: {_first_line(error)}",
             "Check the name and the network, or save it to disk first.",
@@ -110,13 +109,13 @@ def _from_hub(name: str) -> Any:
 
 
 def from_disk(folder: str) -> Any:
+    """What `save_to_disk` wrote. Raises DataError when it cannot be opened."""
     datasets = registry.need("datasets")
 
     try:
         return datasets.load_from_disk(folder)
-    except (
-        Exception
-    ) as error:  # a missing or cut file: OSError, ValueError, KeyError, ArrowInvalid
+    # a missing or cut file: OSError, ValueError, KeyError, ArrowInvalid
+    except Exception as error:
         raise DataError(
             f"'{folder}' cannot be opened as a saved data set: {_first_line(error)}",
             "Save it again with save_to_disk.",
@@ -128,13 +127,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _only(features: Any, kind: type, flag: str, usual: str) -> str:
-    found = [name for name, feature in features.items() if isinstance(feature, kind)]
-    if len(found) == 1:
-        return found[0]
+    fitting = [name for name, f in features.items() if isinstance(f, kind)]
+    if len(fitting) == 1:
+        return fitting[0]
     if usual in features:
         return usual
     raise DataError(
-        f"{flag} is needed: the data set has {len(found)} columns of kind {kind.__name__}.",
+        f"{flag} is needed: the data set has {len(fitting)} columns of kind "
+        f"{kind.__name__}.",
         f"Name one of: {', '.join(features)}.",
     )
 
@@ -142,11 +142,9 @@ def _only(features: Any, kind: type, flag: str, usual: str) -> str:
 def _undecoded(part: Any, column: str) -> Any:
     """The same data set with images left as bytes or paths: decoding errors are ours to name."""
     kind = registry.need("datasets").Image
-    return (
-        part.cast_column(column, kind(decode=False))
-        if isinstance(part.features[column], kind)
-        else part
-    )
+    if isinstance(part.features[column], kind):
+        return part.cast_column(column, kind(decode=False))
+    return part
 
 
 @dataclass
@@ -172,12 +170,14 @@ class HubSource:
         return list(names)
 
     def rows(self) -> Iterator[Row]:
+        """Rows in the order of the splits."""
         keys = RowKeys(self.id_column)
         for split, part in self.parts.items():
             for number, record in enumerate(part):
                 yield self._row(split, number, record, part.features, keys)
 
     def read(self, uri: str) -> Any:
+        """The image of one row again."""
         split, _, number = uri.rpartition(":")
         return self._image(self.parts[split or None][int(number)][self.image_column])
 
@@ -190,20 +190,16 @@ class HubSource:
         keys: RowKeys,
     ) -> Row:
         cell = record[self.image_column]
-        path = (
-            cell.get("path")
-            if isinstance(cell, dict)
-            else cell
-            if isinstance(cell, str)
-            else None
-        )
-        place = f"{split} row {number}" if split else f"row {number}"
+        path = cell.get("path") if isinstance(cell, dict) else None
+        if isinstance(cell, str):
+            path = cell
+        name = f"{split} row {number}" if split else f"row {number}"
         image = self._image(cell)
         known_by = image if isinstance(image, bytes) else path or repr(cell).encode()
         return Row(
-            key=keys.take(_cell(record, self.id_column, features), known_by, place),
+            key=keys.take(_cell(record, self.id_column, features), known_by, name),
             uri=f"{split or ''}:{number}",
-            path=path or place,
+            path=path or name,
             label=_cell(record, self.label_column, features),
             truth=_cell(record, self.truth_column, features),
             split=split,
@@ -213,18 +209,12 @@ class HubSource:
     def _image(self, value: Any) -> Any:
         if isinstance(value, dict):
             value = value.get("path") if value.get("bytes") is None else value["bytes"]
-        return (
-            b""
-            if value is None
-            else self.root / value
-            if isinstance(value, str)
-            else value
-        )
+        if isinstance(value, str):
+            return self.root / value
+        return b"" if value is None else value
 
 
 def _cell(record: dict[str, Any], column: str | None, features: Any) -> str | None:
-    return (
-        None
-        if column is None
-        else label_text(record[column], getattr(features[column], "names", None))
-    )
+    if column is None:
+        return None
+    return label_text(record[column], getattr(features[column], "names", None))

@@ -1,7 +1,7 @@
 """A table: CSV, TSV, JSONL or Parquet, with a column of image paths or (Parquet) of encoded images.
 
-Paths are relative to --root, or to the table's folder. Parquet written by Hugging Face datasets (images as
-{bytes, path}, labels as ClassLabel numbers) is understood.
+Paths are relative to --root, or to the table's folder. Parquet written by Hugging Face datasets
+(images as {bytes, path}, labels as ClassLabel numbers) is understood.
 """
 
 from __future__ import annotations
@@ -31,28 +31,15 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+# Columns as people and tools name them, the likeliest first.
 IMAGE_NAMES = (
-    "image",
-    "img",
-    "image_path",
-    "path",
-    "file",
-    "file_name",
-    "filename",
-    "filepath",
-    "file_path",
-    "images",
+    *("image", "img", "image_path", "path", "file", "file_name", "filename"),
+    *("filepath", "file_path", "images"),
+)
+LABEL_NAMES = (
+    *("label", "labels", "class", "class_name", "category", "target", "given_label"),
 )
 AT_ONCE = 128  # rows of a Parquet file in memory at a time: each may hold a large photo
-LABEL_NAMES = (
-    "label",
-    "labels",
-    "class",
-    "class_name",
-    "category",
-    "target",
-    "given_label",
-)
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -317,21 +304,21 @@ class TableSource:
         keys: RowKeys,
     ) -> Row:
         data, path = _image(record[self.image_column])
-        place = f"row {number}"
+        name = f"row {number}"
         image: Any = data
         if data is not None:
-            uri, shown = f"row:{number}", path or place
+            uri, shown = f"row:{number}", path or name
         elif path:
             uri, shown = path_to_uri(path), readable(path)
             image = self.root / path
         else:
-            uri, shown = "", place
+            uri, shown = "", name
             image = b""
         return Row(
             key=keys.take(
                 _cell(record, self.id_column, names),
                 image if isinstance(image, bytes) else uri,
-                place,
+                name,
             ),
             uri=uri,
             path=shown,
@@ -345,7 +332,9 @@ class TableSource:
 def _cell(
     record: dict[str, Any], column: str | None, names: dict[str, list[str] | None]
 ) -> str | None:
-    return None if column is None else label_text(record[column], names[column])
+    if column is None:
+        return None
+    return label_text(record[column], names[column])
 
 
 def _image(value: Any) -> tuple[bytes | None, str | None]:

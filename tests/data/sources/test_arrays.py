@@ -181,7 +181,7 @@ def test_class_names_replace_numbers_only_where_they_count() -> None:
             [(np.zeros((2, 2)), torch.eye(2)[0])],
             "^The label of row 0 is Tensor, not one value",
         ),
-        (7, "^An object of type int is nothing labelsieve can read"),
+        (7, "^labelsieve cannot read an object of type int"),
     ],
 )
 def test_data_of_another_shape_are_named(data: Any, message: str) -> None:
@@ -195,7 +195,7 @@ def test_a_stream_is_refused() -> None:
             return iter([])
 
     with pytest.raises(
-        DataError, match=r"^An object of type Stream is nothing labelsieve can read"
+        DataError, match=r"^labelsieve cannot read an object of type Stream"
     ):
         rows(Stream())
 
