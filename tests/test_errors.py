@@ -73,7 +73,8 @@ def test_a_missing_library_says_how_to_install_it() -> None:
 
 
 def raised(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and name of every exception raised in a file, without those that an enclosing `try` of the file catches."""
+    """Line and name of every exception raised in a file, without those that an enclosing `try`
+    of the file catches."""
 
     def walk(node: ast.AST, caught: frozenset[str]) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Raise) and node.exc is not None:

@@ -1,4 +1,5 @@
-"""A command that is killed at any time ends, when it is given again, in the very bits of one that was left alone."""
+"""A command that is killed at any time ends, when it is given again, in the very bits of one
+that was left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Progress on stderr: lines for logs, a bar for terminals, nothing when quiet; standard output stays clean."""
+"""Progress on stderr: lines for logs, a bar for terminals, nothing when quiet; standard output
+stays clean."""
 
 from __future__ import annotations
 

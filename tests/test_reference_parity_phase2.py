@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelsieve.classifiers import backbone, fine_tuning
+from labelsieve.classifiers import backbone
 from labelsieve.classifiers.backbone import TowerClassifier
 from labelsieve.classifiers.recipe import Settings
 from labelsieve.training import losses

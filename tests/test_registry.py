@@ -1,4 +1,5 @@
-"""Plug-ins are files: names, first lines and constants without an import, and loading with a "did you mean"."""
+"""Plug-ins are files: names, first lines and constants without an import, and loading with a
+"did you mean"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The command line: exit codes, one line per mistake, what goes to which stream, and nothing heavy behind --help."""
+"""The command line: exit codes, one line per mistake, what goes to which stream, and nothing
+heavy behind --help."""
 
 from __future__ import annotations
 
@@ -253,7 +254,8 @@ def folder_scan(
     encode: Callable[..., bytes],
     call: Callable[..., Any],
 ) -> tuple[Path, Any]:
-    """A folder with `photos/`, twelve digits in class folders, and `run/`, their scan; and what it printed."""
+    """A folder with `photos/`, twelve digits in class folders, and `run/`, their scan; and what
+    it printed."""
     home = tmp_path_factory.mktemp("home")
     images, truth = digits
     for name, k in (("zero", 0), ("one", 1), ("two", 2)):

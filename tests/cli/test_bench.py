@@ -1,4 +1,5 @@
-"""`labelsieve bench` on the command line: what it prints, Ctrl-C, and that mistakes are one line."""
+"""`labelsieve bench` on the command line: what it prints, Ctrl-C, and that mistakes are one
+line."""
 
 from __future__ import annotations
 

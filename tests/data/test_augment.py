@@ -27,7 +27,8 @@ def ramps() -> torch.Tensor:
 
 
 def shape_of(seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Share of the width and of the height that each crop keeps, signed by its direction, read off the ramps."""
+    """Share of the width and of the height that each crop keeps, signed by its direction, read
+    off the ramps."""
     middle = slice(
         SIDE // 2 - 2, SIDE // 2 + 3
     )  # far from the border, where there is nothing to reflect

@@ -25,7 +25,8 @@ def test_em_raises_the_likelihood() -> None:
 
 @pytest.mark.parametrize("class_similarity", estimate.CLASS_SIMILARITIES)
 def test_em_is_the_textbooks(class_similarity: float) -> None:
-    """One round from the start, with loops: counts of the posterior and one pseudo-observation a cell on average."""
+    """One round from the start, with loops: counts of the posterior and one pseudo-observation
+    a cell on average."""
     probs, _, labels = world()
     probs, labels = (
         probs[:200],

@@ -149,7 +149,8 @@ def test_a_replicate_is_the_figures_of_the_images_that_were_drawn() -> None:
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    """Precision and recall of flags that are right with known chances, in 150 data sets of 400 labels."""
+    """Precision and recall of flags that are right with known chances, in 150 data sets of 400
+    labels."""
     hits = np.zeros(2)
     for seed in range(150):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,5 @@
-"""The posterior of the larger cluster: Bayes' rule of two Gaussians, made to rise with the value."""
+"""The posterior of the larger cluster: Bayes' rule of two Gaussians, made to rise with the
+value."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ def test_with_very_many_classes_the_matrix_is_symmetric(
 
 @pytest.mark.parametrize("kind", ["like", "alike"])
 def test_with_many_classes_the_prior_is_the_one_that_labels_tell_of(kind: str) -> None:
-    """Forty classes in groups of four that a model hesitates between; errors stay in the group, or go anywhere."""
+    """Forty classes in groups of four that a model hesitates between; errors stay in the group,
+    or go anywhere."""
     rng, k, n = np.random.default_rng(5), 40, 1600
     group = np.arange(k) // 4
     logits = 2.0 * rng.standard_normal((n, k)) + 6.0 * (
@@ -114,7 +115,8 @@ def test_clearly_is_more_than_chance_and_more_than_the_doubt() -> None:
 
 
 def test_with_few_images_the_matrix_does_not_explain_a_weak_model_away() -> None:
-    """No label is wrong, and the model is right in what it is unsure of: the interval must say so."""
+    """No label is wrong, and the model is right in what it is unsure of: the interval must say
+    so."""
     rng = np.random.default_rng(3)
     probs = rng.dirichlet(np.full(10, 0.5), 300)
     labels = np.array([rng.choice(10, p=p) for p in probs])
@@ -128,8 +130,8 @@ def test_with_few_images_the_matrix_does_not_explain_a_weak_model_away() -> None
 def two_references(
     n: int = 4000,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Five classes, a fifth of the labels wrong. Text takes the last two classes for any other; pictures, as a probe
-    learns them, give the blurred probabilities of the label."""
+    """Five classes, a fifth of the labels wrong. Text takes the last two classes for any other;
+    pictures, as a probe learns them, give the blurred probabilities of the label."""
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 5, n)
     wrong = rng.random(n) < 0.2

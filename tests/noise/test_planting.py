@@ -20,7 +20,8 @@ from labelsieve.noise.planting import Plan, plant
 
 @pytest.fixture
 def table(tmp_path: Path, digits: Any, encode: Any) -> Path:
-    """Forty digits in a Parquet table: bytes, the truth, and labels of two people; one unlabelled, one unreadable row."""
+    """Forty digits in a Parquet table: bytes, the truth, and labels of two people; one
+    unlabelled, one unreadable row."""
     images, truth = digits
     rows = np.flatnonzero(truth < 4)[:40]
     words = [("zero", "one", "two", "three")[truth[r]] for r in rows]

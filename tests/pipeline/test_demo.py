@@ -1,4 +1,5 @@
-"""The demonstration: real digits, errors planted at the stated rate, and a scan that tells what was found."""
+"""The demonstration: real digits, errors planted at the stated rate, and a scan that tells what
+was found."""
 
 from __future__ import annotations
 

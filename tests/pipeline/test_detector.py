@@ -1,4 +1,5 @@
-"""DeFT in scikit-learn's manner: answers in the order of the questions, NaN where there is nothing to say."""
+"""DeFT in scikit-learn's manner: answers in the order of the questions, NaN where there is
+nothing to say."""
 
 from __future__ import annotations
 

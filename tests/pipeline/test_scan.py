@@ -1,4 +1,5 @@
-"""The verbs on real digits with the embedded model: every row comes out, by id, and the same again for the same seed."""
+"""The verbs on real digits with the embedded model: every row comes out, by id, and the same
+again for the same seed."""
 
 from __future__ import annotations
 

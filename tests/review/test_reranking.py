@@ -11,7 +11,8 @@ NOBODY = Judged(np.empty(0, dtype=np.int64), np.empty(0, dtype=bool))
 
 @pytest.fixture(scope="module")
 def suspects() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores p, labels, features and the truth of 400 suspects; half of class a's are a look-alike group wrongly suspected."""
+    """Scores p, labels, features and the truth of 400 suspects; half of class a's are a look-
+    alike group wrongly suspected."""
     rng = np.random.default_rng(0)
     labels = np.array(["a", "b"])[np.arange(400) % 2]
     group = rng.random(400) < 0.5

@@ -196,7 +196,8 @@ ACTS = st.lists(
 def test_any_history_equals_a_naive_replay(
     acts: list[tuple[str, str, str, str]],
 ) -> None:
-    """Reference: a plain list of (who, group, image, verdict), from which undo takes the latest group of `who`."""
+    """Reference: a plain list of (who, group, image, verdict), from which undo takes the latest
+    group of `who`."""
     with tempfile.TemporaryDirectory() as folder:
         decisions, again = Decisions(Path(folder)), Decisions(Path(folder))
         log: list[tuple[str, int, str, str]] = []

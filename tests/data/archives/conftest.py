@@ -149,7 +149,8 @@ class Builder:
         return self.folder
 
     def cars(self, train: list[int] | None = None) -> Path:
-        """.mat files as the devkit has them: struct arrays with boxes, class (from 1 on) and file name."""
+        """.mat files as the devkit has them: struct arrays with boxes, class (from 1 on) and
+        file name."""
         names = [
             "AM General Hummer SUV 2000",
             "Acura RL Sedan 2012",

@@ -21,7 +21,8 @@ from labelsieve.runs.run import Run
 
 @pytest.fixture
 def birds(tmp_path: Path) -> Path:
-    """CUB-200-2011 in its own layout, with two species of six images each, three of them for testing."""
+    """CUB-200-2011 in its own layout, with two species of six images each, three of them for
+    testing."""
     top = tmp_path / "birds" / "CUB_200_2011"
     names = ["001.Black_footed_Albatross", "002.Laysan_Albatross"]
     lists: dict[str, list[Any]] = {

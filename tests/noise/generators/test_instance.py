@@ -18,7 +18,8 @@ def test_the_share_of_flips_is_normal_and_cut_to_probabilities() -> None:
 def naive(
     labels: np.ndarray, pixels: np.ndarray, classes: int, rate: float, seed: int
 ) -> np.ndarray:
-    """P(label | picture) [n, k] of the paper's algorithm, picture by picture, with the same W and q."""
+    """P(label | picture) [n, k] of the paper's algorithm, picture by picture, with the same W
+    and q."""
     rng = np.random.default_rng(seed)
     rng.random(len(labels))  # the flips of `corrupt`
     q = truncated_normal(rate, len(labels), rng)
@@ -38,7 +39,8 @@ def naive(
 
 
 def test_labels_are_drawn_from_the_papers_distribution() -> None:
-    """Small pixels, so that the softmax is no single class: frequencies of targets agree with their probabilities."""
+    """Small pixels, so that the softmax is no single class: frequencies of targets agree with
+    their probabilities."""
     rng = np.random.default_rng(0)
     labels, pixels = rng.integers(0, 4, 6_000), 0.3 * rng.standard_normal((6_000, 8))
     probs = naive(labels, pixels, 4, 0.4, 7)
