@@ -24,7 +24,8 @@ TREE = {
     for name, kind in vars(errors).items()
     if inspect.isclass(kind) and issubclass(kind, Exception)
 }
-# What may be raised besides, and where: broken promises of ours, a module's missing name, one file's own handling.
+# What may be raised besides, and where: broken promises of ours, a module's missing name,
+# one file's own handling.
 OTHERS = {
     "__init__.py": {"AttributeError"},
     "cli/app.py": {"typer.Exit"},

@@ -22,7 +22,8 @@ from labelsieve.cli import app
 from labelsieve.pipeline.scan import scan
 from labelsieve.training import checkpoint as training_checkpoint_module
 
-# Processes are forked from one that has imported everything, so that a kill hits the work and not the imports.
+# Processes are forked from one that has imported everything, so that a kill hits the work
+# and not the imports.
 FORKED = multiprocessing.get_context("forkserver")
 PATIENCE = 300.0  # seconds
 Results = dict[str, Any]

@@ -47,7 +47,8 @@ def test_listing_imports_nothing_heavy() -> None:
         "import sys; from labelsieve import registry\n"
         f"for room in {ROOMS!r}:\n"
         "    for name in registry.names(room):\n"
-        "        registry.summary(room, name), registry.constants(room, name, ('COST', 'NEEDS', 'FAMILY'))\n"
+        "        registry.summary(room, name)\n"
+        "        registry.constants(room, name, ('COST', 'NEEDS', 'FAMILY'))\n"
         "assert not {'torch', 'numpy', 'transformers'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

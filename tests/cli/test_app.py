@@ -39,12 +39,15 @@ def test_help_and_version_come_without_torch() -> None:
         "import sys, contextlib, io\n"
         "import labelsieve\n"
         "from labelsieve.cli import app\n"
-        "for words in (['--help'], ['scan', '--help'], ['methods'], ['models', '--json'], ['--version']):\n"
+        "for words in (['--help'], ['scan', '--help'], ['methods'], ['models', '--json'],\n"
+        "              ['--version']):\n"
         "    sys.argv = ['labelsieve', *words]\n"
-        "    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):\n"
+        "    with (contextlib.redirect_stdout(io.StringIO()) as out,\n"
+        "          contextlib.suppress(SystemExit)):\n"
         "        app.main()\n"
         "    assert out.getvalue(), words\n"
-        "heavy = {'torch', 'transformers', 'sklearn', 'pyarrow', 'numpy', 'fastapi'} & sys.modules.keys()\n"
+        "heavy = {'torch', 'transformers', 'sklearn', 'pyarrow', 'numpy', 'fastapi'}\n"
+        "heavy &= sys.modules.keys()\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
@@ -217,7 +220,8 @@ def test_a_mistake_in_a_real_process(places: dict[str, str]) -> None:
     )
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr == (
-        f"error: Method 'deaft' is unknown; there are: {', '.join(registry.names('methods'))}. Did you mean 'deft'?\n"
+        "error: Method 'deaft' is unknown; there are: "
+        f"{', '.join(registry.names('methods'))}. Did you mean 'deft'?\n"
     )
 
 

@@ -105,7 +105,7 @@ def test_exif_rotation_shows_the_picture_as_a_person_sees_it(
     upright[:8, :12] = (255, 0, 0)
     upright[:8, 12:] = (0, 255, 0)
     upright[8:, :12] = (0, 0, 255)
-    # how the camera held the picture: the table of the EXIF standard, tag 0x0112, as numpy operations
+    # how the camera held the picture: EXIF's table of tag 0x0112, as numpy operations
     held = {
         1: upright,
         2: upright[:, ::-1],

@@ -79,7 +79,8 @@ def test_a_keyboard_session_in_a_browser(
         before = shown(where)
         where.keyboard.press(key)
         where.wait_for_function(
-            "before => document.querySelector('#stage').dataset.id !== before && !document.body.classList.contains('busy')",
+            "before => document.querySelector('#stage').dataset.id !== before"
+            " && !document.body.classList.contains('busy')",
             arg=before,
         )
 

@@ -138,7 +138,8 @@ def test_the_verdict_is_the_estimate(planted: Any, html: str) -> None:
     n = planted.run.record["scored"]
     heading = re.search(r"<h1>(.*?)</h1>", html)[1]  # type: ignore[index]
     assert heading == (
-        f"About {round(rate * n)} of {n} labels ({100 * rate:.1f} %) are probably wrong: between {round(low * n)} and {round(high * n)}."
+        f"About {round(rate * n)} of {n} labels ({100 * rate:.1f} %) are probably wrong: "
+        f"between {round(low * n)} and {round(high * n)}."
     )
 
 
@@ -291,7 +292,10 @@ def test_in_a_browser(planted: Any, chromium: Any, scheme: str, width: int) -> N
     assert (
         page.locator(".chart svg:not([aria-hidden=true])").count() == 0
     )  # the chart's place names it
-    outside = "e => [...document.querySelectorAll(e)].filter(x => x.scrollWidth > x.clientWidth).length"
+    outside = (
+        "e => [...document.querySelectorAll(e)]"
+        ".filter(x => x.scrollWidth > x.clientWidth).length"
+    )
     assert page.evaluate(outside, ".card") == 0  # long names are broken
     page.locator("[aria-labelledby=classes] summary").click()
     assert page.locator("th[scope=row]").first.bounding_box()["width"] > 80

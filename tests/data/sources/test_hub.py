@@ -137,7 +137,10 @@ def test_columns_that_cannot_be_guessed_are_asked_for(pictures: list[bytes]) -> 
     assert [r.label for r in rows(made, label_column="fine")] == ["one", "two"]
     with pytest.raises(
         DataError,
-        match=r"^--label-column is needed: the data set has 2 columns of kind ClassLabel\. Name one of: img, coarse, fine",
+        match=(
+            r"^--label-column is needed: the data set has 2 columns of kind ClassLabel\. "
+            r"Name one of: img, coarse, fine"
+        ),
     ):
         rows(made)
     with pytest.raises(
@@ -203,7 +206,10 @@ def test_ids_of_the_users_are_keys(pictures: list[bytes]) -> None:
 def test_a_hub_id_without_a_network_is_an_error_in_one_line() -> None:
     with pytest.raises(
         DataError,
-        match=r"^'hf://nobody/nothing-here' could not be fetched from the hub: .*save it to disk first\.$",
+        match=(
+            r"^'hf://nobody/nothing-here' could not be fetched from the hub: "
+            r".*save it to disk first\.$"
+        ),
     ) as caught:
         open_source(DataSpec("hf://nobody/nothing-here"))
     assert "\n" not in str(caught.value)
@@ -224,7 +230,8 @@ def test_a_damaged_saved_data_set_is_named(
     for name in ("saved", "cut"):
         with pytest.raises(
             DataError,
-            match=rf"{name}' cannot be opened as a saved data set: .*Save it again with save_to_disk",
+            match=rf"{name}' cannot be opened as a saved data set: "
+            r".*Save it again with save_to_disk",
         ) as caught:
             open_source(DataSpec(tmp_path / name))
         assert "\n" not in str(caught.value)

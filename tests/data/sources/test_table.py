@@ -147,7 +147,8 @@ def test_usual_names_are_found(tmp_path: Path, image: str, label: str) -> None:
     [
         (
             {"image_column": "imgae"},
-            r"^--image-column: Column 'imgae' is unknown; .* Did you mean 'image'\? Table: '.*t.csv'",
+            r"^--image-column: Column 'imgae' is unknown; .* "
+            r"Did you mean 'image'\? Table: '.*t.csv'",
         ),
         (
             {"label_column": "labell"},
@@ -483,7 +484,10 @@ def test_a_late_fault_is_named_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,label\n" + "\n".join(lines))
     with pytest.raises(
         DataError,
-        match=r"t\.csv' cannot be read.*: .*Expected 2 columns, got 1.*The fault is after row \d{4,5}\.$",
+        match=(
+            r"t\.csv' cannot be read.*: .*Expected 2 columns, got 1.*"
+            r"The fault is after row \d{4,5}\.$"
+        ),
     ):
         rows(tmp_path / "t.csv")
 
