@@ -1,13 +1,13 @@
-"""Progress of long work on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of long work on stderr: a bar with the time left on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -17,12 +17,17 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
+# A log of an hour has 240 lines of progress.
 SECONDS_BETWEEN_LINES = 15.0
+BAR_WIDTH = 24  # columns, so that a bar with its numbers fits into 80
+# Seconds that a rate is the mean of: batches of a large model take several.
+RATE_OVER = 60
 _quiet = False
 
 
@@ -39,8 +44,25 @@ def is_quiet() -> bool:
 
 def note(line: str) -> None:
     """One line that a person should see while work goes on."""
-    if not _quiet:
-        print(plain(line), file=sys.stderr, flush=True)
+    # a program without a console has no stderr
+    if not _quiet and sys.stderr is not None:
+        _print(plain(line))
+
+
+def _print(line: str) -> None:
+    """A line on stderr, above the bars if there are any."""
+    line = _encodable(line)
+    if not _screen.print(line):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _encodable(text: str) -> str:
+    """Text with escapes for what stderr has no bytes for.
+
+    Python's own stderr does that itself; one that was put in its place may not.
+    """
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def plain(text: str) -> str:
@@ -80,11 +102,17 @@ class Bar(Protocol):
 def bar(
     what: str, total: int | None, done: int = 0, unit: str = "images"
 ) -> Iterator[Bar]:
-    """Show progress of `what` while the block runs; `done` of `total` were finished in an earlier run."""
-    if _quiet:
+    """Show progress of `what` while the block runs.
+
+    Args:
+        total: how much there is to do, where that is known.
+        done: how much of it an earlier run has finished.
+        unit: what is counted.
+    """
+    if _quiet or sys.stderr is None:
         yield _Silent()
     elif sys.stderr.isatty():
-        with _Terminal(what, total, done, unit) as shown:
+        with _screen.bar(what, total, done, unit) as shown:
             yield shown
     else:
         lines = _Lines(what, total, done, unit)
@@ -100,56 +128,92 @@ class _Silent:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(
-            f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="dim"
-        )
+        # nothing is known of it before the second batch
+        words = f"{speed:,.0f} {task.fields['unit']}/s" if speed else ""
+        return Text(words, style="dim")
 
 
 class _Terminal:
-    def __init__(self, what: str, total: int | None, done: int, unit: str) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-            console=Console(stderr=True),
-            speed_estimate_period=60,
-        )
+    """One bar."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
         self._note = ""
-        self._task = self._progress.add_task(
-            what, total=total, completed=done, unit=unit, note=""
-        )
-
-    def __enter__(self) -> _Terminal:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def advance(self, count: int, note: str = "") -> None:
         self._note = note or self._note
         self._progress.update(self._task, advance=count, note=self._note)
 
 
+class _Screen:
+    """The live display of a terminal, of which there can be one: all bars share it."""
+
+    def __init__(self) -> None:
+        # a thread may compute what the work of another one waits for
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._bars = 0
+
+    @contextmanager
+    def bar(
+        self, what: str, total: int | None, done: int, unit: str
+    ) -> Iterator[_Terminal]:
+        with self._lock:
+            if self._progress is None:
+                self._progress = _start()
+            progress = self._progress
+            self._bars += 1
+        task = progress.add_task(what, total=total, completed=done, unit=unit, note="")
+        try:
+            yield _Terminal(progress, task)
+        finally:
+            with self._lock:
+                self._bars -= 1
+                if not self._bars:
+                    # gives the cursor back, also when Control-C was pressed
+                    progress.stop()
+                    self._progress = None
+
+    def print(self, line: str) -> bool:
+        """Print a line above the bars; False where there are none."""
+        progress = self._progress
+        if progress is None:
+            return False
+        # as Text: names may hold what rich takes for markup
+        progress.console.print(Text(line), soft_wrap=True)
+        return True
+
+
+_screen = _Screen()
+
+
+def _start() -> Progress:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(BAR_WIDTH),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=Console(stderr=True),
+        speed_estimate_period=RATE_OVER,
+    )
+    progress.start()
+    return progress
+
+
 class _Lines:
     """For logs and pipes."""
 
     def __init__(self, what: str, total: int | None, done: int, unit: str) -> None:
-        self._what, self._total, self._unit = what, total, unit
-        self._start, self._first, self._done, self._note = (
-            time.monotonic(),
-            done,
-            done,
-            "",
-        )
+        self._what = what
+        self._total = total
+        self._unit = unit
+        self._start = time.monotonic()
+        self._first = done
+        self._done = done
+        self._note = ""
         self._next = self._start + SECONDS_BETWEEN_LINES
 
     def advance(self, count: int, note: str = "") -> None:
@@ -157,22 +221,20 @@ class _Lines:
         self._note = note or self._note
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + SECONDS_BETWEEN_LINES
-            self._print()
+            _print(self._line())
 
     def finish(self) -> None:
-        self._print()
+        _print(self._line())
 
-    def _print(self) -> None:
+    def _line(self) -> str:
+        # the very first picture may come within the clock's resolution
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._first) / seconds
-        left = (
-            f", {(self._total - self._done) / rate:.0f} s left"
-            if self._total and rate and self._done < self._total
-            else f", {seconds:.0f} s"
-        )
-        count = f"{self._done:,}" + (f" of {self._total:,}" if self._total else "")
-        print(
-            f"{self._what}: {count} {self._unit}, {rate:,.0f}/s{left} {self._note}".rstrip(),
-            file=sys.stderr,
-            flush=True,
-        )
+        count = f"{self._done:,}"
+        span = f"{seconds:.0f} s"
+        if self._total:
+            count += f" of {self._total:,}"
+            if rate and self._done < self._total:
+                span = f"{(self._total - self._done) / rate:.0f} s left"
+        words = f"{self._what}: {count} {self._unit}, {rate:,.0f}/s, {span}"
+        return f"{words} {self._note}".rstrip()

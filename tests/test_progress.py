@@ -4,6 +4,7 @@ stays clean."""
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Iterator
 
@@ -120,3 +121,58 @@ def test_an_error_passes_and_the_terminal_is_given_back(
 )
 def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
     assert plain(text) == shown
+
+
+def test_a_note_stands_above_the_bar(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "60")
+    # names may hold what rich takes for markup, and be longer than a line
+    line = "'[red]a.npy' in the cache is damaged" + " and computed anew" * 3
+    with progress.bar("Scoring", 40) as shown:
+        shown.advance(20)
+        progress.note(line)
+        shown.advance(20)
+    rows = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert line in [row.strip() for row in re.split("[\r\n]", rows)]
+
+
+def test_bars_of_two_threads_share_the_screen(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress.bar("Training", 40) as outer:
+        with progress.bar("Reading", 10) as inner:
+            inner.advance(10)
+        outer.advance(40)
+    assert "10/10" in screen.getvalue() and "40/40" in screen.getvalue()
+    shown, hidden = (screen.getvalue().count(f"\x1b[?25{x}") for x in "hl")
+    assert shown == hidden == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_stream_without_our_characters_gets_escapes(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    raw = io.BytesIO()
+    narrow = io.TextIOWrapper(raw, encoding, errors="strict")
+    monkeypatch.setattr(sys, "stderr", narrow)
+    progress.note("'猫' is damaged")
+    with progress.bar("Scoring", 4) as shown:
+        shown.advance(4, "µ猫")
+    text = raw.getvalue().decode(encoding)
+    assert text.startswith("'\\u732b' is damaged") and "\\u732b\n" in text
+
+
+def test_without_stderr_nothing_is_shown(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    progress.note("a line")
+    with progress.bar("Scoring", 4) as shown:
+        shown.advance(4)
+    assert capsys.readouterr().out == ""

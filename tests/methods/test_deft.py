@@ -25,7 +25,7 @@ from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import _prompt_training, deft
 from labelsieve.methods._dual_prompts import Detector, complementary_labels
 from labelsieve.methods._posterior import Learned
-from labelsieve.training.loop import Batch
+from labelsieve.training.loop import Batch, Problem
 
 SMALL: dict[str, Any] = {
     "epochs": 3,
@@ -367,14 +367,12 @@ def test_held_out_images_are_not_trained_on(
     seen: set[int] = set()
     real = _prompt_training.fit
 
-    def watching(
-        parameters: Any, rows: Any, load: Any, loss_of: Any, *args: Any, **kwargs: Any
-    ) -> None:
+    def watching(problem: Problem, *args: Any, **kwargs: Any) -> None:
         def watched(batch: Batch, loaded: Any) -> Any:
             seen.update(batch.rows.tolist())
-            return loss_of(batch, loaded)
+            return problem.loss_of(batch, loaded)
 
-        real(parameters, rows, load, watched, *args, **kwargs)
+        real(replace(problem, loss_of=watched), *args, **kwargs)
 
     monkeypatch.setattr(_prompt_training, "fit", watching)
     planted.detect(deft, **SMALL, tuning="none")
