@@ -22,6 +22,7 @@ from labelsieve.runs.run import Run
 
 PATCH = "corrections.parquet"
 LISTED = "dry-run.json"  # what was listed last; only that can be confirmed
+LIST_FIRST = "Run the command without --yes first."
 SHOWN = 50  # changes that a terminal shows
 
 
@@ -80,28 +81,38 @@ def prepare(
         OptionError: neither run nor patch, or a patch without data.
         RunError: the run is not finished.
     """
-    given: dict[str, Any] = {}
-    for name, value in (columns or {}).items():
-        if value is not None:
-            given[name] = value
-    if data:
-        given["data"] = data
+    given = _given(data, columns or {})
     if run is None:
-        if patch is None or data is None:
-            raise OptionError(
-                "A run folder is needed, or --patch with --data.",
-                "Try 'labelsieve apply --help'.",
-            )
-        table, facts = read_patch(patch)
-        return Work(table, DataSpec(**given), None, facts.get("scan"), patch)
+        return _of_patch(patch, given)
     opened = run if isinstance(run, Run) else Run(run)
+    # what is named here stands above what the scan was given
     spec = replace(spec_of(opened), **given)
-    file = opened.folder / PATCH
-    if patch is not None:
+    scan: str | None
+    if patch is None:
+        table = _planned(opened, policy)
+        scan = scan_of(opened)
+    else:
         table, facts = read_patch(patch)
-        return Work(table, spec, opened.folder, facts.get("scan"), file)
-    table = _planned(opened, policy)
-    return Work(table, spec, opened.folder, scan_of(opened), file)
+        # of an earlier version, it does not say which scan it is of
+        scan = facts.get("scan")
+    return Work(table, spec, opened.folder, scan, opened.folder / PATCH)
+
+
+def _given(data: str | None, columns: Mapping[str, str | None]) -> dict[str, Any]:
+    """Fields of DataSpec that the user named."""
+    given = {"data": data, **columns}
+    return {name: value for name, value in given.items() if value}
+
+
+def _of_patch(patch: Path | None, given: Mapping[str, Any]) -> Work:
+    """A patch alone, of a run that is somewhere else."""
+    if patch is None or "data" not in given:
+        raise OptionError(
+            "A run folder is needed, or --patch with --data.",
+            "Try 'labelsieve apply --help'.",
+        )
+    table, facts = read_patch(patch)
+    return Work(table, DataSpec(**given), None, facts.get("scan"), patch)
 
 
 def _planned(opened: Run, policy: Policy) -> pa.Table:
@@ -140,26 +151,18 @@ def carry_out(
         DataError: the data are not what was scanned.
         RunError: somebody else began changes and did not finish them.
     """
+    spec, patch = work.spec, work.patch
+    words: dict[str, Any] = {"scan": work.scan, "trusted": finish}
     # from reading to the patch in the run: what holds in the data is what the patch says
-    with write_back.alone(work.spec):
+    with write_back.alone(spec):
         if reverse:
-            result = write_back.reverse(
-                work.spec, work.patch, work.scan, trusted=finish
-            )
-            return _facts(result, "reversed", work)
+            return _facts(write_back.reverse(spec, patch, **words), "reversed", work)
         if output is not None:
-            result = write_back.copy(
-                work.spec,
-                work.patch,
-                output,
-                links=links,
-                scan=work.scan,
-                trusted=finish,
-            )
+            result = write_back.copy(spec, patch, output, links=links, **words)
             return _written(result, "copied", work)
-        if not yes:
-            return _list(work, finish)
-        return _confirmed(work, finish)
+        if yes:
+            return _confirmed(work, finish)
+        return _list(work, finish)
 
 
 def _list(work: Work, finish: bool) -> dict[str, Any]:
@@ -171,15 +174,20 @@ def _list(work: Work, finish: bool) -> dict[str, Any]:
         listed["unfinished"] = fingerprint(lines)
     else:
         lines = write_back.check(work.spec, work.patch, work.scan)
-    try:
-        write_json(work.listing(), listed)
-    except OSError as error:
-        raise OptionError(
-            f"'{work.listing()}' cannot be written: {error.strerror}.",
-            "What was listed is noted there, to be confirmed with --yes.",
-        ) from error
+    _note(work.listing(), listed)
     about = {"done": "listed", "changes": lines, "patch": None}
     return {**about, "data": str(work.spec.data), "unfinished": "unfinished" in listed}
+
+
+def _note(path: Path, listed: Mapping[str, Any]) -> None:
+    try:
+        write_json(path, listed)
+    # a run on a disk that may only be read; or no home for the patch of somebody else
+    except OSError as error:
+        raise OptionError(
+            f"'{path}' cannot be written: {error.strerror}.",
+            "What was listed is noted there, to be confirmed with --yes.",
+        ) from error
 
 
 def _confirmed(work: Work, finish: bool) -> dict[str, Any]:
@@ -187,18 +195,16 @@ def _confirmed(work: Work, finish: bool) -> dict[str, Any]:
     note = work.listing()
     listed = read_json(note) if note.exists() else {}
     interrupted = listed.pop("unfinished", None)
+    # others, or none at all, were listed
     if listed != work.identity():
-        raise OptionError(
-            "These changes were not listed yet.", "Run the command without --yes first."
-        )
+        raise OptionError("These changes were not listed yet.", LIST_FIRST)
     if interrupted is None:
         return _change(work, finish)
     lines = write_back.unfinished(work.spec, trusted=finish)
     if lines and fingerprint(lines) != interrupted:
-        raise OptionError(
-            "Other changes are unfinished now.", "Run the command without --yes first."
-        )
+        raise OptionError("Other changes are unfinished now.", LIST_FIRST)
     write_back.finish(work.spec, trusted=finish)
+    # the changes themselves were not listed: they could not be, in the middle of others
     note.unlink()
     data = str(work.spec.data)
     return {"done": "finished", "changes": lines, "patch": None, "data": data}
@@ -216,6 +222,7 @@ def _written(result: write_back.Result, done: str, work: Work) -> dict[str, Any]
     return _facts(result, done, work)
 
 
+# Keys are those of `labelsieve apply --json`, which programs read.
 def _facts(result: write_back.Result, done: str, work: Work) -> dict[str, Any]:
     return {
         "done": done,
@@ -238,6 +245,9 @@ ENDS = {
 
 def in_words(facts: Mapping[str, Any]) -> str:
     """What a terminal shows of what `carry_out` returned."""
+    # of work that had been done before, nothing new can be told
+    if facts.get("already"):
+        return "Done already; nothing was changed."
     changes = facts["changes"]
     lines = list(changes[:SHOWN])
     if len(changes) > SHOWN:
@@ -249,15 +259,16 @@ def in_words(facts: Mapping[str, Any]) -> str:
             f"The changes that were interrupted are finished in {facts['data']}."
             " Run the command without --yes to see what is left to do."
         )
-    elif facts["already"]:
-        return "Done already; nothing was changed."
     else:
-        lines.append(
-            f"{facts['relabelled']:,} labels changed, {facts['dropped']:,} images left out:"
-            f" {facts['data']} ({ENDS[facts['done']]})"
-        )
-        lines.append(f"Patch  {facts['patch']}")
+        lines += _done_in_words(facts)
     return "\n".join(lines)
+
+
+def _done_in_words(facts: Mapping[str, Any]) -> list[str]:
+    labels = f"{facts['relabelled']:,} labels changed"
+    images = f"{facts['dropped']:,} images left out"
+    end = f"{facts['data']} ({ENDS[facts['done']]})"
+    return [f"{labels}, {images}: {end}", f"Patch  {facts['patch']}"]
 
 
 def _listed_in_words(facts: Mapping[str, Any]) -> str:
@@ -296,6 +307,7 @@ def apply(
     Raises:
         LabelsieveError: what is wrong and what to do.
     """
+    # what contradicts itself changes nothing
     if output is not None and (in_place or yes):
         raise OptionError("`output` writes a copy; leave `in_place` and `yes` out.")
     if yes and not in_place:

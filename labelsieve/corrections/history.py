@@ -28,6 +28,7 @@ from labelsieve.errors import DataError
 from labelsieve.files import fingerprint, readable
 from labelsieve.progress import plain
 
+# Keys of a record's facts that all storages share: "scan", which scan the patch is of.
 LOCK = "lock"  # file in the history's folder that one process at a time holds
 Rows = list[dict[str, Any]]  # of `labelsieve.tables.CORRECTIONS`
 
@@ -53,6 +54,7 @@ def state_of(path: Path) -> Path:
     Raises:
         DataError: it is a link, so that whatever is written there would go elsewhere.
     """
+    # tables of one folder share a history, as they share the pictures
     folder = path if path.is_dir() else path.parent
     state = folder / STATE
     if state.is_symlink() or (state.exists() and not state.is_dir()):
@@ -85,6 +87,7 @@ def find_earlier(
         RunError, DataError: a record is damaged.
     """
     wanted = None if patch is None else record_of(state, patch).name
+    # in the order in which they were applied, so that the latest comes first
     for record in reversed(records(state)):
         table, facts = read_patch(record)
         same_scan = scan is not None and facts.get("scan") == scan
@@ -99,9 +102,10 @@ def news(patch: pa.Table, earlier: Earlier | None) -> Rows:
     Returns:
         Rows of the patch that are new or say something else, then rows that are taken back.
     """
-    before = _by_id(earlier)
+    before = by_id(earlier)
     changing = []
     for row in patch.to_pylist():
+        # what is left in the end is in the earlier patch alone
         was = before.pop(row["sample_id"], None)
         if was is None:
             changing.append(row)
@@ -113,7 +117,8 @@ def news(patch: pa.Table, earlier: Earlier | None) -> Rows:
     return changing
 
 
-def _by_id(earlier: Earlier | None) -> dict[str, dict[str, Any]]:
+def by_id(earlier: Earlier | None) -> dict[str, dict[str, Any]]:
+    """Rows of a patch by sample id; none without one."""
     rows = earlier.rows if earlier else []
     return {row["sample_id"]: row for row in rows}
 
@@ -128,6 +133,7 @@ def describe(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> lis
     for row in rows:
         name = names.get(row["sample_id"], row["path"])
         labels = f"{_shown(row['old_label'])} → {_shown(row['new_label'])}"
+        # patches of strangers could hide lines with control characters
         lines.append(plain(f"{name}: {labels}  [{row['reason']}]"))
     return lines
 
@@ -142,6 +148,7 @@ def digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     listed = []
+    # sorted, as file systems list in any order
     for inner in sorted(path.rglob("*")):
         name = inner.relative_to(path)
         if inner.is_file() and name.parts[0] != STATE:

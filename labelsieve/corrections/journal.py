@@ -77,6 +77,7 @@ def carry_out(state: Path, steps: list[Step]) -> None:
         DataError: a step would; nothing was done.
     """
     _check_inside(state, steps)
+    _check_distinct(steps)
     content = {"steps": steps, "check": fingerprint(steps)}
     write_json(state / NAME, {**content, "owner": _owner(state, steps)})
     # on the disk before the first change is, or a power cut leaves half of them unexplained
@@ -194,6 +195,20 @@ def _check_inside(state: Path, steps: list[Step]) -> None:
                 )
 
 
+def _check_distinct(steps: list[Step]) -> None:
+    """Raises DataError where two steps are about the same file; half would be done."""
+    for name in ("from", "to"):
+        uris = [todo[name] for todo in steps if todo["do"] != "remove-empty"]
+        # a table that is kept is linked first and replaced then
+        if name == "from":
+            uris = [t["from"] for t in steps if t["do"] in ("move", "swap", "replace")]
+        if len(set(uris)) < len(uris):
+            raise DataError(
+                "Two corrections are about the same file.",
+                "The patch, or the history of the data, is damaged.",
+            )
+
+
 def _stays(root: Path, uri: str) -> bool:
     path = _path(uri)
     return path.is_absolute() and is_inside(root, path)
@@ -255,23 +270,28 @@ def _do(verb: str, old: Path, new: Path) -> None:
             old.rmdir()
         return
     new.parent.mkdir(parents=True, exist_ok=True)
+    there = os.path.lexists(new)
     if not os.path.lexists(old):
-        if not os.path.lexists(new):
-            raise DataError(
-                f"'{readable(old)}' is gone, and it is not at '{readable(new)}' either.",
-                "Put it back and call again.",
-            )
+        _check_done(there, old, new)
         return
-    if verb == "link":
-        if not os.path.lexists(new):
-            _link_or_copy(old, new)
-    elif verb == "move" and os.path.lexists(new):
+    if verb == "move" and there:
         raise DataError(
             f"'{readable(new)}' appeared meanwhile.", "Move it away and call again."
         )
-    else:
+    if verb != "link":
         os.replace(old, new)
+    elif not there:
+        _link_or_copy(old, new)
     sync(new.parent)
+
+
+def _check_done(there: bool, old: Path, new: Path) -> None:
+    """Raises DataError where what is to be moved is neither here nor there."""
+    if not there:
+        raise DataError(
+            f"'{readable(old)}' is gone, and it is not at '{readable(new)}' either.",
+            "Put it back and call again.",
+        )
 
 
 def _link_or_copy(old: Path, new: Path) -> None:

@@ -26,6 +26,7 @@ NEEDED = ("sample_id", "uri", "path")
 
 def scan_of(opened: Run) -> str:
     """Names what a run scanned: the same images with the same labels in the same places."""
+    # no scores: a second scan of the same data with other settings is the same scan here
     names = ["sample_id", "uri", "given_label"]
     table = opened.manifest.select(names).sort_by("sample_id")
     return fingerprint([column.to_pylist() for column in table.columns])
@@ -33,6 +34,7 @@ def scan_of(opened: Run) -> str:
 
 def patch_id(patch: pa.Table) -> str:
     """Names what a patch does, whatever happened to it since: sixteen hex digits."""
+    # not the new places: they differ from one copy of the data to the next
     columns = [patch[c].to_pylist() for c in ("sample_id", "action", "new_label")]
     # sorted by their text, as None and text do not compare
     rows = sorted(zip(*columns, strict=True), key=str)
@@ -65,6 +67,7 @@ def read_patch(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         table = table.select(CORRECTIONS.names).cast(CORRECTIONS)
     except pa.ArrowException as error:
         raise _damaged(path, f"a column is not text ({error})") from error
+    # two rows for one image would say two things
     check_unique(table)
     for row in table.to_pylist():
         _check_row(row, path)

@@ -48,6 +48,7 @@ class Policy:
 
 def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
     """Corrections of a run, one row per image that changes, by sample id."""
+    # the last word on each image, whoever said it
     current = decisions.all_current() if decisions else {}
     manifest = opened.manifest
     ids = manifest["sample_id"].to_pylist()
@@ -71,17 +72,15 @@ def _correction(
     if judgement is None:
         return None
     label, reason = judgement
-    if label is not None and policy.relabel:
-        action = RELABEL
-    elif policy.drop:
-        action = DROP
+    if not policy.relabel:
         label = None
-    else:
+    # a wrong label without a right one: out, or as it is
+    if label is None and not policy.drop:
         return None
     return {
         "sample_id": about["sample_id"],
         "path": about["path"],
-        "action": action,
+        "action": DROP if label is None else RELABEL,
         "old_label": about["given_label"],
         "new_label": label,
         "reason": reason,

@@ -70,25 +70,42 @@ def copy(
         OptionError: something else lies there, or the table would change its format.
         DataError: the data are not what was scanned.
     """
+    # two calls with one output would grow it under the same name
     with alone(spec), locked(output, f"'{readable(output)}'"):
         journal.finish(_state(spec), trusted=trusted)
         writer = _open(spec)
+        # before anything is read from there: it may be the data themselves
         writer.check_output(output)
         earlier = find_earlier(writer.state, scan, patch)
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        rows = patch.to_pylist()
+        if _is_taken(output):
             if writer.is_copy(patch, output, earlier):
-                return _result(patch.to_pylist(), output, already=True)
+                return _result(rows, output, already=True)
             raise OptionError(
                 f"'{output}' exists already.", "Choose another name with -o."
             )
-        # always the same name, so that an interrupted copy is gone on with
-        scratch = output.with_name(f".{output.name}.labelsieve-partial{output.suffix}")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        writer.copy(patch, scratch, earlier, links=links, scan=scan)
-        if output.exists():
-            output.rmdir()
-        scratch.rename(output)
-        return _result(patch.to_pylist(), output)
+        with _growing(output) as scratch:
+            writer.copy(patch, scratch, earlier, links=links, scan=scan)
+        return _result(rows, output)
+
+
+def _is_taken(output: Path) -> bool:
+    return output.exists() and (not output.is_dir() or any(output.iterdir()))
+
+
+@contextlib.contextmanager
+def _growing(output: Path) -> Iterator[Path]:
+    """Where a copy grows; it takes its name when it is whole.
+
+    Unlike `files.replacing`, always the same path, as an interrupted copy is gone on with.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = output.with_name(f".{output.name}.labelsieve-partial{output.suffix}")
+    yield scratch
+    # an empty folder stands in the way of a folder on Windows, and of a file everywhere
+    if output.exists():
+        output.rmdir()
+    scratch.rename(output)
 
 
 def unfinished(spec: DataSpec, *, trusted: bool = False) -> list[str]:
@@ -120,6 +137,7 @@ def check(spec: DataSpec, patch: pa.Table, scan: str | None = None) -> list[str]
         DataError: the patch does not fit the data.
     """
     with alone(spec):
+        # in between, files lie neither here nor there, and no patch fits
         if journal.pending(_state(spec)) is not None:
             raise RunError(f"Changes of '{spec.data}' are unfinished.", "Finish them.")
         writer = _open(spec)
@@ -148,16 +166,20 @@ def in_place(
         writer = _open(spec)
         state = writer.state
         record = record_of(state, patch)
+        # the very same patch holds here
         if record.exists():
             rows = read_patch(record)[0].to_pylist()
             # what was interrupted and is finished now was done by this call
             return _result(rows, state.parent, already=not finished)
+        # another patch of the same scan is taken back by the way
         earlier = find_earlier(state, scan, None)
         plan = writer.steps(patch, earlier)
+        # the record is written before the changes and takes its name after the last of them
         part = state / f".{record.name}.new"
         write_patch(plan.patch, part, {**plan.facts, "scan": scan})
         ends = [step("replace", part, record)]
         if earlier is not None:
+            # before the new record has its name: never do two of one scan hold
             taken_back = reversed_record(earlier.path)
             ends.insert(0, step("replace", earlier.path, taken_back))
         journal.carry_out(state, [*plan.steps, *ends])
@@ -181,6 +203,7 @@ def reverse(
         state = writer.state
         earlier = find_earlier(state, scan, patch)
         if earlier is None:
+            # a call that was killed after the last step ends like this one
             if reversed_record(record_of(state, patch)).exists():
                 already = not finished
                 return _result(patch.to_pylist(), state.parent, already=already)
@@ -231,6 +254,7 @@ def _make_room(spec: DataSpec) -> None:
 def _open(spec: DataSpec) -> Writer:
     """The writer of the storage that these data lie in."""
     source = open_source(spec)
+    # the first storage that knows the source, as sources themselves are found
     for name in registry.names("corrections/writers"):
         storage = registry.load("corrections/writers", name)
         if storage.accepts(source):

@@ -46,6 +46,7 @@ from labelsieve.runs.run import Run
 __all__ = ["Names", "Rows", "collect", "export", "safe_name"]
 
 KEEP = ("all", "clean", "issues")
+# Of the table of scores, in the order in which tables show them.
 SCORE_COLUMNS = (
     "p_clean",
     "is_label_issue",
@@ -88,6 +89,7 @@ class Rows:
         if self.grows is None:
             return path
         scratch, target = self.grows
+        # the export is one file, or a file in its folder is meant
         if path == scratch:
             return target
         return target / path.relative_to(scratch)
@@ -102,12 +104,14 @@ class Rows:
             if isinstance(item, str | Path):
                 return Path(item).absolute()
             data, suffix = original(self.pictures, sample_id)
+        # the data are gone, or a library is missing: no row will do better
         except (OptionError, RunError):
             raise
         except Exception:
             # whatever its source or decoder says: a row without a picture stays a row
             return None
         target = folder / (safe_name(sample_id) + suffix)
+        # whole or not at all: some folders keep what a killed call wrote
         with replacing(target) as scratch:
             scratch.write_bytes(data)
         inside = self.grows is not None and target.is_relative_to(self.grows[0])
@@ -119,6 +123,7 @@ class Rows:
         Raises:
             DataError: not one image can be read.
         """
+        # one broken picture is nothing; none at all means that the data are elsewhere
         read = False
         for row in self:
             picture = self._original(row["sample_id"])
@@ -192,6 +197,7 @@ def export(
     _check_target(room, target)
     rows = collect(opened, only, data=None if data is None else str(data))
     rows = replace(rows, safe_formulas=safe_formulas)
+    # two calls at once: the second finds the work of the first
     with locked(target, f"'{readable(target)}'"):
         if room.TARGET == "folder":
             return _write_folder(rows, room, to, target)
@@ -214,6 +220,7 @@ def _taken(target: Path) -> OptionError:
     )
 
 
+# A file that is there is replaced, as every program does that is told to write one.
 def _write_file(rows: Rows, room: ModuleType, target: Path) -> list[Path]:
     with replacing(target, alone=True) as scratch:
         growing = replace(rows, grows=(scratch, target))
@@ -224,11 +231,7 @@ def _write_file(rows: Rows, room: ModuleType, target: Path) -> list[Path]:
 def _write_folder(rows: Rows, room: ModuleType, to: str, target: Path) -> list[Path]:
     what = _content_of(rows, to)
     if target.exists() and any(target.iterdir()):
-        names = read_receipt(target, what)
-        if names is None:
-            raise _taken(target)
-        note(f"'{readable(target)}' holds this export already.")
-        return [target / name for name in names]
+        return _written_before(target, what)
     with replacing(target, alone=True) as scratch:
         scratch.mkdir()
         growing = replace(rows, grows=(scratch, target))
@@ -236,9 +239,19 @@ def _write_folder(rows: Rows, room: ModuleType, to: str, target: Path) -> list[P
         names = [path.relative_to(scratch).as_posix() for path in written]
         # before the name: a call that is killed in between finds a folder that it knows
         write_receipt(scratch, target, what, names)
+        # an empty one, as users make them; only POSIX replaces it
         if target.exists():
             target.rmdir()
     return [growing.final(path) for path in written]
+
+
+def _written_before(target: Path, what: str) -> list[Path]:
+    """Files of an export that is there; raises OptionError for anything else."""
+    names = read_receipt(target, what)
+    if names is None:
+        raise _taken(target)
+    note(f"'{readable(target)}' holds this export already.")
+    return [target / name for name in names]
 
 
 def _content_of(rows: Rows, to: str) -> str:
@@ -264,13 +277,7 @@ def collect(opened: Run, only: str = "all", *, data: str | None = None) -> Rows:
 
 
 def _table(opened: Run) -> pa.Table:
-    decisions = open_decisions(opened)
-    after = labels_after(plan(opened, decisions, Policy(drop=True)))
-    verdicts = {}
-    if decisions:
-        for sample_id, decision in decisions.all_current().items():
-            verdicts[sample_id] = decision.verdict
-        decisions.close()
+    after, verdicts = _decided(opened)
     scores = opened.scores
     ids = scores["sample_id"].to_pylist()
     given = scores["given_label"].to_pylist()
@@ -287,8 +294,22 @@ def _table(opened: Run) -> pa.Table:
     return pa.table(columns)
 
 
+def _decided(opened: Run) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Labels after decisions, None for no class, and verdicts; by sample id."""
+    decisions = open_decisions(opened)
+    # with `drop`, an image whose label is wrong loses it where no right one is known
+    after = labels_after(plan(opened, decisions, Policy(drop=True)))
+    verdicts = {}
+    if decisions:
+        for sample_id, decision in decisions.all_current().items():
+            verdicts[sample_id] = decision.verdict
+        decisions.close()
+    return after, verdicts
+
+
 def _kept(table: pa.Table, only: str) -> pa.Table:
     """The rows that were asked for with --only."""
+    # null where nothing could be said about an image
     issue = pc.fill_null(table["is_label_issue"], False)
     if only == "issues":
         return table.filter(issue)

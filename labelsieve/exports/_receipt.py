@@ -37,11 +37,13 @@ def read_receipt(target: Path, what: str) -> list[str] | None:
 
 
 def _receipt(target: Path) -> Path:
+    # by where it lies, whatever it is called from here
     name = fingerprint(os.fspath(target.resolve()))
     return state_folder() / "exports" / f"{name}.json"
 
 
 def _identity(folder: Path) -> list[int]:
     """Tells a folder from a later one of the same name; renaming it changes neither number."""
+    # adding or removing a file changes the time, another folder has another number
     status = folder.stat()
     return [status.st_ino, status.st_mtime_ns]

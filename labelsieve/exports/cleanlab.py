@@ -26,6 +26,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
     labels.npy holds given labels, int64 [n]; pred_probs.npy class probabilities, float32 [n, k].
     """
     target.mkdir(parents=True, exist_ok=True)
+    # without a score there are no probabilities, and cleanlab takes no missing ones
     table = rows.table.filter(pc.is_valid(rows.table["p_clean"]))
     given = table["given_label"].to_pylist()
     ids = table["sample_id"].to_pylist()
@@ -35,6 +36,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
     np.save(target / "labels.npy", labels)
     # also without a row there are k columns
     np.save(target / "pred_probs.npy", probs.reshape(len(labels), len(rows.classes)))
+    # what the numbers in labels.npy mean
     classes = json.dumps(rows.classes, ensure_ascii=False) + "\n"
     (target / "classes.json").write_text(classes, encoding="utf-8")
     write_parquet(_issues(table), target / "issues.parquet")

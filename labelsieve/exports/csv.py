@@ -36,6 +36,7 @@ def _without_formulas(table: pa.Table) -> pa.Table:
         if pa.types.is_string(field.type):
             cells = table[field.name]
             marked = pc.binary_join_element_wise("'", cells, "")
+            # null stays null
             risky = pc.match_substring_regex(cells, FORMULA)
             cells = pc.if_else(risky, marked, cells)
             table = table.set_column(number, field.name, cells)

@@ -38,12 +38,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
     Unreadable images are left out.
     """
     name = rows.final(target).stem
-    folder = rows.final(target).with_name(f"{name}-images")
-    samples = []
-    for row in rows:
-        file = rows.file(row["sample_id"], folder)
-        if file is not None:
-            samples.append(_sample(row, file))
+    samples = _samples(rows, rows.final(target).with_name(f"{name}-images"))
     document = {
         "name": name,
         "version": None,
@@ -58,6 +53,16 @@ def write(rows: Rows, target: Path) -> list[Path]:
     # a path that is not UTF-8 cannot be opened by FiftyOne in any case
     target.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [target]
+
+
+def _samples(rows: Rows, folder: Path) -> list[dict[str, Any]]:
+    samples = []
+    for row in rows:
+        file = rows.file(row["sample_id"], folder)
+        # FiftyOne knows no sample without a file
+        if file is not None:
+            samples.append(_sample(row, file))
+    return samples
 
 
 def _sample(row: dict[str, Any], file: Path) -> dict[str, Any]:

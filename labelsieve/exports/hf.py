@@ -24,20 +24,8 @@ def write(rows: Rows, target: Path) -> list[Path]:
 
     Images that cannot be read are null.
     """
-    classes = datasets.ClassLabel(names=rows.classes)
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "label": classes,
-            "given_label": classes,
-            "sample_id": datasets.Value("string"),
-            "p_clean": datasets.Value("float64"),
-            "is_label_issue": datasets.Value("bool"),
-            "suggested_label": classes,
-            "suggested_prob": datasets.Value("float64"),
-            "verdict": datasets.Value("string"),
-        }
-    )
+    features = _features(rows.classes)
+    # its own cache would keep a second copy of every image
     with tempfile.TemporaryDirectory(prefix="labelsieve-") as cache:
         try:
             whole = datasets.Dataset.from_generator(
@@ -54,13 +42,32 @@ def write(rows: Rows, target: Path) -> list[Path]:
     return [target]
 
 
+def _features(names: list[str]) -> datasets.Features:
+    classes = datasets.ClassLabel(names=names)
+    return datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": classes,
+            "given_label": classes,
+            "sample_id": datasets.Value("string"),
+            "p_clean": datasets.Value("float64"),
+            "is_label_issue": datasets.Value("bool"),
+            "suggested_label": classes,
+            "suggested_prob": datasets.Value("float64"),
+            "verdict": datasets.Value("string"),
+        }
+    )
+
+
 def _records(rows: Rows, features: Any) -> Iterator[dict[str, Any]]:
     known = set(rows.classes)
     for row, picture in rows.encoded():
         record = {name: row.get(name) for name in features}
+        # a label that a person typed need not be a class
         for name in LABELS:
             if record[name] not in known:
                 record[name] = None
+        # as it was encoded: decoding and encoding again would change it
         if picture is not None:
             record["image"] = {"bytes": picture[0], "path": None}
         yield record

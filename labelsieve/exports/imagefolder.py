@@ -19,11 +19,13 @@ def write(rows: Rows, target: Path) -> list[Path]:
     folders = _folders(rows)
     files: dict[str, Names] = defaultdict(Names)
     for row, picture in rows.encoded():
+        # what belongs to no class has no folder
         if row["label"] is None or picture is None:
             continue
         data, suffix = picture
         folder = target / folders[row["label"]]
         folder.mkdir(exist_ok=True)
+        # the name people know it by; the suffix says what it is encoded as
         name = safe_name(Path(row["path"]).stem)
         file = files[row["label"]].numbered(name, suffix)
         (folder / file).write_bytes(data)

@@ -13,6 +13,7 @@ TARGET = ".jsonl"
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the table."""
     with target.open("w", encoding="utf-8") as file:
+        # readable in any editor; JSON needs no escapes for other alphabets
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [target]

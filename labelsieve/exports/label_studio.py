@@ -30,6 +30,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     listed = list(rows)
     files = [rows.file(row["sample_id"], target / "images") for row in listed]
+    # Label Studio takes one storage, so it is the deepest folder that holds all images
     storage = _common([f for f in files if f is not None], rows.final(target))
     root = storage.parent
     tasks = []
@@ -41,6 +42,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
         "local-files-root.txt": f"{root}\n",
         "local-files-storage.txt": f"{storage}\n",
     }
+    # one file per setting, so that each can be pasted as it is
     for name, text in contents.items():
         # a folder's name need not be UTF-8
         (target / name).write_bytes(text.encode("utf-8", "surrogateescape"))

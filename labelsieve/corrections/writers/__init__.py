@@ -11,7 +11,7 @@ A further storage is one new file, or one module given to `registry.register`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -154,15 +154,12 @@ def match_rows(source: Source, corrections: Iterable[Correction]) -> list[Match]
     matches: dict[int, Match] = {}
     # a row is known by its key; in another copy of the data, without ids, by where it is
     for of_row, of_correction in ((_key_of, _key), (_uri_of, _uri)):
+        # reading all rows again is only worth while where some are missing
         if waiting:
             groups = _grouped(waiting.values(), of_correction)
-            for number, row in enumerate(source.rows()):
-                alike = groups.get(of_row(row), [])
-                fitting = None if number in matches else _fitting(row, alike)
-                if fitting is not None:
-                    alike.remove(fitting)
-                    del waiting[fitting["sample_id"]]
-                    matches[number] = _match(number, row, fitting)
+            for match in _matches(source, groups, of_row, matches):
+                matches[match.number] = match
+                del waiting[match.sample_id]
     for lacking in waiting.values():
         raise DataError(
             f"The data have no '{plain(str(lacking['path']))}' with the label"
@@ -170,6 +167,22 @@ def match_rows(source: Source, corrections: Iterable[Correction]) -> list[Match]
             "Were they changed since the scan?",
         )
     return list(matches.values())
+
+
+def _matches(
+    source: Source,
+    groups: Mapping[str, list[Correction]],
+    of_row: Callable[[Row], str],
+    known: Mapping[int, Match],
+) -> Iterator[Match]:
+    """Rows that fit a correction of their group; each row and each correction once."""
+    for number, row in enumerate(source.rows()):
+        alike = groups.get(of_row(row), [])
+        fitting = None if number in known else _fitting(row, alike)
+        if fitting is not None:
+            # the next row with the same key, as of a twin, takes the next correction
+            alike.remove(fitting)
+            yield _match(number, row, fitting)
 
 
 def _match(number: int, row: Row, correction: Correction) -> Match:

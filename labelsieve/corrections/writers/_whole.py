@@ -35,6 +35,7 @@ class WholeWriter(ABC):
     """
 
     def __init__(self, spec: DataSpec, path: Path, table: str | None) -> None:
+        # row numbers count the rows of all splits, whichever was scanned
         self._spec = replace(spec, split=None)
         self._path = path
         self._table = table
@@ -71,8 +72,10 @@ class WholeWriter(ABC):
         # a file that an interrupted call, or a stranger, left under this name
         remove(new)
         names = self._rewrite(patch, new, earlier)
+        # earlier versions read these names, too, to show images as they were scanned
         suffix = f"-{self._table}" if self._table else ""
         kept = self._inside(ORIGINALS, patch_id(patch) + suffix)
+        # the first patch kept it, and the next ones start from it
         original = str(earlier.facts["original"]) if earlier else kept.name
         facts = {"original": original, "table": self._table, "result": digest(new)}
         return Plan(self._exchange(new, kept, earlier), patch, facts, names)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsieve.corrections.history import Earlier, Rows, record_of, state_of
+from labelsieve.corrections.history import Earlier, Rows, by_id, record_of, state_of
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.patch import patch_id, write_patch
 from labelsieve.corrections.writers import (
@@ -71,24 +71,21 @@ class FolderWriter:
     def steps(self, patch: pa.Table, earlier: Earlier | None) -> Plan:
         """As `Writer.steps`."""
         rows = patch.to_pylist()
-        before = _by_id(earlier)
-        now = self._now(earlier)
-        # where an image is already where this patch wants it, too
-        stay: dict[str, str | None] = {}
-        for row in rows:
-            was = before.get(row["sample_id"])
-            if was is not None and was["new_label"] == row["new_label"]:
-                stay[row["sample_id"]] = was["new_uri"]
+        before = by_id(earlier)
+        stay = _staying(rows, before)
         moving = [row for row in rows if row["sample_id"] not in stay]
-        planned = self._moves(moving, now, self._inside, self._exists)
+        now = self._now(earlier)
+        moves = self._moves(moving, now, self._inside, self._exists)
         wanted = {row["sample_id"] for row in rows}
+        # first back, so that names are free again for what comes
         steps = self._back(row for i, row in before.items() if i not in wanted)
-        for move in planned:
+        for move in moves:
             old = now.get(move.old) or self._inside(move.old)
             steps.append(step("move", old, self._place(move.old, move.new)))
-        facts = {"made_folders": self._new_folders(planned, earlier)}
-        places = {**stay, **{m.sample_id: m.new for m in planned}}
+        # folders may be left empty now; those that are not stay
         steps += self._tidy(earlier)
+        facts = {"made_folders": self._new_folders(moves, earlier)}
+        places = {**stay, **{m.sample_id: m.new for m in moves}}
         names = _names([*before.values(), *rows])
         return Plan(steps, _with_places(patch, places), facts, names)
 
@@ -116,6 +113,7 @@ class FolderWriter:
         folders = _made_folders(earlier)
         return [step("remove-empty", self._inside(f), self._root) for f in folders]
 
+    # Also those of the earlier patch: the way back ends with the data as scanned.
     def _new_folders(self, moves: list[Move], earlier: Earlier | None) -> list[str]:
         folders = {f for f in _folders(moves) if not self._inside(f).exists()}
         return sorted(folders.union(_made_folders(earlier)))
@@ -134,6 +132,7 @@ class FolderWriter:
         """Where a patch puts the file that was `old`."""
         if new is not None:
             return self._inside(new)
+        # below the history it would be inside, too, whatever it is
         self._inside(old)
         return resolve_inside(self._root, f"{STATE}/{DROPPED}/{old}")
 
@@ -144,6 +143,7 @@ class FolderWriter:
         """Where files are that an earlier patch moved, by where they were."""
         places = {}
         for row in earlier.rows if earlier else ():
+            # checked here, as a copy is written to what these are called
             self._inside(row["uri"])
             places[row["uri"]] = self._place(row["uri"], row["new_uri"])
         return places
@@ -168,6 +168,7 @@ class FolderWriter:
         for row in corrections:
             old = str(row["uri"])
             with _naming(row):
+                # the second move would find nothing, half-way through
                 if old in moves:
                     raise DataError(f"'{plain(old)}' has two rows.")
                 _check_unchanged(now.get(old) or locate(old), row)
@@ -205,11 +206,13 @@ class FolderWriter:
         moves = self._moves(rows, present, _not_listed, lambda uri: False)
         planned = {move.old: move for move in moves}
         for uri, path in present.items():
+            # None is left out; what is in no row stays where it was
             target = planned[uri].new if uri in planned else uri
             if target is not None:
                 _put(path, output / uri_to_path(target), links)
         places = {move.sample_id: move.new for move in moves}
         facts = {"made_folders": self._copied_folders(moves, earlier), "scan": scan}
+        # so a copy can be reversed, and is known when it is finished
         record = record_of(output / STATE, patch)
         write_patch(_with_places(patch, places), record, facts)
         mark.unlink()
@@ -255,6 +258,7 @@ class ClassFolders:
                 says; or its new label cannot be the name of a folder.
         """
         parts = str(row["uri"]).split("/")
+        # a class folder and a file in it, at least
         if len(parts) < self._level + 2:
             raise DataError(f"'{plain(row['uri'])}' lies in no class folder.")
         name = readable(uri_to_path(parts[self._level]))
@@ -329,9 +333,16 @@ def _free(uri: str, is_taken: Callable[[str], bool]) -> str:
     return free
 
 
-def _by_id(earlier: Earlier | None) -> dict[str, dict[str, Any]]:
-    rows: Rows = earlier.rows if earlier else []
-    return {row["sample_id"]: row for row in rows}
+def _staying(
+    rows: Rows, before: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str | None]:
+    """Images that an earlier patch put where this one wants them, too: id -> uri there."""
+    stay = {}
+    for row in rows:
+        was = before.get(row["sample_id"])
+        if was is not None and was["new_label"] == row["new_label"]:
+            stay[row["sample_id"]] = was["new_uri"]
+    return stay
 
 
 def _names(rows: Iterable[Correction]) -> dict[str, str]:

@@ -87,6 +87,7 @@ def _copy_mark(output: Path, patch: pa.Table) -> Path:
 
 def _swaps(folder: Path, new: Path, aside: Path) -> list[Step]:
     """What lies in `new` takes the place of what lies in `folder`, which goes to `aside`."""
+    # one by one, as the folder itself may be a mount, or somebody's working folder
     incoming = sorted(path.name for path in new.iterdir())
     present = sorted({path.name for path in folder.iterdir()} - {STATE, *incoming})
     steps = [step("swap", new / n, folder / n, aside / n) for n in incoming]
@@ -108,12 +109,14 @@ def resave(source: HubSource, changes: Changes, target: Path) -> None:
         raise DataError(
             f"'{source.folder}' has no label column.", "Name it with --label-column."
         )
+    # with all columns and decoding as saved; `source` knows only those that are scanned
     saved = from_disk(str(source.folder))
     parts = dict(saved) if isinstance(saved, dict) else {None: saved}
     changed = {}
     start = 0
     for split, part in parts.items():
         end = start + len(part)
+        # row numbers count over all splits, those of a part begin at 0
         mine = {r - start: label for r, label in changes.items() if start <= r < end}
         start = end
         changed[split] = _relabel(part, source.label_column, mine) if mine else part

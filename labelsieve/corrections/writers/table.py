@@ -48,7 +48,7 @@ class TableWriter(WholeWriter):
         rewrite(source, changes, target)
 
     def _exchange(self, new: Path, kept: Path, earlier: Earlier | None) -> list[Step]:
-        # the first patch keeps the original under a second name: the first one is never free
+        # the original gets a second name, so that there is no moment without a table
         keep = [] if earlier else [step("link", self._path, kept)]
         return [*keep, step("replace", new, self._path)]
 
@@ -91,6 +91,7 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
         else:
             parts = _csv(text, source, changes, "\t" if kind == "tsv" else ",")
         target.write_bytes("".join(parts).encode("utf-8", "surrogateescape"))
+    # the step that puts it in place must not come to the disk before it
     sync(target)
 
 
@@ -112,9 +113,7 @@ def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> li
     # or a long cell is an error
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(lines, delimiter=delimiter)
-    # spreadsheets write a byte order mark before the first name
-    names = [name.removeprefix("\ufeff") for name in next(reader)]
-    column = names.index(_label_column(source))
+    column = _position(next(reader), source)
     kept = lines[: reader.line_num]
     start = reader.line_num
     number = 0
@@ -130,6 +129,12 @@ def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> li
             kept.append(_csv_line(record, delimiter, _ending(own[-1])))
         number += bool(record)
     return kept
+
+
+def _position(header: list[str], source: TableSource) -> int:
+    # spreadsheets write a byte order mark before the first name
+    names = [name.removeprefix("\ufeff") for name in header]
+    return names.index(_label_column(source))
 
 
 def _csv_line(record: list[str], delimiter: str, ending: str) -> str:
@@ -152,6 +157,7 @@ def _json_lines(text: str, source: TableSource, changes: Changes) -> list[str]:
             kept.append(line)
         elif changes[number] is not None:
             record = json.loads(line)
+            # True, 3 and "3" are three labels: the new one is of the old one's kind
             record[column] = _json_label(str(changes[number]), record[column])
             kept.append(json.dumps(record, ensure_ascii=False) + _ending(line))
         number += not empty
@@ -178,6 +184,7 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
     names = class_names(schema, column)
     about = file.metadata
     start = 0
+    # group by group: a table of images need not fit into memory
     with pq.ParquetWriter(target, schema, compression=_compression(about)) as writer:
         for group in range(about.num_row_groups):
             part = file.read_row_group(group)
@@ -239,12 +246,9 @@ def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
                 f"'{label}' is not among the class names that the table declares.",
                 "Choose one of those.",
             )
+        # as `datasets` stores a ClassLabel
         return names.index(label)
     try:
-        if pa.types.is_integer(kind):
-            return int(label)
-        if pa.types.is_floating(kind):
-            return float(label)
         return _cast(label, kind)
     except (ValueError, pa.ArrowException) as error:
         raise DataError(
@@ -254,6 +258,11 @@ def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
 
 
 def _cast(label: str, kind: pa.DataType) -> Any:
+    """Raises ValueError or ArrowException where the type cannot hold it."""
+    if pa.types.is_integer(kind):
+        return int(label)
+    if pa.types.is_floating(kind):
+        return float(label)
     # pa.array fills the dictionary itself; pyarrow cannot cast text to one
     if pa.types.is_dictionary(kind):
         return label
