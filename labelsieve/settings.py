@@ -160,6 +160,26 @@ def resolve(kind: type[S], *layers: Mapping[str, Any]) -> S:
     return kind(**values)
 
 
+def override(options: S, choices: Mapping[str, Any], owner: str) -> S:
+    """Options with some of their fields replaced, which keywords of a public function name.
+
+    Args:
+        owner: what has settings of its own, in messages: "method".
+
+    Raises:
+        OptionError: an unknown name, or a value outside its bounds.
+    """
+    known = typing.get_type_hints(type(options))
+    for name in choices:
+        if name not in known:
+            raise OptionError(
+                unknown("Option", name, known),
+                f"Settings of the {owner} go into settings={{...}}.",
+            )
+    changed: S = dataclasses.replace(options, **choices)  # type: ignore[type-var]
+    return changed
+
+
 def _as_type(name: str, value: Any, wanted: Any) -> Any:
     """`value`, which may be text from the command line, as the field's type."""
     options = _alternatives(wanted)

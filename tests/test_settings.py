@@ -23,6 +23,7 @@ from labelsieve.settings import (
     Share,
     as_dict,
     bounds_of,
+    override,
     parse_sets,
     read_file,
     resolve,
@@ -247,3 +248,11 @@ def test_options_are_named_as_they_are_typed() -> None:
 def test_only_fields_with_bounds_are_listed() -> None:
     assert bounds_of(Limits)["seed"] == (AtLeast(0), Below(2**63))
     assert bounds_of(Settings) == {}
+
+
+def test_keywords_replace_fields_and_are_checked() -> None:
+    assert override(Limits(count=1), {"lr": 0.5}, "method") == Limits(1, 0.5)
+    with pytest.raises(OptionError, match=r"'cuont' is unknown.*Did you mean 'count'"):
+        override(Limits(), {"cuont": 1}, "method")
+    with pytest.raises(OptionError, match="Setting count cannot be -1"):
+        override(Limits(), {"count": -1}, "method")

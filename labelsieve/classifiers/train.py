@@ -31,7 +31,7 @@ from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
+from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.files import environment, fingerprint
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.runs import pictures
@@ -45,6 +45,7 @@ from labelsieve.settings import (
     OneOf,
     Share,
     as_dict,
+    override,
     resolve,
 )
 
@@ -162,7 +163,8 @@ def train(
     Raises:
         LabelsieveError: what is wrong with run, data or options, and what to do.
     """
-    work = _resolve(run, _options(options, choices), data, val)
+    options = override(options or TrainOptions(), choices, "training")
+    work = _resolve(run, options, data, val)
     path = Path(output) if output is not None else work.run.folder / "classifier"
     folder = model_folder(path)
     if folder.find(work.command, force=force) == FINISHED:
@@ -179,16 +181,6 @@ def train(
             folder.abandon()
             raise
         return _finish(folder, work, fitting, figures)
-
-
-def _options(options: TrainOptions | None, choices: Mapping[str, Any]) -> TrainOptions:
-    for name in choices:
-        if name not in TrainOptions.__dataclass_fields__:
-            raise OptionError(
-                unknown("Option", name, TrainOptions.__dataclass_fields__),
-                "Settings of the training go into settings={...}.",
-            )
-    return replace(options or TrainOptions(), **choices)
 
 
 def _resolve(

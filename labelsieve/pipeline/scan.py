@@ -1,20 +1,20 @@
-"""The verbs, one function each: read what an earlier stage wrote, call one thing, write what it gives."""
+"""`labelsieve scan`: the order of its stages, each of which is somebody else's work."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import pyarrow as pa
 from safetensors.torch import save_file
 
 from labelsieve import registry, tables
 from labelsieve.data import preflight
-from labelsieve.data.dataset import prepare
+from labelsieve.data.dataset import Prepared, prepare
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
 from labelsieve.data.modalities import open_items, reopen_items
@@ -22,35 +22,85 @@ from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
 from labelsieve.features.task import Task
-from labelsieve.files import fingerprint, write_json
+from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder, preprocess_of
 from labelsieve.pipeline import results
 from labelsieve.runs import pictures, report
-from labelsieve.runs.folder import FINISHED
+from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.runs.run import Run, run_folder
-from labelsieve.settings import as_dict, resolve
+from labelsieve.settings import (
+    AtLeast,
+    Below,
+    BoundedOptions,
+    as_dict,
+    override,
+    resolve,
+)
 from labelsieve.tables import TRUTH
+
+# What of a data set's description decides the result, besides the data and the class names.
+DESCRIBING = (
+    "image_column",
+    "label_column",
+    "truth_column",
+    "id_column",
+    "root",
+    "split",
+    "template",
+)
+
+
+class Choices(TypedDict, total=False):
+    """Fields of `ScanOptions` as keywords, for editors and type checkers."""
+
+    method: str
+    model: str
+    preset: str
+    settings: Mapping[str, Any] | None
+    seed: int
+    device: str
+    precision: str
 
 
 @dataclass(frozen=True)
-class ScanOptions:
-    """Everything about a scan that is not the data."""
+class ScanOptions(BoundedOptions):
+    """Everything about a scan that is not the data.
+
+    Attributes:
+        method: name of a file in `labelsieve.methods`.
+        model: "tiny" (inside the package), a Hugging Face directory or a hub id.
+        preset: of the method: "default", "fast" and others.
+        settings: fields of the method's `Settings`; they outweigh the preset.
+        seed: of everything random.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto", "float32", "float16" or "bfloat16".
+
+    Raises:
+        OptionError: a value outside its bounds.
+    """
 
     method: str = "deft"
     model: str = "tiny"
     preset: str = "default"
     settings: Mapping[str, Any] | None = None
-    seed: int = 0
+    # torch takes seeds of 63 bits
+    seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
     device: str = "auto"
     precision: str = "auto"
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise OptionError(
-                f"--seed {self.seed} cannot be used.", "It is a whole number from 0 on."
-            )
+
+@dataclass(frozen=True)
+class _Plan:
+    """A scan whose options make sense; nothing of it was written yet."""
+
+    spec: DataSpec
+    source: Source
+    options: ScanOptions
+    method: ModuleType
+    settings: Any  # the method's own
+    command: dict[str, Any]  # what decides the result
 
 
 def scan(
@@ -59,90 +109,65 @@ def scan(
     output: str | Path = "labelsieve-run",
     force: bool = False,
     options: ScanOptions | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Run:
     """Find wrong labels: read the data, run a method, estimate the noise, write scores and report.
 
-    Interrupted at any time, the same call continues and ends with the same scores. Nothing is written before options,
-    model and data were found usable, so a mistake leaves the folder as it was.
+    Interrupted at any time, the same call continues and ends with the same scores. Nothing is
+    written before options, model and data were found usable, so a mistake leaves the folder as
+    it was.
 
     Args:
         data: what `load` takes, or gives.
         output: the run folder.
         force: replace another run in that folder.
-        options: or its fields as keywords: method, model, preset, settings, seed, device, precision.
+        options: or its fields as keywords, see `ScanOptions`.
 
     Raises:
         LabelsieveError: what is wrong with data, model or options, and what to do.
-        RunError: the folder holds a run of another command, or of the same command on data that have changed since.
+        RunError: the folder holds a run of another command, or of the same command on data that
+            have changed since.
     """
-    options = _options(options, choices)
-    spec = load(data)
-    source = open_source(spec)
-    method = registry.load("methods", options.method)
-    settings = _settings(method, options)
-    command = _command(spec, options, settings)
-    work = run_folder(output)
-    if work.find(command, force=force) == FINISHED:
-        earlier = Run(output)
-        _check_same_data(earlier, spec, source)
-        return earlier
+    plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
+    folder = run_folder(output)
+    if folder.find(plan.command, force=force) == FINISHED:
+        return _finished(Run(output), plan)
     clock = _Clock()
-    device = choose_device(options.device)
-    encoder = load_encoder(
-        options.model, device=device, dtype=choose_precision(options.precision, device)
-    )
+    device = choose_device(plan.options.device)
+    dtype = choose_precision(plan.options.precision, device)
+    encoder = load_encoder(plan.options.model, device=device, dtype=dtype)
     clock.lap("load model")
-    prepared = prepare(spec, encoder.preprocess, source=source, kinds=method.JUDGES)
-    manifest, images = prepared.manifest, prepared.dataset
+    judged = plan.method.JUDGES
+    prepared = prepare(plan.spec, encoder.preprocess, source=plan.source, kinds=judged)
     clock.lap("read images")
-    with work.locked():
-        if work.begin(command, force=force) == FINISHED:
-            return Run(output)  # another process did the same work meanwhile
-        opened = Run(output)
-        _write_data(opened.folder, manifest, spec)
+    with folder.locked():
+        if folder.begin(plan.command, force=force) == FINISHED:
+            # another process did the same work meanwhile
+            return Run(output)
+        _write_data(folder.path, prepared.manifest, plan.spec)
+        key = fingerprint([plan.command, prepared.dataset.fingerprint])
         task = Task(
-            images,
-            encoder,
-            options.seed,
-            opened.folder,
-            fingerprint([command, images.fingerprint]),
+            prepared.dataset, encoder, plan.options.seed, folder.path, fingerprint=key
         )
-        try:
-            evidence: Evidence = method.detect(task, settings)
-        except LabelsieveError:
-            work.abandon()
-            raise
+        evidence = _detect(plan, task, folder)
         clock.lap("detect")
-        # what the report and the review compare pictures with
-        features = task.features.file()
-        _write_results(opened, manifest, task, evidence, settings, options)
+        facts = _facts(prepared, task, evidence)
+        _write_results(folder.path, prepared, task, evidence)
+        _write_detector(folder.path / "detector", plan, task, evidence)
         clock.lap("estimate and write")
-        found = results.summarise(
-            opened,
-            {
-                "device": str(device),
-                "precision": str(encoder.dtype).removeprefix("torch."),
-                "preprocess": asdict(encoder.preprocess),
-                "data_fingerprint": images.fingerprint,
-                "classes": list(manifest.classes),
-                "features": str(features),
-                "method_facts": evidence.facts,
-            },
-            task.agreement,
-        )
-        work.note({**found, "seconds": clock.laps})
-        opened = Run(output)
-        report.write(opened, pictures.Images(spec, opened.manifest))
+        summary = results.summarise(Run(output), facts, task.agreement)
+        folder.note({**summary, "seconds": clock.laps})
+        _write_report(Run(output), plan.spec)
         clock.lap("report")
-        work.finish({"seconds": clock.laps})
+        folder.finish({"seconds": clock.laps})
         return Run(output)
 
 
 def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
-    """The preflight alone: what is wrong with the data. No model is loaded, only its preprocessing is looked up.
+    """The preflight alone: what is wrong with the data.
 
-    Images are decoded (and cached), nothing is written elsewhere.
+    No model is loaded, only its preprocessing is looked up. Images are decoded (and cached),
+    nothing is written elsewhere.
     """
     spec = load(data)
     source = open_source(spec)
@@ -150,145 +175,176 @@ def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
     return preflight.check(manifest, spec.class_names)
 
 
-def _options(options: ScanOptions | None, choices: Mapping[str, Any]) -> ScanOptions:
-    for name in choices:
-        if name not in ScanOptions.__dataclass_fields__:
-            raise OptionError(
-                unknown("Option", name, ScanOptions.__dataclass_fields__),
-                "Settings of the method go into settings={...}.",
-            )
-    return replace(options or ScanOptions(), **choices)
-
-
-def _settings(method: ModuleType, options: ScanOptions) -> Any:
+def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
+    source = open_source(spec)
+    method = registry.load("methods", options.method)
     if options.preset not in method.PRESETS:
         raise OptionError(unknown("--preset", options.preset, method.PRESETS))
-    return resolve(
-        method.Settings, method.PRESETS[options.preset], options.settings or {}
-    )
+    preset = method.PRESETS[options.preset]
+    settings = resolve(method.Settings, preset, options.settings or {})
+    command = _command(spec, options, settings)
+    return _Plan(spec, source, options, method, settings, command)
 
 
 def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, Any]:
     """What decides a scan's result; the run folder belongs to exactly this."""
-    path = spec.path()
-    where = (
-        str(spec.data)
-        if path is not None
-        else f"{type(spec.data).__module__}.{type(spec.data).__qualname__}"
-    )
-    columns = {
-        k: getattr(spec, k)
-        for k in (
-            "image_column",
-            "label_column",
-            "truth_column",
-            "id_column",
-            "root",
-            "split",
-            "template",
-        )
-    }
+    if spec.path() is not None:
+        data = str(spec.data)
+    else:
+        # data in memory have no name; what they hold is checked when they were read
+        data = f"{type(spec.data).__module__}.{type(spec.data).__qualname__}"
+    command = {"data": data, "class_names": dict(spec.class_names)}
+    for name in DESCRIBING:
+        command[name] = getattr(spec, name)
+    for name in ScanOptions.__dataclass_fields__:
+        command[name] = getattr(options, name)
+    return {**command, "settings": as_dict(settings)}
+
+
+def _detect(plan: _Plan, task: Task, folder: WorkFolder) -> Evidence:
+    try:
+        evidence: Evidence = plan.method.detect(task, plan.settings)
+    except LabelsieveError:
+        # a setting that the method could only refuse with the data at hand
+        folder.abandon()
+        raise
+    return evidence
+
+
+def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]:
+    """What the numbers depend on, for run.json."""
+    encoder = task.encoder
     return {
-        "data": where,
-        **columns,
-        "class_names": dict(spec.class_names),
-        "method": options.method,
-        "model": options.model,
-        "preset": options.preset,
-        "settings": as_dict(settings),
-        "seed": options.seed,
-        "device": options.device,
-        "precision": options.precision,
+        "device": str(encoder.device),
+        "precision": str(encoder.dtype).removeprefix("torch."),
+        "preprocess": asdict(encoder.preprocess),
+        "data_fingerprint": task.data.fingerprint,
+        "classes": list(prepared.manifest.classes),
+        # what the report and the review compare pictures with
+        "features": str(task.features.file()),
+        "method_facts": evidence.facts,
     }
-
-
-def _check_same_data(earlier: Run, spec: DataSpec, source: Source) -> None:
-    """A finished run answers for the data it read; files that did not change are not opened for this."""
-    now = read(
-        source,
-        reopen_items(source, earlier.record["preprocess"]),
-        want_truth=spec.truth_column is not None,
-    )
-    before, after = (
-        _labels(earlier.manifest, earlier.truth()),
-        _labels(now.table, now.truth),
-    )
-    if before != after:
-        common = before.keys() & after.keys()
-        raise RunError(
-            f"The data have changed since '{earlier.folder}' was made: {len(after.keys() - common)} images are new, "
-            f"{len(before.keys() - common)} are gone, {sum(before[i] != after[i] for i in common)} have another label.",
-            "Choose another folder with -o, or replace the run with --force.",
-        )
-
-
-def _labels(
-    manifest: pa.Table, truth: pa.Table | None
-) -> dict[str, tuple[str | None, str | None]]:
-    true = (
-        {}
-        if truth is None
-        else dict(zip(*(truth[c].to_pylist() for c in TRUTH.names), strict=True))
-    )
-    pairs = zip(
-        manifest["sample_id"].to_pylist(),
-        manifest["given_label"].to_pylist(),
-        strict=True,
-    )
-    return {sample_id: (label, true.get(sample_id)) for sample_id, label in pairs}
 
 
 def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
     tables.write_parquet(manifest.table, folder / "manifest.parquet")
     if manifest.truth is not None:
         tables.write_parquet(manifest.truth, folder / "truth.parquet")
-    found = preflight.check(manifest, spec.class_names)
-    write_json(folder / "preflight.json", found.as_dict())
-    pa.default_memory_pool().release_unused()  # arrow would keep what tables were sorted in through the whole training
+    findings = preflight.check(manifest, spec.class_names)
+    write_json(folder / "preflight.json", findings.as_dict())
+    # arrow would keep what tables were sorted in through the whole training
+    pa.default_memory_pool().release_unused()
 
 
 def _write_results(
-    opened: Run,
-    manifest: Manifest,
-    task: Task,
-    evidence: Evidence,
-    settings: Any,
-    options: ScanOptions,
+    folder: Path, prepared: Prepared, task: Task, evidence: Evidence
 ) -> None:
-    images = task.data
+    # a posterior has taken the other classifiers into account
     others = {} if evidence.posterior else task.reference_votes()
-    noise = results.estimate_noise(evidence, images, options.seed, others)
-    write_json(opened.folder / "noise.json", noise.as_dict())
-    if evidence.learned is not None:
-        folder = opened.folder / "detector"
-        folder.mkdir(exist_ok=True)
-        save_file(
-            {
-                k: v.detach().cpu().contiguous().clone()
-                for k, v in evidence.learned.items()
-            },
-            folder / "detector.safetensors",
+    noise = results.estimate_noise(evidence, task.data, task.seed, others)
+    write_json(folder / "noise.json", noise.as_dict())
+    probs = results.probs_table(task.data, evidence)
+    tables.write_parquet(probs, folder / "probs.parquet")
+    scores = results.scores_table(prepared.manifest.table, task.data, evidence)
+    tables.write_csv(scores, folder / "scores.csv")
+    tables.write_parquet(scores, folder / "scores.parquet")
+
+
+def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -> None:
+    """What the method learned, for `labelsieve score`."""
+    # of a scan that was interrupted
+    remove(folder)
+    if evidence.learned is None:
+        return
+    tensors = {}
+    for name, tensor in evidence.learned.items():
+        # clones: the file format refuses tensors that share memory
+        tensors[name] = tensor.detach().cpu().contiguous().clone()
+    config = {
+        "method": plan.options.method,
+        "model": plan.options.model,
+        "settings": as_dict(plan.settings),
+        "classes": list(task.data.classes),
+        "names": list(task.data.names),
+        "template": task.data.template,
+    }
+    with replacing(folder) as scratch:
+        scratch.mkdir()
+        save_file(tensors, scratch / "detector.safetensors")
+        write_json(scratch / "config.json", config)
+
+
+def _write_report(run: Run, spec: DataSpec) -> None:
+    report.write(run, pictures.Images(spec, run.manifest))
+
+
+def _finished(earlier: Run, plan: _Plan) -> Run:
+    """A finished run answers for the data it read.
+
+    Files that did not change are not opened for this.
+
+    Raises:
+        RunError: the data have changed.
+    """
+    items = reopen_items(plan.source, earlier.record["preprocess"])
+    want_truth = plan.spec.truth_column is not None
+    now = read(plan.source, items, want_truth=want_truth)
+    before = _labels(earlier.manifest, earlier.truth())
+    after = _labels(now.table, now.truth)
+    if before != after:
+        raise RunError(
+            f"The data have changed since '{earlier.folder}' was made: "
+            f"{_difference(before, after)}.",
+            "Choose another folder with -o, or replace the run with --force.",
         )
-        write_json(
-            folder / "config.json",
-            {
-                "method": options.method,
-                "model": options.model,
-                "settings": as_dict(settings),
-                "classes": list(images.classes),
-                "names": list(images.names),
-                "template": images.template,
-            },
-        )
-    tables.write_parquet(
-        results.probs_table(images, evidence), opened.folder / "probs.parquet"
+    return earlier
+
+
+def _labels(
+    manifest: pa.Table, truth: pa.Table | None
+) -> dict[str, tuple[str | None, str | None]]:
+    """Given and true label by sample id."""
+    known: dict[str, str | None] = {}
+    if truth is not None:
+        columns = (truth[name].to_pylist() for name in TRUTH.names)
+        known = dict(zip(*columns, strict=True))
+    ids = manifest["sample_id"].to_pylist()
+    given = manifest["given_label"].to_pylist()
+    labels = {}
+    for sample_id, label in zip(ids, given, strict=True):
+        labels[sample_id] = (label, known.get(sample_id))
+    return labels
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """How many images are new, gone, changed or relabelled, in words."""
+    new = after.keys() - before.keys()
+    gone = before.keys() - after.keys()
+    # an id is the user's key and a hash of the content
+    changed = {_key(i) for i in new} & {_key(i) for i in gone}
+    relabelled = [i for i in before.keys() & after.keys() if before[i] != after[i]]
+    counts = (
+        (len(new) - len(changed), "is new", "are new"),
+        (len(gone) - len(changed), "is gone", "are gone"),
+        (len(changed), "has other pixels", "have other pixels"),
+        (len(relabelled), "has another label", "have another label"),
     )
-    scores = results.scores_table(manifest.table, images, evidence)
-    tables.write_csv(scores, opened.folder / "scores.csv")
-    tables.write_parquet(scores, opened.folder / "scores.parquet")
+    parts = []
+    for count, of_one, of_many in counts:
+        if count == 1:
+            parts.append(f"1 image {of_one}")
+        elif count:
+            parts.append(f"{count} images {of_many}")
+    return ", ".join(parts)
+
+
+def _key(sample_id: str) -> str:
+    return sample_id.rpartition("#")[0]
 
 
 class _Clock:
+    """Seconds that each stage took."""
+
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()

@@ -331,13 +331,13 @@ def test_a_finished_run_does_not_answer_for_other_data(
     relabelled = names.copy()
     relabelled[:2] = ["b", "a"]
     with pytest.raises(
-        RunError, match=r"0 images are new, 0 are gone, 2 have another label"
+        RunError, match=r"was made: 2 images have another label\."
     ):
         pipeline.scan(
             (images, relabelled), output=tmp_path / "run", settings={"epochs": 0}
         )
     with pytest.raises(
-        RunError, match=r"1 images are new, 3 are gone, 0 have another label"
+        RunError, match=r"was made: 2 images are gone, 1 image has other pixels\."
     ) as caught:
         pipeline.scan(
             (np.concatenate([images[:5], digits[0][99:100]]), names[:6]),
