@@ -189,9 +189,10 @@ def test_names_that_changed_places_are_said(run: Callable[..., Ended]) -> None:
             picture.resize((32, 32)).convert("RGB").save(f"data/{word}/{row}.png")
     ended = run("scan data -o out -q --force --fast")
     assert ended.code == 0, ended.err
-    warnings = [line for line in ended.out.splitlines() if line.startswith("!")]
-    said = [line for line in warnings if "one" in line and "zero" in line]
-    assert said, ended.out
+    named = [x for x in ended.out.splitlines() if "one" in x and "zero" in x]
+    # that the model does not know these two by name would blame the model
+    named = [line for line in named if "does not know" not in line]
+    assert named, ended.out
 
 
 def test_names_longer_than_a_file_name_are_shortened(run: Callable[..., Ended]) -> None:
