@@ -21,6 +21,7 @@ from labelsieve import registry
 from labelsieve.corrections import journal
 from labelsieve.corrections.history import (
     LOCK,
+    Earlier,
     Rows,
     describe,
     find_earlier,
@@ -31,7 +32,7 @@ from labelsieve.corrections.history import (
 )
 from labelsieve.corrections.journal import step
 from labelsieve.corrections.patch import read_patch, write_patch
-from labelsieve.corrections.writers import Writer
+from labelsieve.corrections.writers import Plan, Writer
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, RunError
@@ -174,16 +175,24 @@ def in_place(
         # another patch of the same scan is taken back by the way
         earlier = find_earlier(state, scan, None)
         plan = writer.steps(patch, earlier)
-        # the record is written before the changes and takes its name after the last of them
-        part = state / f".{record.name}.new"
-        write_patch(plan.patch, part, {**plan.facts, "scan": scan})
-        ends = [step("replace", part, record)]
-        if earlier is not None:
-            # before the new record has its name: never do two of one scan hold
-            taken_back = reversed_record(earlier.path)
-            ends.insert(0, step("replace", earlier.path, taken_back))
+        ends = _record(plan, record, earlier, scan)
         journal.carry_out(state, [*plan.steps, *ends])
         return _result(news(patch, earlier), state.parent, plan.names)
+
+
+def _record(
+    plan: Plan, record: Path, earlier: Earlier | None, scan: str | None
+) -> list[journal.Step]:
+    """Write what will hold; gives the last steps, by which it does."""
+    # before the changes, as these need no more than renaming to be finished
+    part = record.with_name(f".{record.name}.new")
+    write_patch(plan.patch, part, {**plan.facts, "scan": scan})
+    ends = [step("replace", part, record)]
+    if earlier is not None:
+        # first of both: never do two patches of one scan hold
+        taken_back = reversed_record(earlier.path)
+        ends.insert(0, step("replace", earlier.path, taken_back))
+    return ends
 
 
 def reverse(

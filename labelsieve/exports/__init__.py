@@ -82,6 +82,7 @@ class Rows:
     safe_formulas: bool = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        # Python values, as JSON and other libraries take them
         return iter(self.table.to_pylist())
 
     def final(self, path: Path) -> Path:
@@ -210,6 +211,7 @@ def _check_target(room: ModuleType, target: Path) -> None:
             raise _taken(target)
     elif target.suffix.lower() != room.TARGET:
         raise OptionError(f"-o '{readable(target)}' must end in {room.TARGET}.")
+    # renaming a file onto a folder fails at the very end
     elif target.is_dir():
         raise _taken(target)
 
@@ -256,6 +258,7 @@ def _written_before(target: Path, what: str) -> list[Path]:
 
 def _content_of(rows: Rows, to: str) -> str:
     """Names an export by its format and all that it is written from."""
+    # column by column: all at once, half a million rows take a gigabyte as text
     columns = [fingerprint(column.to_pylist()) for column in rows.table.columns]
     return fingerprint([to, rows.model_version, rows.classes, columns])
 

@@ -28,11 +28,11 @@ def write(rows: Rows, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     # without a score there are no probabilities, and cleanlab takes no missing ones
     table = rows.table.filter(pc.is_valid(rows.table["p_clean"]))
-    given = table["given_label"].to_pylist()
-    ids = table["sample_id"].to_pylist()
     number = {name: k for k, name in enumerate(rows.classes)}
-    labels = np.array([number[name] for name in given], dtype=np.int64)
-    probs = np.array([rows.probs[i] for i in ids], dtype=np.float32)
+    given = [number[name] for name in table["given_label"].to_pylist()]
+    labels = np.array(given, dtype=np.int64)
+    listed = [rows.probs[i] for i in table["sample_id"].to_pylist()]
+    probs = np.array(listed, dtype=np.float32)
     np.save(target / "labels.npy", labels)
     # also without a row there are k columns
     np.save(target / "pred_probs.npy", probs.reshape(len(labels), len(rows.classes)))

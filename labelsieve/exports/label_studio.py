@@ -28,14 +28,11 @@ def write(rows: Rows, target: Path) -> list[Path]:
     Images that are embedded in a table are written to images/.
     """
     target.mkdir(parents=True, exist_ok=True)
-    listed = list(rows)
-    files = [rows.file(row["sample_id"], target / "images") for row in listed]
+    files = [rows.file(row["sample_id"], target / "images") for row in rows]
     # Label Studio takes one storage, so it is the deepest folder that holds all images
     storage = _common([f for f in files if f is not None], rows.final(target))
     root = storage.parent
-    tasks = []
-    for row, file in zip(listed, files, strict=True):
-        tasks.append(_task(row, file, root, rows.model_version))
+    tasks = _tasks(rows, files, root)
     contents = {
         "tasks.json": json.dumps(tasks, ensure_ascii=False, indent=1) + "\n",
         "label_config.xml": _interface(rows.classes),
@@ -66,6 +63,13 @@ ABOUT = (
     "p_clean",
     "is_label_issue",
 )
+
+
+def _tasks(rows: Rows, files: list[Path | None], root: Path) -> list[dict[str, Any]]:
+    tasks = []
+    for row, file in zip(rows, files, strict=True):
+        tasks.append(_task(row, file, root, rows.model_version))
+    return tasks
 
 
 def _task(

@@ -7,6 +7,7 @@ from pathlib import Path
 from labelsieve.exports import Rows
 from labelsieve.tables import write_parquet
 
+# One file; who wants partitions writes them from it.
 TARGET = ".parquet"
 
 

@@ -60,6 +60,8 @@ class Writer(Protocol):
 
     state: Path
 
+    # --- in place and back
+
     def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
         """Whether the patch fits the data; writes nothing.
 
@@ -86,6 +88,8 @@ class Writer(Protocol):
             RunError, DataError: they are no longer what it made of them.
         """
         ...
+
+    # --- copies, which leave the data alone
 
     def check_output(self, output: Path) -> None:
         """Whether a copy may be written there; raises OptionError."""
@@ -152,6 +156,7 @@ def match_rows(source: Source, corrections: Iterable[Correction]) -> list[Match]
     """
     waiting = {str(c["sample_id"]): c for c in corrections}
     matches: dict[int, Match] = {}
+    # `waiting` shrinks to the corrections that no row has fitted so far
     # a row is known by its key; in another copy of the data, without ids, by where it is
     for of_row, of_correction in ((_key_of, _key), (_uri_of, _uri)):
         # reading all rows again is only worth while where some are missing

@@ -23,12 +23,13 @@ from labelsieve.corrections.writers import (
     digest_of,
     refuse_inside,
 )
+from labelsieve.corrections.writers._class_folders import ClassFolders
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import STATE, Source
 from labelsieve.data.sources.folder import FolderSource
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import path_to_uri, readable, remove, resolve_inside, uri_to_path
+from labelsieve.files import readable, remove, resolve_inside, uri_to_path
 from labelsieve.progress import plain
 
 MARK = "copying"  # file in the history of a copy under way: which patch it is by
@@ -237,43 +238,6 @@ class FolderWriter:
         return folders
 
 
-class ClassFolders:
-    """The class folders of a data set, and what they are called."""
-
-    def __init__(self, source: FolderSource) -> None:
-        top = source.folders(source.root)
-        nested = source.nested(top)
-        names = top
-        if nested is not None:
-            names = [name for inner in nested.values() for name in inner]
-        # train/cat/1.jpg: the class is the second part
-        self._level = 0 if nested is None else 1
-        self._names = {readable(name): name for name in names}
-
-    def target(self, row: Correction) -> str | None:
-        """Uri of a corrected file if its name is free; None where it is left out.
-
-        Raises:
-            DataError: it lies in no class folder, or in that of another class than the patch
-                says; or its new label cannot be the name of a folder.
-        """
-        parts = str(row["uri"]).split("/")
-        # a class folder and a file in it, at least
-        if len(parts) < self._level + 2:
-            raise DataError(f"'{plain(row['uri'])}' lies in no class folder.")
-        name = readable(uri_to_path(parts[self._level]))
-        # runs of earlier versions hold control characters of folder names as they are
-        if name != plain(str(row["old_label"])):
-            raise DataError(
-                f"'{plain(row['uri'])}' does not have the label '{row['old_label']}'."
-            )
-        label = row["new_label"]
-        if label is None:
-            return None
-        parts[self._level] = path_to_uri(self._names.get(label) or _folder_name(label))
-        return "/".join(parts)
-
-
 @contextlib.contextmanager
 def _naming(row: Correction) -> Iterator[None]:
     """Errors say which row of the patch they are about."""
@@ -303,22 +267,6 @@ def _check_unchanged(path: Path, row: Correction) -> None:
             f"'{readable(path)}' is not the file that was scanned.",
             "Scan again, or restore the file.",
         )
-
-
-def _folder_name(label: str) -> str:
-    """A label as the name of a new folder.
-
-    Raises:
-        DataError: it would lead elsewhere, or would be hidden from the next scan.
-    """
-    hidden = label.startswith((".", "__MACOSX"))
-    # more than one part, or a drive ("C:x"), is not the name of what is left of it
-    if not label or hidden or Path(label).name != label or "\0" in label:
-        raise DataError(
-            f"'{plain(label)}' cannot be the name of a class folder.",
-            "Choose another label.",
-        )
-    return label
 
 
 def _free(uri: str, is_taken: Callable[[str], bool]) -> str:
@@ -353,6 +301,7 @@ def _names(rows: Iterable[Correction]) -> dict[str, str]:
 def _made_folders(earlier: Earlier | None) -> list[str]:
     """Folders that an earlier patch made, as its facts name them."""
     folders = earlier.facts.get("made_folders", []) if earlier else []
+    # of a stranger's record; what is in the list is checked where it is used
     if not isinstance(folders, list):
         raise DataError(
             f"The list of new folders in '{earlier and earlier.path}' is damaged."
@@ -366,6 +315,7 @@ def _folders(moves: Iterable[Move]) -> set[str]:
 
 
 def _with_places(patch: pa.Table, places: Mapping[str, str | None]) -> pa.Table:
+    # the way back starts from these
     values = [places[i] for i in patch["sample_id"].to_pylist()]
     column = patch.column_names.index("new_uri")
     return patch.set_column(column, "new_uri", pa.array(values, pa.string()))

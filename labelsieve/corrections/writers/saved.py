@@ -48,6 +48,7 @@ class SavedWriter(WholeWriter):
         return _swaps(self._path, new, aside)
 
     def _restore(self, kept: Path, earlier: Earlier) -> list[Step]:
+        # what the patch made of the data is kept until it is made again
         return _swaps(self._path, kept, self._aside(earlier))
 
     def _aside(self, earlier: Earlier) -> Path:
@@ -92,6 +93,7 @@ def _swaps(folder: Path, new: Path, aside: Path) -> list[Step]:
     present = sorted({path.name for path in folder.iterdir()} - {STATE, *incoming})
     steps = [step("swap", new / n, folder / n, aside / n) for n in incoming]
     steps += [step("move", folder / n, aside / n) for n in present]
+    # removed at last, and only where nothing is left in it
     return [*steps, step("remove-empty", new, folder)]
 
 

@@ -138,6 +138,7 @@ def _position(header: list[str], source: TableSource) -> int:
 
 
 def _csv_line(record: list[str], delimiter: str, ending: str) -> str:
+    # quotes come where the new label needs them; a line keeps its own ending
     line = io.StringIO(newline="")
     csv.writer(line, delimiter=delimiter, lineterminator=ending).writerow(record)
     return line.getvalue()
@@ -199,8 +200,9 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
 
 def _compression(about: pq.FileMetaData) -> dict[str, str] | str:
     """How each column is packed, by its path: images often are not where text is."""
+    # a table without rows says nothing; this is what pyarrow takes by itself
     if not about.num_row_groups:
-        return "SNAPPY"  # what pyarrow takes by itself
+        return "SNAPPY"
     group = about.row_group(0)
     packed = {}
     for number in range(group.num_columns):
@@ -228,6 +230,7 @@ def relabelled(
         changes: rows with None do not stay.
         names: of the classes, where the column holds their numbers.
     """
+    # in its place and with its metadata, where `datasets` keeps class names
     position = table.column_names.index(column)
     field = table.schema.field(column)
     values = table[column].to_pylist()
