@@ -1,4 +1,7 @@
-"""CIFAR's binary release: records of one or two label bytes and 3 x 32 x 32 colour bytes (Krizhevsky, 2009)."""
+"""CIFAR's binary release (Krizhevsky, 2009).
+
+Records of one or two label bytes and 3 x 32 x 32 colour bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ LARGEST = 60_000  # records: all there are
 
 @dataclass(frozen=True)
 class Release:
-    """One of the two data sets. `label_bytes`: how many labels a record has; the last one is the class."""
+    """One of the two data sets.
+
+    label_bytes: how many labels a record has; the last one is the class.
+    """
 
     classes: int
     folder: str
@@ -94,28 +100,31 @@ def read(archive: Archive, release: Release, split: str) -> Records:
     """One part, from the unpacked folder or from the packed file.
 
     Raises:
-        DataError: something is missing, of the wrong size, or of the Python release, which is pickled.
+        DataError: something is missing, of the wrong size, or of the Python release, which is
+            pickled.
     """
     content = _unpacked(archive, release, split) or _packed(archive, release, split)
     if content is None:
         raise _absent(archive, release)
     classes = _class_names(archive, release, content[release.names])
-    parts = [
-        _records(archive, release, name, content[name]) for name in release.files[split]
-    ]
-    labels = np.concatenate([labels for labels, _ in parts])
-    worst = int(labels.argmax())
-    class_of(archive, int(labels[worst]), classes, f"record {worst}")
-    pixels = (
-        parts[0][1]
-        if len(parts) == 1
-        else np.concatenate([pixels for _, pixels in parts])
-    )
-    return Records(labels, pixels, classes)
+    labels, pixels = [], []
+    for name in release.files[split]:
+        numbers, pictures = _records(archive, release, name, content[name])
+        labels.append(numbers)
+        pixels.append(pictures)
+    numbers = np.concatenate(labels)
+    worst = int(numbers.argmax())
+    class_of(archive, int(numbers[worst]), classes, f"record {worst}")
+    # a single file stays mapped: joining would load it
+    whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
+    return Records(numbers, whole, classes)
 
 
 def _unpacked(archive: Archive, release: Release, split: str) -> dict[str, Any] | None:
-    """File name -> bytes or uint8 [size]; None when there is no such folder. Records are mapped, not loaded."""
+    """File name -> bytes or uint8 [size]; None when there is no such folder.
+
+    Records are mapped, not loaded.
+    """
     wanted = release.files[split]
     for root in (archive.directory / release.folder, archive.directory):
         if any((root / name).is_file() for name in (*wanted, release.names)):
@@ -127,48 +136,50 @@ def _unpacked(archive: Archive, release: Release, split: str) -> dict[str, Any] 
                     name: np.memmap(root / name, np.uint8, "r") for name in wanted
                 }
                 return {release.names: (root / release.names).read_bytes(), **records}
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # ValueError: an empty file cannot be mapped
+            # ValueError: an empty file cannot be mapped
+            except (OSError, ValueError) as error:
                 raise archive.error(f"a file cannot be read: {error}.") from error
     return None
 
 
 def _packed(archive: Archive, release: Release, split: str) -> dict[str, Any] | None:
-    """The same from the .tar.gz; nothing is unpacked to disk, and no file beyond its largest size."""
+    """The same from the .tar.gz: nothing on the disk, and no file beyond its largest size."""
     path = archive.directory / PACKED[release.folder]
     if not path.is_file():
         return None
-    found = {}
+    content: dict[str, Any] = {}
+    wanted = (release.names, *release.files[split])
+    largest = LARGEST * (release.label_bytes + PIXELS)
     try:
         with tarfile.open(path) as tar:
             for member in tar:
                 name = member.name.removeprefix("./").removeprefix(f"{release.folder}/")
-                if name in (release.names, *release.files[split]) and member.isfile():
-                    if member.size > LARGEST * (release.label_bytes + PIXELS):
-                        raise archive.error(
-                            f"'{name}' in '{path.name}' is too large ({member.size:,} bytes)."
-                        )
-                    file = tar.extractfile(member)
-                    found[name] = b"" if file is None else file.read()
+                if name not in wanted or not member.isfile():
+                    continue
+                # the size is the archive's own word, and what is read ends there
+                if member.size > largest:
+                    raise archive.error(
+                        f"'{name}' in '{path.name}' is too large ({member.size:,} bytes)."
+                    )
+                file = tar.extractfile(member)
+                content[name] = b"" if file is None else file.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise archive.error(f"'{path.name}' cannot be unpacked: {error}.") from error
-    for name in (release.names, *release.files[split]):
-        if name not in found:
+    for name in wanted:
+        if name not in content:
             raise archive.error(f"'{path.name}' holds no '{name}'.")
-    return found
+    return content
 
 
 def _absent(archive: Archive, release: Release) -> DataError:
     for name in release.python:
         path = archive.directory / name
-        if path.is_file() or (
-            path.is_dir() and name.startswith("cifar")
-        ):  # other archives have a folder `train`
+        # other archives have a folder `train`
+        is_folder = path.is_dir() and name.startswith("cifar")
+        if path.is_file() or is_folder:
             return archive.error(
-                f"'{name}' is of the Python release, whose files are pickles: reading them would run code that they hold. "
-                "The binary release is needed."
+                f"'{name}' is of the Python release, whose files are pickles: reading them "
+                "would run code that they hold. The binary release is needed."
             )
     return archive.error(
         f"there is neither '{release.folder}' nor '{PACKED[release.folder]}'."
@@ -176,14 +187,12 @@ def _absent(archive: Archive, release: Release) -> DataError:
 
 
 def _class_names(archive: Archive, release: Release, text: bytes) -> list[str]:
-    names = [
-        line.strip()
-        for line in text.decode("utf-8", "replace").splitlines()
-        if line.strip()
-    ]
+    lines = text.decode("utf-8", "replace").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
     if len(set(names)) != release.classes:
         raise archive.error(
-            f"'{release.names}' has {len(set(names))} class names; there must be {release.classes}."
+            f"'{release.names}' has {len(set(names))} class names; there must be "
+            f"{release.classes}."
         )
     return names
 
@@ -192,44 +201,43 @@ def _records(
     archive: Archive, release: Release, name: str, content: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class numbers [n] and pixels [n, 3, 32, 32] of one file."""
-    values = (
-        content if isinstance(content, np.ndarray) else np.frombuffer(content, np.uint8)
-    )
+    values = content
+    if not isinstance(values, np.ndarray):
+        values = np.frombuffer(values, np.uint8)
     size = release.label_bytes + PIXELS
     if not len(values) or len(values) % size:
         raise archive.error(
-            f"'{name}' has {len(values):,} bytes, no multiple of {size:,} (one record). Was the download cut off?"
+            f"'{name}' has {len(values):,} bytes, no multiple of {size:,} (one "
+            "record). Was the download cut off?"
         )
     table = values.reshape(-1, size)
-    return np.array(table[:, release.label_bytes - 1]), table[
-        :, release.label_bytes :
-    ].reshape(-1, 3, SIDE, SIDE)
+    labels = np.array(table[:, release.label_bytes - 1])
+    return labels, table[:, release.label_bytes :].reshape(-1, 3, SIDE, SIDE)
 
 
 def relabelled(
     archive: Archive, release: Release, split: str, file: str, sets: Sequence[str]
 ) -> Listing:
-    """The pictures with the label sets of CIFAR-N's file, and `clean_label`; `clean_label` alone for the test part.
+    """The pictures with the label sets of CIFAR-N's file, and `clean_label`.
+
+    The test part has `clean_label` alone.
 
     Raises:
         DataError: the folder does not hold pictures and labels, or not in the same order.
     """
     archive.check(split, ("train", "test"))
     records = read(archive, release, split)
-    human = (
-        human_labels(archive, file, records.labels, sets) if split == "train" else {}
-    )
-    named: dict[str, Sequence[str | None]] = {
-        name: [
-            class_of(archive, int(k), records.classes, f"'{name}' in '{file}'")
-            for k in human[name]
-        ]
-        for name in sets
-        if name in human
-    }
-    return records.listing(
-        split, {**named, "clean_label": records.own_labels()}, release.whole[split]
-    )
+    named: dict[str, Sequence[str | None]] = {}
+    if split == "train":
+        human = human_labels(archive, file, records.labels, sets)
+        for name in sets:
+            where = f"'{name}' in '{file}'"
+            classes = records.classes
+            named[name] = [
+                class_of(archive, int(k), classes, where) for k in human[name]
+            ]
+    named["clean_label"] = records.own_labels()
+    return records.listing(split, named, release.whole[split])
 
 
 def human_labels(
@@ -237,51 +245,38 @@ def human_labels(
 ) -> dict[str, np.ndarray]:
     """Label sets [n] of CIFAR-N's .pt file (Wei et al., ICLR 2022).
 
-    The file is a pickle of arrays. torch reads it with an unpickler that knows numbers, lists and arrays and nothing else,
-    so it cannot run code.
+    The file is a pickle of arrays. torch reads it with an unpickler that knows numbers, lists
+    and arrays and nothing else, so it cannot run code.
 
     Args:
-        clean: [n] the release's own labels, which the file repeats: they show that its order is the same.
+        clean: [n] the release's own labels, which the file repeats: they show that its order
+            is the same.
 
     Raises:
         DataError: it is missing, damaged, holds anything else, or is in another order.
     """
-    found = next(
-        (
-            p
-            for p in (archive.directory / file, archive.directory / "data" / file)
-            if p.is_file()
-        ),
-        None,
-    )
-    if found is None:
+    path = archive.directory / file
+    if not path.is_file():
+        path = archive.directory / "data" / file  # as in the authors' repository
+    if not path.is_file():
         raise archive.error(f"'{file}' is missing.")
-    table = _load(archive, found)
+    table = _load(archive, path)
     labels = {}
     for name in ("clean_label", *sets):
-        values = (
-            np.asarray(table[name])
-            if isinstance(table, dict) and name in table
-            else None
+        fault = "is missing"
+        if isinstance(table, dict) and name in table:
+            values = labels[name] = np.asarray(table[name])
+            fault = f"is {values.dtype} of shape {values.shape}"
+            if values.shape == clean.shape and values.dtype.kind in "iu":
+                continue
+        raise archive.error(
+            f"'{name}' in '{path.name}' {fault}; {len(clean):,} class numbers are needed."
         )
-        if (
-            values is None
-            or values.shape != clean.shape
-            or values.dtype.kind not in "iu"
-        ):
-            have = (
-                "is missing"
-                if values is None
-                else f"is {values.dtype} of shape {values.shape}"
-            )
-            raise archive.error(
-                f"'{name}' in '{found.name}' {have}; {len(clean):,} class numbers are needed."
-            )
-        labels[name] = values
     wrong = int((labels["clean_label"] != clean).sum())
     if wrong:
         raise archive.error(
-            f"'clean_label' in '{found.name}' differs from the pictures' own labels {wrong:,} times: it is in another order."
+            f"'clean_label' in '{path.name}' differs from the pictures' own labels "
+            f"{wrong:,} times: it is in another order."
         )
     return labels
 
@@ -289,25 +284,19 @@ def human_labels(
 def _load(archive: Archive, path: Path) -> Any:
     import torch
 
-    rebuild: Any = np.zeros(0).__reduce__()[
-        0
-    ]  # what rebuilds arrays, under the names that old and new numpy give it
-    known: list[Any] = [
-        (rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")
-    ]
-    known += [
-        np.ndarray,
-        np.dtype,
-        *(
-            type(np.dtype(kind))
-            for kind in ("int64", "int32", "int16", "int8", "uint8")
-        ),
-    ]
+    # what rebuilds arrays, under the names that old and new numpy give it
+    rebuild: Any = np.zeros(0).__reduce__()[0]
+    known: list[Any] = [np.ndarray, np.dtype]
+    for core in ("core", "_core"):
+        known.append((rebuild, f"numpy.{core}.multiarray._reconstruct"))
+    for kind in ("int64", "int32", "int16", "int8", "uint8"):
+        known.append(type(np.dtype(kind)))
     try:
         with safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file fails in many ways
+    # a damaged or foreign file fails in many ways
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
         raise archive.error(
-            f"'{path.name}' is no file of labels ({reason})."
+            f"'{path.name}' is not a file of labels ({reason})."
         ) from error

@@ -1,4 +1,4 @@
-"""What archives have in common: finding their folder, reading their lists, and saying what is missing."""
+"""What archives have in common: finding their folder, reading lists, saying what is missing."""
 
 from __future__ import annotations
 
@@ -81,19 +81,18 @@ class Zip:
     """A packed archive whose files are all below `top`."""
 
     def __init__(self, path: Path, top: str) -> None:
-        self._zip, self._top = zipfile.ZipFile(path), top
+        self._zip = zipfile.ZipFile(path)
+        self._top = top
         self._below: dict[str, list[str]] = {}
         for name in self._zip.namelist():
             if name.startswith(f"{top}/") and not name.endswith("/"):
                 inner = name.removeprefix(f"{top}/")
-                self._below.setdefault(str(PurePosixPath(inner).parent), []).append(
-                    inner
-                )
+                folder = str(PurePosixPath(inner).parent)
+                self._below.setdefault(folder, []).append(inner)
 
     def has(self, name: str) -> bool:
-        return name in self._below or name in self._below.get(
-            str(PurePosixPath(name).parent), []
-        )
+        beside = self._below.get(str(PurePosixPath(name).parent), [])
+        return name in self._below or name in beside
 
     def text(self, name: str) -> str:
         return self._read(name, LARGEST_LIST).decode("utf-8-sig")
@@ -104,9 +103,8 @@ class Zip:
     def picture(self, name: str) -> Any:
         try:
             return self._read(name, LARGEST_PICTURE)
-        except (
-            Exception
-        ) as error:  # zlib, zipfile and KeyError: one bad picture is one unusable row
+        # zlib, zipfile and KeyError: one bad picture is one unusable row
+        except Exception as error:
             return error
 
     def _read(self, name: str, largest: int) -> bytes:
@@ -144,12 +142,12 @@ def lines(archive: Archive, store: Store, name: str) -> list[str]:
     if not store.has(name):
         raise archive.error(f"'{name}' is missing.")
     try:
-        found = [line.strip() for line in store.text(name).splitlines()]
-    except Exception as error:  # packed or not, unreadable in many ways
-        raise archive.error(
-            f"'{name}' cannot be read: {str(error).strip() or type(error).__name__}."
-        ) from error
-    return [line for line in found if line]
+        text = store.text(name)
+    # packed or not, unreadable in many ways
+    except Exception as error:
+        reason = str(error).strip() or type(error).__name__
+        raise archive.error(f"'{name}' cannot be read: {reason}.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def pairs(archive: Archive, store: Store, name: str) -> list[tuple[str, str]]:
@@ -158,24 +156,24 @@ def pairs(archive: Archive, store: Store, name: str) -> list[tuple[str, str]]:
     Raises:
         DataError: it is missing, no text, or a line has one word.
     """
-    found = []
+    result = []
     for number, line in enumerate(lines(archive, store, name), 1):
-        left, gap, right = (
-            line.partition("\t") if "\t" in line else line.rpartition(" ")
-        )
+        left, gap, right = line.rpartition(" ")
+        if "\t" in line:
+            left, gap, right = line.partition("\t")
         if not gap or not left.strip():
             raise archive.error(
                 f"line {number} of '{name}' is not a pair: '{line[:60]}'."
             )
-        found.append((left.strip(), right.strip()))
-    return found
+        result.append((left.strip(), right.strip()))
+    return result
 
 
 def class_of(
     archive: Archive,
     number: str | int,
     classes: Sequence[str],
-    place: str,
+    where: str,
     first: int = 0,
 ) -> str:
     """The class with a number; counting begins at `first`. Raises DataError when there is none."""
@@ -185,13 +183,16 @@ def class_of(
             raise ValueError
     except ValueError as error:
         raise archive.error(
-            f"{place} has the label '{number}'; there are {len(classes)} classes."
+            f"{where} has the label '{number}'; there are {len(classes)} classes."
         ) from error
     return classes[k]
 
 
 def first_synonyms(names: dict[str, str]) -> dict[str, str]:
-    """Class -> first of its synonyms "tench, Tinca tinca"; all of them where two classes share the first."""
+    """Class -> the first of its synonyms, such as "tench" of "tench, Tinca tinca".
+
+    All of them where two classes share the first, so that no two have the same name.
+    """
     short = {c: text.partition(",")[0].strip() for c, text in names.items()}
     counts = Counter(short.values())
     return {c: name if counts[name] == 1 else names[c] for c, name in short.items()}
@@ -212,7 +213,8 @@ def listing(
         names: every class in the archive's order -> its name in prompts.
 
     Raises:
-        DataError: no images, an image twice, a name that leads out of the folder, or the first image is not there.
+        DataError: no images, an image twice, a name that leads out of the folder, or the first
+            image is not there.
     """
     if not keys:
         raise archive.error("it lists no images.")
@@ -236,21 +238,19 @@ def check_unique(archive: Archive, keys: Sequence[str]) -> None:
 
 def size_note(images: int, whole: int) -> list[str]:
     """The note that this is not the whole part."""
-    return (
-        []
-        if images == whole
-        else [f"{images:,} images; the official part has {whole:,}"]
-    )
+    if images == whole:
+        return []
+    return [f"{images:,} images; the official part has {whole:,}"]
 
 
 def spec(
-    archive: Archive, split: str, found: Listing, truth: str | None = None
+    archive: Archive, split: str, images: Listing, truth: str | None = None
 ) -> DataSpec:
     """The archive as data. The folder is named in full, so that a run finds it from anywhere."""
     return DataSpec(
         f"{PREFIX}{archive.name}:{archive.directory.resolve()}",
         split=split,
-        label_column=next(iter(found.labels)),
+        label_column=next(iter(images.labels)),
         truth_column=truth,
-        class_names=dict(found.names),
+        class_names=dict(images.names),
     )

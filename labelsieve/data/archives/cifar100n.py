@@ -11,11 +11,14 @@ from labelsieve.data.spec import DataSpec
 
 FILE = "CIFAR-100_human.pt"
 WHERE = (
-    f"Get {FILE} from https://github.com/UCSC-REAL/cifar-10-100n (data/) into this folder, and cifar-100-binary.tar.gz "
-    "(CIFAR-100 binary version) from https://www.cs.toronto.edu/~kriz/cifar.html beside it, packed or unpacked."
+    f"Get {FILE} from https://github.com/UCSC-REAL/cifar-10-100n (data/) into this "
+    "folder, and cifar-100-binary.tar.gz "
+    "(CIFAR-100 binary version) from https://www.cs.toronto.edu/~kriz/cifar.html "
+    "beside it, packed or unpacked."
 )
 CITE = (
-    "Wei, Zhu, Cheng, Liu, Niu, Liu, Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations, "
+    "Wei, Zhu, Cheng, Liu, Niu, Liu, Learning with Noisy Labels Revisited: A Study "
+    "Using Real-World Human Annotations, "
     "ICLR 2022 (labels CC BY-NC 4.0); " + cifar100.CITE
 )
 SPLITS = ("train", "test")
@@ -37,8 +40,7 @@ def read(directory: Path, split: str = "train") -> Listing:
 
 
 def open(directory: Path, split: str = "train") -> DataSpec:
-    """The archive as data, the human labels given. Raises DataError when the folder does not hold it."""
+    """The archive as data, the human labels given. Raises DataError when it is not there."""
     truth = "clean_label" if split == "train" else None
-    return spec(
-        Archive("cifar100n", directory, WHERE), split, read(directory, split), truth
-    )
+    archive = Archive("cifar100n", directory, WHERE)
+    return spec(archive, split, read(directory, split), truth)

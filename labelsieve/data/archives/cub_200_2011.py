@@ -16,10 +16,14 @@ from labelsieve.data.sources.archive import Listing
 from labelsieve.data.spec import DataSpec
 
 WHERE = (
-    "Get CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 and unpack it in this folder: images/, images.txt, "
+    "Get CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 and unpack "
+    "it in this folder: images/, images.txt, "
     "classes.txt, image_class_labels.txt and train_test_split.txt."
 )
-CITE = "C. Wah, S. Branson, P. Welinder, P. Perona, S. Belongie, The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001"
+CITE = (
+    "C. Wah, S. Branson, P. Welinder, P. Perona, S. Belongie, The Caltech-UCSD "
+    "Birds-200-2011 Dataset, CNS-TR-2011-001"
+)
 SPLITS = ("train", "test")
 WHOLE = {"train": 5_994, "test": 5_794}
 
@@ -33,33 +37,33 @@ def read(directory: Path, split: str = "train") -> Listing:
     archive = Archive("cub-200-2011", directory, WHERE)
     archive.check(split, SPLITS)
     store = find(archive, "CUB_200_2011", "images.txt", ("CUB_200_2011.tgz",))
-    images, classes, numbers, parts = (
-        dict(pairs(archive, store, f"{name}.txt"))
-        for name in ("images", "classes", "image_class_labels", "train_test_split")
-    )
+    images = dict(pairs(archive, store, "images.txt"))
+    classes = dict(pairs(archive, store, "classes.txt"))
+    numbers = dict(pairs(archive, store, "image_class_labels.txt"))
+    parts = dict(pairs(archive, store, "train_test_split.txt"))
     for name, table in (("image_class_labels", numbers), ("train_test_split", parts)):
         if table.keys() != images.keys():
             raise archive.error(
-                f"'{name}.txt' has {len(table)} images, 'images.txt' has {len(images)}; not the same ones."
+                f"'{name}.txt' has {len(table)} images, 'images.txt' has "
+                f"{len(images)}; not the same ones."
             )
     if set(classes) != {str(k + 1) for k in range(len(classes))}:
         raise archive.error("'classes.txt' does not count the classes from 1 on.")
     ordered = [classes[str(k + 1)] for k in range(len(classes))]
-    wanted = [i for i in images if parts[i] == ("1" if split == "train" else "0")]
-    labels = [
-        class_of(archive, numbers[i], ordered, f"image {i}", first=1) for i in wanted
-    ]
-    names = {
-        c: " ".join(c.partition(".")[2].replace("_", " ").split()) or c for c in ordered
-    }
-    return listing(
-        archive,
-        store,
-        [f"images/{images[i]}" for i in wanted],
-        {"label": labels},
-        WHOLE[split],
-        names,
-    )
+    in_training = {"train": "1", "test": "0"}[split]
+    keys, labels = [], []
+    for image, name in images.items():
+        if parts[image] == in_training:
+            keys.append(f"images/{name}")
+            number = numbers[image]
+            labels.append(class_of(archive, number, ordered, f"image {image}", first=1))
+    names = {c: _species(c) for c in ordered}
+    return listing(archive, store, keys, {"label": labels}, WHOLE[split], names)
+
+
+def _species(label: str) -> str:
+    """Of "001.Black_footed_Albatross", for example: "Black footed Albatross"."""
+    return " ".join(label.partition(".")[2].replace("_", " ").split()) or label
 
 
 def open(directory: Path, split: str = "train") -> DataSpec:

@@ -1,4 +1,7 @@
-"""Tiny-ImageNet: 100,000 training and 10,000 validation pictures of 64 x 64 pixels, 200 classes of ImageNet."""
+"""Tiny-ImageNet: 100,000 training and 10,000 validation pictures of 64 x 64 pixels.
+
+They show 200 classes of ImageNet.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,16 @@ from labelsieve.data.spec import DataSpec
 
 FOLDER = "tiny-imagenet-200"
 WHERE = (
-    "Get tiny-imagenet-200.zip from http://cs231n.stanford.edu/tiny-imagenet-200.zip into this folder; packed, or unpacked to "
+    "Get tiny-imagenet-200.zip from http://cs231n.stanford.edu/tiny-imagenet-200.zip "
+    "into this folder; packed, or unpacked to "
     "wnids.txt, words.txt, train/ and val/."
 )
-CITE = "Y. Le, X. Yang, Tiny ImageNet Visual Recognition Challenge, CS 231N, Stanford, 2015"
-SPLITS = (
-    "train",
-    "test",
-)  # "test" is the official validation part: the test part has no labels
+CITE = (
+    "Y. Le, X. Yang, Tiny ImageNet Visual Recognition Challenge, CS 231N, Stanford, "
+    "2015"
+)
+# "test" is the official validation part: the test part has no labels.
+SPLITS = ("train", "test")
 WHOLE = {"train": 100_000, "test": 10_000}
 
 
@@ -48,11 +53,8 @@ def read(directory: Path, split: str = "train") -> Listing:
             raise archive.error(
                 f"'words.txt' has no line for {wnid}, a class of 'wnids.txt'."
             )
-    keys, labels = (
-        _train(archive, store, classes)
-        if split == "train"
-        else _val(archive, store, classes)
-    )
+    read_part = _train if split == "train" else _val
+    keys, labels = read_part(archive, store, classes)
     names = first_synonyms({c: words[c] for c in classes})
     return listing(archive, store, keys, {"label": labels}, WHOLE[split], names)
 
@@ -84,11 +86,8 @@ def _train(
 ) -> tuple[list[str], list[str]]:
     keys, labels = [], []
     for wnid in classes:
-        files = [
-            name
-            for name in store.files(f"train/{wnid}/images")
-            if name.endswith(".JPEG")
-        ]
+        names = store.files(f"train/{wnid}/images")
+        files = [name for name in names if name.endswith(".JPEG")]
         if not files:
             raise archive.error(f"'train/{wnid}/images' holds no pictures.")
         keys += files
@@ -100,12 +99,14 @@ def _val(
     archive: Archive, store: Store, classes: list[str]
 ) -> tuple[list[str], list[str]]:
     """val_annotations.txt: file, WordNet id and a box, with tabs between."""
-    known, keys, labels = set(classes), [], []
+    known = set(classes)
+    keys, labels = [], []
     for file, rest in pairs(archive, store, "val/val_annotations.txt"):
         wnid = rest.partition("\t")[0]
         if wnid not in known:
             raise archive.error(
-                f"'{file}' in 'val_annotations.txt' has the class '{wnid}', which is not in 'wnids.txt'."
+                f"'{file}' in 'val_annotations.txt' has the class '{wnid}', which is "
+                "not in 'wnids.txt'."
             )
         keys.append(f"val/images/{file}")
         labels.append(wnid)

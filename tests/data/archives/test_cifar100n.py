@@ -98,7 +98,7 @@ def test_code_in_a_label_file_is_not_run(build: Any, tmp_path: Path, old: bool) 
         (build.folder / FILE).write_bytes(pickle.dumps(labels, protocol=2))
     else:
         torch.save(labels, build.folder / FILE)
-    with pytest.raises(DataError, match=rf"'{FILE}' is no file of labels.*UCSC-REAL"):
+    with pytest.raises(DataError, match=rf"'{FILE}' is not a file of labels.*UCSC-REAL"):
         cifar100n.open(build.folder)
     assert not mark.exists()
 
@@ -111,7 +111,7 @@ def test_a_damaged_label_file_is_refused_in_one_line(
 ) -> None:
     build_all(build)
     (build.folder / FILE).write_bytes(content)
-    with pytest.raises(DataError, match="is no file of labels") as caught:
+    with pytest.raises(DataError, match="is not a file of labels") as caught:
         cifar100n.open(build.folder)
     assert "\n" not in str(caught.value)
 

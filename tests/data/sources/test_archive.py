@@ -13,7 +13,8 @@ from labelsieve.data.load import load
 from labelsieve.data.sources import archive, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
-from labelsieve.noise.planting import Plan, plant
+from labelsieve.noise.context import Plan
+from labelsieve.noise.planting import plant
 from labelsieve.pipeline.scan import scan
 from labelsieve.runs.pictures import open_pictures
 from labelsieve.runs.run import Run

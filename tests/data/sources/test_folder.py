@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from labelsieve.data.sources import Row, folder, open_source
@@ -297,3 +299,40 @@ def test_a_file_of_another_kind_is_refused(
         match=r"^labelsieve cannot read '.*one\.png'\. Give a folder of class folders, a CSV",
     ):
         open_source(DataSpec(tmp_path / "one.png"))
+
+
+# --- a history beside the data that a stranger wrote
+
+
+@pytest.mark.parametrize(
+    "new", ["/etc/passwd", "../outside.png", "%2E%2E/outside.png", "cat/%2Fetc", 7]
+)
+def test_a_history_leads_nowhere_else(tmp_path: Path, new: object) -> None:
+    data = tmp_path / "data"
+    put(data, "cat/1.jpg", "dog/2.jpg")
+    put(tmp_path, "outside.png")
+    state = data / ".labelsieve"
+    state.mkdir()
+    table = pa.table({"uri": ["cat/gone.jpg"], "new_uri": [new]})
+    pq.write_table(table, state / "applied-1.parquet")
+    source = folder.open_source(DataSpec(data))
+    assert source.read("cat/gone.jpg") == data / "cat/gone.jpg"
+    for uri in ("../outside.png", str(tmp_path / "outside.png"), "%2E%2E/outside.png"):
+        with pytest.raises(DataError, match="does not lie inside"):
+            source.read(uri)
+
+
+def test_a_damaged_history_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "cat/1.jpg", "dog/2.jpg")
+    (tmp_path / ".labelsieve").mkdir()
+    (tmp_path / ".labelsieve" / "applied-1.parquet").write_bytes(b"PAR1 nothing")
+    source = folder.open_source(DataSpec(tmp_path))
+    assert source.read("cat/gone.jpg") == tmp_path / "cat/gone.jpg"
+
+
+def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    put(tmp_path, "cat/\x1b[2Ja\n.jpg", "dog/1.jpg")
+    found, _ = rows(tmp_path)
+    assert [row.path for row in found] == ["cat/\\x1b[2Ja\\n.jpg", "dog/1.jpg"]
+    source = folder.open_source(DataSpec(tmp_path))
+    assert source.read(found[0].uri).is_file()

@@ -564,3 +564,70 @@ def test_pictures_below_a_root_that_is_no_text(
         write(tmp_path / "t.csv", [{"image": "1.png", "label": "a"}]), root=str(root)
     )
     assert found[0].image.read_bytes() == data
+
+
+# --- JSON Lines of strangers
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"null\n{:", r"line 1 is not a JSON object \('null'\)"),
+        (b'{"image": "a", "label": 1}\n{:', "line 2 is not JSON"),
+        (b'\n\n{"image": "a"', "line 3 is not JSON"),
+        (b'{"image": "a", "label": "\\ud800"}', "line 1 is not valid Unicode"),
+        (b'{"image": "caf\xe9"}', "line 1 is not valid Unicode"),
+        (b'{"image": ' + b"[" * 100_000, "line 1 is nested too deep"),
+        (b'{"image": "a", "label": ' + b"9" * 5000 + b"}", "line 1 is not JSON"),
+        (b'{"image": "' + b"a" * (1 << 24), "line 1 is longer than 16 MiB"),
+        (b'{"image": "a", "label": 1} {}', "line 1 is not JSON"),
+        (b"\n \n", "it has no lines"),
+        (
+            b'{"image": "a", "label": 1}\n{"image": "b", "label": "x"}',
+            "'label' holds text in line 2 and numbers before",
+        ),
+    ],
+)
+def test_a_fault_of_json_lines_is_named_with_its_line(
+    content: bytes, fault: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=rf"t\.jsonl' cannot be read as JSONL: {fault}"):
+        rows(tmp_path / "t.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("10000000000000004103", "10000000000000004103"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("9007199254740993", "9007199254740993"),
+        ("1e20", "100000000000000000000"),
+        ("1.0", "1"),
+        ("0.10", "0.1"),
+        ("0.1234567890123456789", "0.1234567890123456789"),
+        ("9007199254740993.0", "9007199254740993"),
+        ("1e999", "1e999"),
+        ("true", "True"),
+        ("null", None),
+        ("NaN", None),
+    ],
+)
+def test_numbers_keep_every_digit(
+    written: str, text: str | None, tmp_path: Path
+) -> None:
+    line = f'{{"image": "a.png", "label": {written}, "id": {written}}}\n'
+    (tmp_path / "t.jsonl").write_text("\ufeff" + line, encoding="utf-8")
+    (row,) = rows(tmp_path / "t.jsonl", id_column="id")
+    assert row.label == text and row.key == (text or "a.png")
+
+
+def test_large_integers_of_csv_and_parquet_keep_every_digit(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,label\na,10000000000000004103\n")
+    assert [r.label for r in rows(tmp_path / "t.csv")] == ["10000000000000004103"]
+    labels = pa.array([2**64 - 1, 2**63], pa.uint64())
+    pq.write_table(
+        pa.table({"image": ["a", "b"], "label": labels}), tmp_path / "t.parquet"
+    )
+    found = [r.label for r in rows(tmp_path / "t.parquet")]
+    assert found == ["18446744073709551615", "9223372036854775808"]
