@@ -26,9 +26,12 @@ Reader = Callable[[Path, Path], Any]
 def read_tables(run: Path, data: Path) -> Any:
     """Everything that `Run` offers."""
     from labelsieve import Run
+    from labelsieve.runs.decisions import Decisions
 
     opened = Run(run)
-    tables = [opened.scores, opened.manifest, opened.probs()]
+    decisions = Decisions(run)
+    tables = [opened.scores, opened.manifest, opened.probs(), decisions.table()]
+    decisions.close()
     rows = [table.to_pylist() for table in tables]
     return [*rows, opened.record, opened.noise, opened.noise_rate, opened.preflight]
 
@@ -96,8 +99,15 @@ def flip(path: Path, draw: random.Random) -> str:
 def prepare(base: Path) -> None:
     """Data, a finished scan of them with decisions, and the cache that it filled."""
     write_digits(base / "data")
+    from labelsieve import Run
+    from labelsieve.runs.decisions import Decisions
+
     ended = labelsieve(SCAN.format(base=base).split(), base / "cache")
     assert ended.code == 0, ended
+    decisions = Decisions(base / "run")
+    for row in Run(base / "run").scores.slice(0, 6).to_pylist():
+        decisions.add(row["sample_id"], "accept", row["suggested_label"], by="attack")
+    decisions.close()
 
 
 def files_of(folder: Path) -> list[str]:
