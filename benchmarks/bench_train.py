@@ -39,6 +39,7 @@ from labelsieve.features import cached
 from labelsieve.files import fingerprint, read_json, write_json
 from labelsieve.models.load import load_encoder
 from labelsieve.noise import planting
+from labelsieve.noise.context import Plan
 from labelsieve.pipeline.scan import scan
 from labelsieve.runs.run import Run
 from labelsieve.settings import parse_sets
@@ -191,9 +192,9 @@ def noisy(args: argparse.Namespace, labels: str, seed: int, folder: Path) -> Dat
     images = drawn(args.data, args.limit, args.out / "train.parquet")
     kind, _, percent = labels.rpartition("-")
     if kind in registry.names("noise/generators") and percent.isdigit():
-        plan = planting.Plan(kind, int(percent) / 100, seed)
+        plan = Plan(kind, int(percent) / 100, seed)
     else:
-        plan = planting.Plan(
+        plan = Plan(
             "recorded", recorded=args.truth_column if labels == TRUE else labels
         )
     target = folder / "data.parquet"

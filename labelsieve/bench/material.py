@@ -13,6 +13,7 @@ from labelsieve.data.load import load, read_class_names
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.noise import planting
+from labelsieve.noise.context import Plan
 from labelsieve.pipeline import demo
 
 COLUMNS = ("image_column", "label_column", "truth_column", "id_column", "split")
@@ -42,9 +43,9 @@ def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, A
         given = noise.column or spec.label_column
         if _is_whole(data, spec):
             return _as_it_is(replace(spec, label_column=given))
-        plan = planting.Plan("recorded", recorded=given, limit=data.limit)
+        plan = Plan("recorded", recorded=given, limit=data.limit)
         return _plant(_of_truth(spec, spec.truth_column), plan, folder)
-    plan = planting.Plan(
+    plan = Plan(
         noise.kind,
         noise.rate,
         job["seed"],
@@ -66,7 +67,7 @@ def truth(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, Any]
     if _is_whole(data, spec):
         return {**_as_it_is(spec), "known": known}
     # no errors at all: planting draws the same images as for the cells
-    plan = planting.Plan("symmetric", 0.0, limit=data.limit)
+    plan = Plan("symmetric", 0.0, limit=data.limit)
     return {**_plant(spec, plan, folder), "known": known}
 
 
@@ -90,7 +91,7 @@ def _as_it_is(spec: DataSpec) -> dict[str, Any]:
     return {"spec": _as_json(spec)}
 
 
-def _plant(spec: DataSpec, plan: planting.Plan, folder: Path) -> dict[str, Any]:
+def _plant(spec: DataSpec, plan: Plan, folder: Path) -> dict[str, Any]:
     path = folder / "table.parquet"
     planting.plant(spec, plan, path)
     table = DataSpec(path, "image", "given_label", "true_label", "id")

@@ -61,7 +61,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Noise:
-    """How wrong labels come about; see `labelsieve.noise.planting.Plan`."""
+    """How wrong labels come about; see `labelsieve.noise.context.Plan`."""
 
     kind: str
     rate: float | None = None

@@ -220,9 +220,10 @@ def noise(
     """Plant label errors: write a table with wrong labels and the truth beside them."""
     from labelsieve.cli import show
     from labelsieve.noise import planting
+    from labelsieve.noise.context import Plan
 
     # refuses options that do not fit the kind before any data are read
-    plan = planting.Plan(kind, rate, seed, matrix, map_, recorded, centre)
+    plan = Plan(kind, rate, seed, matrix, map_, recorded, centre)
     planted = planting.plant(columns.load(data), plan, output)
     answer(planted, as_json, show.noise)
 

@@ -5,44 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
 from labelsieve.data.load import load
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, LabelsieveError, OptionError
-from labelsieve.noise import planting
-from labelsieve.noise.planting import Plan, plant
-
-
-@pytest.fixture
-def table(tmp_path: Path, digits: Any, encode: Any) -> Path:
-    """Forty digits in a Parquet table: bytes, the truth, and labels of two people; one
-    unlabelled, one unreadable row."""
-    images, truth = digits
-    rows = np.flatnonzero(truth < 4)[:40]
-    words = [("zero", "one", "two", "three")[truth[r]] for r in rows]
-    path = tmp_path / "data" / "digits.parquet"
-    path.parent.mkdir()
-    content = [encode(images[r]) for r in rows]
-    content[7] = b"no image"
-    labels = [None if i == 3 else w for i, w in enumerate(words)]
-    person = ["one" if i in (0, 10, 20) else w for i, w in enumerate(words)]
-    pq.write_table(
-        pa.table(
-            {
-                "id": [f"d{i}" for i in range(40)],
-                "image": content,
-                "label": labels,
-                "person": person,
-            }
-        ),
-        path,
-    )
-    return path
+from labelsieve.errors import LabelsieveError, OptionError
+from labelsieve.noise.context import Plan
+from labelsieve.noise.planting import plant
 
 
 def spec(path: Path) -> DataSpec:
@@ -99,27 +70,6 @@ def test_the_seed_decides_and_the_fingerprint_tells(
     ]
 
 
-def test_a_folder_becomes_paths_beside_the_table(
-    digit_folder: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "else" / "noisy.csv"
-    plant(digit_folder, Plan("pair", 0.5), out)
-    content = pacsv.read_csv(out).to_pylist()
-    assert len(content) == 40
-    for row, read in zip(content, rows_of(out), strict=True):
-        assert not Path(row["image"]).is_absolute()
-        assert read.image.is_file() and read.image.parent.name == row["true_label"]
-    assert {r["given_label"] != r["true_label"] for r in content} == {True, False}
-
-
-def test_bytes_do_not_go_into_csv(table: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Write -o FILE\.parquet"):
-        plant(spec(table), Plan("symmetric", 0.1), tmp_path / "x.csv")
-    assert not (tmp_path / "x.csv").exists()
-    with pytest.raises(OptionError, match=r"must end in \.parquet or \.csv"):
-        plant(spec(table), Plan("symmetric", 0.1), tmp_path / "x.txt")
-
-
 def test_recorded_labels_against_the_true_ones(table: Path, tmp_path: Path) -> None:
     asked = DataSpec(table, id_column="id", label_column="label")
     record = plant(asked, Plan("recorded", recorded="person"), tmp_path / "r.parquet")
@@ -150,58 +100,6 @@ def test_instance_noise_reads_the_pictures_and_leaves_the_unreadable(
         centred["fingerprint"]
         != json.loads((tmp_path / "i.parquet.json").read_text())["fingerprint"]
     )
-
-
-def test_matrix_files(table: Path, tmp_path: Path) -> None:
-    classes = ["one", "three", "two", "zero"]
-    (tmp_path / "m.json").write_text('{"one": {"two": 0.25, "zero": 0.5}}')
-    found = planting.read_matrix(tmp_path / "m.json", classes)
-    assert found.tolist() == [
-        [0.25, 0, 0.25, 0.5],
-        [0, 1, 0, 0],
-        [0, 0, 1, 0],
-        [0, 0, 0, 1],
-    ]
-    np.savetxt(tmp_path / "m.csv", found, delimiter=",")
-    assert np.array_equal(planting.read_matrix(tmp_path / "m.csv", classes), found)
-    record = plant(
-        spec(table),
-        Plan("class-conditional", matrix=tmp_path / "m.csv"),
-        tmp_path / "x.parquet",
-    )
-    ones = sum(r.label == "one" for r in open_source(spec(table)).rows())
-    assert record["nominal_rate"] == pytest.approx(0.75 * ones / 39)
-    for name, text, said in (
-        ("bad.json", '{"uno": {"two": 1}}', "'uno' is not in list"),
-        ("bad.csv", "a,b", "cannot be read"),
-    ):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(OptionError, match=said):
-            planting.read_matrix(tmp_path / name, classes)
-    with pytest.raises(OptionError, match="cannot be opened"):
-        planting.read_matrix(tmp_path / "none.csv", classes)
-
-
-def test_maps_of_what_is_taken_for_what(table: Path, tmp_path: Path) -> None:
-    (tmp_path / "map.csv").write_text("one,two\nzero,three\n")
-    plant(
-        spec(table),
-        Plan("asymmetric", 1.0, map=tmp_path / "map.csv"),
-        tmp_path / "a.parquet",
-    )
-    wanted = {"one": "two", "zero": "three", None: None}
-    assert all(
-        r.label == wanted.get(r.truth, r.truth) for r in rows_of(tmp_path / "a.parquet")
-    )
-    (tmp_path / "map.csv").write_text("one,tow\n")
-    with pytest.raises(OptionError, match="Did you mean 'two'"):
-        plant(
-            spec(table),
-            Plan("asymmetric", 1.0, map=tmp_path / "map.csv"),
-            tmp_path / "a.parquet",
-        )
-    with pytest.raises(OptionError, match="needs --map FILE"):
-        plant(spec(table), Plan("asymmetric", 1.0), tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(

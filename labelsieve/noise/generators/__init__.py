@@ -1,7 +1,8 @@
 """Planted label errors: one noise model per file.
 
-A file of this room offers `corrupt(labels, classes, rate, rng, context) -> labels`: int64 [n] in, int64 [n] out, the input
-untouched. `context` maps names to what some models need beside the labels; each file says which of these it takes:
+A file of this room offers `corrupt(labels, classes, rate, rng, context) -> labels`: int64 [n]
+in, int64 [n] out, the input untouched. `context` maps names to what some models need beside the
+labels; each file says which of these it takes:
 
     matrix    [k, k] float: rows true class, columns given label, rows sum to one
     targets   [k] int: the class that each class is taken for, -1 for a class that is never mistaken
@@ -48,12 +49,16 @@ def need(
             "See labelsieve noise --help for the option that gives it.",
         )
     array = np.asarray(value)
-    if array.ndim != len(shape) or any(
-        want not in (None, have) for have, want in zip(array.shape, shape, strict=True)
-    ):
+    if not _fits(array.shape, shape):
         wanted = " x ".join("any" if s is None else str(s) for s in shape)
         raise OptionError(
             f"'{name}' has the shape {' x '.join(map(str, array.shape))}.",
             f"It must be {wanted}.",
         )
     return array
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    if len(shape) != len(wanted):
+        return False
+    return all(want in (None, have) for have, want in zip(shape, wanted, strict=True))

@@ -1,8 +1,9 @@
-"""Asymmetric noise: with probability `rate` a label becomes the one class that its own is taken for.
+"""Asymmetric noise: with probability `rate` a label becomes the class its own is taken for.
 
-Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017, section 4: for
-CIFAR-10 truck -> automobile, bird -> airplane, deer -> horse, cat <-> dog. Classes that are taken for no other stay as
-they are, so the realised rate is the share of the others times `rate`.
+Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction
+Approach", CVPR 2017, section 4: for CIFAR-10 truck -> automobile, bird -> airplane,
+deer -> horse, cat <-> dog. Classes that are taken for no other stay as they are, so the
+realised rate is the share of the others times `rate`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from labelsieve.errors import OptionError
 from labelsieve.noise.generators import check, need
 
+# The pairs of the paper; the default where the data have these classes.
 CIFAR10 = {
     "truck": "automobile",
     "bird": "airplane",
@@ -35,7 +37,7 @@ def corrupt(
     targets = need(context, "targets", (classes,))
     if (targets == np.arange(classes)).any() or targets.max() >= classes:
         raise OptionError(
-            "A class is taken for itself, or for one that there is not.",
+            "The map sends a class to itself or to an unknown class.",
             "Name another class for it.",
         )
     other = targets[labels]

@@ -24,17 +24,18 @@ def corrupt(
     """
     matrix = need(context, "matrix", (classes, classes)).astype(np.float64)
     sums = matrix.sum(1)
+    # files round shares, so rows that sum to nearly one are rescaled below
     if (matrix < 0).any() or not np.allclose(sums, 1, atol=1e-3):
         row = int(np.abs(sums - 1).argmax())
         raise OptionError(
             f"Row {row} of the matrix sums to {sums[row]:.4g}.",
             "Rows are the true class and sum to one.",
         )
-    drawn, noisy = rng.random(len(labels)), labels.copy()
+    drawn = rng.random(len(labels))
+    noisy = labels.copy()
     for label in np.unique(labels):
         own = labels == label
-        edges = np.cumsum(matrix[label] / sums[label])[
-            :-1
-        ]  # the last class takes what is left
+        # inverse transform sampling; the last class takes what rounding leaves
+        edges = np.cumsum(matrix[label] / sums[label])[:-1]
         noisy[own] = np.searchsorted(edges, drawn[own], side="right")
     return noisy

@@ -1,4 +1,4 @@
-"""Pair noise: with probability `rate` a label becomes the next class, and the last class becomes the first."""
+"""Pair noise: with probability `rate` a label becomes the next class, the last one the first."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def corrupt(
     rng: np.random.Generator,
     context: Any = None,
 ) -> np.ndarray:
-    """[n] -> [n] (Han et al., NeurIPS 2018; "asymmetric" noise of CIFAR-100 in much of the literature)."""
+    """[n] -> [n] (Han et al., NeurIPS 2018; much of the literature calls it asymmetric)."""
     check(rate, classes)
+    # one draw a label, whether it flips or not: a higher rate flips the same labels and more
     return np.where(rng.random(len(labels)) < rate, (labels + 1) % classes, labels)

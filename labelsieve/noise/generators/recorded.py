@@ -19,9 +19,10 @@ def corrupt(
 ) -> np.ndarray:
     """[n] -> [n]; needs `recorded`; nothing is drawn, and `rate` is not used."""
     recorded = need(context, "recorded", (len(labels),))
+    # numbers of classes index tables further on
     if len(recorded) and (recorded.min() < 0 or recorded.max() >= classes):
         raise OptionError(
-            "A recorded label is no class of the data.",
+            "A recorded label is not a class of the data.",
             "Recorded and true labels must be of one kind.",
         )
     return recorded.astype(np.int64)

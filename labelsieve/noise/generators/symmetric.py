@@ -1,4 +1,4 @@
-"""Symmetric noise: a label is replaced with probability `rate` by another class, each equally likely."""
+"""Symmetric noise: with probability `rate` a label becomes another class, each equally likely."""
 
 from __future__ import annotations
 
@@ -23,5 +23,6 @@ def corrupt(
     """
     check(rate, classes)
     flip = rng.random(len(labels)) < rate
+    # a step of 1 to k - 1 round the circle of classes never comes back to where it began
     other = (labels + rng.integers(1, classes, len(labels))) % classes
     return np.where(flip, other, labels)

@@ -1,6 +1,7 @@
-"""Symmetric noise that may redraw the true class: with probability `rate` a label is drawn anew among all classes.
+"""Symmetric noise that may redraw the true class: labels are drawn anew among all classes.
 
-As in the code of DeFT, DivideMix and others. The realised rate is rate (k - 1) / k: nominal 20 % are 18 % of 10 classes.
+As in the code of DeFT, DivideMix and others: with probability `rate` each. The realised rate is
+rate (k - 1) / k: nominal 20 % are 18 % of 10 classes.
 """
 
 from __future__ import annotations
@@ -21,5 +22,6 @@ def corrupt(
 ) -> np.ndarray:
     """[n] -> [n]; some of the replaced labels are what they were."""
     check(rate, classes)
+    # drawn for all labels, so that the draws do not depend on how many are replaced
     redraw = rng.random(len(labels)) < rate
     return np.where(redraw, rng.integers(0, classes, len(labels)), labels)

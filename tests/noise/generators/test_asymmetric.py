@@ -23,8 +23,8 @@ def test_classes_become_what_they_are_taken_for() -> None:
     [
         (None, "needs 'targets'"),
         ({"targets": np.array([1, 0])}, "has the shape 2"),
-        ({"targets": np.array([0, 2, 1])}, "taken for itself"),
-        ({"targets": np.array([3, 0, 1])}, "one that there is not"),
+        ({"targets": np.array([0, 2, 1])}, "to itself or to an unknown"),
+        ({"targets": np.array([3, 0, 1])}, "to itself or to an unknown"),
     ],
 )
 def test_targets_must_be_other_classes(

@@ -13,7 +13,7 @@ def test_labels_are_those_recorded() -> None:
     found = corrupt(np.array([0, 1, 2]), 3, 0.9, rng, {"recorded": recorded})
     assert found.tolist() == [0, 2, 1] and found is not recorded
     assert rng.random() == np.random.default_rng(0).random()  # nothing is drawn
-    with pytest.raises(OptionError, match="no class of the data"):
+    with pytest.raises(OptionError, match="not a class of the data"):
         corrupt(np.array([0, 1, 2]), 3, 0.0, rng, {"recorded": np.array([0, 3, 1])})
     with pytest.raises(OptionError, match="must be 3"):
         corrupt(np.array([0, 1, 2]), 3, 0.0, rng, {"recorded": np.array([0])})

@@ -1,0 +1,124 @@
+"""The table that planted errors are written to, as Parquet or CSV.
+
+Columns: `id, image, given_label, true_label, split`. Parquet keeps how it was made in its
+metadata, and pictures that the data hold as bytes; paths are relative to the table.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from PIL import Image
+
+from labelsieve.data.images import from_object, read_bytes
+from labelsieve.data.sources import Row, Source
+from labelsieve.errors import DataError, ImageError, OptionError
+from labelsieve.files import replacing
+
+BATCH = 1_000  # rows written at once: bounds the pictures that are in memory
+
+
+def check_target(target: Path) -> None:
+    """Raises OptionError when the table has no suffix that says its format."""
+    if target.suffix not in (".parquet", ".csv"):
+        raise OptionError(f"-o '{target}' must end in .parquet or .csv.")
+
+
+def write_table(
+    target: Path,
+    source: Source,
+    given: list[str | None],
+    truth: list[str | None],
+    record: dict[str, Any],
+) -> None:
+    """Write the rows of a source with given and true labels.
+
+    The source is read again, row by row, so that pictures need not fit into memory.
+
+    Args:
+        given, truth: labels of all rows, in the order of the source.
+        record: how the labels were made, for the metadata.
+    """
+    schema = _schema(target, record)
+    parquet = target.suffix == ".parquet"
+    with replacing(target) as scratch:
+        writer = pq.ParquetWriter if parquet else pacsv.CSVWriter
+        checked = {"write_page_checksum": True} if parquet else {}
+        with writer(scratch, schema, **checked) as table:
+            for part in _parts(source, given, truth, target):
+                table.write_batch(pa.RecordBatch.from_pylist(part, schema))
+
+
+def _schema(target: Path, record: dict[str, Any]) -> pa.Schema:
+    text = pa.string()
+    image = text
+    if target.suffix == ".parquet":
+        # what `datasets.Image` stores, so that Hugging Face shows pictures
+        image = pa.struct([("bytes", pa.binary()), ("path", text)])
+    fields = [
+        ("id", text),
+        ("image", image),
+        ("given_label", text),
+        ("true_label", text),
+        ("split", text),
+    ]
+    return pa.schema(fields, {b"labelsieve": json.dumps(record).encode()})
+
+
+def _parts(
+    source: Source, given: list[str | None], truth: list[str | None], target: Path
+) -> Iterator[list[dict[str, Any]]]:
+    part: list[dict[str, Any]] = []
+    for number, row in enumerate(source.rows()):
+        values = {
+            "id": row.key,
+            "image": _cell(row, target),
+            "given_label": given[number],
+            "true_label": truth[number],
+            "split": row.split,
+        }
+        part.append(values)
+        if len(part) == BATCH:
+            yield part
+            part = []
+    yield part
+
+
+def _cell(row: Row, target: Path) -> Any:
+    """The image of a row as the table holds it: a relative path where it is a file, else bytes."""
+    item = row.image
+    in_parquet = target.suffix == ".parquet"
+    if isinstance(item, str | Path):
+        path = os.path.relpath(item, target.parent)
+        # tables hold no names that are not UTF-8; the bytes of such a file go in
+        if path.encode("utf-8", "replace").decode() == path:
+            return {"bytes": None, "path": path} if in_parquet else path
+    if not in_parquet:
+        raise DataError(
+            f"'{row.path}' is no file that a CSV table can name.",
+            "Write -o FILE.parquet; it holds pictures.",
+        )
+    return {"bytes": _bytes_of(item), "path": None}
+
+
+def _bytes_of(item: Any) -> bytes:
+    try:
+        if isinstance(item, bytes | str | Path):
+            return read_bytes(item)
+        return _png(from_object(item))
+    except ImageError:
+        return b""  # unreadable here, unreadable there: the row stays
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
