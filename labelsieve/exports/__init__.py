@@ -87,13 +87,12 @@ class Rows:
 
     def final(self, path: Path) -> Path:
         """What a file of the export will be called when it is whole."""
-        if self.grows is None:
-            return path
-        scratch, target = self.grows
-        # the export is one file, or a file in its folder is meant
+        scratch, target = self.grows or (path, path)
+        # the export is one file, or a file in its folder is meant, or one beside it
         if path == scratch:
             return target
-        return target / path.relative_to(scratch)
+        inside = path.is_relative_to(scratch)
+        return target / path.relative_to(scratch) if inside else path
 
     def file(self, sample_id: str, folder: Path) -> Path | None:
         """The image as a file, by its last name: its own, or one written into `folder`.
@@ -115,8 +114,7 @@ class Rows:
         # whole or not at all: some folders keep what a killed call wrote
         with replacing(target) as scratch:
             scratch.write_bytes(data)
-        inside = self.grows is not None and target.is_relative_to(self.grows[0])
-        return (self.final(target) if inside else target).absolute()
+        return self.final(target).absolute()
 
     def encoded(self) -> Iterator[tuple[dict[str, Any], tuple[bytes, str] | None]]:
         """Each row with its image as it was encoded and its suffix; None when unreadable.

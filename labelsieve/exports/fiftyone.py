@@ -67,15 +67,9 @@ def _samples(rows: Rows, folder: Path) -> list[dict[str, Any]]:
 
 def _sample(row: dict[str, Any], file: Path) -> dict[str, Any]:
     p_clean = row["p_clean"]
-    tags = []
-    if row["is_label_issue"]:
-        tags.append("label_issue")
-    # who skipped an image has not judged it
-    if row["verdict"] not in (None, "skip"):
-        tags.append("reviewed")
     return {
         "filepath": str(file),
-        "tags": tags,
+        "tags": _tags(row),
         "ground_truth": _classification(row["label"]),
         "given_label": _classification(row["given_label"]),
         "suggested": _classification(row["suggested_label"], row["suggested_prob"]),
@@ -83,6 +77,16 @@ def _sample(row: dict[str, Any], file: Path) -> dict[str, Any]:
         "mistakenness": None if p_clean is None else 1 - p_clean,
         "sample_key": row["sample_id"],
     }
+
+
+def _tags(row: dict[str, Any]) -> list[str]:
+    tags = []
+    if row["is_label_issue"]:
+        tags.append("label_issue")
+    # who skipped an image has not judged it
+    if row["verdict"] not in (None, "skip"):
+        tags.append("reviewed")
+    return tags
 
 
 def _classification(
