@@ -25,11 +25,13 @@ alone (labelsieve.estimation.transition, "Reference classifiers").
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from labelsieve.estimation.renaming import renamed
 
 LEVEL = 0.05  # of every test, one-sided
 FITS = "fits"
@@ -58,6 +60,8 @@ class Agreement:
         verdict: see the module's docstring.
         unknown: classes that the model does not know by their names.
         classes: both kappas of each class.
+        renamed: classes whose pictures bear another class's name, and whose; see
+            `labelsieve.estimation.renaming`.
     """
 
     images: int
@@ -71,6 +75,7 @@ class Agreement:
     verdict: str
     unknown: tuple[str, ...]
     classes: dict[str, dict[str, float]]
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON, with the sentence."""
@@ -150,6 +155,7 @@ def compare(
         verdict = LITTLE
     else:
         verdict = PARTLY if unknown else FITS
+    order = renamed(text, labels, k)
     answered = np.bincount(text, minlength=k) / len(labels)
     given = np.bincount(labels, minlength=k) / len(labels)
     return Agreement(
@@ -164,6 +170,7 @@ def compare(
         verdict=verdict,
         unknown=tuple(unknown),
         classes=of_class,
+        renamed={classes[a]: classes[b] for a, b in order.items()},
     )
 
 

@@ -18,7 +18,14 @@ from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset
 from labelsieve.estimation import metrics, noise_rate
-from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY, Agreement
+from labelsieve.estimation.agreement import (
+    FITS,
+    LITTLE,
+    NOTHING,
+    PARTLY,
+    SHOWN,
+    Agreement,
+)
 from labelsieve.estimation.calibration import parts
 from labelsieve.estimation.noise_rate import Noise
 from labelsieve.estimation.transition import fit_transition, select
@@ -155,7 +162,7 @@ def summarise(
         "noise_per_class": noise["per_class"],
         "confused_pairs": noise["pairs"],
         "unreadable": run.preflight["unreadable"],
-        "warnings": warnings + text_warnings(agreement, method),
+        "warnings": text_warnings(agreement, method) + warnings,
         "agreement": agreement.as_dict(),
         "quality": evaluate_detection(run.scores, run.truth()),
         "files": _files(run),
@@ -174,8 +181,11 @@ def _files(run: Run) -> dict[str, str]:
 def text_warnings(agreement: Agreement, method: str) -> list[str]:
     """What a person who took this method should know about the class names.
 
-    Nothing where the model knows them, or the method does not read them.
+    That they changed places is said whatever the method; nothing else where the model knows
+    them, or the method does not read them.
     """
+    if agreement.renamed:
+        return [_renamed(agreement.renamed)]
     if agreement.verdict == FITS or not _reads_names(method):
         return []
     wrong_tool = "Text is the wrong tool here: the model knows"
@@ -194,6 +204,19 @@ def text_warnings(agreement: Agreement, method: str) -> list[str]:
         f"{what} Name them in words with --class-names, or take a method "
         f"that needs no text: {', '.join(textless())}."
     ]
+
+
+def _renamed(order: dict[str, str]) -> str:
+    """That names changed places, and how, for a person who did not expect it."""
+    pairs = [
+        f"those labelled '{given}' show '{shown}'" for given, shown in order.items()
+    ]
+    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    return (
+        "Pictures and labels match one to one under other names: "
+        f"{', '.join(pairs[:SHOWN])}{more}. Were the class names mixed up? "
+        "The estimate takes the names as they are and does not count these labels."
+    )
 
 
 def textless() -> list[str]:
