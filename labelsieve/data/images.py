@@ -230,6 +230,7 @@ def from_object(item: Any, whites: Whites | None = None) -> Image.Image:
 
 
 def _from_array(array: np.ndarray, whites: Whites) -> Image.Image:
+    # as torch has pictures: a picture of that few columns is unlikely
     channels = (1, 3, 4)
     if (
         array.ndim == 3
@@ -247,7 +248,8 @@ def _from_array(array: np.ndarray, whites: Whites) -> Image.Image:
     elif array.dtype != np.uint8:
         array = finite(array)
         # an opaque alpha channel is all white and says nothing of the colours
-        extent = extent_of([array[..., :3] if array.ndim == 3 else array])
+        colours = array[..., :3] if array.ndim == 3 else array
+        extent = extent_of([colours])
         array = to_uint8(array, whites.get(extent.kind, extent.white))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
@@ -268,7 +270,7 @@ def content_hash(item: bytes | Image.Image) -> str:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a model wants its pictures: resize (shortest side, or both), crop the middle, normalise.
+    """How a model wants its pictures: resized (shortest side, or both), cropped, normalised.
 
     `mean` and `std` apply to pixels in [0, 1].
     """
@@ -285,15 +287,14 @@ class Preprocess:
         way = Image.Resampling(self.resample)
         if self.shortest_edge is None:
             return np.asarray(image.resize((self.width, self.height), way))
+        # of the sides in the file: rounded ones of a reduced picture would cut elsewhere
         short, long = sorted(image.info.get(FULL_SIZE, image.size))
         scaled = max(1, int(self.shortest_edge * long / short))
         if scaled > EXTREME * max(self.height, self.width):
             return self._middle_of_strip(image, scaled, way)
-        size = (
-            (self.shortest_edge, scaled)
-            if image.width <= image.height
-            else (scaled, self.shortest_edge)
-        )
+        size = (self.shortest_edge, scaled)
+        if image.width > image.height:
+            size = (scaled, self.shortest_edge)
         return self._middle(np.asarray(image.resize(size, way)))
 
     def _middle_of_strip(
@@ -303,31 +304,29 @@ class Preprocess:
         edge = self.shortest_edge or 0
         upright = image.height > image.width
         keep = self.height if upright else self.width
-        first, long = (scaled - keep) // 2, max(image.size)
-        start, end = first * long / scaled, (first + keep) * long / scaled
-        box = (0, start, image.width, end) if upright else (start, 0, end, image.height)
-        return self._middle(
-            np.asarray(
-                image.resize((edge, keep) if upright else (keep, edge), way, box=box)
-            )
-        )
+        first = (scaled - keep) // 2
+        long = max(image.size)
+        # where the crop begins and ends in the picture before resizing, in fractions of pixels
+        start = first * long / scaled
+        end = (first + keep) * long / scaled
+        size, box = (keep, edge), (start, 0.0, end, float(image.height))
+        if upright:
+            size, box = (edge, keep), (0.0, start, float(image.width), end)
+        return self._middle(np.asarray(image.resize(size, way, box=box)))
 
     def _middle(self, pixels: np.ndarray) -> np.ndarray:
         """The middle `height` x `width`; what is missing is black."""
-        missing = [
-            max(0, want - have)
-            for want, have in zip((self.height, self.width), pixels.shape, strict=False)
-        ]
-        if any(missing):
-            pad = [((m + 1) // 2, m // 2) for m in missing]
+        rows = max(0, self.height - pixels.shape[0])
+        columns = max(0, self.width - pixels.shape[1])
+        if rows or columns:
+            # the odd pixel before, as transformers pads
+            pad = [((rows + 1) // 2, rows // 2), ((columns + 1) // 2, columns // 2)]
             pixels = np.pad(pixels, [*pad, (0, 0)])
-        top, left = (
-            (pixels.shape[0] - self.height) // 2,
-            (pixels.shape[1] - self.width) // 2,
-        )
-        return np.ascontiguousarray(
-            pixels[top : top + self.height, left : left + self.width]
-        )
+        top = (pixels.shape[0] - self.height) // 2
+        left = (pixels.shape[1] - self.width) // 2
+        middle = pixels[top : top + self.height, left : left + self.width]
+        # a copy, as the whole picture would stay in memory behind a view
+        return np.ascontiguousarray(middle)
 
     @property
     def geometry(self) -> str:
@@ -337,9 +336,11 @@ class Preprocess:
     @property
     def about(self) -> int:
         """A side in pixels from which `__call__` still resizes well."""
+        # from four times on, what JPEG drops when it halves sides is below 2.5 gray levels
         return 4 * max(self.height, self.width, self.shortest_edge or 0)
 
     def to_json(self) -> str:
+        """Names it in the cache of features."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -354,30 +355,23 @@ class Preprocess:
         """From a transformers image processor; None gives CLIP's own constants at `image_size`."""
         if processor is None:
             return cls(image_size, image_size, image_size, 3, CLIP_MEAN, CLIP_STD)
-        size, crop = (
-            dict(processor.size or {}),
-            dict(getattr(processor, "crop_size", None) or {}),
-        )
+        size = dict(processor.size or {})
+        crop = dict(getattr(processor, "crop_size", None) or {})
         shortest = size.get("shortest_edge")
-        crops = (
-            shortest is not None
-            and bool(getattr(processor, "do_center_crop", False))
-            and "height" in crop
-        )
-        side = (
-            crop
-            if crops
-            else size
-            if "height" in size
-            else {"height": shortest or image_size, "width": shortest or image_size}
-        )
-        normalises = bool(getattr(processor, "do_normalize", True))
-        mean = tuple(processor.image_mean) if normalises else (0.0, 0.0, 0.0)
-        std = tuple(processor.image_std) if normalises else (1.0, 1.0, 1.0)
+        edge = shortest or image_size
+        # without both sides, what is resized is square
+        side = size if "height" in size else {"height": edge, "width": edge}
+        crops = getattr(processor, "do_center_crop", False)
+        if shortest is not None and crops and "height" in crop:
+            side = crop
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if getattr(processor, "do_normalize", True):
+            mean, std = tuple(processor.image_mean), tuple(processor.image_std)
         return cls(
             side["height"], side["width"], shortest, int(processor.resample), mean, std
         )
 
 
+# Of OpenAI's CLIP (Radford et al., 2021), for models that come without a processor.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -20,7 +20,7 @@ from labelsieve.data.sources.archive import Listing
 from labelsieve.errors import DataError
 
 SIDE = 32
-PIXELS = 3 * SIDE * SIDE
+PIXELS = 3 * SIDE * SIDE  # bytes of a picture: red, then green, then blue
 LARGEST = 60_000  # records: all there are
 
 
@@ -113,6 +113,7 @@ def read(archive: Archive, release: Release, split: str) -> Records:
         labels.append(numbers)
         pixels.append(pictures)
     numbers = np.concatenate(labels)
+    # the largest number is wrong if any is
     worst = int(numbers.argmax())
     class_of(archive, int(numbers[worst]), classes, f"record {worst}")
     # a single file stays mapped: joining would load it

@@ -109,6 +109,7 @@ class Zip:
 
     def _read(self, name: str, largest: int) -> bytes:
         member = self._zip.getinfo(f"{self._top}/{name}")
+        # before anything is unpacked; `zipfile` stops at this size
         if member.file_size > largest:
             raise OSError(f"{name} would unpack to {member.file_size} bytes")
         return self._zip.read(member)
@@ -122,6 +123,7 @@ def find(
     Raises:
         DataError: neither does; a `packed` file that lies there is named.
     """
+    # people unpack into a folder, or name the one that unpacking makes
     for root in (archive.directory, archive.directory / inner):
         if (root / marker).exists():
             return Folder(root)
@@ -222,8 +224,10 @@ def listing(
         if key.startswith("/") or ".." in key.split("/") or "\\" in key or "\0" in key:
             raise archive.error(f"it lists '{key}', which leads out of the archive.")
     check_unique(archive, keys)
+    # one look tells a wrong folder; looking at all would take minutes on a network disk
     if not store.has(keys[0]):
         raise archive.error(f"'{keys[0]}' is missing, the first image on the list.")
+    # classes that only other parts have would be told as unused
     seen = set().union(*labels.values())
     used = {c: n for c, n in names.items() if c in seen and c != n}
     notes = size_note(len(keys), whole)

@@ -59,6 +59,7 @@ def read(directory: Path, split: str = "train") -> Listing:
     archive = Archive("clothing1m", directory, WHERE)
     archive.check(split, SPLITS)
     store = find(archive, "Clothing1M", "images", [f"{k}.tar" for k in range(10)])
+    # the archive has them in a folder; copies that go round have them beside the pictures
     lists = store.root / "annotations"
     texts = Folder(lists if (lists / "category_names_eng.txt").exists() else store.root)
     classes = lines(archive, texts, "category_names_eng.txt")

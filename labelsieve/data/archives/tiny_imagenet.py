@@ -102,7 +102,7 @@ def _val(
     known = set(classes)
     keys, labels = [], []
     for file, rest in pairs(archive, store, "val/val_annotations.txt"):
-        wnid = rest.partition("\t")[0]
+        wnid = rest.partition("\t")[0]  # the box is of no use here
         if wnid not in known:
             raise archive.error(
                 f"'{file}' in 'val_annotations.txt' has the class '{wnid}', which is "

@@ -64,6 +64,7 @@ def read(directory: Path, split: str = "train") -> Listing:
     keys, labels = [], []
     for name, number in pairs(archive, store, file):
         wnid = class_of(archive, number, classes, f"'{name}' in '{file}'")
+        # the list is of all 1,000 classes
         if int(number) < CLASSES:
             keys.append(f"{above}{name}")
             labels.append(wnid)

@@ -36,6 +36,7 @@ def schema(path: Path) -> pa.Schema:
     values: dict[str, Any] = {}
     last: Any = None
     for _, record in records(path):
+        # most files have the same keys in every line: comparing sets is all that is done
         if record.keys() == last and None not in values.values():
             continue
         last = record.keys()
@@ -82,6 +83,7 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 fault = f"line {number} is longer than {LONGEST_LINE >> 20} MiB"
                 raise _error(path, fault)
             if number == 1:
+                # the byte order mark that editors on Windows put before UTF-8
                 data = data.removeprefix(b"\xef\xbb\xbf")
             if data.strip():
                 yield number, _parse(path, number, data)
@@ -114,6 +116,7 @@ def _exact(value: Any) -> Any:
     """A real number as an integer or float that is the very same number, else as its text."""
     if type(value) is not Real:
         return value
+    # Decimal knows every digit that stands there
     number = Decimal(value)
     if number.adjusted() < MOST_DIGITS and number == number.to_integral_value():
         return int(number)

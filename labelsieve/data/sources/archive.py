@@ -73,6 +73,7 @@ def open_source(spec: DataSpec) -> ArchiveSource:
     listing: Listing = registry.load("data/archives", name).read(
         Path(folder), spec.split or PART
     )
+    # a wrong name is told here; while rows are read it would be no more than a KeyError
     for flag, column in (
         ("--label-column", spec.label_column),
         ("--truth-column", spec.truth_column),

@@ -34,6 +34,7 @@ def open_source(spec: DataSpec) -> ArraySource:
     for option in OPTIONS_OF_TABLES:
         if getattr(spec, option):
             raise DataError(f"{option} does not apply to data given as Python objects.")
+    # pictures alone, to be classified
     if not spec.labelled and not isinstance(spec.data, tuple):
         return ArraySource(
             getattr(spec.data, "iloc", spec.data),
@@ -106,6 +107,7 @@ class ArraySource:
 
     def _name(self, label: Any, number: int) -> str | None:
         try:
+            # numpy and torch have numbers of their own
             value = label.item() if hasattr(label, "item") else label
             if isinstance(value, list | tuple | dict | set):
                 raise ValueError

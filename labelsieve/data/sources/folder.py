@@ -39,6 +39,7 @@ SPLITS = frozenset(
 def accepts(spec: DataSpec) -> bool:
     """Can this storage read it?"""
     path = spec.path()
+    # with one of these files it is what `datasets` saves
     return (
         path is not None
         and path.is_dir()
@@ -75,7 +76,7 @@ class FolderSource:
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of their relative paths."""
-        self.notes.clear()
+        self.notes.clear()  # listing again must not say everything twice
         if not self.labelled and self.split is None:
             yield from self._rows(self.root, None, None)
             return
@@ -90,6 +91,7 @@ class FolderSource:
             names = nested or {"(none: the folder has no split level)": []}
             raise DataError(unknown("Split", self.split, names))
         if nested is None:
+            # named, as people look for them in vain among the results
             self._note_loose(self.root)
             yield from self._class_rows(self.root, top, None)
             return
@@ -138,6 +140,7 @@ class FolderSource:
         below = os.path.relpath(folder, self.root).replace(os.sep, "/")
         start = len(os.path.join(folder, ""))
         above_file = "" if below == "." else f"{below}/"
+        # sorted, as the order in which a system lists files is anybody's guess
         for file in sorted(self._files(folder, above)):
             relative = above_file + file[start:].replace(os.sep, "/")
             uri = path_to_uri(relative)
@@ -156,6 +159,7 @@ class FolderSource:
         for entry in self._scan(folder):
             if not _is_folder(entry) or entry.name == STATE:
                 continue
+            # what macOS packs beside pictures into archives are no classes
             if entry.name.startswith((".", "__MACOSX")):
                 hidden = self._shown(entry.path)
                 self.notes.append(f"hidden folder '{hidden}' was left out")
@@ -176,6 +180,7 @@ class FolderSource:
                 f"folder '{readable(folder)}' cannot be opened: {error.strerror}"
             )
             return
+        # a link that leads to a folder above would never end
         identity = (status.st_dev, status.st_ino)
         if identity in seen:
             self.notes.append(f"link loop at '{self._shown(folder)}' was not followed")

@@ -39,6 +39,7 @@ def open_source(spec: DataSpec) -> HubSource:
     elif isinstance(data, str | Path):
         folder = Path(data)
         data = from_disk(str(data))
+    # several splits, or one without a name
     parts = dict(data) if isinstance(data, dict) else {None: data}
     if spec.split is not None:
         if spec.split not in parts:
@@ -53,6 +54,7 @@ def open_source(spec: DataSpec) -> HubSource:
             "The data set is streamed or has no splits.",
             "Load it whole, without streaming=True.",
         )
+    # splits of one data set have the same columns
     features = next(iter(parts.values())).features
     image = spec.image_column or _only(
         features, datasets.Image, "--image-column", "image"
@@ -61,9 +63,9 @@ def open_source(spec: DataSpec) -> HubSource:
     if label is None and spec.labelled:
         label = _only(features, datasets.ClassLabel, "--label-column", "label")
     _check_columns(spec, image, label, features)
-    wanted = list(
-        dict.fromkeys(c for c in (image, label, spec.truth_column, spec.id_column) if c)
-    )
+    columns = (image, label, spec.truth_column, spec.id_column)
+    # other columns may be large, such as embeddings; each once, as `datasets` asks for
+    wanted = list(dict.fromkeys(c for c in columns if c))
     raw = {
         name: _undecoded(part.with_format(None).select_columns(wanted), image)
         for name, part in parts.items()
@@ -178,6 +180,7 @@ class HubSource:
 
     def read(self, uri: str) -> Any:
         """The image of one row again."""
+        # names of splits may have colons, numbers of rows have none
         split, _, number = uri.rpartition(":")
         return self._image(self.parts[split or None][int(number)][self.image_column])
 
@@ -195,6 +198,7 @@ class HubSource:
             path = cell
         name = f"{split} row {number}" if split else f"row {number}"
         image = self._image(cell)
+        # a picture has neither a path nor bytes of its own: what it shows tells it apart
         known_by = image if isinstance(image, bytes) else path or repr(cell).encode()
         return Row(
             key=keys.take(_cell(record, self.id_column, features), known_by, name),

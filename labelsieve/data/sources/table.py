@@ -77,16 +77,9 @@ def open_source(spec: DataSpec) -> TableSource:
             f"--root '{root}' is not a folder.",
             "Name the folder that the image paths are relative to.",
         )
-    _check_types(
-        path,
-        schema,
-        image,
-        {
-            "--label-column": label,
-            "--truth-column": spec.truth_column,
-            "--id-column": spec.id_column,
-        },
-    )
+    single = {"--label-column": label}
+    single |= {"--truth-column": spec.truth_column, "--id-column": spec.id_column}
+    _check_types(path, schema, image, single)
     return TableSource(
         path, root, image, label, spec.truth_column, spec.id_column, spec.split, split
     )
@@ -104,14 +97,11 @@ def _check_types(
         if name is not None and name != image:
             check_one_value(schema.field(name).type, flag, name)
     kind = schema.field(image).type
-    useless = (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-    )
-    if pa.types.is_list(kind) or (
-        useless and SUFFIXES[path.suffix.lower()] in ("parquet", "jsonl")
-    ):
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    # a CSV file has no types: file names that look like numbers are read as text
+    typed = SUFFIXES[path.suffix.lower()] in ("parquet", "jsonl")
+    useless = typed and (is_number or pa.types.is_boolean(kind))
+    if pa.types.is_list(kind) or useless:
         raise DataError(
             f"--image-column '{image}' of '{path}' holds {kind}.",
             "Paths or encoded images (bytes) are needed.",
@@ -159,6 +149,7 @@ def _pick(
                 f"{flag}: {unknown('Column', wanted, columns)}", f"Table: '{path}'."
             )
         return wanted
+    # "Image" and "IMAGE" are as usual as "image"
     lower = {c.lower(): c for c in columns}
     for name in usual:
         if name in lower:
@@ -175,14 +166,8 @@ class _Opened:
     parts: Iterator[list[dict[str, Any]]]  # records, a few at a time
 
 
-def _open(
-    path: Path, columns: Sequence[str] = (), as_text: tuple[str, ...] = ()
-) -> _Opened:
-    """A table as a stream of records with these columns.
-
-    Args:
-        as_text: columns that are not guessed to be numbers or dates (labels like 007).
-    """
+def _open(path: Path, columns: Sequence[str] = ()) -> _Opened:
+    """A table as a stream of records with these columns."""
     kind = SUFFIXES[path.suffix.lower()]
     if kind == "parquet":
         # pre_buffer would keep all that was read until the end, and without a buffer a row
@@ -201,7 +186,8 @@ def _open(
             delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
         ),
         convert_options=pacsv.ConvertOptions(
-            column_types=dict.fromkeys(as_text, pa.string()),
+            # not guessed to be numbers or dates: 007 and 1e3 are labels, 0001 is a file name
+            column_types=dict.fromkeys(columns, pa.string()),
             include_columns=list(columns),
             strings_can_be_null=True,
             null_values=[""],  # a class may be called "null" or "NA"
@@ -249,15 +235,10 @@ class TableSource:
             self.split_column,
         ]
         columns = list(dict.fromkeys(c for c in wanted if c))
-        text = tuple(
-            c
-            for c in columns
-            if c != self.image_column or SUFFIXES[self.path.suffix.lower()] != "parquet"
-        )
         number, seen = 0, 0
         keys = RowKeys(self.id_column)
         with _named(self.path, lambda: f"The fault is after row {number}."):
-            opened = _open(self.path, columns, text)
+            opened = _open(self.path, columns)
             names = {c: class_names(opened.schema, c) for c in columns}
             for part in opened.parts:
                 for record in part:
