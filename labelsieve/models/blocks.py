@@ -112,10 +112,13 @@ def image_block(
     attention: Any = layer.self_attn
     heads = attention.num_heads
     normed = layer.layer_norm1(x)  # type: ignore[operator]
-    key, value = attention.k_proj(normed), attention.v_proj(normed)
+    asking = normed
     if first_only:  # the class token asks, all tokens are looked at
-        x, normed = x[:, :1], normed[:, :1]
-    query = _heads(attention.q_proj(normed), heads)
+        x = x[:, :1]
+        asking = normed[:, :1]
+    # before keys and values: gradients are summed in this order, and bits depend on it
+    query = _heads(attention.q_proj(asking), heads)
+    key, value = attention.k_proj(normed), attention.v_proj(normed)
     if prompts is not None:
         # the same for every picture, so normed and projected once
         beside = layer.layer_norm1(prompts.to(x.dtype))  # type: ignore[operator]
