@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,64 +30,69 @@ CIFAR10 = (
     "ship",
     "truck",
 )
-SEED, RATE = 0, 0.2
+SEED = 0
+# As many wrong labels as in the worst of well-known data sets, so that there is much to see.
+RATE = 0.2
+BRIGHTEST = 16  # scikit-learn's digits have this many levels of grey
 
 
 def run(data: str, output: Path, *, force: bool = False) -> Run:
     """Make the data below `output` and scan them.
 
     Args:
-        data: "digits": scikit-learn's handwritten digits (bundled, no download) with planted errors; "cifar10n": CIFAR-10 with
-            human labels, fetched from the hub.
+        data: "digits": scikit-learn's handwritten digits (bundled, no download) with planted
+            errors; "cifar10n": CIFAR-10 with human labels, fetched from the hub.
 
     Raises:
+        OptionError: other data.
         DataError: no network for data that need one.
     """
-    if data not in MAKERS:
-        raise OptionError(unknown("--data", data, MAKERS))
+    if data not in DEMOS:
+        raise OptionError(unknown("--data", data, DEMOS))
+    demo = DEMOS[data]
     table = output / f"{data}.parquet"
     if not table.exists():
-        made = MAKERS[data]()
-        output.mkdir(parents=True, exist_ok=True)
-        tables.write_parquet(made, table)
-    label, template = (
-        ("planted_label", "a handwritten digit {}.")
-        if data == "digits"
-        else ("worse_label", "a photo of a {}.")
-    )
+        tables.write_parquet(demo.make(), table)
     spec = load(
         table,
         image_column="image",
-        label_column=label,
+        label_column=demo.label,
         truth_column="true_label",
         id_column="id",
-        template=template,
+        template=demo.template,
     )
     return scan(spec, output=output / "run", force=force)
 
 
 def digits(rate: float = RATE, seed: int = SEED) -> pa.Table:
-    """1,797 handwritten digits as PNG, named in words, with a share `rate` of symmetric errors planted."""
+    """1,797 handwritten digits as PNG, named in words, some of them wrongly.
+
+    Args:
+        rate: share of symmetric errors that are planted.
+    """
     from sklearn.datasets import load_digits
 
     bundle = load_digits()
     truth = bundle.target.astype(np.int64)
-    planted = registry.load("noise/generators", "symmetric").corrupt(
-        truth, 10, rate, np.random.default_rng(seed)
-    )
-    grey = (bundle.images * 255 / 16).astype(np.uint8)
+    generator = registry.load("noise/generators", "symmetric")
+    planted = generator.corrupt(truth, 10, rate, np.random.default_rng(seed))
+    grey = (bundle.images * 255 / BRIGHTEST).astype(np.uint8)
     return pa.table(
         {
             "id": [f"digit-{i:04d}" for i in range(len(truth))],
-            "image": [_png(g) for g in grey],
+            "image": [_png(pixels) for pixels in grey],
             "planted_label": [WORDS[k] for k in planted],
             "true_label": [WORDS[k] for k in truth],
         }
     )
 
 
-def _cifar10n() -> pa.Table:
-    """CIFAR-10's training images with the labels of CIFAR-10N, both from the hub."""
+def cifar10n() -> pa.Table:
+    """CIFAR-10's training images with the labels of CIFAR-10N (Wei et al., ICLR 2022).
+
+    Raises:
+        DataError: they cannot be fetched from the hub.
+    """
     datasets = registry.need("datasets")
 
     try:
@@ -93,7 +100,8 @@ def _cifar10n() -> pa.Table:
         labels = datasets.load_dataset(
             "UCSC-REAL/cifar-10-100n", "cifar10n", split="train"
         )
-    except Exception as error:  # no network, offline mode, moved data set: the library raises many kinds
+    # no network, offline mode, moved data set: the library raises many kinds
+    except Exception as error:
         reason = str(error).partition("\n")[0][:200]
         raise DataError(
             f"CIFAR-10N cannot be fetched: {reason}",
@@ -102,7 +110,7 @@ def _cifar10n() -> pa.Table:
     return pa.table(
         {
             "id": [f"cifar-{i:05d}" for i in range(len(images))],
-            "image": [_png(np.asarray(x)) for x in images["img"]],
+            "image": [_png(np.asarray(image)) for image in images["img"]],
             "worse_label": [CIFAR10[k] for k in labels["worse_label"]],
             "true_label": [CIFAR10[k] for k in images["label"]],
         }
@@ -115,4 +123,16 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-MAKERS = {"digits": digits, "cifar10n": _cifar10n}
+@dataclass(frozen=True)
+class Demo:
+    """Data of the demonstration: how they are made, and what is scanned."""
+
+    make: Callable[[], pa.Table]
+    label: str  # column with errors
+    template: str
+
+
+DEMOS = {
+    "digits": Demo(digits, "planted_label", "a handwritten digit {}."),
+    "cifar10n": Demo(cifar10n, "worse_label", "a photo of a {}."),
+}

@@ -31,7 +31,8 @@ class DeFT:
 
     Attributes:
         classes_: labels as text, sorted.
-        p_clean_: [n] float, probability that each training label is right; NaN where the image is unusable.
+        p_clean_: [n] float, probability that each training label is right; NaN where the image
+            is unusable.
         issues_: [n] bool, labels called wrong.
         suggested_: [n] labels suggested, None where the image is unusable.
         noise_rate_: (estimate, low, high).
@@ -53,26 +54,27 @@ class DeFT:
         template: str = "a photo of a {}.",
         **settings: Any,
     ) -> None:
-        self.model, self.preset, self.seed, self.device, self.precision = (
-            model,
-            preset,
-            seed,
-            device,
-            precision,
-        )
-        self.class_names, self.template, self.settings = class_names, template, settings
+        self.model = model
+        self.preset = preset
+        self.seed = seed
+        self.device = device
+        self.precision = precision
+        self.class_names = class_names
+        self.template = template
+        self.settings = settings
         self._run: Run | None = None
 
     def fit(self, images: Sequence[Any], labels: Sequence[Any]) -> DeFT:
         """Train on all images and judge their labels.
 
         Args:
-            images: n pictures, arrays, encoded bytes or paths (see `labelsieve.data.sources.arrays`).
+            images: n pictures, arrays, encoded bytes or paths (`labelsieve.data.sources.arrays`).
             labels: n labels of any type that can be written as text.
 
         Raises:
             LabelsieveError: what is wrong with the data and what to do.
         """
+        # the run lives as long as the detector, which reads it again to judge other images
         folder = Path(tempfile.mkdtemp(prefix="labelsieve-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         spec = load(
@@ -97,7 +99,7 @@ class DeFT:
         return self
 
     def predict_proba(self, images: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
-        """[n] float: probability that each label is right, for images the detector was not trained on."""
+        """[n] float: probability that each label is right, of images it was not trained on."""
         return self._judge(images, labels)[0]
 
     def predict(self, images: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
@@ -111,29 +113,21 @@ class DeFT:
             raise RunError(
                 "This DeFT is not fitted.", "Call fit(images, labels) first."
             )
-        table = score(
-            self._run,
-            (images, labels),
-            device=self.device,
-            precision=self.precision,
-        )
+        data = (images, labels)
+        table = score(self._run, data, device=self.device, precision=self.precision)
         return _columns(table, len(labels))
 
 
 def _columns(scores: pa.Table, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p_clean, issues and suggestions in the order of the rows handed in: a row's key is its number."""
-    row = np.array(
-        [
-            int(i.partition("#")[0].removeprefix("row"))
-            for i in scores["sample_id"].to_pylist()
-        ]
-    )
-    p_clean, issues, suggested = (
-        np.full(n, np.nan),
-        np.zeros(n, dtype=bool),
-        np.full(n, None, dtype=object),
-    )
-    p_clean[row] = scores["p_clean"].to_numpy()
-    issues[row] = [bool(v) for v in scores["is_label_issue"].to_pylist()]
-    suggested[row] = scores["suggested_label"].to_pylist()
+    """p_clean, issues and suggestions [n] in the order of the rows handed in."""
+    # a row's key is its number: "row17#" and the hash of its content
+    ids = scores["sample_id"].to_pylist()
+    rows = [int(i.partition("#")[0].removeprefix("row")) for i in ids]
+    p_clean = np.full(n, np.nan)
+    p_clean[rows] = scores["p_clean"].to_numpy()
+    issues = np.zeros(n, dtype=bool)
+    # null where the image is unusable
+    issues[rows] = scores["is_label_issue"].fill_null(False).to_numpy()
+    suggested = np.full(n, None, dtype=object)
+    suggested[rows] = scores["suggested_label"].to_pylist()
     return p_clean, issues, suggested

@@ -21,6 +21,8 @@ from labelsieve.pipeline import results
 from labelsieve.runs.run import Run
 from labelsieve.settings import resolve
 
+WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
+
 
 def score(
     detector: str | Path | Run,
@@ -34,46 +36,46 @@ def score(
 
     Args:
         detector: a run or its folder.
-        data: with the same classes, or some of them.
+        data: what `load` takes, with the same classes, or some of them.
         output: a .parquet or .csv file to write; None only gives the table.
+        device, precision: as in `ScanOptions`.
+
+    Returns:
+        One row per image, as in the scores of a run.
 
     Raises:
         OptionError: `output` has another suffix.
-        RunError: the run's method learned nothing that can be applied, or a class was unknown to it.
+        DataError: the data have a label that the detector does not know.
+        RunError: the run's method learned nothing that can be applied, or its files are damaged.
     """
-    opened = detector if isinstance(detector, Run) else Run(detector)
-    if not (opened.folder / "detector" / "config.json").exists():
+    run = detector if isinstance(detector, Run) else Run(detector)
+    if not (run.folder / "detector" / "config.json").exists():
         raise RunError(
-            f"'{opened.folder}' has no detector that can be applied to other images.",
+            f"'{run.folder}' has no detector that can be applied to other images.",
             "Scan with --method deft.",
         )
+    # whatever can be wrong with it is found before the work begins
     target = None if output is None else _target(Path(output))
-    learned = read_json(opened.file("detector/config.json"))
-    method = registry.load("methods", learned["method"])
+    config = read_json(run.file("detector/config.json"))
+    method = registry.load("methods", config["method"])
     where = choose_device(device)
-    encoder = load_encoder(
-        learned["model"], device=where, dtype=choose_precision(precision, where)
-    )
-    names = dict(zip(learned["classes"], learned["names"], strict=True))
-    spec = replace(load(data), class_names=names, template=learned["template"])
-    prepared = prepare(spec, encoder.preprocess, classes=learned["classes"])
-    images = prepared.dataset
-    evidence = method.judge(
-        Task(images, encoder),
-        resolve(method.Settings, learned["settings"]),
-        load_file(opened.file("detector/detector.safetensors")),
-    )
-    table = results.scores_table(prepared.manifest.table, images, evidence)
+    dtype = choose_precision(precision, where)
+    encoder = load_encoder(config["model"], device=where, dtype=dtype)
+    names = dict(zip(config["classes"], config["names"], strict=True))
+    spec = replace(load(data), class_names=names, template=config["template"])
+    prepared = prepare(spec, encoder.preprocess, classes=config["classes"])
+    settings = resolve(method.Settings, config["settings"])
+    learned = load_file(run.file("detector/detector.safetensors"))
+    evidence = method.judge(Task(prepared.dataset, encoder), settings, learned)
+    table = results.scores_table(prepared.manifest.table, prepared.dataset, evidence)
     if target is not None:
-        (tables.write_parquet if target.suffix == ".parquet" else tables.write_csv)(
-            table, target
-        )
+        WRITERS[target.suffix](table, target)
     return table
 
 
 def _target(path: Path) -> Path:
-    """A table to write later; whatever can be wrong with it is found before the work begins."""
-    if path.suffix not in (".parquet", ".csv"):
+    """A table to write later, in a folder that can be made."""
+    if path.suffix not in WRITERS:
         raise OptionError(f"-o '{path}' must end in .parquet or .csv.")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def test_the_seed_decides_and_the_rate_is_kept() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty of the demo's own pictures and one epoch."""
-    monkeypatch.setitem(demo.MAKERS, "digits", lambda: demo.digits().slice(0, 40))
+    few = replace(demo.DEMOS["digits"], make=lambda: demo.digits().slice(0, 40))
+    monkeypatch.setitem(demo.DEMOS, "digits", few)
     monkeypatch.setitem(deft.PRESETS, "default", {"epochs": 1})
 
 

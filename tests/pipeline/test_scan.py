@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import load_file
 
 import labelsieve
 from labelsieve import tables
@@ -27,7 +25,6 @@ from labelsieve.errors import DataError, LabelsieveError, OptionError, RunError
 from labelsieve.estimation import noise_rate
 from labelsieve.methods import deft
 from labelsieve.pipeline import scan as pipeline
-from labelsieve.pipeline.score import score
 from labelsieve.runs.run import Run, run_folder
 from labelsieve.settings import as_dict
 
@@ -187,65 +184,6 @@ def test_nothing_of_the_work_is_left_and_everything_is_known_to_the_run(
     )
 
 
-# --- the detector
-
-
-def test_the_detector_gives_the_scores_of_the_scan_again(
-    scanned: Any, digit_table: Path, tmp_path: Path
-) -> None:
-    learned = load_file(scanned.folder / "detector" / "detector.safetensors")
-    assert {"contexts", "visual_prompts", "transition"} <= learned.keys()
-    told = json.loads((scanned.folder / "detector" / "config.json").read_text())
-    assert (
-        told["classes"] == ["one", "three", "two", "zero"]
-        and told["method"] == "deft"
-        and told["model"] == "tiny"
-    )
-    spec = load(digit_table, **SPEC)
-    before = {f: f.stat().st_mtime_ns for f in scanned.folder.rglob("*")}
-    again = score(scanned.folder, spec, output=tmp_path / "new" / "scores.parquet")
-    assert again.equals(Run(scanned.folder).scores)
-    assert pq.read_table(tmp_path / "new" / "scores.parquet").equals(again)
-    assert {f: f.stat().st_mtime_ns for f in scanned.folder.rglob("*")} == before, (
-        "judging changes nothing in the run"
-    )
-
-
-def test_an_image_is_judged_alone_as_among_others(
-    scanned: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    images, truth = digits
-    rows = [int(np.flatnonzero(truth == k)[30]) for k in range(4)]
-    names = np.array(["zero", "one", "two", "three"])
-    together = score(scanned.folder, (images[rows], names))
-    by_row = {
-        r["sample_id"].partition("#")[0]: r["p_clean"] for r in together.to_pylist()
-    }
-    for number, row in enumerate(rows):
-        (alone,) = score(scanned.folder, (images[[row]], names[[number]])).to_pylist()
-        assert alone["p_clean"] == pytest.approx(by_row[f"row{number}"], abs=1e-4)
-
-
-def test_labels_that_the_detector_never_saw_are_refused(
-    scanned: Any, digits: tuple[np.ndarray, np.ndarray]
-) -> None:
-    with pytest.raises(
-        DataError, match=r"'thre' is unknown; .* Did you mean 'three'\?"
-    ):
-        score(scanned.folder, (digits[0][:2], ["one", "thre"]))
-
-
-def test_a_run_without_a_detector_says_so(tmp_path: Path, digit_table: Path) -> None:
-    run_folder(tmp_path / "run").begin({})
-    with pytest.raises(RunError, match="has no detector"):
-        score(tmp_path / "run", load(digit_table, **SPEC))
-
-
-def test_a_target_is_checked_before_the_work(scanned: Any, digit_table: Path) -> None:
-    with pytest.raises(OptionError, match=r"must end in \.parquet or \.csv"):
-        score(scanned.folder, digit_table, output="scores.xlsx")
-
-
 # --- same seed, other seed, truth unseen
 
 
@@ -330,9 +268,7 @@ def test_a_finished_run_does_not_answer_for_other_data(
     ).scores.equals(first.scores)
     relabelled = names.copy()
     relabelled[:2] = ["b", "a"]
-    with pytest.raises(
-        RunError, match=r"was made: 2 images have another label\."
-    ):
+    with pytest.raises(RunError, match=r"was made: 2 images have another label\."):
         pipeline.scan(
             (images, relabelled), output=tmp_path / "run", settings={"epochs": 0}
         )
