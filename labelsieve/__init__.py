@@ -1,4 +1,4 @@
-"""labelsieve: find the wrong labels in image data sets, and train classifiers that are not fooled by them."""
+"""Find the wrong labels in image data sets, and train classifiers that are not fooled by them."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ __all__ = [
     "train",
 ]
 
+# where public names live; none is imported before it is used
 _HOME = {
     "Classifier": "classifiers.classifier",
     "DeFT": "pipeline.detector",

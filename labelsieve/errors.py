@@ -1,14 +1,16 @@
 """Every error that labelsieve raises on purpose.
 
     LabelsieveError
-    ├── DataError        the data: a missing file, an unknown column, one class only, no images
-    │   └── ImageError   one image cannot be decoded (never stops a run; its reason becomes the row's status)
-    ├── ModelError       the model: not found, or of a family that is not supported
+    ├── DataError        the data: a missing file, an unknown column, one class, no images
+    │   └── ImageError   one image cannot be decoded (never stops a run; its reason becomes
+    │                    the row's status)
+    ├── ModelError       the model: missing, damaged, or of a family that is not supported
     ├── OptionError      an option: unknown, or with a value it cannot have
-    ├── RunError         the run folder: not a run, made by another command, damaged
+    ├── RunError         a work folder: not a run, made by another command, damaged
     └── MissingExtra     an optional library is not installed
 
-Each says in one line what is wrong, where, and what to do. The command line prints that line and exits with 2.
+Each says in one line what is wrong, where, and what to do. The command line prints that line and
+exits with 2.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class LabelsieveError(Exception):
     """
 
     def __init__(self, what: str, do: str = "") -> None:
-        self.what, self.do = what, do
+        self.what = what
+        self.do = do
         super().__init__(f"{what} {do}".strip())
 
 
@@ -63,6 +66,7 @@ class MissingExtra(LabelsieveError):
 def unknown(kind: str, value: str, valid: Iterable[str]) -> str:
     """The words for a value that is not one of `valid`, with the nearest one as a suggestion."""
     names = sorted(valid)
+    # the library's own cutoff: six letters in ten are the same
     near = difflib.get_close_matches(value, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"{kind} '{value}' is unknown; there are: {', '.join(names)}.{hint}"

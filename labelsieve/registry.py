@@ -43,6 +43,7 @@ EXTRAS = {
 }
 
 
+# by room and name
 _registered: dict[tuple[str, str], ModuleType] = {}
 
 
@@ -70,12 +71,14 @@ def register(room: str, name: str, module: ModuleType) -> None:
 
 def names(room: str) -> list[str]:
     """Names of a room's plug-ins as typed on the command line (`zero_shot.py`: "zero-shot")."""
+    # what begins with an underscore is shared by plug-ins, and none itself
     files = (Path(__file__).parent / room).glob("[!_]*.py")
     own = {path.stem.replace("_", "-") for path in files}
     registered = {name for where, name in _registered if where == room}
     return sorted(own | registered | set(_installed(room)))
 
 
+# looking through all installed packages takes some hundredths of a second
 @lru_cache(maxsize=16)
 def _installed(room: str) -> dict[str, EntryPoint]:
     """Plug-ins of a room that other installed packages declare."""
@@ -104,18 +107,15 @@ def constants(room: str, name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     path = _file_of(room, name)
     if path is None:
         module = load(room, name)
-        return {
-            key.lower(): getattr(module, key) for key in wanted if hasattr(module, key)
-        }
+        present = [key for key in wanted if hasattr(module, key)]
+        return {key.lower(): getattr(module, key) for key in present}
     values = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(target, ast.Name)
-            and target.id in wanted
-        ):
-            values[target.id.lower()] = ast.literal_eval(node.value)
+        # NAME = VALUE; a type alias or an unpacking is no constant
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            key = node.targets[0].id
+            if key in wanted:
+                values[key.lower()] = ast.literal_eval(node.value)
     return values
 
 
@@ -130,10 +130,25 @@ def load(room: str, name: str) -> ModuleType:
         raise OptionError(unknown(ROOMS[room], name, names(room)))
     if (room, name) in _registered:
         return _registered[room, name]
+    # our own come first: an installed package cannot take the place of one
     if _file_of(room, name) is None:
-        module: ModuleType = _installed(room)[name].load()
-        return module
+        return _load_installed(room, name)
     return need(f"labelsieve.{room.replace('/', '.')}.{name.replace('-', '_')}")
+
+
+def _load_installed(room: str, name: str) -> ModuleType:
+    """Import a plug-in of another package, whose faults are not ours."""
+    point = _installed(room)[name]
+    try:
+        module: ModuleType = point.load()
+    # whatever its module raises while it is imported
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise OptionError(
+            f"{ROOMS[room]} '{name}' ({point.value}) cannot be loaded: {reason}.",
+            "Update or remove the package that brings it.",
+        ) from error
+    return module
 
 
 def need(module: str) -> ModuleType:
@@ -145,6 +160,7 @@ def need(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        # "peft.tuners" is missing where peft is
         library = (error.name or "").partition(".")[0]
         if library in EXTRAS:
             raise MissingExtra(library, EXTRAS[library]) from error

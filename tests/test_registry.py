@@ -6,7 +6,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -93,3 +96,76 @@ def test_every_extra_can_be_installed() -> None:
         assert any(
             library.replace("_", "-") in line for line in extras.get(extra, [])
         ), f"[{extra}] does not bring {library}"
+
+
+# --- from outside the package
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module that offers what an export offers."""
+    module = ModuleType("theirs")
+    module.__doc__ = "Their format.\n\nMore."
+    module.EXTRA = "x"  # type: ignore[attr-defined]
+    monkeypatch.setattr(registry, "_registered", {})
+    yield module
+    registry._installed.cache_clear()
+
+
+def test_a_module_can_be_registered(outside: ModuleType) -> None:
+    registry.register("exports", "theirs", outside)
+    assert "theirs" in registry.names("exports")
+    assert "theirs" not in registry.names("methods")
+    assert registry.load("exports", "theirs") is outside
+    assert registry.summary("exports", "theirs") == "Their format."
+    assert registry.constants("exports", "theirs", ("EXTRA", "NONE")) == {"extra": "x"}
+
+
+def test_a_taken_name_and_an_unknown_room_are_refused(outside: ModuleType) -> None:
+    registry.register("exports", "theirs", outside)
+    for name in ("theirs", "csv"):
+        with pytest.raises(OptionError, match=f"Export '{name}' exists already"):
+            registry.register("exports", name, outside)
+    with pytest.raises(OptionError, match="Did you mean 'exports'"):
+        registry.register("export", "theirs", outside)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """As if a package with this entry point were installed."""
+    point = EntryPoint(name, value, "labelsieve.data.sources")
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        return [point] if group == point.group else []
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    registry._installed.cache_clear()
+
+
+def test_an_installed_package_brings_a_source(
+    outside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "theirs", outside)
+    install(monkeypatch, "lance", "theirs")
+    assert "lance" in registry.names("data/sources")
+    assert registry.load("data/sources", "lance") is outside
+    assert registry.summary("data/sources", "lance") == "Their format."
+
+
+def test_an_installed_package_cannot_replace_ours(
+    outside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, "table", "theirs")
+    assert registry.names("data/sources").count("table") == 1
+    assert registry.load("data/sources", "table").__name__ == (
+        "labelsieve.data.sources.table"
+    )
+
+
+def test_an_installed_package_that_is_broken_is_named(
+    outside: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, "lance", "nowhere.at_all")
+    with pytest.raises(
+        OptionError, match=r"Source 'lance' \(nowhere\.at_all\) cannot be loaded"
+    ):
+        registry.load("data/sources", "lance")
