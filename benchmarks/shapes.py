@@ -89,7 +89,7 @@ def encoder(
     config = CLIPConfig(**SHAPES[shape], logit_scale_init_value=4.6052)
     config.text_config.bos_token_id, config.text_config.eos_token_id = 49406, 49407
     model = CLIPModel(config)
-    return ClipEncoder("random", config, model, torch.device(device), dtype)
+    return ClipEncoder("random", model, torch.device(device), dtype)
 
 
 def unfused(model: ClipEncoder) -> ClipEncoder:

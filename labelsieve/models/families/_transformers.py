@@ -26,21 +26,28 @@ def preprocess_of(name: str) -> Preprocess:
     return hugging_face.preprocess_with(name, processor, size)
 
 
+def read_model(name: str) -> Any:
+    """The checkpoint as a model of transformers, float32 on the CPU."""
+    from transformers import AutoModel  # takes seconds: only where a model is loaded
+
+    config = hugging_face.read_config(name)
+    return hugging_face.read_model(name, AutoModel, config)
+
+
 class TransformersEncoder(DualEncoder):
     """Loading and the text side; the towers are the checkpoint's own modules."""
 
-    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        from transformers import (
-            AutoModel,  # takes seconds: only where a model is loaded
-        )
-
-        self.config: Any = hugging_face.read_config(name)
-        model = hugging_face.read_model(name, AutoModel, self.config)
+    def __init__(
+        self, name: str, model: Any, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.config: Any = model.config
         self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.name = name
         self.device = device
         self.dtype = dtype
-        self.preprocess = preprocess_of(name)
+        processor = hugging_face.image_processor(name)
+        size = self.config.vision_config.image_size
+        self.preprocess = hugging_face.preprocess_with(name, processor, size)
         self.tokenizer = hugging_face.tokenizer(name)
         # checkpoints hold its logarithm
         self.logit_scale = float(self.model.logit_scale.float().exp())

@@ -27,6 +27,7 @@ from labelsieve.models.families._transformers import (
     TransformersEncoder,
     is_of_type,
     preprocess_of,
+    read_model,
 )
 
 __all__ = ["FAMILY", "claims", "load", "preprocess_of"]
@@ -41,7 +42,7 @@ def claims(name: str) -> bool:
 
 def load(name: str, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """Load a checkpoint; its towers are frozen."""
-    return ClipEncoder(name, device, dtype)
+    return ClipEncoder(name, read_model(name), device, dtype)
 
 
 class ClipEncoder(TransformersEncoder):
@@ -50,10 +51,12 @@ class ClipEncoder(TransformersEncoder):
     family = FAMILY
     causal = True
 
-    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, name: str, model: Any, device: torch.device, dtype: torch.dtype
+    ) -> None:
         from transformers.activations import QuickGELUActivation
 
-        super().__init__(name, device, dtype)
+        super().__init__(name, model, device, dtype)
         use_quick_gelu([*self.image_layers, *self.text_layers], QuickGELUActivation)
         self.start = self.config.text_config.bos_token_id
         self.end = self.config.text_config.eos_token_id

@@ -21,6 +21,7 @@ from labelsieve.models.families._transformers import (
     TransformersEncoder,
     is_of_type,
     preprocess_of,
+    read_model,
 )
 
 __all__ = ["FAMILY", "claims", "load", "preprocess_of"]
@@ -35,7 +36,7 @@ def claims(name: str) -> bool:
 
 def load(name: str, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """Load a checkpoint; its towers are frozen."""
-    return SiglipEncoder(name, device, dtype)
+    return SiglipEncoder(name, read_model(name), device, dtype)
 
 
 class SiglipEncoder(TransformersEncoder):
@@ -44,8 +45,10 @@ class SiglipEncoder(TransformersEncoder):
     family = FAMILY
     causal = False
 
-    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(name, device, dtype)
+    def __init__(
+        self, name: str, model: Any, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        super().__init__(name, model, device, dtype)
         self.pad = self.config.text_config.pad_token_id
         if self.tokenizer is not None:
             self.pad = self.tokenizer.pad_token_id
