@@ -61,11 +61,9 @@ class Place:
     def __init__(
         self, folder: Path, command: str, data: Path, settings: list[str]
     ) -> None:
-        self.output, self.cache, self.log = (
-            folder / "output",
-            folder / "cache",
-            folder / "stderr.txt",
-        )
+        self.output = folder / "output"
+        self.cache = folder / "cache"
+        self.log = folder / "stderr.txt"
         sets = [word for setting in settings for word in ("--set", setting)]
         self.words = [
             "labelsieve",
@@ -92,9 +90,8 @@ class Place:
         process = self.start(monkeypatch)
         process.join(PATIENCE)
         assert process.exitcode == 0, self.log.read_text()
-        assert not (self.output / "checkpoints").exists() and not list(
-            self.output.rglob("*.partial")
-        )
+        assert not (self.output / "checkpoints").exists()
+        assert not list(self.output.rglob("*.partial*"))
         return self.results()
 
     def results(self) -> Results:

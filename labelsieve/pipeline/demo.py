@@ -17,7 +17,9 @@ from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.pipeline.scan import scan
 from labelsieve.runs.run import Run
 
+# A model that reads knows words better than digits.
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# In the order of their numbers on the hub, spelled as CIFAR-10's own file has them.
 CIFAR10 = (
     "airplane",
     "automobile",
@@ -50,6 +52,7 @@ def run(data: str, output: Path, *, force: bool = False) -> Run:
     if data not in DEMOS:
         raise OptionError(unknown("--data", data, DEMOS))
     demo = DEMOS[data]
+    # beside the run, so that corrections can be written back to it
     table = output / f"{data}.parquet"
     if not table.exists():
         tables.write_parquet(demo.make(), table)
@@ -70,6 +73,7 @@ def digits(rate: float = RATE, seed: int = SEED) -> pa.Table:
     Args:
         rate: share of symmetric errors that are planted.
     """
+    # takes a second to load, which other commands can spare
     from sklearn.datasets import load_digits
 
     bundle = load_digits()
@@ -102,6 +106,7 @@ def cifar10n() -> pa.Table:
         )
     # no network, offline mode, moved data set: the library raises many kinds
     except Exception as error:
+        # some of its messages are a page of HTML
         reason = str(error).partition("\n")[0][:200]
         raise DataError(
             f"CIFAR-10N cannot be fetched: {reason}",

@@ -76,6 +76,7 @@ class DeFT:
         """
         # the run lives as long as the detector, which reads it again to judge other images
         folder = Path(tempfile.mkdtemp(prefix="labelsieve-"))
+        # not __del__: it may run when modules are gone already
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         spec = load(
             (images, labels), class_names=self.class_names or {}, template=self.template
@@ -91,6 +92,7 @@ class DeFT:
             device=self.device,
             precision=self.precision,
         )
+        # scikit-learn ends the names of what was learned with an underscore
         self.classes_ = np.array(sorted(self._run.noise["per_class"]))
         self.noise_rate_ = self._run.noise_rate
         self.p_clean_, self.issues_, self.suggested_ = _columns(

@@ -54,9 +54,11 @@ def estimate_noise(
         return noise_rate.summarise(
             evidence.probs, labels, data.classes, evidence.rates
         )
+    # in this order: the first is kept unless another is clearly better
     probs = {OWN: evidence.probs, **(others or {})}
     transitions = {}
     for name, of_name in probs.items():
+        # the method may have fitted its own already, which takes seconds
         known = evidence.transition if name == OWN else None
         transitions[name] = known or fit_transition(of_name, labels, seed)
     name, transition = select(transitions)
@@ -68,6 +70,7 @@ def estimate_noise(
 def probs_table(data: Dataset, evidence: Evidence) -> pa.Table:
     """Class probabilities by sample id, a list of k float32 in the order of the classes."""
     k = evidence.probs.shape[1]
+    # float32: half of the size, and more digits than any estimate is good for
     flat = pa.array(np.ascontiguousarray(evidence.probs, dtype=np.float32).reshape(-1))
     lists = pa.FixedSizeListArray.from_arrays(flat, k)
     return pa.table({"sample_id": data.ids, "probs": lists})
@@ -96,7 +99,9 @@ def scores_table(manifest: pa.Table, data: Dataset, evidence: Evidence) -> pa.Ta
     }
     known = manifest.select(["sample_id", "path", "given_label", "status", "reason"])
     joined = known.join(pa.table(scored), "sample_id", join_type="left outer")
+    # every image comes out exactly once, whatever a method gave
     tables.check_same_ids(joined, manifest)
+    # a method may fill one of the common columns itself
     own = [c for c in evidence.columns if c not in tables.SCORES.names]
     return joined.select([*tables.SCORES.names, *own]).sort_by(
         [("rank", "ascending"), ("sample_id", "ascending")]
@@ -221,6 +226,7 @@ def _renamed(order: dict[str, str]) -> str:
 
 def textless() -> list[str]:
     """Names of the methods that do not read class names."""
+    # read from the files' constants: importing all methods takes seconds
     return [n for n in registry.names("methods") if not _reads_names(n)]
 
 
@@ -239,6 +245,7 @@ def evaluate_detection(
     """
     if truth is None:
         return None
+    # what was not scored, or has no known truth, is not counted
     joined = scores.join(truth, "sample_id").filter(
         pc.field("p_clean").is_valid() & pc.field("true_label").is_valid()
     )
@@ -246,6 +253,7 @@ def evaluate_detection(
         return None
     wrong = pc.not_equal(joined["given_label"], joined["true_label"]).to_numpy()
     matched = pc.equal(joined["suggested_label"], joined["true_label"]).to_numpy()
+    # with no wrong label there is nothing to be right about
     on_wrong = float(matched[wrong].mean()) if wrong.any() else None
     p_clean = joined["p_clean"].to_numpy()
     flagged = joined["is_label_issue"].to_numpy()

@@ -128,10 +128,12 @@ def scan(
         RunError: the folder holds a run of another command, or of the same command on data that
             have changed since.
     """
+    # all that can be wrong without a model is found before anything is loaded
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
     if folder.find(plan.command, force=force) == FINISHED:
         return _finished(Run(output), plan)
+    # loading comes before reading: the model says how pictures are prepared
     clock = _Clock()
     device = choose_device(plan.options.device)
     dtype = choose_precision(plan.options.precision, device)
@@ -140,11 +142,13 @@ def scan(
     judged = plan.method.JUDGES
     prepared = prepare(plan.spec, encoder.preprocess, source=plan.source, kinds=judged)
     clock.lap("read images")
+    # from here on the folder is written to; a second process waits
     with folder.locked():
         if folder.begin(plan.command, force=force) == FINISHED:
             # another process did the same work meanwhile
             return Run(output)
         _write_data(folder.path, prepared.manifest, plan.spec)
+        # a checkpoint belongs to the command and to what the data held
         key = fingerprint([plan.command, prepared.dataset.fingerprint])
         task = Task(
             prepared.dataset, encoder, plan.options.seed, folder.path, fingerprint=key
@@ -160,6 +164,7 @@ def scan(
         _write_report(Run(output), plan.spec)
         clock.lap("report")
         folder.finish({"seconds": clock.laps})
+        # opened again: the record was written since
         return Run(output)
 
 
@@ -177,6 +182,7 @@ def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
 
 def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     source = open_source(spec)
+    # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
     if options.preset not in method.PRESETS:
         raise OptionError(unknown("--preset", options.preset, method.PRESETS))
@@ -198,6 +204,7 @@ def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, A
         command[name] = getattr(spec, name)
     for name in ScanOptions.__dataclass_fields__:
         command[name] = getattr(options, name)
+    # resolved: a default that changes with a version is another command
     return {**command, "settings": as_dict(settings)}
 
 
@@ -216,6 +223,7 @@ def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]
     encoder = task.encoder
     return {
         "device": str(encoder.device),
+        # "torch.bfloat16" is what torch prints
         "precision": str(encoder.dtype).removeprefix("torch."),
         "preprocess": asdict(encoder.preprocess),
         "data_fingerprint": task.data.fingerprint,
@@ -243,9 +251,11 @@ def _write_results(
     others = {} if evidence.posterior else task.reference_votes()
     noise = results.estimate_noise(evidence, task.data, task.seed, others)
     write_json(folder / "noise.json", noise.as_dict())
+    # float32, and a file of its own: with many classes it is the largest of the run
     probs = results.probs_table(task.data, evidence)
     tables.write_parquet(probs, folder / "probs.parquet")
     scores = results.scores_table(prepared.manifest.table, task.data, evidence)
+    # for spreadsheets; the package itself reads Parquet
     tables.write_csv(scores, folder / "scores.csv")
     tables.write_parquet(scores, folder / "scores.parquet")
 
@@ -268,6 +278,7 @@ def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -
         "names": list(task.data.names),
         "template": task.data.template,
     }
+    # both files at once, or neither: weights without their settings are of no use
     with replacing(folder) as scratch:
         scratch.mkdir()
         save_file(tensors, scratch / "detector.safetensors")
@@ -351,5 +362,6 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
+        # hundredths: what a person compares, and no more digits that change every time
         self.laps[name] = round(now - self._last, 2)
         self._last = now

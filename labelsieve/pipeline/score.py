@@ -21,6 +21,7 @@ from labelsieve.pipeline import results
 from labelsieve.runs.run import Run
 from labelsieve.settings import resolve
 
+# by suffix of the file
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
 
 
@@ -48,6 +49,7 @@ def score(
         DataError: the data have a label that the detector does not know.
         RunError: the run's method learned nothing that can be applied, or its files are damaged.
     """
+    # a run that is open has verified its files already
     run = detector if isinstance(detector, Run) else Run(detector)
     if not (run.folder / "detector" / "config.json").exists():
         raise RunError(
@@ -61,9 +63,11 @@ def score(
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     encoder = load_encoder(config["model"], device=where, dtype=dtype)
+    # classes as the detector knows them, also where the data name them otherwise
     names = dict(zip(config["classes"], config["names"], strict=True))
     spec = replace(load(data), class_names=names, template=config["template"])
     prepared = prepare(spec, encoder.preprocess, classes=config["classes"])
+    # through the bounds again: a configuration is a file that may have been edited
     settings = resolve(method.Settings, config["settings"])
     learned = load_file(run.file("detector/detector.safetensors"))
     evidence = method.judge(Task(prepared.dataset, encoder), settings, learned)

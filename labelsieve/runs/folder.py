@@ -136,6 +136,9 @@ class WorkFolder:
         """Mark the work as done, with its last results and the checksums of its files."""
         # before the last word: what is finished has no work under way
         remove(self.path / CHECKPOINTS)
+        # of earlier processes that were killed; the folder is locked, so none is in use
+        for scratch in self.path.glob(".*.partial*"):
+            remove(scratch)
         # what is written again later would pass for damaged
         lasting = [name for name in self.owned if name not in self.changing]
         digests = digests_of(self.path, lasting)

@@ -64,6 +64,7 @@ class TrainingState:
         self._optimizer = optimizer
         self._memory = memory
         self._checkpoint = checkpoint
+        # not at once: a short training is done again sooner than it is saved
         self._due = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
     def keep(self, done: int, *, now: bool) -> None:
@@ -110,6 +111,7 @@ class TrainingState:
         for name, parameter in self._parameters.items():
             tensors[f"parameter/{name}"] = parameter
             for field, value in self._optimizer.state.get(parameter, {}).items():
+                # some optimisers keep plain numbers, too, which are settings
                 if isinstance(value, Tensor):
                     tensors[f"optimizer/{field}/{name}"] = value
         # clones: the file format refuses tensors that share memory, as tied weights do
@@ -137,6 +139,7 @@ class TrainingState:
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             if kind == "parameter":
+                # in place: the model holds these very parameters
                 self._parameters[name].copy_(value)
             elif kind == "optimizer":
                 self._put_back_optimizer(name, value)

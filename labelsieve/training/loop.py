@@ -41,6 +41,7 @@ class Recipe(Bounded):
     batch_size: Annotated[int, AtLeast(1)]
     lr: Annotated[float, AtLeast(0)]
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    # of SGD; AdamW keeps torch's own
     momentum: Annotated[float, AtLeast(0)] = 0.9
     weight_decay: Annotated[float, AtLeast(0)] = 0.0
     schedule: Literal["cosine", "smooth", "constant"] = "cosine"
@@ -54,6 +55,7 @@ class Recipe(Bounded):
 
     def share_at(self, epoch: int, step: int, steps: int) -> float:
         """What the schedule leaves of a learning rate, from 1 down to 0."""
+        # the cosine is at its start for ever where the rate is constant
         done = {
             "cosine": epoch / self.epochs,
             "smooth": (epoch + step / steps) / self.epochs,
@@ -139,6 +141,7 @@ def fit(
 def _fit(
     problem: Problem, recipe: Recipe, seed: int, checkpoint: Checkpoint | None
 ) -> None:
+    # the state is put back into these very objects
     optimizer = make_optimizer(recipe, problem.parameters, problem.rates)
     state = TrainingState(problem.parameters, optimizer, problem.memory, checkpoint)
     count = len(problem.rows)
@@ -151,6 +154,7 @@ def _fit(
     with progress.bar(problem.what, total, shown) as bar:
         for batch, loaded in _batches(problem, recipe, seed, done):
             share = recipe.share_at(batch.epoch, batch.step, steps)
+            # not torch's schedulers: their state would have to be kept, too
             for group in optimizer.param_groups:
                 group["lr"] = group["highest"] * share
             loss = _step(problem, batch, loaded, optimizer, recipe)
@@ -217,6 +221,7 @@ def _batches(
     problem: Problem, recipe: Recipe, seed: int, done: int
 ) -> Iterator[tuple[Batch, Any]]:
     """All steps that are left, each with its data, loaded while the step before is computed."""
+    # one thread: it reads while the device computes; more would fill the memory
     with ThreadPoolExecutor(1) as pool:
         ahead = None
         for batch in _plan(problem.rows, recipe, seed, done):
@@ -234,6 +239,7 @@ def _plan(rows: np.ndarray, recipe: Recipe, seed: int, done: int) -> Iterator[Ba
     steps = math.ceil(len(rows) / size)
     for number in range(done, recipe.epochs * steps):
         epoch, step = divmod(number, steps)
+        # also in the middle of an epoch, where an interrupted training goes on
         if step == 0 or number == done:
             order = rows[epoch_order(len(rows), seed, epoch)]
         chosen = order[step * size : (step + 1) * size]
@@ -250,6 +256,7 @@ def _step(
     """One step of the optimiser; gives the mean loss."""
     count = len(batch.rows)
     total = 0.0
+    # None, not zeros: a parameter without gradient makes no step, nor decays
     optimizer.zero_grad(set_to_none=True)
     for part in np.array_split(np.arange(count), min(recipe.accumulate, count)):
         share = len(part) / count
@@ -260,6 +267,7 @@ def _step(
             piece = Batch(batch.rows[part], batch.epoch, batch.step, batch.generator)
             loss = problem.loss_of(piece, _take(loaded, part))
         if loss.requires_grad:
+            # gradients of parts add up to that of the whole mean
             (loss * share).backward()
         total += float(loss.detach()) * share
     if recipe.clip is not None:
