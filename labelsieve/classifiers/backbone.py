@@ -33,9 +33,7 @@ IMAGE_CLASSIFIERS = ("CLIPForImageClassification", "SiglipForImageClassification
 
 
 class TowerClassifier(nn.Module):
-    """A linear layer on the pooled output of an image tower of transformers: pixels [b, 3,
-    h, w] -> logits [b, k].
-    """
+    """A linear layer on the pooled output of an image tower of transformers."""
 
     def __init__(self, vision_model: Any, classes: int) -> None:
         super().__init__()
@@ -92,6 +90,7 @@ def build(
             model: Any = TowerClassifier(tower, len(classes))
         processor = hugging_face.image_processor(checkpoint)
         return Backbone(model, encoder.preprocess, processor, encoder)
+    # the head alone is drawn; everything else comes from the checkpoint
     with seeded(seed):
         model = _classifier(checkpoint, classes)
     processor = hugging_face.image_processor(checkpoint)
@@ -125,6 +124,7 @@ def _classifier(checkpoint: str, classes: Sequence[str]) -> Any:
         kind, config = _as_vit(config)
     name_classes(config, classes)
     model = hugging_face.read_model(checkpoint, kind, config, new_head=True)
+    # the head is what stands outside the body, whatever a family calls it
     inner = set(model.base_model.modules())
     for module in model.modules():
         if module not in inner and isinstance(module, nn.Linear):
@@ -137,6 +137,7 @@ def _as_vit(config: Any) -> tuple[Any, Any]:
     """An MAE's encoder is a ViT; transformers has no classifier under MAE's own name."""
     from transformers import AutoModelForImageClassification, ViTConfig
 
+    # MAE's own entries (decoder, mask ratio) mean nothing to a ViT
     own = {"model_type", "architectures", "transformers_version"}
     values = config.to_dict()
     shared = (ViTConfig().to_dict().keys() - own) & values.keys()
@@ -171,6 +172,7 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     inner = {
         id(p) for p in (body.encoder.layers if tune == "blocks" else body).parameters()
     }
+    # by identity: the same parameter has other names inside the body
     every = {id(p) for p in body.parameters()}
     frozen = {"blocks": every - inner, "all": set(), "head": every}[tune]
     return {n: p for n, p in model.named_parameters() if id(p) not in frozen}
@@ -179,6 +181,7 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
 def trainable(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     """As `parameters_of`; these get gradients, all others are frozen."""
     chosen = parameters_of(model, tune)
+    # frozen ones first: no gradient is computed below the lowest that trains
     model.requires_grad_(False)
     for parameter in chosen.values():
         parameter.requires_grad_(True)
@@ -223,6 +226,7 @@ def head_from_texts(backbone: Backbone, texts: Sequence[str], pixels: Tensor) ->
             "head_start=text needs an image-text model.",
             "Use --backbone clip or head_start=random.",
         )
+    # the mean stands for each picture's own length, which is not linear in x
     length = encoder.project_image(encoder.image_pooled(pixels)).norm(dim=1).mean()
     projection = encoder.project_image(
         torch.eye(encoder.image_width, device=encoder.device)

@@ -25,7 +25,7 @@ from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.training.loop import is_memory_error, reason_of
 
 BATCH = 256  # pictures at once; a ViT-B/16 takes about 2 GB for them
-CARD = "README.md"
+CARD = "README.md"  # where the hub looks for it
 
 
 class Classifier:
@@ -66,7 +66,9 @@ class Classifier:
             ModelError: there is none, or it is damaged.
             OptionError: no such device or precision.
         """
-        chosen = choose_device(device)
+        chosen = choose_device(
+            device
+        )  # before weights are read: a mistake is told at once
         backbone, classes = pretrained.open_saved(str(where), device=chosen)
         card = Path(where) / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
@@ -125,7 +127,7 @@ class Classifier:
                 if picture is not None:
                     rows.append(row)
                     pictures.append(picture)
-            if rows:
+            if rows:  # there may be none that can be read
                 pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
                 probs[rows] = self.probabilities(pixels)
         return probs
@@ -141,7 +143,9 @@ class Classifier:
             )
         labels: list[str | None] = []
         for row in self.predict_proba(images, batch_size=batch_size):
-            unread = np.isnan(row[0])
+            unread = np.isnan(
+                row[0]
+            )  # a picture that cannot be read has no probabilities
             labels.append(None if unread else self.classes[int(row.argmax())])
         return labels
 
@@ -162,6 +166,7 @@ class Classifier:
         self.backbone.model.eval()
         inputs = encoder.normalise(pixels, self.preprocess, self.device)
         lower = self.dtype != torch.float32
+        # weights stay float32; only products are computed lower
         with torch.autocast(self.device.type, self.dtype, enabled=lower):
             return logits_of(self.backbone.model, inputs).float()
 
@@ -185,7 +190,7 @@ def too_much(help: str) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_memory_error(error):
-            raise
+            raise  # a fault of ours, which must not be blamed on memory
         raise LabelsieveError(
             f"The memory of the device is too small: {reason_of(error)}.", help
         ) from error

@@ -93,6 +93,7 @@ class Fitting:
         self.dtype = torch.float32
         self.labels, weight, self.part = _in_order(samples, images)
         self.rows = np.flatnonzero(self.part == TRAIN)
+        # before the loss, which may keep its targets there
         self.memory = self._memory(weight)
         self.loss = LOSSES[objective.loss](settings, self.memory)
         self.last: dict[str, Tensor] | None = None
@@ -138,6 +139,7 @@ class Fitting:
             LabelsieveError: the memory of the device is too small; says what helps.
         """
         aside = self._validation(val)
+        # beside the checkpoint, so that a continued training still has it
         best = folder / "chosen.safetensors"
         try:
             fit(
@@ -160,6 +162,7 @@ class Fitting:
                 more = f"{error.do} Or --set checkpointing=true (slower)."
                 raise LabelsieveError(error.what, more) from error
             raise
+        # also where everything was done before: figures come from the weights themselves
         return self._result(best, aside)
 
     def _validation(self, val: Dataset | None) -> Validation:
@@ -172,6 +175,7 @@ class Fitting:
         """Validate and select after an epoch; True ends the training."""
         waited = 0
         if len(aside.rows):
+            # float64: compared with each other to choose, so not rounded
             figures = torch.tensor(self.validate(aside), dtype=torch.float64)
             self.memory["history"][epoch - 1] = figures
             waited = epoch - self._chosen()
@@ -193,6 +197,7 @@ class Fitting:
         mirror = bool(self.settings.mirror)
         if crop < 1 or mirror:
             pictures = crop_and_mirror(pictures, batch.generator, crop, mirror)
+        # the same dropout whether the training was interrupted or not
         with _drawing_from(batch.generator, self.device):
             logits = self.logits(pictures)
         labels = torch.from_numpy(self.labels[batch.rows]).to(self.device)
@@ -217,6 +222,7 @@ class Fitting:
 
     def _probabilities(self, images: Dataset, rows: np.ndarray) -> np.ndarray:
         """[b, k] of pictures as they are."""
+        # as the saved classifier will answer: in evaluation mode, with its softmax
         judge = Classifier(self.backbone, images.classes, dtype=self.dtype)
         parts = []
         for part in batches(rows, BATCH, None):  # inside the training, which has a bar
@@ -246,6 +252,7 @@ class Fitting:
         probs = self._probabilities(self.images, self.rows)
         score = _log_of_labels(probs, self.labels[self.rows])
         clean = mixture.upper_cluster(score, self.seed) > 0.5
+        # a mixture that finds nothing clean would end the training: the weights stay
         if clean.any():
             weight = torch.from_numpy(clean / clean.mean()).float()
             self.memory["weight"][self.rows] = weight
@@ -260,6 +267,7 @@ class Fitting:
             return {**facts, "last": {"epoch": 0, "accuracy": accuracy, "loss": loss}}
         model = self.backbone.model
         facts["last"] = self._figures(epochs, aside)
+        # a copy, since the kept epoch's weights are loaded over them
         last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict(_read_weights(best, self.device))
         facts["chosen"] = self._figures(self._chosen(), aside)

@@ -1,5 +1,6 @@
-"""The model card: what a classifier was trained on, how, and how good it was, in Hugging
-Face's form.
+"""The model card, in Hugging Face's form.
+
+What a classifier was trained on, how, and how good it was.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from labelsieve.runs.run import Run
 
 TEMPLATE = Path(__file__).parent.parent / "assets" / "model_card.md.j2"
+# How the card says what --use chose.
 USES = {
     "clean": "the labels that the scan did not flag",
     "clean+relabelled": "the labels that the scan did not flag, and confident suggestions "

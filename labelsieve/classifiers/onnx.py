@@ -73,6 +73,7 @@ def export_model(
             "-o is needed: the model has no folder here.", "For example -o model.onnx."
         )
     target = Path(output) if output is not None else Path(str(model)) / "model.onnx"
+    # asked for before the model is opened, which takes longer
     for library in ("onnx", "onnxscript", "onnxruntime"):
         registry.need(library)
     opened = _on_cpu(model)
@@ -114,6 +115,7 @@ def _pictures(opened: Classifier, data: Any) -> np.ndarray:
     """uint8 [n, 3, height, width], drawn from a data set; its labels are not looked at."""
     spec = replace(load(data), labelled=False)
     images = prepare(spec, opened.preprocess).dataset
+    # drawn: the first ones may all be of one class
     chosen = np.random.default_rng(0).permutation(len(images))[:CHECKED]
     return np.ascontiguousarray(images.inputs(chosen).numpy())
 
@@ -121,6 +123,7 @@ def _pictures(opened: Classifier, data: Any) -> np.ndarray:
 def _write(opened: Classifier, path: Path) -> None:
     height, width = opened.preprocess.height, opened.preprocess.width
     example = torch.zeros(2, 3, height, width)
+    # two pictures: with one the exporter would take the number for a constant
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own insides
         torch.onnx.export(
@@ -129,7 +132,7 @@ def _write(opened: Classifier, path: Path) -> None:
             str(path),
             input_names=["pixel_values"],
             output_names=["logits"],
-            dynamo=True,
+            dynamo=True,  # the exporter that is not deprecated
             dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}},
             external_data=False,
             verbose=False,

@@ -63,6 +63,7 @@ def predict(
     if output is not None and Path(output).suffix not in WRITERS:
         raise OptionError(f"-o '{output}' must end in {' or '.join(WRITERS)}.")
     opened = _open(model, device, precision)
+    # labels are not looked at, so a folder of pictures without classes will do
     spec = replace(load(data), labelled=False)
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)
@@ -92,6 +93,7 @@ def _as_table(
     """
     status = manifest["status"].to_numpy(zero_copy_only=False)
     lost = status == CORRUPT
+    # rows that cannot be read stay in the table, without an answer
     every = np.full((len(manifest), len(classes)), np.nan, dtype=np.float32)
     every[~lost] = probs
     columns: dict[str, Any] = {
@@ -109,6 +111,7 @@ def _as_table(
     reason = manifest["reason"].to_numpy(zero_copy_only=False)
     columns["status"] = pa.array(np.where(lost, CORRUPT, OK), pa.string())
     columns["reason"] = pa.array(np.where(lost, reason, ""), pa.string())
+    # one order whatever order the files were read in
     return pa.table(columns).sort_by("sample_id")
 
 
@@ -137,6 +140,7 @@ def evaluate(
     """
     spec = load(data)
     truth = truth_column or spec.truth_column
+    # given labels would be judged otherwise, and they may be wrong
     if truth is not None:
         spec = replace(spec, label_column=truth, truth_column=None)
     opened = _open(model, device, precision)

@@ -174,6 +174,7 @@ def train(
         if folder.begin(work.command, force=force) == FINISHED:
             # another process did the same work meanwhile
             return _open_finished(path, work.options)
+        # checkpoints of another command are not continued
         identity = fingerprint(work.command)
         try:
             figures = fitting.run(path / CHECKPOINTS, identity, aside)
@@ -193,11 +194,12 @@ def _resolve(
             "Run labelsieve scan again; it continues.",
         )
     checkpoint = options.student
-    if checkpoint == "clip":
+    if checkpoint == "clip":  # the paper's phase 2: the tower that scanned
         checkpoint = opened.record["command"]["model"]
     settings = _settings(opened, checkpoint, options)
     # a validation set of its own leaves all clean samples to train on
     samples = _samples(opened, options, settings.val_share if val is None else 0.0)
+    # what decides the weights: the same command continues, another one is refused
     command = {
         **asdict(options),
         "student": checkpoint,
@@ -214,7 +216,7 @@ def _resolve(
 def _settings(opened: Run, checkpoint: str, options: TrainOptions) -> Settings:
     """Recipe, then what the user set; pictures are mirrored where the scan mirrored them."""
     recipe = RECIPES[recipe_name(checkpoint, options.recipe)]
-    settings = resolve(Settings, recipe, options.settings or {})
+    settings = resolve(Settings, recipe, options.settings or {})  # the later one wins
     if settings.mirror is None:
         scanned = opened.record["command"].get("settings") or {}
         settings = replace(settings, mirror=bool(scanned.get("mirror", True)))
@@ -234,6 +236,7 @@ def _samples(opened: Run, options: TrainOptions, val_share: float) -> pa.Table:
 
 
 def _fingerprint_of(samples: pa.Table) -> str:
+    # decisions of people change the samples, and so the training
     rows = json.dumps(samples.to_pydict(), sort_keys=True).encode()
     return hashlib.sha256(rows).hexdigest()[:16]
 
@@ -245,6 +248,7 @@ def _named(data: Any) -> str | None:
         return " ".join(filter(None, names))
     if data is None or isinstance(data, str):
         return data
+    # data in memory have no name; their content is in the samples
     return str(data) if isinstance(data, Path) else type(data).__qualname__
 
 
@@ -278,6 +282,7 @@ def _spec(opened: Run, data: Any) -> DataSpec:
 
 def _read(opened: Run, spec: DataSpec, preprocess: Preprocess) -> Dataset:
     """The run's images as the backbone wants them; all that were scored must still be there."""
+    # those that could not be read are in the scores, too, without p_clean
     scored = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))["sample_id"]
     images = prepare(
         spec,
@@ -298,7 +303,7 @@ def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
     """A table has the columns of the run's; what was named in full stays as it is."""
     if not isinstance(val, str | Path):
         return load(val)
-    if Path(val).is_dir():
+    if Path(val).is_dir():  # class folders need no columns
         return DataSpec(str(val))
     return replace(
         spec, data=str(val), id_column=None, truth_column=None, split=None, root=None
@@ -331,6 +336,7 @@ def _finish(
         "folder": str(folder.path),
         "precision": str(fitting.dtype).removeprefix("torch."),
     }
+    # first, since it puts the chosen weights back
     if fitting.last is not None:
         _save_last(folder.path / LAST, work, record, fitting)
     card = model_card.write(work.run, record)

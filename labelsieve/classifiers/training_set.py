@@ -22,7 +22,10 @@ from labelsieve.tables import SAMPLES
 Use = Literal["clean", "clean+relabelled", "all", "weighted", "gmm"]
 USES: tuple[Use, ...] = ("clean", "clean+relabelled", "all", "weighted", "gmm")
 ORIGINS = ("clean", "relabelled", "reviewed", "flagged", "left-out")
-TRAIN, VALIDATION, NONE = "train", "validation", "none"
+# Values of the column `part`.
+TRAIN = "train"
+VALIDATION = "validation"
+NONE = "none"
 
 
 def choose(
@@ -44,9 +47,10 @@ def choose(
     """
     rows = []
     for about in scores.sort_by("sample_id").to_pylist():
-        if about["p_clean"] is None:
+        if about["p_clean"] is None:  # it could not be read
             continue
         decision = decisions.get(about["sample_id"])
+        # a person who skipped said nothing
         if decision is not None and decision.verdict != "skip":
             label, weight, origin = _decided(about, decision, classes)
         else:
@@ -68,6 +72,7 @@ def _decided(
     about: Mapping[str, Any], decision: Decision, classes: Sequence[str]
 ) -> tuple[str, float, str]:
     label = about["given_label"] if decision.verdict == "keep" else decision.label
+    # no class at all, or one that the run has no number for: nothing to learn from it
     if label is None or label not in classes:
         return about["given_label"], 0.0, "left-out"
     return label, 1.0, "reviewed"
@@ -92,9 +97,9 @@ def _scanned(
 def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
     """The same rows with `part` filled in.
 
-    A part of what is held to be clean, whatever is trained on, is kept aside for
-        validation: of every class alike, drawn
-    from the seed. A class never loses its last training image to it.
+    A part of what is held to be clean, whatever is trained on, is kept aside for validation:
+    of every class alike, drawn from the seed. A class never loses its last training image to
+    it.
 
     Args:
         share: of the clean rows that are kept aside; 0 keeps none.
@@ -111,8 +116,10 @@ def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
     aside = np.flatnonzero(clean)
     if share > 0 and len(aside) > 1:
         numbers = np.unique(label[aside], return_inverse=True)[1]
+        # one of the folds of a cross-validation has the share of every class alike
         aside = aside[split(numbers, round(1 / share), seed) == 0]
         part[aside] = VALIDATION
+        # back where a class would have no image left to train on
         lost = ~np.isin(label[aside], label[part == TRAIN])
         part[aside[lost]] = TRAIN
     left = np.unique(label[part == TRAIN])
