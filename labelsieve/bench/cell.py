@@ -70,6 +70,7 @@ def judged(
     Returns:
         p_clean [n], whether the label is flagged [n] and whether it is wrong [n].
     """
+    # joined by id: the truth may have rows that were not scored, in another order
     joined = scores.join(truth, "sample_id").sort_by("sample_id")
     joined = joined.filter(
         pc.field("p_clean").is_valid() & pc.field("true_label").is_valid()
@@ -89,8 +90,9 @@ def curve(p_clean: np.ndarray, wrong: np.ndarray) -> dict[str, list[float]] | No
     precision, recall, _ = precision_recall_curve(wrong, -p_clean)
     # scikit-learn gives falling recall
     precision, recall = precision[::-1], recall[::-1]
-    places = np.searchsorted(recall, np.linspace(0, 1, POINTS))
-    kept = np.unique(places.clip(0, len(recall) - 1))
+    # evenly spaced in recall, not in images: the curve is steep where few are flagged
+    points = np.searchsorted(recall, np.linspace(0, 1, POINTS))
+    kept = np.unique(points.clip(0, len(recall) - 1))
     return {
         "recall": recall[kept].round(DIGITS).tolist(),
         "precision": precision[kept].round(DIGITS).tolist(),

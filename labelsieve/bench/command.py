@@ -47,8 +47,9 @@ def run(
     planned = plan.read(config, towers)
     cells = list(planned.cells())
     chosen = {id(cell) for cell in plan.narrow(cells, only)}
-    limits = schedule.limits(jobs)
+    limits = schedule.limits(jobs)  # the last option that can be wrong
     workspace.output.mkdir(parents=True, exist_ok=True)
+    # of all cells, not only the chosen: tables show what earlier calls finished, too
     every = steps.of(cells, workspace)
     with schedule.alone(workspace.output):
         outcomes = schedule.run(_needed(every, chosen), *limits)
@@ -75,6 +76,7 @@ def _write(name: str, outcomes: Outcomes, output: Path) -> dict[str, Any]:
     headroom = results.headroom(table, outcomes)
     files = _write_tables(name, table, headroom, output)
     done = results.finished(table)
+    # written all the same: a table that says why nothing ran
     lacking = [row for row in table.to_pylist() if row["state"] != "done"]
     if not len(done) and lacking:
         raise RunError(
@@ -117,6 +119,7 @@ def _plots(
     table: pa.Table, outcomes: Outcomes, output: Path
 ) -> tuple[list[str], list[str]]:
     """Names of plots, and what stood in their way."""
+    # matplotlib is an extra; tables do not need it
     try:
         plots = registry.need("labelsieve.bench.plots")
     except MissingExtra as error:

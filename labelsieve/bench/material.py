@@ -41,6 +41,7 @@ def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, A
     spec = _source(data, root, folder)
     if noise.kind == "recorded":
         given = noise.column or spec.label_column
+        # nothing is copied where the labels that somebody gave are a column
         if _is_whole(data, spec):
             return _as_it_is(replace(spec, label_column=given))
         plan = Plan("recorded", recorded=given, limit=data.limit)
@@ -94,6 +95,7 @@ def _as_it_is(spec: DataSpec) -> dict[str, Any]:
 def _plant(spec: DataSpec, plan: Plan, folder: Path) -> dict[str, Any]:
     path = folder / "table.parquet"
     planting.plant(spec, plan, path)
+    # the columns of every planted table, whatever the source called its own
     table = DataSpec(path, "image", "given_label", "true_label", "id")
     table = replace(table, class_names=spec.class_names, template=spec.template)
     return {"spec": _as_json(table)}
@@ -115,6 +117,7 @@ def _source(data: Data, root: Path, folder: Path) -> DataSpec:
         where = folder / "source.parquet"
         tables.write_parquet(demo.digits(0.0), where)
         columns = EMBEDDED
+    # paths inside a table are relative to the table's folder unless a root is named
     inner = None if data.root is None else str((root / data.root).resolve())
     return load(where, **columns, root=inner, class_names=names, template=data.template)
 

@@ -158,6 +158,7 @@ def read(config: str, towers: Sequence[str] = ()) -> Plan:
     Raises:
         OptionError: no such configuration, or something in it that cannot be; says where.
     """
+    # a ready configuration's name comes first: files have a suffix
     path = READY / f"{config}.toml"
     if config not in ready():
         path = Path(config)
@@ -168,6 +169,7 @@ def read(config: str, towers: Sequence[str] = ()) -> Plan:
     try:
         plan = _plan(path.stem, read_file(path))
     except LabelsieveError as error:
+        # read_file speaks of the option of scan; here it is the bench's file
         what = error.what.removeprefix("--config ")
         if str(path) not in what:
             what = f"'{path}': {what}"
@@ -184,11 +186,13 @@ def _with_tower(plan: Plan, pair: str) -> Plan:
             f"--tower '{pair}' is not NAME=MODEL.",
             "For example --tower bench=towers/bench.",
         )
+    # the one of the same name gives way
     kept = [tower for tower in plan.towers if tower.name != name]
     return replace(plan, towers=(*kept, Tower(name, model)))
 
 
 def _plan(name: str, table: Mapping[str, Any]) -> Plan:
+    # a mistyped key would else be left out without a word
     for key in table:
         if key not in KEYS:
             raise OptionError(unknown("Key", key, KEYS))
@@ -247,6 +251,7 @@ def _check_names(plan: Plan) -> None:
 
 
 def _check_unique(key: str, names: Sequence[str]) -> None:
+    # few names, so counting each is fast enough
     for name in names:
         if names.count(name) > 1:
             raise OptionError(
@@ -288,6 +293,7 @@ def _method(entry: dict[str, Any]) -> Method:
 
 
 def _check_settings(method: Method) -> None:
+    # as scan would refuse them, before the first cell runs
     room = registry.load("methods", method.detector)
     if method.preset not in room.PRESETS:
         raise OptionError(unknown("preset", method.preset, room.PRESETS))
@@ -320,6 +326,7 @@ def _check_class_names(names: Any) -> None:
 
 
 def _check_source(data: Data) -> None:
+    # two of the three are left out
     if [data.path, data.archive, data.embedded].count(None) != 2:
         raise OptionError("it needs one of path, archive and embedded.")
     archives = registry.names("data/archives")

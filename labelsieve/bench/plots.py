@@ -61,11 +61,13 @@ class Canvas:
     ) -> Path:
         """One plot as a file of its own; `names` begin with the tower's."""
         with matplotlib.rc_context(SAME_BYTES):
+            # not through pyplot, which keeps every figure and wants a display
             figure = Figure(figsize=(8, 5), layout="constrained")
             axes = figure.subplots()
             draw(axes)
             axes.set_title(", ".join([*names[1:], f"tower {names[0]}"]))
             axes.grid(alpha=0.3)
+            # outside, since curves fill the axes
             handles, labels = axes.get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside right upper", fontsize="small")
             path = self.output / f"{kind}-{'-'.join(map(slug, names))}.svg"
@@ -88,6 +90,7 @@ def write(results: pa.Table, curves: Mapping[str, Curve], output: Path) -> list[
             curved = _Curves(rows, curves, canvas.styles)
             written.append(canvas.save("pr", group, curved.draw))
     for pair, rows in groups(done, ("tower", "data")).items():
+        # without truth there is no F1 to draw
         means = _Means([r for r in rows if r["f1"] is not None], canvas.styles)
         if len({row["noise"] for row in means.rows}) > 1:
             written.append(canvas.save("f1-noise", pair, means.rates))

@@ -160,6 +160,7 @@ def _counterparts(line: Row, rows: Sequence[Row]) -> list[list[Row]]:
     if counterpart is None:
         return [[]]
     same = [row for row in rows if row["detector"] == counterpart.detector]
+    # several presets of one method are several lines
     return list(by_method(same).values()) or [[]]
 
 
@@ -173,9 +174,11 @@ def _merged() -> list[Row]:
     merged = []
     for own in groups(table, by).values():
         row = dict(own[0])
+        # the first table that prints a figure; percent become shares
         for name in SHARES:
             printed = [r[name] / 100 for r in own if r[name] is not None]
             row[name] = printed[0] if printed else None
+        # the harmonic mean, to what rounding to a tenth of a percent leaves
         if row["f1"] is None:
             precision, recall = row["precision"], row["recall"]
             row["f1"] = 2 * precision * recall / (precision + recall)
@@ -260,12 +263,14 @@ def _noise(line: Row, own: Row) -> Iterator[str]:
 
 
 def _method(counterpart: Counterpart, line: Row, row: Row) -> Iterator[str]:
+    # as resolved by the scan, so defaults are among them
     settings = json.loads(row["settings"] or "{}")
     detector = counterpart.detector
     if counterpart.differs:
         yield counterpart.differs
     if counterpart.trained and row["preset"] != "paper":
         yield f"preset {row['preset']} (there as preset paper)"
+    # the authors' code has a stricter rule for labels that people gave
     by_people = line["noise"] == "human"
     if detector == "deft" and by_people and settings.get("rule") != "real":
         yield "rule for planted noise (there a label must also be the best class)"

@@ -76,10 +76,12 @@ def sheets(results: pa.Table, headroom: pa.Table) -> list[Sheet]:
     """Overview of each tower, details of each group, headroom, and what did not run."""
     done = finished(results)
     tables = []
+    # the overview first: it is what most people look for
     for (tower,), rows in groups(done, ("tower",)).items():
         tables += [_overview(tower, rows, name) for name in ("f1", "auroc")]
     for group, rows in groups(done, GROUP).items():
         tables.append(_details(group, rows))
+    # empty where no cell is done
     if len(headroom):
         tables.append(_headroom(headroom))
     lacking = results.filter(pc.not_equal(results["state"], "done"))
@@ -95,6 +97,7 @@ def _overview(tower: str, rows: Sequence[Row], name: str) -> Sheet:
     head = ["method"]
     for data, noise in dict.fromkeys((row["data"], row["noise"]) for row in rows):
         here = [row for row in rows if (row["data"], row["noise"]) == (data, noise)]
+        # a method may lack a cell: its place stays empty
         own: dict[str, list[Row]] = {method: [] for method in methods}
         own |= by_method(here)
         head.append(f"{data}, {noise}")
@@ -145,6 +148,7 @@ def _column(
 ) -> dict[str, Text]:
     """One figure of every method; the best one is bold, and what looks the same."""
     means = {method: figure(mean(own, name)) for method, own in methods.items()}
+    # compared as they are shown: what looks the same is equally good
     known = [value for value in means.values() if value != NOTHING]
     best = max(known, key=float, default=None)
     column = {}
@@ -161,6 +165,7 @@ def spread(rows: Sequence[Mapping[str, Any]], name: str, brackets: bool = True) 
         return NOTHING
     if len(values) > 1:
         return f"{figure(statistics.mean(values))} ± {figure(statistics.stdev(values))}"
+    # an interval over images; over seeds the deviation above says more
     low, high = rows[0].get(f"{name}_low"), rows[0].get(f"{name}_high")
     if low is None or high is None or not brackets:
         return figure(values[0])
@@ -176,7 +181,7 @@ def _leaders(rows: Sequence[Row]) -> list[str]:
             value = mean(own, name)
             if value is not None:
                 known[method] = value
-        if len(known) > 1:
+        if len(known) > 1:  # one method leads nobody
             sentences.append(f"{NAMES[name]}: {_ranking(known, rows, name)}.")
     return sentences
 
@@ -242,6 +247,7 @@ def amount(value: float | None) -> str:
     """Seconds or MiB: whole ones from ten on."""
     if value is None:
         return NOTHING
+    # two or more digits either way
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
@@ -277,6 +283,7 @@ def latex(title: str, tables: Sequence[Sheet]) -> str:
 
 
 def _latex_table(sheet: Sheet) -> str:
+    # booktabs has no lines between columns, and notes go into the caption
     caption = " ".join(map(tex, (f"{sheet.title}.", *sheet.notes)))
     columns = "l" + "r" * (len(sheet.head) - 1)
     lines = [

@@ -101,6 +101,7 @@ def _row(step: Step, outcome: Mapping[str, Any]) -> Row:
         "kind": cell.noise.kind,
         "nominal_rate": cell.noise.rate,
         "folder": step.folder.relative_to(step.folder.parent.parent).as_posix(),
+        # the cell's own figures, and the settings as they were resolved
         **outcome.get("row", {}),
     }
 
@@ -157,6 +158,7 @@ def headroom(table: pa.Table, outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.
     known = {}
     for step, outcome in outcomes.items():
         if step.kind == "headroom" and outcome.get("state") == "done":
+            # by tower and data: noise changes nothing about true labels
             known[tuple(step.job["names"].values())] = outcome
     rows = []
     for (tower, data, noise), own in groups(finished(table), GROUP).items():
@@ -219,7 +221,7 @@ def _needs(detector: str) -> tuple[str, ...]:
 
 
 def _mean_of_best(rows: Sequence[Row], name: str) -> float | None:
-    method = best(rows, name)
+    method = best(rows, name)  # None where there is no row, and then no mean
     return mean([row for row in rows if row["method"] == method], name)
 
 
@@ -240,6 +242,7 @@ def rank_correlation(table: pa.Table, name: str) -> tuple[float, int] | None:
         if own[0]["gap"] is not None and value is not None:
             gaps.append(own[0]["gap"])
             values.append(value)
+    # of a constant column there is no ranking
     if len(gaps) < FEW or len(set(gaps)) < 2 or len(set(values)) < 2:
         return None
     return float(spearmanr(gaps, values).statistic), len(gaps)

@@ -178,6 +178,7 @@ class _Schedule:
         skipped = []
         for step in list(self.waiting):
             needs = [self.results[n] for n in step.needs if n in self.results]
+            # one failure is enough; its message says why the others cannot run
             bad = next((r for r in needs if r["state"] != "done"), None)
             if bad is not None:
                 self.waiting.remove(step)
@@ -188,7 +189,7 @@ class _Schedule:
         return skipped
 
     def _fits(self, step: Step) -> bool:
-        if not self.running:
+        if not self.running:  # alone, everything may try
             return True
         taken = sum(map(self._estimate, self.running))
         return (

@@ -90,7 +90,7 @@ def of(cells: Sequence[Cell], workspace: Workspace) -> list[Step]:
     What they need comes before them, and cells that train a tower before the others, so that
     the longest do not begin last.
     """
-    maker = _Maker(workspace)
+    maker = _Maker(workspace)  # it collects what cells share while they are made
     slow: list[Step] = []
     fast: list[Step] = []
     for cell in cells:
@@ -127,6 +127,7 @@ class _Maker:
             **self._machine(),
         }
         names = cell.names()
+        # for people; the fingerprint behind it tells folders apart
         named = (*list(names.values())[:-1], f"seed {cell.seed}")
         identity = [scan, material.folder.name, headroom.folder.name]
         return Step(
@@ -156,6 +157,7 @@ class _Maker:
     def _shared(
         self, kind: str, named: Sequence[str], identity: Any, job: dict[str, Any]
     ) -> Step:
+        # two noises that differ in name alone are one table
         folder = self._folder("data", named, identity)
         return self.materials.setdefault(folder.name, Step(kind, folder, job))
 
@@ -167,6 +169,7 @@ class _Maker:
             job = {"model": model, "names": names, **self._machine()}
             weights = self._stamp(TINY if model == "tiny" else Path(model))
             source = self._truth(data)
+            # a hub id has no stamp: its name stands for it
             identity = [job, weights, source.folder.name]
             folder = self._folder("towers", key, identity)
             self.headrooms[key] = Step("headroom", folder, job, tower.name, (source,))
@@ -196,6 +199,7 @@ class _Maker:
         return self.workspace.output / below / f"{name}-{fingerprint(identity)}"
 
     def _stamp(self, path: Path) -> str | None:
+        # weights of a gigabyte are hashed once, not for each data set
         if path not in self._stamps:
             self._stamps[path] = stamp(path)
         return self._stamps[path]
