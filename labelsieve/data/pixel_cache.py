@@ -224,14 +224,12 @@ class PixelCache:
             DataError: the cache's size limit is reached, or it cannot be written.
         """
         slots: dict[str, int] = {}
+        if self.read_only and batch:
+            what = f"The pixel cache '{self.folder}' cannot be written."
+            raise DataError(what, OTHER_PLACE)
         if self.read_only:
-            if batch:
-                what = f"The pixel cache '{self.folder}' cannot be written."
-                raise DataError(what, OTHER_PLACE)
             return slots
-        rows = []
-        for stamp, content_hash in files:
-            rows.append(index.marked(*stamp, content_hash))
+        rows = [index.marked(*stamp, content_hash) for stamp, content_hash in files]
         with self._lock, self._errors(), index.writing(self._index):
             (used,) = self._index.execute(
                 "SELECT COALESCE(MAX(slot) + 1, 0) FROM pixels"

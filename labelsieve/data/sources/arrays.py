@@ -34,25 +34,25 @@ def open_source(spec: DataSpec) -> ArraySource:
     for option in OPTIONS_OF_TABLES:
         if getattr(spec, option):
             raise DataError(f"{option} does not apply to data given as Python objects.")
+    data = spec.data
+    if isinstance(data, tuple):
+        return _of_pair(data)
     # pictures alone, to be classified
-    if not spec.labelled and not isinstance(spec.data, tuple):
-        return ArraySource(
-            getattr(spec.data, "iloc", spec.data),
-            [None] * len(spec.data),
-            [],
-            len(spec.data),
-        )
-    if not isinstance(spec.data, tuple):
-        classes = getattr(spec.data, "classes", None)
-        return ArraySource(
-            spec.data, None, [] if classes is None else [str(c) for c in classes]
-        )
-    if len(spec.data) != 2 or not all(hasattr(part, "__len__") for part in spec.data):
+    if not spec.labelled:
+        count = len(data)
+        return ArraySource(getattr(data, "iloc", data), [None] * count, [], count)
+    classes = getattr(data, "classes", None)
+    names = [] if classes is None else [str(name) for name in classes]
+    return ArraySource(data, None, names)
+
+
+def _of_pair(data: tuple[Any, ...]) -> ArraySource:
+    """Rows of (images, labels)."""
+    if len(data) != 2 or not all(hasattr(part, "__len__") for part in data):
         raise DataError(
-            "A tuple of data must be (images, labels).",
-            f"It has {len(spec.data)} parts.",
+            "A tuple of data must be (images, labels).", f"It has {len(data)} parts."
         )
-    images, labels = spec.data
+    images, labels = data
     if len(images) != len(labels):
         raise DataError(
             f"There are {len(images)} images and {len(labels)} labels.",

@@ -196,6 +196,9 @@ class FolderSource:
                 yield entry.path
             else:
                 skipped += 1
+        self._note_left_out(folder, hidden, skipped)
+
+    def _note_left_out(self, folder: Path, hidden: list[str], skipped: int) -> None:
         if hidden:
             first = self._shown(os.path.join(folder, min(hidden)))
             more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""

@@ -31,54 +31,57 @@ def accepts(spec: DataSpec) -> bool:
 
 def open_source(spec: DataSpec) -> HubSource:
     """Open it; raises DataError with what to do."""
+    parts, folder = _parts(spec)
+    # splits of one data set have the same columns
+    features = next(iter(parts.values())).features
+    image, label = _columns(spec, features)
+    _check_columns(spec, image, label, features)
+    columns = (image, label, spec.truth_column, spec.id_column)
+    # other columns may be large, such as embeddings; each once, as `datasets` asks for
+    wanted = list(dict.fromkeys(c for c in columns if c))
+    raw = {}
+    for name, part in parts.items():
+        raw[name] = _undecoded(part.with_format(None).select_columns(wanted), image)
+    return HubSource(raw, *columns, Path(spec.root or ""), folder)
+
+
+def _parts(spec: DataSpec) -> tuple[dict[str | None, Any], Path | None]:
+    """The wanted splits by name, None for one without a name; and the folder they were saved to."""
     datasets = registry.need("datasets")
 
-    data, folder = spec.data, None
+    data = spec.data
+    folder = None
     if isinstance(data, str | Path) and str(data).startswith(HUB):
         data = _from_hub(str(data))
     elif isinstance(data, str | Path):
         folder = Path(data)
         data = from_disk(str(data))
-    # several splits, or one without a name
     parts = dict(data) if isinstance(data, dict) else {None: data}
     if spec.split is not None:
         if spec.split not in parts:
-            raise DataError(
-                unknown("Split", spec.split, [str(p) for p in parts if p] or ["(none)"])
-            )
+            names = [str(name) for name in parts if name]
+            raise DataError(unknown("Split", spec.split, names or ["(none)"]))
         parts = {spec.split: parts[spec.split]}
-    if not parts or not all(
-        isinstance(part, datasets.Dataset) for part in parts.values()
-    ):
+    whole = [isinstance(part, datasets.Dataset) for part in parts.values()]
+    if not whole or not all(whole):
         raise DataError(
             "The data set is streamed or has no splits.",
             "Load it whole, without streaming=True.",
         )
-    # splits of one data set have the same columns
-    features = next(iter(parts.values())).features
-    image = spec.image_column or _only(
-        features, datasets.Image, "--image-column", "image"
-    )
+    return parts, folder
+
+
+def _columns(spec: DataSpec, features: Any) -> tuple[str, str | None]:
+    """The columns of images and of labels, named by the user or by their kind."""
+    datasets = registry.need("datasets")
+
+    image = spec.image_column
+    if image is None:
+        image = _only(features, datasets.Image, "--image-column", "image")
     label = spec.label_column
     if label is None and spec.labelled:
         label = _only(features, datasets.ClassLabel, "--label-column", "label")
-    _check_columns(spec, image, label, features)
-    columns = (image, label, spec.truth_column, spec.id_column)
-    # other columns may be large, such as embeddings; each once, as `datasets` asks for
-    wanted = list(dict.fromkeys(c for c in columns if c))
-    raw = {
-        name: _undecoded(part.with_format(None).select_columns(wanted), image)
-        for name, part in parts.items()
-    }
-    return HubSource(
-        raw,
-        image,
-        label,
-        spec.truth_column,
-        spec.id_column,
-        Path(spec.root or ""),
-        folder,
-    )
+    return image, label
 
 
 def _check_columns(

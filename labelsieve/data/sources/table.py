@@ -57,32 +57,43 @@ def open_source(spec: DataSpec) -> TableSource:
     label = None
     if spec.labelled or spec.label_column:
         label = _pick(spec.label_column, "--label-column", LABEL_NAMES, columns, path)
-    for flag, name in (
-        ("--truth-column", spec.truth_column),
-        ("--id-column", spec.id_column),
-    ):
+    others = {"--truth-column": spec.truth_column, "--id-column": spec.id_column}
+    _check_there(path, columns, others)
+    split = _split_column(spec, columns, path)
+    _check_types(path, schema, image, {"--label-column": label, **others})
+    own = (image, label, spec.truth_column, spec.id_column)
+    return TableSource(path, _root(spec, path), *own, spec.split, split)
+
+
+def _check_there(path: Path, columns: list[str], wanted: dict[str, str | None]) -> None:
+    """Raises DataError when a column that the user named, by option, is not in the table."""
+    for flag, name in wanted.items():
         if name is not None and name not in columns:
-            raise DataError(
-                f"{flag}: {unknown('Column', name, columns)}", f"Table: '{path}'."
-            )
-    split = "split" if "split" in columns else None
-    if spec.split is not None and split is None:
+            problem = unknown("Column", name, columns)
+            raise DataError(f"{flag}: {problem}", f"Table: '{path}'.")
+
+
+def _split_column(spec: DataSpec, columns: list[str], path: Path) -> str | None:
+    """The column of splits, where there is one."""
+    if "split" in columns:
+        return "split"
+    if spec.split is not None:
         raise DataError(
             f"--split needs a column 'split'; '{path}' has none.",
             f"There are: {', '.join(columns)}.",
         )
+    return None
+
+
+def _root(spec: DataSpec, path: Path) -> Path:
+    """The folder that image paths are relative to."""
     root = Path(spec.root) if spec.root else path.parent
     if not root.is_dir():
         raise DataError(
             f"--root '{root}' is not a folder.",
             "Name the folder that the image paths are relative to.",
         )
-    single = {"--label-column": label}
-    single |= {"--truth-column": spec.truth_column, "--id-column": spec.id_column}
-    _check_types(path, schema, image, single)
-    return TableSource(
-        path, root, image, label, spec.truth_column, spec.id_column, spec.split, split
-    )
+    return root
 
 
 def _check_types(
