@@ -67,8 +67,9 @@ class Backbone:
 
 def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
     """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of backbone."""
-    found = model(pixels)
-    return found if isinstance(found, Tensor) else found.logits
+    answer = model(pixels)
+    # transformers wraps logits in an object of its own
+    return answer if isinstance(answer, Tensor) else answer.logits
 
 
 def build(

@@ -174,7 +174,8 @@ class DualEncoder(abc.ABC):
             tokens.ids.split(size), tokens.end.split(size), strict=True
         ):
             part = ClassTokens(ids, end)
-            features.append(_Recomputed.apply(contexts, encode, part))  # type: ignore[no-untyped-call]
+            vectors = _Recomputed.apply(contexts, encode, part)  # type: ignore[no-untyped-call]
+            features.append(vectors)
         return F.normalize(torch.cat(features, 1).float(), dim=-1)
 
     def _classes_at_once(self, tokens: int) -> int:
