@@ -94,7 +94,9 @@ def judged(
             ):
                 folder = tmp_path_factory.mktemp(name)
                 task = Task(pictures_seen, encoder, 0, folder, "fingerprint")
-                torch.rand(3), np.random.random()  # noqa: NPY002 (whatever global generators hold decides nothing)
+                # whatever global generators hold decides nothing
+                torch.rand(3)
+                np.random.random()  # noqa: NPY002
                 answers += [
                     pictures_seen,
                     method.detect(task, quick(method)),

@@ -73,6 +73,7 @@ TABLE = "data/table.csv --root pictures"
 STAGES = {
     "data": (_folder, ()),
     "scanned": ("data", ("scan data -o run --method zero-shot -q",)),
+    "learned": ("data", ("scan data -o run --fast --set epochs=1 -q",)),
     "listed": ("scanned", (f"apply run {AUTO} --in-place",)),
     "corrected": ("listed", (f"apply run {AUTO} --in-place --yes",)),
     "table": (_tables, (f"scan {TABLE} -o run --method zero-shot -q",)),
@@ -104,7 +105,7 @@ def attacks() -> Iterator[Attack]:
     words = "noise data --kind symmetric --rate 0.2 -o planted.parquet"
     yield Attack("noise", "data", words, ("planted.parquet",), ("planted.parquet",))
     words = "score run data -o more.parquet -q"
-    yield Attack("score", "scanned", words, ("more.parquet",), ("more.parquet",))
+    yield Attack("score", "learned", words, ("more.parquet",), ("more.parquet",))
     words = "predict run/classifier data -o answers.parquet"
     yield Attack(
         "predict", "trained", words, ("answers.parquet",), ("answers.parquet",)

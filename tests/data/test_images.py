@@ -441,7 +441,8 @@ def clip_processor(edge: int, crop: int) -> object:
 def by_the_library(processor: object, image: Image.Image) -> np.ndarray:
     """float [h, w, 3]: what transformers' own Pillow processor makes of a picture, in grey
     levels."""
-    values = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)  # type: ignore[operator]
+    batch = processor(image, return_tensors="np")  # type: ignore[operator]
+    values = batch["pixel_values"][0].transpose(1, 2, 0)
     return (
         values * np.array(processor.image_std) + np.array(processor.image_mean)
     ) * 255  # type: ignore[attr-defined]

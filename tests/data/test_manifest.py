@@ -122,7 +122,8 @@ def test_many_chunks_keep_the_source_order_of_labels_and_truth(
         DataSpec(tmp_path / "t.parquet", truth_column="true", id_column="id")
     )
     found = read(source, items, want_truth=True)
-    truth = {r["sample_id"]: r["true_label"] for r in found.truth.to_pylist()}  # type: ignore[union-attr]
+    assert found.truth is not None
+    truth = {r["sample_id"]: r["true_label"] for r in found.truth.to_pylist()}
     for row in found.table.to_pylist():
         n = int(row["sample_id"].partition("#")[0][1:])
         assert (

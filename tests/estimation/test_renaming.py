@@ -1,4 +1,4 @@
-"""Swapped and shifted names are seen; confusions, chance and few pictures are not taken for them."""
+"""Swapped and shifted names are seen; confusions, chance and few pictures are not."""
 
 from __future__ import annotations
 

@@ -152,7 +152,8 @@ def test_every_cell_of_the_configurations_gets_its_labels(
     assert len(made) == (24 if name == "paper-synthetic" else 3)
     for step in made:
         step.folder.mkdir(parents=True)
-        spec = DataSpec(**worker.material(step.job, step.folder, None)["spec"])  # type: ignore[arg-type]
+        material = worker.material(step.job, step.folder, None)
+        spec = DataSpec(**material["spec"])  # type: ignore[arg-type]
         rows = list(open_source(spec).rows())
         known = [r for r in rows if r.truth is not None]
         assert rows and (
