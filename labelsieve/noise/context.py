@@ -70,11 +70,13 @@ class Labelled:
     @cached_property
     def labels(self) -> np.ndarray:
         """[n] int64, the true class of each known row."""
+        # known rows have a label; str() tells the type checker so
         numbers = [self.number[str(self.truth[row])] for row in self.known]
         return np.array(numbers, dtype=np.int64)
 
     def with_labels(self, noisy: np.ndarray) -> list[str | None]:
         """The label of every row when the known ones have the classes `noisy` [n]."""
+        # rows that are not known keep what they have, so that none is lost
         given = [row.label for row in self.rows]
         for row, number in zip(self.known, noisy, strict=True):
             given[row] = self.classes[number]
@@ -95,7 +97,7 @@ def context_of(
     if plan.kind == "instance":
         pixels, readable = _all_pixels(source, labelled)
         return {"pixels": pixels, "centre": plan.centre}, readable
-    return {}, readable
+    return {}, readable  # the others look at labels alone
 
 
 def _recorded(labelled: Labelled) -> np.ndarray:
@@ -106,6 +108,7 @@ def _recorded(labelled: Labelled) -> np.ndarray:
 
 def _all_pixels(source: Source, labelled: Labelled) -> tuple[np.ndarray, np.ndarray]:
     """uint8 [n, s] of the known rows, black where unreadable, and which, [n] bool, are readable."""
+    # a set, as `in` of an array would look through all of it for every row
     wanted = set(labelled.known.tolist())
     # in the place of a picture that cannot be read, whose label is left alone afterwards
     blank = np.zeros(SIDE * SIDE * 3, dtype=np.uint8)
@@ -131,6 +134,7 @@ def _pixels(row: Row) -> np.ndarray | None:
 
 
 def _picture(item: Any) -> Image.Image:
+    # None goes the way of files and is told as an empty one
     if item is None or isinstance(item, bytes | str | Path):
         return decode(read_bytes(item))
     return from_object(item)
@@ -139,22 +143,27 @@ def _picture(item: Any) -> Image.Image:
 def _targets(plan: Plan, labelled: Labelled) -> np.ndarray:
     """[k] int, the class that each class is taken for, -1 for none."""
     number = labelled.number
+    # without a map CIFAR-10's, which fits only data that have its very classes
     taken = CIFAR10 if plan.map is None else read_class_names(plan.map)
-    strange = [name for pair in taken.items() for name in pair if name not in number]
+    _check_taken(plan, taken, labelled.classes)
+    # the generators' word for "taken for none"
+    targets = np.full(len(labelled.classes), -1)
+    for name, other in taken.items():
+        targets[number[name]] = number[other]
+    return targets
+
+
+def _check_taken(plan: Plan, taken: dict[str, str], classes: tuple[str, ...]) -> None:
+    """Raises OptionError for a class that the data do not have."""
+    strange = [name for pair in taken.items() for name in pair if name not in classes]
     if strange and plan.map is None:
         raise OptionError(
             "Asymmetric noise needs --map FILE: which class is taken for which.",
             "JSON, or lines class,taken-for.",
         )
     if strange:
-        problem = unknown("Class", strange[0], labelled.classes)
+        problem = unknown("Class", strange[0], classes)
         raise OptionError(f"--map '{plan.map}': {problem}")
-    targets = np.full(
-        len(labelled.classes), -1
-    )  # the generators' word for "taken for none"
-    for name, other in taken.items():
-        targets[number[name]] = number[other]
-    return targets
 
 
 def read_matrix(path: Path, classes: tuple[str, ...]) -> np.ndarray:
@@ -163,6 +172,7 @@ def read_matrix(path: Path, classes: tuple[str, ...]) -> np.ndarray:
     Raises:
         OptionError: not there, not readable, or of other classes.
     """
+    # all that it may be instead: no numbers, an unknown class, JSON of another shape
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a BOM
         if path.suffix == ".json":
@@ -189,5 +199,6 @@ def _matrix_of(mistaken: Any, classes: tuple[str, ...]) -> np.ndarray:
             column = classes.index(given)
             if row != column:
                 matrix[row, column] = float(share)
+                # the diagonal is what the mistakes leave
                 matrix[row, row] -= float(share)
     return matrix

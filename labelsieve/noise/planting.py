@@ -44,7 +44,7 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
         DataError: pictures that a CSV file cannot hold.
     """
     target = Path(output)
-    check_target(target)
+    check_target(target)  # at once, not after all has been read
     model = registry.load("noise/generators", plan.kind)
     if plan.rate is None and plan.kind in RATED:
         raise OptionError(
@@ -75,6 +75,7 @@ class _Part:
     notes: list[str]
 
     def rows(self) -> Iterator[Row]:
+        # sources are read from the start, as few of them can skip
         for number, row in enumerate(self.source.rows()):
             if number in self.chosen:
                 yield row
@@ -114,6 +115,7 @@ def _labelled(source: Source, plan: Plan) -> Labelled:
     for number, row in enumerate(rows):
         if truth[number] is not None and row.label is not None:
             known.append(number)
+            # somebody may have given a class that is never the true one
             names.update((str(truth[number]), row.label))
     return Labelled(rows, truth, np.array(known, dtype=int), tuple(sorted(names)))
 
@@ -127,24 +129,36 @@ def _record(
 ) -> dict[str, Any]:
     """How the table was made."""
     labels = labelled.labels
-    keys = [row.key for row in labelled.rows]
-    counts = np.zeros((len(labelled.classes),) * 2, dtype=int)
-    np.add.at(counts, (labels, noisy), 1)
     wrong = labels != noisy
-    contents = json.dumps([keys, given]).encode()
     return {
         "kind": plan.kind,
         "nominal_rate": _nominal(plan, labels, context),
         "realised_rate": float(wrong.mean()) if len(wrong) else 0.0,
         "seed": plan.seed,
-        "images": len(keys),
+        "images": len(labelled.rows),
         "labelled": len(labels),
         "wrong": int(wrong.sum()),
         "classes": list(labelled.classes),
-        "counts": counts.tolist(),
-        "fingerprint": hashlib.sha256(contents).hexdigest()[:16],
+        "counts": _counts(labelled, noisy),
+        "fingerprint": _fingerprint(labelled, given),
         "environment": files.environment(),
     }
+
+
+def _counts(labelled: Labelled, noisy: np.ndarray) -> list[list[int]]:
+    """[k, k] how many images of each true class were given each label."""
+    counts = np.zeros((len(labelled.classes),) * 2, dtype=int)
+    # `counts[labels, noisy] += 1` would count each pair once
+    np.add.at(counts, (labelled.labels, noisy), 1)
+    table: list[list[int]] = counts.tolist()
+    return table
+
+
+def _fingerprint(labelled: Labelled, given: list[str | None]) -> str:
+    keys = [row.key for row in labelled.rows]
+    contents = json.dumps([keys, given]).encode()
+    # 64 bits are enough to tell tables apart
+    return hashlib.sha256(contents).hexdigest()[:16]
 
 
 def _nominal(plan: Plan, labels: np.ndarray, context: dict[str, Any]) -> float | None:
@@ -153,4 +167,5 @@ def _nominal(plan: Plan, labels: np.ndarray, context: dict[str, Any]) -> float |
         return plan.rate if plan.kind in RATED else None
     # what the matrix makes of these classes, in these shares
     kept = np.diag(context["matrix"])[labels]
+    # the mean of nothing would be NaN, which JSON does not have
     return float(1 - kept.mean()) if len(labels) else 0.0

@@ -49,11 +49,13 @@ def write_table(
     """
     schema = _schema(target, record)
     parquet = target.suffix == ".parquet"
+    # the table appears when it is whole: a run killed here leaves the old one
     with replacing(target) as scratch:
         writer = pq.ParquetWriter if parquet else pacsv.CSVWriter
         checked = {"write_page_checksum": True} if parquet else {}
         with writer(scratch, schema, **checked) as table:
             for part in _parts(source, given, truth, target):
+                # with the schema: a column of nothing but None would have the type null
                 table.write_batch(pa.RecordBatch.from_pylist(part, schema))
 
 
@@ -97,6 +99,7 @@ def _cell(row: Row, target: Path) -> Any:
     item = row.image
     in_parquet = target.suffix == ".parquet"
     if isinstance(item, str | Path):
+        # relative, so that table and pictures can move together
         path = os.path.relpath(item, target.parent)
         # tables hold no names that are not UTF-8; the bytes of such a file go in
         if path.encode("utf-8", "replace").decode() == path:
@@ -120,5 +123,6 @@ def _bytes_of(item: Any) -> bytes:
 
 def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
+    # without loss: JPEG would change the pixels that are compared
     picture.save(buffer, "PNG")
     return buffer.getvalue()
