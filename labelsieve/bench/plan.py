@@ -74,6 +74,7 @@ class Noise:
     @property
     def label(self) -> str:
         """How tables call it."""
+        # :g writes 20 and not 20.0, and leaves 12.5 as it is
         rate = "" if self.rate is None else f" {100 * self.rate:g} %"
         return self.name or self.column or f"{self.kind}{rate}"
 
@@ -121,7 +122,7 @@ class Cell:
             "data": self.data.name,
             "noise": self.noise.label,
             "method": self.method.name,
-            "seed": str(self.seed),
+            "seed": str(self.seed),  # text, as --only compares names
         }
 
 
@@ -145,6 +146,7 @@ class Plan:
 
 def ready() -> list[str]:
     """Names of the configurations that come with the package."""
+    # folders are listed in any order
     return sorted(path.stem for path in READY.glob("*.toml"))
 
 
@@ -158,14 +160,7 @@ def read(config: str, towers: Sequence[str] = ()) -> Plan:
     Raises:
         OptionError: no such configuration, or something in it that cannot be; says where.
     """
-    # a ready configuration's name comes first: files have a suffix
-    path = READY / f"{config}.toml"
-    if config not in ready():
-        path = Path(config)
-        if path.suffix not in (".toml", ".json"):
-            raise OptionError(
-                unknown("Configuration", config, ready()), "Or name a TOML file."
-            )
+    path = _path_of(config)
     try:
         plan = _plan(path.stem, read_file(path))
     except LabelsieveError as error:
@@ -179,7 +174,20 @@ def read(config: str, towers: Sequence[str] = ()) -> Plan:
     return plan
 
 
+def _path_of(config: str) -> Path:
+    # a ready configuration's name comes first: files have a suffix
+    if config in ready():
+        return READY / f"{config}.toml"
+    path = Path(config)
+    if path.suffix not in (".toml", ".json"):
+        raise OptionError(
+            unknown("Configuration", config, ready()), "Or name a TOML file."
+        )
+    return path
+
+
 def _with_tower(plan: Plan, pair: str) -> Plan:
+    # at the first equals sign: a folder's name may have more
     name, equals, model = pair.partition("=")
     if not (equals and name and model):
         raise OptionError(
@@ -218,6 +226,7 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
         # not isinstance: true is an int, too
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
             raise error
+    # the same seed again would be the same cells in the same folders
     return tuple(dict.fromkeys(seeds))
 
 
@@ -284,6 +293,7 @@ def _method(entry: dict[str, Any]) -> Method:
             raise OptionError(
                 f"settings cannot be {settings}.", "Write settings = { name = value }."
             )
+        # settings are the method's own fields, checked against its file below
         plain = resolve(Method, _without(entry, "settings"))
         method = replace(plain, settings=settings)
         # where a library is not installed its cells will say so, and the others run
@@ -343,6 +353,13 @@ def _noise(entry: dict[str, Any], data: Data) -> Noise:
     noise = resolve(Noise, entry)
     if noise.kind not in kinds:
         raise OptionError(unknown("Noise", noise.kind, kinds))
+    _check_noise(noise, data)
+    return noise
+
+
+def _check_noise(noise: Noise, data: Data) -> None:
+    """Raises OptionError when it lacks what decides it."""
+    # a chain of comparisons refuses NaN, too
     if noise.kind in RATED and not (noise.rate is not None and 0 <= noise.rate <= 1):
         raise OptionError(
             f"noise '{noise.kind}' needs a rate from 0 to 1.", "For example rate = 0.2."
@@ -353,7 +370,6 @@ def _noise(entry: dict[str, Any], data: Data) -> Noise:
         raise OptionError(
             "recorded noise needs its column, and the data's truth_column."
         )
-    return noise
 
 
 def narrow(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
@@ -369,6 +385,7 @@ def narrow(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
     patterns: dict[str, list[str]] = {}
     for key, pattern in _pairs(only):
         known = dict.fromkeys(cell.names()[key] for cell in cells)
+        # not `fnmatch`, which ignores case on Windows alone
         if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
             raise OptionError(f"--only {key}={pattern}: {unknown(key, pattern, known)}")
         patterns.setdefault(key, []).append(pattern)

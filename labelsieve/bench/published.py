@@ -113,6 +113,7 @@ def load() -> pa.Table:
     Returns:
         Columns `PUBLISHED`.
     """
+    # the type of a column without any value cannot be guessed
     types = dict(zip(PUBLISHED.names, PUBLISHED.types, strict=True))
     options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
     parts = []
@@ -171,20 +172,22 @@ def _merged() -> list[Row]:
     """
     table = load().filter(pc.field("task") == "detection")
     by = ("dataset", "noise", "rate", "method", "backbone")
-    merged = []
-    for own in groups(table, by).values():
-        row = dict(own[0])
-        # the first table that prints a figure; percent become shares
-        for name in SHARES:
-            printed = [r[name] / 100 for r in own if r[name] is not None]
-            row[name] = printed[0] if printed else None
-        # the harmonic mean, to what rounding to a tenth of a percent leaves
-        if row["f1"] is None:
-            precision, recall = row["precision"], row["recall"]
-            row["f1"] = 2 * precision * recall / (precision + recall)
-        row["source"] = ", ".join(dict.fromkeys(r["source"] for r in own))
-        merged.append(row)
-    return merged
+    return [_merge(own) for own in groups(table, by).values()]
+
+
+def _merge(own: Sequence[Row]) -> Row:
+    """What several tables print of the same setting, as one row."""
+    row = dict(own[0])
+    # the first table that prints a figure; percent become shares
+    for name in SHARES:
+        printed = [r[name] / 100 for r in own if r[name] is not None]
+        row[name] = printed[0] if printed else None
+    # the harmonic mean, to what rounding to a tenth of a percent leaves
+    if row["f1"] is None:
+        precision, recall = row["precision"], row["recall"]
+        row["f1"] = 2 * precision * recall / (precision + recall)
+    row["source"] = ", ".join(dict.fromkeys(r["source"] for r in own))
+    return row
 
 
 def _plain(name: str) -> str:
@@ -194,6 +197,7 @@ def _plain(name: str) -> str:
 
 def backbone(model: str) -> str | None:
     """The paper's name of a CLIP checkpoint; None for any other model."""
+    # anywhere in it: a hub id and a folder's path hold the same words
     match = re.search(r"clip-vit-base-(patch\d+)", model)
     return BACKBONES.get(match[1]) if match else None
 
@@ -208,6 +212,7 @@ def _same_setting(known: Sequence[Row], own: Row) -> list[Row]:
 def _is_same(line: Row, own: Row) -> bool:
     if _plain(line["dataset"]) != _plain(own["data"]):
         return False
+    # None, of a kind that the paper has not, is equal to none of its names
     if line["noise"] != NOISE.get(own["kind"]):
         return False
     if line["rate"] is None:  # noise as people made it
@@ -228,7 +233,7 @@ def _line(line: Row) -> Row:
 
 def _ours(rows: Sequence[Row]) -> Row:
     if not rows:
-        return {}
+        return {}  # columns without a value become null
     return {
         "method": rows[0]["method"],
         "preset": rows[0]["preset"],
@@ -244,6 +249,7 @@ def _differs(line: Row, ours: Sequence[Row], own: Row) -> Iterator[str]:
         yield "not among these results" if known else "no such method here"
         return
     if backbone(own["model"]) != line["backbone"]:
+        # a path's last part: where it lies says nothing of the model
         yield f"model {Path(own['model']).name} (there CLIP {line['backbone']})"
     if own["images"] != IMAGES[line["dataset"]]:
         yield f"{own['images']:,} images (there {IMAGES[line['dataset']]:,})"

@@ -26,6 +26,7 @@ from labelsieve.bench.results import (
 )
 from labelsieve.estimation.metrics import FIGURES
 
+# As columns are headed: short, since a table has a dozen of them.
 NAMES = {
     "f1": "F1",
     "precision": "precision",
@@ -92,6 +93,7 @@ def sheets(results: pa.Table, headroom: pa.Table) -> list[Sheet]:
 
 def _overview(tower: str, rows: Sequence[Row], name: str) -> Sheet:
     """One figure of every method on every data set and noise."""
+    # in the order of the configuration, which a set would lose
     methods = list(dict.fromkeys(row["method"] for row in rows))
     lines = {method: [Text(method)] for method in methods}
     head = ["method"]
@@ -101,6 +103,7 @@ def _overview(tower: str, rows: Sequence[Row], name: str) -> Sheet:
         own: dict[str, list[Row]] = {method: [] for method in methods}
         own |= by_method(here)
         head.append(f"{data}, {noise}")
+        # without intervals: this sheet is wide, and the details have them
         _add(lines, _column(own, name, brackets=False))
     title = f"{NAMES[name]} for wrong labels, tower {tower}"
     return Sheet(title, head, list(lines.values()))
@@ -163,7 +166,7 @@ def spread(rows: Sequence[Mapping[str, Any]], name: str, brackets: bool = True) 
     values = [row[name] for row in rows if row[name] is not None]
     if not values:
         return NOTHING
-    if len(values) > 1:
+    if len(values) > 1:  # one value has no deviation
         return f"{figure(statistics.mean(values))} ± {figure(statistics.stdev(values))}"
     # an interval over images; over seeds the deviation above says more
     low, high = rows[0].get(f"{name}_low"), rows[0].get(f"{name}_high")
@@ -188,6 +191,7 @@ def _leaders(rows: Sequence[Row]) -> list[str]:
 
 def _ranking(known: Mapping[str, float], rows: Sequence[Row], name: str) -> str:
     """Methods that look the same in the table share the lead."""
+    # sorting is stable: of equal methods the configuration's first leads
     ranked = sorted(known, key=lambda method: -known[method])
     shown = {method: figure(value) for method, value in known.items()}
     first = [method for method in ranked if shown[method] == shown[ranked[0]]]
@@ -204,6 +208,7 @@ def _ranking(known: Mapping[str, float], rows: Sequence[Row], name: str) -> str:
 
 
 def _headroom(table: pa.Table) -> Sheet:
+    # a difference shows its sign, as it may go either way
     lines = []
     for row in table.to_pylist():
         texts = [f"{row['data']}, {row['noise']}", row["tower"]]
@@ -211,19 +216,24 @@ def _headroom(table: pa.Table) -> Sheet:
         texts += [row["best_f1"] or NOTHING, row["best_auroc"] or NOTHING]
         texts += [figure(row[name], sign=True) for name in ("lead", "pictures")]
         lines.append([Text(text) for text in texts])
-    notes = [HEADROOM_LEGEND]
+    head = ["data", "tower", "zero-shot", "probe", "gap", "best F1", "best AUROC"]
+    head += ["lead of DeFT", "pictures"]
+    title = "Headroom: what each tower knows and what its features support"
+    return Sheet(title, head, lines, [HEADROOM_LEGEND, *_correlations(table)])
+
+
+def _correlations(table: pa.Table) -> list[str]:
+    """Whether methods gain where there is more to learn, one sentence each."""
+    sentences = []
     for name in ("lead", "pictures"):
         correlation = rank_correlation(table, name)
         if correlation is not None:
             rho, pairs = correlation
-            notes.append(
+            sentences.append(
                 f"Rank correlation (Spearman) of gap and {name} over {pairs} pairs of tower "
                 f"and data set: {rho:.2f}."
             )
-    head = ["data", "tower", "zero-shot", "probe", "gap", "best F1", "best AUROC"]
-    head += ["lead of DeFT", "pictures"]
-    title = "Headroom: what each tower knows and what its features support"
-    return Sheet(title, head, lines, notes)
+    return sentences
 
 
 def _lacking(table: pa.Table) -> Sheet:
@@ -240,6 +250,7 @@ def figure(value: float | None, sign: bool = False) -> str:
     if value is None:
         return NOTHING
     text = f"{value:{'+' if sign else ''}.3f}"
+    # of the text, as rounding may have made it 1.000
     return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
@@ -275,6 +286,7 @@ def _md(text: str) -> str:
 def latex(title: str, tables: Sequence[Sheet]) -> str:
     """Tables for a paper; they need the package booktabs."""
     parts = [
+        # on one line, since the next one would no longer be a comment of LaTeX
         f"% {' '.join(title.split())}; needs \\usepackage{{booktabs}}",
         f"% {LEGEND}",
     ]
@@ -319,9 +331,11 @@ SPECIAL = {
 
 def tex(text: str) -> str:
     """Text in which no character means anything to LaTeX."""
+    # in one pass: a second replacement would escape what the first put in
     return "".join(SPECIAL.get(c, c) for c in " ".join(text.split()))
 
 
 Renderer = Callable[[str, Sequence[Sheet]], str]
 FORMATS: dict[str, Renderer] = {"table.md": markdown, "table.tex": latex}
+# found when the package is imported, and not when the last cell has run
 assert set(FIGURES) <= set(NAMES)

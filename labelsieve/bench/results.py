@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from scipy.stats import spearmanr
 
 from labelsieve import registry
+from labelsieve.bench.plan import Cell
 from labelsieve.bench.steps import Step
 from labelsieve.estimation.metrics import FIGURES
 
@@ -88,21 +89,29 @@ def results(outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
 
 def _row(step: Step, outcome: Mapping[str, Any]) -> Row:
     cell = step.cell
-    assert cell is not None
+    assert cell is not None  # `results` passes on no other steps
     return {
-        **cell.names(),
-        "seed": cell.seed,
+        **_asked(cell),
         "state": outcome["state"],
         "message": outcome.get("message"),
-        "model": cell.tower.model or cell.tower.name,
-        "detector": cell.method.detector,
-        "preset": cell.method.preset,
-        "settings": json.dumps(dict(cell.method.settings)),
-        "kind": cell.noise.kind,
-        "nominal_rate": cell.noise.rate,
         "folder": step.folder.relative_to(step.folder.parent.parent).as_posix(),
         # the cell's own figures, and the settings as they were resolved
         **outcome.get("row", {}),
+    }
+
+
+def _asked(cell: Cell) -> Row:
+    """What a cell was to do, known also of one that never began."""
+    return {
+        **cell.names(),
+        "seed": cell.seed,  # a number again, over the text among the names
+        "model": cell.tower.model or cell.tower.name,
+        "detector": cell.method.detector,
+        "preset": cell.method.preset,
+        # as text: each method has settings of its own, and the table one column
+        "settings": json.dumps(dict(cell.method.settings)),
+        "kind": cell.noise.kind,
+        "nominal_rate": cell.noise.rate,
     }
 
 
@@ -140,6 +149,7 @@ def best(rows: Sequence[Row], name: str) -> str | None:
         value = mean(own, name)
         if value is not None:
             known[method] = value
+    # of equal ones the first, hence the configuration's order decides
     return max(known, key=lambda method: known[method]) if known else None
 
 

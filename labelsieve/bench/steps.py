@@ -78,6 +78,7 @@ class Step:
     def prepare(self) -> None:
         """Write down what the process is to do."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        # an old result would pass for this one's if the process died
         (self.folder / "result.json").unlink(missing_ok=True)
         needs = [str(need.folder) for need in self.needs]
         job = {"kind": self.kind, "needs": needs, **self.job}
@@ -110,6 +111,7 @@ class _Maker:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        # by the name of the folder, in which the fingerprint tells contents apart
         self.materials: dict[str, Step] = {}
         self.headrooms: dict[tuple[str, str], Step] = {}
         self._stamps: dict[Path, str | None] = {}
@@ -140,6 +142,7 @@ class _Maker:
         )
 
     def _material(self, data: Data, noise: Noise, seed: int) -> Step:
+        # labels that somebody gave are one table, whatever the seed
         drawn = [] if noise.kind in SEEDED else [seed]
         job = {**self._data(data), "noise": asdict(noise), "seed": seed if drawn else 0}
         # how tables call the noise decides nothing
@@ -162,6 +165,7 @@ class _Maker:
         return self.materials.setdefault(folder.name, Step(kind, folder, job))
 
     def _headroom(self, tower: Tower, data: Data) -> Step:
+        # noise is no part of it, as true labels are what it is measured on
         key = (tower.name, data.name)
         if key not in self.headrooms:
             model = _model(tower)
@@ -176,6 +180,7 @@ class _Maker:
         return self.headrooms[key]
 
     def _data(self, data: Data) -> dict[str, Any]:
+        # without its noises: adding one to the list must not run the others again
         return {
             "data": asdict(replace(data, noise=())),
             "data_root": str(self.workspace.data_root),
@@ -183,6 +188,7 @@ class _Maker:
 
     def _content(self, data: Data) -> list[Any]:
         """What decides which pictures and labels there are; not where they lie."""
+        # archives and embedded data are known by their names
         content = None
         if data.path is not None:
             content = self._stamp(self.workspace.data_root / data.path)
@@ -211,6 +217,7 @@ def _model(tower: Tower) -> str:
 
 def slug(text: str) -> str:
     """A name as a file may have it: small letters, digits, dots and dashes."""
+    # a name in another script leaves nothing of itself
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "x"
 
 
@@ -230,5 +237,6 @@ def stamp(path: Path) -> str | None:
         return fingerprint([(p.name, stamp(p)) for p in sorted(files)])
     sizes = []
     for inner in sorted(p for p in path.rglob("*") if p.is_file()):
+        # with slashes on every system, so that a folder's stamp can travel
         sizes.append((inner.relative_to(path).as_posix(), inner.stat().st_size))
     return fingerprint(sizes)
