@@ -185,6 +185,7 @@ def _as_type(name: str, value: Any, wanted: Any) -> Any:
     options = _alternatives(wanted)
     if type(None) in options and value in (None, "none", "auto"):
         return None
+    # in the annotation's order: for int | float, 3 stays a whole number
     for option in options:
         # each reader raises where the value is not of its type, and the next one tries
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
@@ -213,11 +214,13 @@ def _read_int(value: Any, _: Any) -> int:
 
 
 def _read_float(value: Any, _: Any) -> float:
+    # text such as nan and inf is read by float, and ruins a training
     if isinstance(value, bool) or not math.isfinite(float(value)):
         raise ValueError
     return float(value)
 
 
+# A table, since bool("false") is true.
 _TRUTHS = {
     "true": True,
     "yes": True,
@@ -291,6 +294,7 @@ def parse_sets(pairs: Sequence[str]) -> dict[str, str]:
     """["lr=0.01"] -> {"lr": "0.01"}. Raises OptionError without an equals sign."""
     values = {}
     for pair in pairs:
+        # at the first equals sign: the value may have more
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise OptionError(

@@ -66,9 +66,8 @@ class Classifier:
             ModelError: there is none, or it is damaged.
             OptionError: no such device or precision.
         """
-        chosen = choose_device(
-            device
-        )  # before weights are read: a mistake is told at once
+        # before weights are read: a mistake is told at once
+        chosen = choose_device(device)
         backbone, classes = pretrained.open_saved(str(where), device=chosen)
         card = Path(where) / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
@@ -136,6 +135,7 @@ class Classifier:
         self, images: Sequence[Any], *, batch_size: int = BATCH
     ) -> list[str | None]:
         """The most probable class of each picture; None where it cannot be read."""
+        # text is a sequence, too, of letters
         if isinstance(images, str | Path):
             raise OptionError(
                 f"predict takes a list of pictures, not '{images}'.",
@@ -143,9 +143,8 @@ class Classifier:
             )
         labels: list[str | None] = []
         for row in self.predict_proba(images, batch_size=batch_size):
-            unread = np.isnan(
-                row[0]
-            )  # a picture that cannot be read has no probabilities
+            # a picture that cannot be read has no probabilities
+            unread = np.isnan(row[0])
             labels.append(None if unread else self.classes[int(row.argmax())])
         return labels
 
@@ -163,7 +162,7 @@ class Classifier:
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
         """As `probabilities`, before the softmax: [b, k] float32 on the model's device."""
-        self.backbone.model.eval()
+        self.backbone.model.eval()  # no dropout, and the running statistics
         inputs = encoder.normalise(pixels, self.preprocess, self.device)
         lower = self.dtype != torch.float32
         # weights stay float32; only products are computed lower

@@ -102,6 +102,7 @@ class Fitting:
 
     def _memory(self, weight: np.ndarray) -> Memory:
         """Weights whose mean over the training set is one, and what else must survive a stop."""
+        # else the learning rate would mean less where labels weigh little
         scaled = torch.from_numpy(weight / weight[self.rows].mean()).float()
         # accuracy and loss on the validation images, per epoch
         history = torch.full((self.settings.epochs, 2), torch.nan, dtype=torch.float64)
@@ -312,6 +313,7 @@ class Fitting:
 
 def _log_of_labels(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[b] float64: log of the probability [b, k] of each label [b]."""
+    # float64, as a mean over many images loses digits in float32
     given = probs[np.arange(len(labels)), labels].astype(np.float64)
     return np.log(given.clip(LEAST))
 
@@ -351,6 +353,7 @@ def _read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
 @contextmanager
 def _drawing_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
     """Dropout draws from torch's global generator: set from the step's own, and put back."""
+    # of the device in use only: putting back the state of every GPU would wake them all
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         yield

@@ -353,6 +353,7 @@ def _save_last(
 ) -> None:
     """A model of its own from the last epoch; the backbone has its own weights back after."""
     model = fitting.backbone.model
+    # clones, as loading writes into the very tensors that it gave out
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(fitting.last)
     about = {**record, "figures": {**record["figures"], "kept": "last"}}

@@ -69,6 +69,7 @@ def read_bytes(item: Any) -> bytes:
     if isinstance(item, str | Path):
         try:
             with Path(item).open("rb") as file:
+                # one byte more tells that it is too large
                 item = file.read(LARGEST_FILE + 1)
         except OSError as error:
             raise ImageError(f"cannot be opened: {error.strerror or error}") from error
@@ -110,7 +111,7 @@ def decoded(
         image = open_image(data)
         full = image.size
         if about is not None:
-            image.draft("RGB", (about, about))
+            image.draft("RGB", (about, about))  # only JPEG can; others stay whole
         plan = plan_of(image, full, about, whites or {})
         memory.check(image, plan.size)
     with memory.SHARED.hold(plan.size):
@@ -143,6 +144,7 @@ def preview(data: bytes, side: int) -> Image.Image:
 @contextmanager
 def _reasons() -> Iterator[None]:
     """Whatever a decoder raises becomes an `ImageError` with the reason in one line."""
+    # warnings, such as of odd EXIF, would come for picture after picture
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -238,6 +240,7 @@ def _from_array(array: np.ndarray, whites: Whites) -> Image.Image:
         and array.shape[2] not in channels
     ):
         array = array.transpose(1, 2, 0)
+    # numbers and truths; of complex ones, dates and texts nobody makes pictures
     if array.ndim not in (2, 3) or array.dtype.kind not in "uifb" or not array.size:
         raise ImageError(
             f"not an image: an array of shape {array.shape} and type {array.dtype}"
@@ -263,6 +266,7 @@ def content_hash(item: bytes | Image.Image) -> str:
     """SHA-256, 64 hex digits: of the encoded bytes, or of a picture's pixels without any."""
     if isinstance(item, bytes):
         return hashlib.sha256(item).hexdigest()
+    # the same bytes in another shape are another picture
     return hashlib.sha256(
         f"{item.mode}{item.size}".encode() + item.tobytes()
     ).hexdigest()
@@ -289,6 +293,7 @@ class Preprocess:
             return np.asarray(image.resize((self.width, self.height), way))
         # of the sides in the file: rounded ones of a reduced picture would cut elsewhere
         short, long = sorted(image.info.get(FULL_SIZE, image.size))
+        # cut and not rounded, as torchvision and transformers do
         scaled = max(1, int(self.shortest_edge * long / short))
         if scaled > EXTREME * max(self.height, self.width):
             return self._middle_of_strip(image, scaled, way)
@@ -353,6 +358,7 @@ class Preprocess:
     @classmethod
     def from_processor(cls, processor: Any, image_size: int) -> Preprocess:
         """From a transformers image processor; None gives CLIP's own constants at `image_size`."""
+        # 3 is bicubic in Pillow, as CLIP resizes
         if processor is None:
             return cls(image_size, image_size, image_size, 3, CLIP_MEAN, CLIP_STD)
         size = dict(processor.size or {})
@@ -364,12 +370,17 @@ class Preprocess:
         crops = getattr(processor, "do_center_crop", False)
         if shortest is not None and crops and "height" in crop:
             side = crop
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        if getattr(processor, "do_normalize", True):
-            mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+        mean, std = _normalisation(processor)
         return cls(
             side["height"], side["width"], shortest, int(processor.resample), mean, std
         )
+
+
+def _normalisation(processor: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation of a processor's three channels."""
+    if getattr(processor, "do_normalize", True):
+        return tuple(processor.image_mean), tuple(processor.image_std)
+    return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # these change nothing
 
 
 # Of OpenAI's CLIP (Radford et al., 2021), for models that come without a processor.

@@ -29,6 +29,7 @@ from labelsieve.cache import OTHER_PLACE, cache_limit, make_folder
 from labelsieve.data import _pixel_index as index
 from labelsieve.errors import DataError
 
+# The -wal goes with its index: left behind, it would be played into a new one.
 FILES = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "pixels.u8")
 VARIABLES = 900  # in one query: old versions of SQLite take 999
 
@@ -130,7 +131,7 @@ class PixelCache:
             self._index = index.open_index(self.folder / FILES[0], writable=writable)
             if writable:
                 self._forget_missing()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must not leave it open
             self._close_file()
             raise
 
@@ -162,6 +163,7 @@ class PixelCache:
 
     def close(self) -> None:
         """Give files back; reading and writing end."""
+        # where nobody calls this, the finalizer closes the file, and never twice
         self._index.close()
         self._close_file()
 
@@ -235,6 +237,7 @@ class PixelCache:
                 "SELECT COALESCE(MAX(slot) + 1, 0) FROM pixels"
             ).fetchone()
             for new in batch:
+                # another process may have stored it meanwhile; now none can
                 row = self._row(new.content_hash)
                 slots[new.content_hash] = used if row is None else int(row[1])
                 if row is None:
@@ -270,7 +273,7 @@ class PixelCache:
                 written = self._file.write(pixels.data)
         except OSError as error:
             raise DataError(f"{what}: {error.strerror}.", OTHER_PLACE) from error
-        if written < self._size:
+        if written < self._size:  # a raw file may write less without an error
             raise DataError(f"{what}: the disk is full.", OTHER_PLACE)
 
     def _sync(self) -> None:
@@ -283,6 +286,7 @@ class PixelCache:
         Raises:
             DataError: a picture is damaged and cannot be read from the data again.
         """
+        # zeros where the file ends too early: their sum does not fit
         pixels = np.zeros((len(slots), *self.shape), dtype=np.uint8)
         with self._errors(), self._seeking:
             for row, slot in enumerate(slots):
@@ -296,9 +300,8 @@ class PixelCache:
         """Rows whose pixels are not what was stored under the name of their content."""
         last = int(slots.max(initial=-1))
         if last >= len(self._verified):
-            more = np.zeros(
-                last + 1, dtype=bool
-            )  # doubled, for pictures come one by one
+            # doubled, for pictures come one by one
+            more = np.zeros(last + 1, dtype=bool)
             self._verified = np.concatenate([self._verified, more])
         rows = np.flatnonzero(~self._verified[slots])
         unverified = slots[rows].tolist()

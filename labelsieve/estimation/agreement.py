@@ -123,6 +123,7 @@ def kappa(a: np.ndarray, b: np.ndarray, classes: int) -> Kappa:
     if chance >= 1:  # both always answer the same class
         return 0.0, np.zeros(len(a))
     value = (agreed - chance) / (1 - chance)
+    # how far an image moves chance itself, through both frequencies
     drift = of_b[a] + of_a[b] - 2 * chance
     return value, ((a == b) - agreed - (1 - value) * drift) / (1 - chance)
 
@@ -176,6 +177,7 @@ def compare(
 
 def kappa_of_class(answers: np.ndarray, labels: np.ndarray, number: int) -> Kappa:
     """Kappa of one class against all others, of answers and labels [n]."""
+    # as numbers: in `kappa` bools would select instead of look up
     return kappa((answers == number) * 1, (labels == number) * 1, 2)
 
 
@@ -187,5 +189,6 @@ def _above_zero(value: float, influence: np.ndarray, level: float) -> bool:
 
 def _nearer_to_chance(text: Kappa, pictures: Kappa, level: float) -> bool:
     """Whether the first kappa is clearly below half of the second."""
+    # per image, since both err on the same ones and part of the spread cancels
     gap = pictures[0] / 2 - text[0]
     return _above_zero(gap, pictures[1] / 2 - text[1], level)

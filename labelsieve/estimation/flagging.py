@@ -29,6 +29,7 @@ def expected_f1_count(p_wrong: np.ndarray) -> int:
     hits = np.cumsum(ordered)
     flagged = np.arange(1, len(hits) + 1)
     f1 = 2 * hits / (flagged + ordered.sum()).clip(1e-12)
+    # argmax takes the first: of equally good counts the fewest labels
     return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
 
 
@@ -54,6 +55,7 @@ def flag_most(suspicion: np.ndarray, rate: float) -> np.ndarray:
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
     """[n] bool: the `count` largest; of equal ones the first."""
     chosen = np.zeros(len(values), dtype=bool)
+    # negated, since a reversed stable order would put the last of equals first
     chosen[np.argsort(-values, kind="stable")[:count]] = True
     return chosen
 

@@ -89,8 +89,9 @@ class ImageItems:
 
     def read(self, rows: Sequence[Row]) -> list[Item]:
         """Read rows: what the cache knows by its stamp is not opened, by its hash not decoded."""
-        here = os.getcwd()
+        here = os.getcwd()  # once, and not for every path
         stamps = [stamp_of(row.image, here) for row in rows]
+        # all at once: a query for each file would be slow
         known = self.cache.find_files([s for s in stamps if isinstance(s, Stamp)])
         items = []
         for row, stamp in zip(rows, stamps, strict=True):
@@ -145,6 +146,7 @@ class ImageItems:
                 extent = item.waits.to_json() if item.waits is not None else ""
                 new.append(New(item.content_hash, item.prepared, extent))
             if item.stamp is not None:
+                # also of known contents: a copy or a moved file has a stamp of its own
                 files.append((item.stamp, item.content_hash))
         return self.cache.add(new, files) if new or files else {}
 
@@ -233,22 +235,28 @@ class ImageItems:
         # rows are sorted by the hash of their content, so evenly spaced ones are a fair sample
         step = -(-len(slots) // LOOKED_AT)
         looked_at = slots[:: max(1, step)]
-        black, plain = 0, 0
-        for slot in looked_at:
-            # one at a time: 256 large pictures at once would take hundreds of megabytes
-            pixels = self.cache.read(np.array([slot]))
-            black += int(pixels.max() < DARK)
-            plain += int(np.ptp(pixels, axis=(0, 1, 2)).max() == 0)
+        black, plain = self._looks(looked_at)
         of = f"of {len(looked_at)} pictures that were looked at"
         notes = self.range.notes()
         if 2 * plain > len(looked_at):
             notes.append(f"{plain} {of} are of a single colour and show nothing")
-        elif 2 * black > len(looked_at):
+        elif 2 * black > len(looked_at):  # a plain dark one was told of above
             notes.append(
                 f"{black} {of} are nearly black (no value above {DARK} of 255): do their "
                 "values fill only part of their files' range, such as 12 of 16 bits?"
             )
         return notes
+
+    def _looks(self, slots: np.ndarray) -> tuple[int, int]:
+        """How many pictures are nearly black, and how many of a single colour."""
+        black, plain = 0, 0
+        for slot in slots:
+            # one at a time: 256 large pictures at once would take hundreds of megabytes
+            pixels = self.cache.read(np.array([slot]))
+            black += int(pixels.max() < DARK)
+            # over all pixels, channel by channel: a plain red picture has three values
+            plain += int(np.ptp(pixels, axis=(0, 1, 2)).max() == 0)
+        return black, plain
 
 
 def _is_encoded(image: Any) -> bool:
@@ -307,6 +315,7 @@ def _is_sure(status: os.stat_result) -> bool:
     return latest < time.time_ns() - SETTLED
 
 
+# Rows come folder by folder: each is joined once, and not for all of its files.
 @functools.lru_cache(maxsize=1024)
 def _absolute(here: str, folder: str) -> str:
     """An absolute path, without a separator at its end."""

@@ -70,6 +70,7 @@ class ClipEncoder(TransformersEncoder):
     ) -> Tensor:
         tower: Any = self.image_tower
         x = tower.pre_layrnorm(tower.embeddings(pixels))  # transformers' own spelling
+        # of the last block only the class token is read, so the rest is left out
         x = run_image_blocks(self.image_layers, x, prompts, class_token_only=True)
         return tower.post_layernorm(x[:, 0])
 
@@ -108,6 +109,7 @@ class ClipEncoder(TransformersEncoder):
         return torch.cat([full, padding], 1), (opening.shape[1] + tokens.end).repeat(c)
 
     def class_tokens(self, names: Sequence[str], context_length: int) -> ClassTokens:
+        # with a full stop, as CoOp ends its prompts
         rows = [self._need_tokenizer()(f"{name}.").input_ids for name in names]
         self._check_lengths([context_length + len(row) for row in rows], names)
         # without the start token, which stands before the context, and with the end token
@@ -116,6 +118,7 @@ class ClipEncoder(TransformersEncoder):
 
     def from_ids(self, rows: Sequence[Tensor]) -> ClassTokens:
         """Class tokens from ids that are there already, each [s_k], ending with the end token."""
+        # any id will do: text is causal, and padding stands after its end
         ids = pad_sequence(list(rows), batch_first=True, padding_value=0)
         end = torch.tensor([len(row) - 1 for row in rows], device=self.device)
         return ClassTokens(ids.to(self.device), end)
