@@ -56,7 +56,7 @@ CIFAR100 = Release(
     100,
     "cifar-100-binary",
     "fine_label_names.txt",
-    2,
+    2,  # coarse, then fine
     {"train": ("train.bin",), "test": ("test.bin",)},
     {"train": 50_000, "test": 10_000},
     ("cifar-100-python.tar.gz", "cifar-100-python", "train"),
@@ -79,12 +79,14 @@ class Records:
         self, split: str, labels: dict[str, Sequence[str | None]], whole: int
     ) -> Listing:
         """With the given label sets; images are known by part and number: "train/00017"."""
+        # five digits, so that keys are sorted as their numbers are
         keys = [f"{split}/{number:05d}" for number in range(len(self.labels))]
         notes = size_note(len(keys), whole)
         return Listing(keys, labels, self.picture, {}, notes, self.classes)
 
     def picture(self, key: str) -> Image.Image:
         """The picture of "train/00017"."""
+        # colour planes to pixels, and in order, as Pillow reads memory from end to end
         return Image.fromarray(
             np.ascontiguousarray(
                 self.pixels[int(key.rpartition("/")[2])].transpose(1, 2, 0)
@@ -107,18 +109,25 @@ def read(archive: Archive, release: Release, split: str) -> Records:
     if content is None:
         raise _absent(archive, release)
     classes = _class_names(archive, release, content[release.names])
+    numbers, pixels = _joined(archive, release, split, content)
+    # the largest number is wrong if any is
+    worst = int(numbers.argmax())
+    class_of(archive, int(numbers[worst]), classes, f"record {worst}")
+    return Records(numbers, pixels, classes)
+
+
+def _joined(
+    archive: Archive, release: Release, split: str, content: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class numbers [n] and pixels [n, 3, 32, 32] of all files of a part."""
     labels, pixels = [], []
     for name in release.files[split]:
         numbers, pictures = _records(archive, release, name, content[name])
         labels.append(numbers)
         pixels.append(pictures)
-    numbers = np.concatenate(labels)
-    # the largest number is wrong if any is
-    worst = int(numbers.argmax())
-    class_of(archive, int(numbers[worst]), classes, f"record {worst}")
     # a single file stays mapped: joining would load it
     whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-    return Records(numbers, whole, classes)
+    return np.concatenate(labels), whole
 
 
 def _unpacked(archive: Archive, release: Release, split: str) -> dict[str, Any] | None:
@@ -126,6 +135,7 @@ def _unpacked(archive: Archive, release: Release, split: str) -> dict[str, Any] 
 
     Records are mapped, not loaded.
     """
+    # any of the files makes a folder the one, so that what it lacks is told
     wanted = release.files[split]
     for root in (archive.directory / release.folder, archive.directory):
         if any((root / name).is_file() for name in (*wanted, release.names)):
@@ -154,6 +164,7 @@ def _packed(archive: Archive, release: Release, split: str) -> dict[str, Any] | 
     try:
         with tarfile.open(path) as tar:
             for member in tar:
+                # tar keeps a leading ./ or not, by how it was called
                 name = member.name.removeprefix("./").removeprefix(f"{release.folder}/")
                 if name not in wanted or not member.isfile():
                     continue
@@ -212,6 +223,7 @@ def _records(
             "record). Was the download cut off?"
         )
     table = values.reshape(-1, size)
+    # a copy: else each label would be read from a mapped page of its own
     labels = np.array(table[:, release.label_bytes - 1])
     return labels, table[:, release.label_bytes :].reshape(-1, 3, SIDE, SIDE)
 
@@ -285,15 +297,8 @@ def human_labels(
 def _load(archive: Archive, path: Path) -> Any:
     import torch
 
-    # what rebuilds arrays, under the names that old and new numpy give it
-    rebuild: Any = np.zeros(0).__reduce__()[0]
-    known: list[Any] = [np.ndarray, np.dtype]
-    for core in ("core", "_core"):
-        known.append((rebuild, f"numpy.{core}.multiarray._reconstruct"))
-    for kind in ("int64", "int32", "int16", "int8", "uint8"):
-        known.append(type(np.dtype(kind)))
     try:
-        with safe_globals(known):
+        with safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     # a damaged or foreign file fails in many ways
     except Exception as error:
@@ -301,3 +306,16 @@ def _load(archive: Archive, path: Path) -> Any:
         raise archive.error(
             f"'{path.name}' is not a file of labels ({reason})."
         ) from error
+
+
+def _harmless() -> list[Any]:
+    """What the unpickler may call: enough for arrays of whole numbers."""
+    # what rebuilds arrays, under the names that old and new numpy give it
+    rebuild: Any = np.zeros(0).__reduce__()[0]
+    known: list[Any] = [np.ndarray, np.dtype]
+    for core in ("core", "_core"):
+        known.append((rebuild, f"numpy.{core}.multiarray._reconstruct"))
+    # numpy has a class for the type of each kind of number
+    for kind in ("int64", "int32", "int16", "int8", "uint8"):
+        known.append(type(np.dtype(kind)))
+    return known

@@ -62,6 +62,7 @@ class Folder:
         return (self.root / name).exists()
 
     def text(self, name: str) -> str:
+        # editors of Windows write a BOM
         return (self.root / name).read_text(encoding="utf-8-sig")
 
     def files(self, folder: str) -> list[str]:
@@ -83,7 +84,7 @@ class Zip:
     def __init__(self, path: Path, top: str) -> None:
         self._zip = zipfile.ZipFile(path)
         self._top = top
-        self._below: dict[str, list[str]] = {}
+        self._below: dict[str, list[str]] = {}  # listed once, not for each class
         for name in self._zip.namelist():
             if name.startswith(f"{top}/") and not name.endswith("/"):
                 inner = name.removeprefix(f"{top}/")
@@ -160,6 +161,7 @@ def pairs(archive: Archive, store: Store, name: str) -> list[tuple[str, str]]:
     """
     result = []
     for number, line in enumerate(lines(archive, store, name), 1):
+        # names may have spaces, numbers have none; after a tab either may
         left, gap, right = line.rpartition(" ")
         if "\t" in line:
             left, gap, right = line.partition("\t")
@@ -182,7 +184,7 @@ def class_of(
     try:
         k = int(number) - first
         if not 0 <= k < len(classes):
-            raise ValueError
+            raise ValueError  # told like a label that is no number
     except ValueError as error:
         raise archive.error(
             f"{where} has the label '{number}'; there are {len(classes)} classes."
@@ -221,6 +223,7 @@ def listing(
     if not keys:
         raise archive.error("it lists no images.")
     for key in keys:
+        # Windows separates folders by backslashes; a zero byte ends a path
         if key.startswith("/") or ".." in key.split("/") or "\\" in key or "\0" in key:
             raise archive.error(f"it lists '{key}', which leads out of the archive.")
     check_unique(archive, keys)

@@ -80,6 +80,7 @@ def read(directory: Path, split: str = "train") -> Listing:
     }
     if given is clean:
         sets = dict(reversed(sets.items()))  # the first one is the given one
+    # its classes are words already, so that prompts take them as they are
     names = dict(zip(classes, classes, strict=True))
     return listing(archive, store, keys, sets, WHOLE[split], names)
 

@@ -47,10 +47,11 @@ def read(directory: Path, split: str = "train") -> Listing:
                 f"'{name}.txt' has {len(table)} images, 'images.txt' has "
                 f"{len(images)}; not the same ones."
             )
+    # labels count these lines: a gap would shift every class after it
     if set(classes) != {str(k + 1) for k in range(len(classes))}:
         raise archive.error("'classes.txt' does not count the classes from 1 on.")
     ordered = [classes[str(k + 1)] for k in range(len(classes))]
-    in_training = {"train": "1", "test": "0"}[split]
+    in_training = {"train": "1", "test": "0"}[split]  # text, as the list has it
     keys, labels = [], []
     for image, name in images.items():
         if parts[image] == in_training:

@@ -34,6 +34,7 @@ SPLITS = ("train", "test")
 WHOLE = {"train": 8_144, "test": 8_041}
 ANNOTATIONS = {
     "train": ("cars_train", ("devkit/cars_train_annos.mat",)),
+    # labels of the test part came after the devkit: copies have them beside it or in it
     "test": (
         "cars_test",
         ("cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat"),

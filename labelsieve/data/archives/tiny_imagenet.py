@@ -87,6 +87,7 @@ def _train(
     keys, labels = [], []
     for wnid in classes:
         names = store.files(f"train/{wnid}/images")
+        # other files, such as those that macOS adds, are no pictures
         files = [name for name in names if name.endswith(".JPEG")]
         if not files:
             raise archive.error(f"'train/{wnid}/images' holds no pictures.")

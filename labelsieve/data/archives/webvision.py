@@ -52,6 +52,7 @@ def read(directory: Path, split: str = "train") -> Listing:
     words = {}
     for line in lines(archive, store, "info/synsets.txt"):
         wnid, _, text = line.partition(" ")
+        # in the order of the list, which the labels count
         classes.append(wnid)
         words[wnid] = text.strip() or wnid
     file, above = "info/train_filelist_google.txt", ""

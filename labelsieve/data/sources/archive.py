@@ -91,7 +91,7 @@ def open_source(spec: DataSpec) -> ArchiveSource:
 
 def _parts(data: str) -> tuple[str, str]:
     """Name and folder of archive:NAME:FOLDER."""
-    # a folder may have colons of its own
+    # a folder may have colons of its own; padded, so that a missing one is empty
     _, name, folder = [*data.split(":", 2), "", ""][:3]
     if not folder:
         raise DataError(

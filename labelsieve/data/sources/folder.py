@@ -108,6 +108,7 @@ class FolderSource:
         """Splits with their class folders, when the first level is made of splits."""
         splits = [name for name in top if name.lower() in SPLITS]
         classes = {name: self.folders(self.root / name) for name in splits}
+        # a folder train/ of nothing but pictures is a class of that name
         if not any(classes.values()):
             return None
         if len(splits) < len(top):
@@ -134,14 +135,12 @@ class FolderSource:
         self, folder: Path, label: str | None, split: str | None
     ) -> Iterator[Row]:
         """Every image below one folder."""
+        # the folder itself is not above itself: it would be taken for a loop
         top = self.root if folder != self.root else self.root.resolve().parent
-        above = _above(top)
-        # os.path.relpath of every file would take longer than all else
-        below = os.path.relpath(folder, self.root).replace(os.sep, "/")
         start = len(os.path.join(folder, ""))
-        above_file = "" if below == "." else f"{below}/"
+        above_file = self._prefix(folder)
         # sorted, as the order in which a system lists files is anybody's guess
-        for file in sorted(self._files(folder, above)):
+        for file in sorted(self._files(folder, _above(top))):
             relative = above_file + file[start:].replace(os.sep, "/")
             uri = path_to_uri(relative)
             yield Row(
@@ -152,6 +151,12 @@ class FolderSource:
                 split=split,
                 image=file,
             )
+
+    def _prefix(self, folder: Path) -> str:
+        """What comes before a file's path below `folder` to make it one below the root."""
+        # os.path.relpath of every file would take longer than all else
+        below = os.path.relpath(folder, self.root).replace(os.sep, "/")
+        return "" if below == "." else f"{below}/"
 
     def folders(self, folder: Path) -> list[str]:
         """Names of the folders in one folder; hidden ones are noted and left out."""
@@ -200,6 +205,7 @@ class FolderSource:
 
     def _note_left_out(self, folder: Path, hidden: list[str], skipped: int) -> None:
         if hidden:
+            # the least name, as listings have no order
             first = self._shown(os.path.join(folder, min(hidden)))
             more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
             self.notes.append(f"hidden '{first}'{more} left out")
@@ -212,6 +218,7 @@ class FolderSource:
     def _scan(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as entries:
+                # all at once: going deeper would keep a folder open at every level
                 return list(entries)
         except OSError as error:
             self.notes.append(

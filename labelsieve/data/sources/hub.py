@@ -22,6 +22,7 @@ def accepts(spec: DataSpec) -> bool:
     """Can this storage read it?"""
     path = spec.path()
     if path is None:
+        # by name: the library is slow to import, and may not be there
         return type(spec.data).__module__.startswith("datasets.")
     saved = any(
         (path / name).exists() for name in ("dataset_info.json", "dataset_dict.json")
@@ -41,6 +42,7 @@ def open_source(spec: DataSpec) -> HubSource:
     wanted = list(dict.fromkeys(c for c in columns if c))
     raw = {}
     for name, part in parts.items():
+        # without a format, as one of torch or numpy would turn cells into arrays
         raw[name] = _undecoded(part.with_format(None).select_columns(wanted), image)
     return HubSource(raw, *columns, Path(spec.root or ""), folder)
 
@@ -171,6 +173,7 @@ class HubSource:
         names: dict[str, None] = {}
         for part in self.parts.values():
             feature = part.features.get(self.label_column)
+            # splits repeat each other's classes
             names |= dict.fromkeys(getattr(feature, "names", None) or ())
         return list(names)
 
@@ -196,9 +199,7 @@ class HubSource:
         keys: RowKeys,
     ) -> Row:
         cell = record[self.image_column]
-        path = cell.get("path") if isinstance(cell, dict) else None
-        if isinstance(cell, str):
-            path = cell
+        path = _path_of(cell)
         name = f"{split} row {number}" if split else f"row {number}"
         image = self._image(cell)
         # a picture has neither a path nor bytes of its own: what it shows tells it apart
@@ -215,10 +216,19 @@ class HubSource:
 
     def _image(self, value: Any) -> Any:
         if isinstance(value, dict):
+            # empty bytes are a damaged picture, and no reason to look for a file
             value = value.get("path") if value.get("bytes") is None else value["bytes"]
         if isinstance(value, str):
             return self.root / value
         return b"" if value is None else value
+
+
+def _path_of(cell: Any) -> str | None:
+    """The path of an image cell, None where it has none."""
+    if isinstance(cell, dict):
+        path: str | None = cell.get("path")
+        return path
+    return cell if isinstance(cell, str) else None
 
 
 def _cell(record: dict[str, Any], column: str | None, features: Any) -> str | None:

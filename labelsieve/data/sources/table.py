@@ -107,7 +107,10 @@ def _check_types(
             )
         if name is not None and name != image:
             check_one_value(schema.field(name).type, flag, name)
-    kind = schema.field(image).type
+    _check_image_type(path, image, schema.field(image).type)
+
+
+def _check_image_type(path: Path, image: str, kind: pa.DataType) -> None:
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     # a CSV file has no types: file names that look like numbers are read as text
     typed = SUFFIXES[path.suffix.lower()] in ("parquet", "jsonl")
@@ -194,7 +197,9 @@ def _open(path: Path, columns: Sequence[str] = ()) -> _Opened:
         # only without threads do errors name the row
         read_options=pacsv.ReadOptions(use_threads=False),
         parse_options=pacsv.ParseOptions(
-            delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
+            # a quoted cell may go over several lines
+            delimiter="\t" if kind == "tsv" else ",",
+            newlines_in_values=True,
         ),
         convert_options=pacsv.ConvertOptions(
             # not guessed to be numbers or dates: 007 and 1e3 are labels, 0001 is a file name
@@ -245,9 +250,11 @@ class TableSource:
             self.id_column,
             self.split_column,
         ]
+        # two roles may share a column, which is read once
         columns = list(dict.fromkeys(c for c in wanted if c))
         number, seen = 0, 0
         keys = RowKeys(self.id_column)
+        # a lambda, as the number is known only when something fails
         with _named(self.path, lambda: f"The fault is after row {number}."):
             opened = _open(self.path, columns)
             names = {c: class_names(opened.schema, c) for c in columns}
@@ -276,17 +283,20 @@ class TableSource:
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if number < first + size:
-                # neighbours are often wanted together; one name, as several threads read
-                kept = self._group
-                if kept[0] != group:
-                    part = file.read_row_group(group, columns=[self.image_column])
-                    kept = self._group = (group, part[self.image_column])
-                return _image(kept[1][number - first].as_py())[0]
+                return _image(self._cells(file, group)[number - first].as_py())[0]
             first += size
         raise DataError(
             f"'{self.path}' has no row {number}.",
             "Was the table changed after the scan?",
         )
+
+    def _cells(self, file: pq.ParquetFile, group: int) -> Any:
+        """The image column of a row group, kept, as neighbours are often wanted together."""
+        kept = self._group  # one name, as several threads read
+        if kept[0] != group:
+            part = file.read_row_group(group, columns=[self.image_column])
+            kept = self._group = (group, part[self.image_column])
+        return kept[1]
 
     def _row(
         self,
