@@ -50,8 +50,8 @@ def forkserver() -> Iterator[None]:
         os.environ["OMP_NUM_THREADS"] = before
 
 
-class Place:
-    """Where one command works: an output folder and a cache of its own."""
+class Work:
+    """One command with an output folder and a cache of its own."""
 
     files: tuple[str, ...]  # what it writes
     checkpoint: str
@@ -95,7 +95,7 @@ class Place:
         return self.results()
 
     def results(self) -> Results:
-        """All that it gives, without times, places and versions."""
+        """All that it gives, without times, paths and versions."""
         return {
             **{name: (self.output / name).read_bytes() for name in self.files},
             "told": self.told(),
@@ -121,7 +121,7 @@ class Place:
         return any(self.cache.glob("pixels*/index.sqlite"))
 
 
-class Scan(Place):
+class Scan(Work):
     files = (
         "scores.csv",
         "scores.parquet",
@@ -160,7 +160,7 @@ class Scan(Place):
         }
 
 
-class Train(Place):
+class Train(Work):
     """Every step is kept that takes long enough, not only each epoch."""
 
     files = (
@@ -223,8 +223,8 @@ def pictures(
 @pytest.fixture(scope="module", params=["scan", "train"])
 def make(
     request: Any, tmp_path_factory: pytest.TempPathFactory, pictures: Path
-) -> Callable[[Path], Place]:
-    """Folder -> a place for the command, scan or train."""
+) -> Callable[[Path], Work]:
+    """Folder -> the command that works there, scan or train."""
     if request.param == "scan":
         return lambda folder: Scan(folder, pictures)
     run = tmp_path_factory.mktemp("scanned") / "run"
@@ -234,11 +234,11 @@ def make(
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Place]
+    tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Work]
 ) -> Results:
-    place = make(tmp_path_factory.mktemp("left-alone") / "a")
+    work = make(tmp_path_factory.mktemp("left-alone") / "a")
     with pytest.MonkeyPatch.context() as patch:
-        return place.to_the_end(patch)
+        return work.to_the_end(patch)
 
 
 def wait_for(process: Any, reached: Callable[[], bool]) -> bool:
@@ -253,58 +253,58 @@ def wait_for(process: Any, reached: Callable[[], bool]) -> bool:
 
 def test_killed_at_every_stage_it_ends_in_the_same_bits(
     tmp_path: Path,
-    make: Callable[[Path], Place],
+    make: Callable[[Path], Work],
     undisturbed: Results,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw = random.Random(7)
-    place = make(tmp_path / "killed")
+    work = make(tmp_path / "killed")
     hit, kept = [], 0
-    for stage in place.stages():
-        process = place.start(monkeypatch)
-        if wait_for(process, place.stages()[stage]):
+    for stage in work.stages():
+        process = work.start(monkeypatch)
+        if wait_for(process, work.stages()[stage]):
             time.sleep(draw.random() * 0.05)
             process.kill()
         process.join(PATIENCE)
-        assert process.exitcode in (0, -signal.SIGKILL), place.log.read_text()
+        assert process.exitcode in (0, -signal.SIGKILL), work.log.read_text()
         if (
-            process.exitcode == 0 or place.is_finished()
+            process.exitcode == 0 or work.is_finished()
         ):  # on a busy machine a stage is over before the signal comes
-            assert place.results() == undisturbed
-            place, kept = make(tmp_path / stage), 0
+            assert work.results() == undisturbed
+            work, kept = make(tmp_path / stage), 0
             continue
         hit.append(stage)
-        assert place.steps_done() >= kept, "what was done is never lost"
-        kept = place.steps_done()
+        assert work.steps_done() >= kept, "what was done is never lost"
+        kept = work.steps_done()
     assert len(hit) >= 2, f"only killed {hit}"
-    assert place.to_the_end(monkeypatch) == undisturbed
+    assert work.to_the_end(monkeypatch) == undisturbed
 
 
 def test_killed_at_random_times_it_ends_in_the_same_bits(
     tmp_path: Path,
-    make: Callable[[Path], Place],
+    make: Callable[[Path], Work],
     undisturbed: Results,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw = random.Random(11)
-    place = make(tmp_path / "killed")
+    work = make(tmp_path / "killed")
     for _ in range(4):
-        process = place.start(monkeypatch)
+        process = work.start(monkeypatch)
         process.join(draw.uniform(0.05, 1.5))
         process.kill()
         process.join(PATIENCE)
-    assert place.to_the_end(monkeypatch) == undisturbed
+    assert work.to_the_end(monkeypatch) == undisturbed
 
 
 def test_control_c_says_that_the_same_command_continues(
     tmp_path: Path,
-    make: Callable[[Path], Place],
+    make: Callable[[Path], Work],
     undisturbed: Results,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    place = make(tmp_path / "stopped")
-    process = place.start(monkeypatch)
-    assert wait_for(process, lambda: place.steps_done() >= 4), place.log.read_text()
+    work = make(tmp_path / "stopped")
+    process = work.start(monkeypatch)
+    assert wait_for(process, lambda: work.steps_done() >= 4), work.log.read_text()
     os.kill(process.pid, signal.SIGINT)
     process.join(PATIENCE)
     if process.exitcode == 0:
@@ -312,8 +312,8 @@ def test_control_c_says_that_the_same_command_continues(
             "the machine is so busy that the command ended before it was interrupted"
         )
     assert process.exitcode == 130
-    said = place.log.read_text().splitlines()
-    assert said[-1] == "Interrupted. The same command continues."
-    assert not any("Traceback" in line for line in said)
-    assert place.steps_done() >= 4
-    assert place.to_the_end(monkeypatch) == undisturbed
+    lines = work.log.read_text().splitlines()
+    assert lines[-1] == "Interrupted. The same command continues."
+    assert not any("Traceback" in line for line in lines)
+    assert work.steps_done() >= 4
+    assert work.to_the_end(monkeypatch) == undisturbed

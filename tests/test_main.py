@@ -9,22 +9,22 @@ import labelsieve
 
 
 def test_python_m_labelsieve() -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "labelsieve", "--version"],
         capture_output=True,
         text=True,
         timeout=300,
         check=True,
     )
-    assert found.stdout == f"{labelsieve.__version__}\n"
+    assert result.stdout == f"{labelsieve.__version__}\n"
 
 
 def test_its_errors_have_exit_code_2() -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "labelsieve", "scna"],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert found.returncode == 2
-    assert found.stderr.startswith("error: ") and len(found.stderr.splitlines()) == 1
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1

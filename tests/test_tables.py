@@ -16,11 +16,11 @@ from labelsieve.errors import DataError, RunError
 
 @given(st.lists(st.sampled_from(["cat", "dog", "", "Cat", "é"]), max_size=60))
 def test_counts_are_those_of_a_counter_most_frequent_first(values: list[str]) -> None:
-    found = tables.counts(values)
-    assert found == dict(Counter(values))
-    assert list(found.values()) == sorted(found.values(), reverse=True)
+    result = tables.counts(values)
+    assert result == dict(Counter(values))
+    assert list(result.values()) == sorted(result.values(), reverse=True)
     assert (
-        tables.counts(pa.chunked_array([values[:3], values[3:]], pa.string())) == found
+        tables.counts(pa.chunked_array([values[:3], values[3:]], pa.string())) == result
     )
 
 

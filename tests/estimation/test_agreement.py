@@ -90,34 +90,34 @@ def test_the_verdict_does_not_hang_on_the_share_of_wrong_labels(
     text: Any, verdict: str, unknown: tuple[str, ...], wrong: float, truth: np.ndarray
 ) -> None:
     labels, pictures = answers(truth, 1 - wrong, 3), answers(truth, 0.8, 2)
-    found = agreement.compare(
+    result = agreement.compare(
         answers(truth, np.array(text), 1), pictures, labels, NAMES
     )
-    assert (found.verdict, found.unknown) == (verdict, unknown)
-    assert found.pictures_tell and found.images == 3000
+    assert (result.verdict, result.unknown) == (verdict, unknown)
+    assert result.pictures_tell and result.images == 3000
 
 
 def test_answers_without_any_meaning_are_called_so() -> None:
     """At the 5 % level, one-sided: about one in twenty draws of chance looks like more."""
     rng = np.random.default_rng(0)
-    found = [
+    result = [
         agreement.compare(*rng.integers(0, K, (3, 300)), NAMES) for _ in range(200)
     ]
-    assert np.mean([f.verdict == NOTHING for f in found]) == pytest.approx(
+    assert np.mean([f.verdict == NOTHING for f in result]) == pytest.approx(
         0.95, abs=0.04
     )
-    assert np.mean([f.pictures_tell for f in found]) == pytest.approx(0.05, abs=0.04)
-    blind = next(f for f in found if f.verdict == NOTHING and not f.pictures_tell)
+    assert np.mean([f.pictures_tell for f in result]) == pytest.approx(0.05, abs=0.04)
+    blind = next(f for f in result if f.verdict == NOTHING and not f.pictures_tell)
     assert "the pictures say nothing either" in blind.sentence()
 
 
 def test_of_few_images_nothing_is_said() -> None:
     rare = np.repeat(np.arange(K), [80, 80, 80, 80, 80, 2])
     text = np.where(rare == 5, 0, rare)
-    found = agreement.compare(
+    result = agreement.compare(
         text, np.where(np.arange(402) < 401, rare, 0), rare, NAMES
     )
-    assert found.verdict == FITS and found.classes["f"]["text"] == 0
+    assert result.verdict == FITS and result.classes["f"]["text"] == 0
 
 
 def test_names_that_are_mixed_up_say_nothing(truth: np.ndarray) -> None:
@@ -126,15 +126,15 @@ def test_names_that_are_mixed_up_say_nothing(truth: np.ndarray) -> None:
 
 def test_the_sentence_has_the_shares(truth: np.ndarray) -> None:
     text, pictures = answers(truth, 0.8, 1), answers(truth, 0.6, 2)
-    found = agreement.compare(text, pictures, truth, NAMES)
+    result = agreement.compare(text, pictures, truth, NAMES)
     of_text, of_pictures = (
         f"{100 * (x == truth).mean():.0f} %" for x in (text, pictures)
     )
     shares = (
         f"{of_text} of the labels, the nearest other pictures with {of_pictures}; 17 %"
     )
-    assert shares in found.sentence() and found.sentence().startswith(
+    assert shares in result.sentence() and result.sentence().startswith(
         "Text fits these classes"
     )
-    assert json.loads(json.dumps(found.as_dict()))["sentence"] == found.sentence()
-    assert found.between == pytest.approx(cohen_kappa_score(text, pictures))
+    assert json.loads(json.dumps(result.as_dict()))["sentence"] == result.sentence()
+    assert result.between == pytest.approx(cohen_kappa_score(text, pictures))

@@ -13,12 +13,12 @@ from labelsieve.estimation import transition as estimate
 def test_em_raises_the_likelihood() -> None:
     probs, _, labels = world()
     alike = em.prior(probs, 0.0)
-    found = (
+    result = (
         em.fit_matrices(probs, labels, alike[None], np.ones((1, N), bool), rounds)[0]
         for rounds in (1, 4, 60)
     )
     one, few, many = (
-        em.log_likelihoods(probs, labels, matrix).mean() for matrix in found
+        em.log_likelihoods(probs, labels, matrix).mean() for matrix in result
     )
     assert one < few < many
 
@@ -39,11 +39,11 @@ def test_em_is_the_textbooks(class_similarity: float) -> None:
         counts[:, y] += joint / joint.sum()
     rate = (201 - np.trace(counts)) / 202
     expected = counts + K * (rate * errors + np.diag(np.full(K, 1 - rate)))
-    found = em.fit_matrices(
+    result = em.fit_matrices(
         probs, labels, errors[None], np.ones((1, 200), bool), rounds=1
     )
     np.testing.assert_allclose(
-        found[0], expected / expected.sum(1, keepdims=True), rtol=1e-9
+        result[0], expected / expected.sum(1, keepdims=True), rtol=1e-9
     )
 
 
@@ -86,13 +86,13 @@ def test_the_symmetric_matrix_is_the_likeliest_of_its_kind() -> None:
     rng = np.random.default_rng(2)
     probs, truth, _ = world()
     labels = np.where(rng.random(N) < 0.3, (truth + rng.integers(1, K, N)) % K, truth)
-    found = em.fit_symmetric(probs, labels)
+    result = em.fit_symmetric(probs, labels)
     each = np.arange(N)
     likelihoods = {
         rate: np.log((probs @ em.symmetric(rate, K))[each, labels]).sum()
         for rate in np.arange(0.2, 0.4, 0.001)
     }
-    assert 1 - found[0, 0] == pytest.approx(
+    assert 1 - result[0, 0] == pytest.approx(
         max(likelihoods, key=likelihoods.__getitem__), abs=0.001
     )
-    assert 1 - found[0, 0] == pytest.approx((labels != truth).mean(), abs=0.02)
+    assert 1 - result[0, 0] == pytest.approx((labels != truth).mean(), abs=0.02)

@@ -51,13 +51,13 @@ def test_spread_keeps_the_order_of_one_and_the_probabilities_of_the_other(
         np.array(values),
         np.random.default_rng(seed).random(len(values)),
     )
-    found = flagging.spread(suspicion, p_wrong)
-    assert found.sum() == pytest.approx(p_wrong.sum())
+    result = flagging.spread(suspicion, p_wrong)
+    assert result.sum() == pytest.approx(p_wrong.sum())
     order = np.argsort(suspicion, kind="stable")
-    assert (np.diff(found[order]) >= -1e-12).all()
-    assert all(np.ptp(found[suspicion == v]) < 1e-12 for v in set(values))
+    assert (np.diff(result[order]) >= -1e-12).all()
+    assert all(np.ptp(result[suspicion == v]) < 1e-12 for v in set(values))
     if len(set(values)) == len(values):
-        assert np.allclose(np.sort(found), np.sort(p_wrong))
+        assert np.allclose(np.sort(result), np.sort(p_wrong))
 
 
 def test_a_flagged_label_is_never_its_own_suggestion() -> None:

@@ -30,9 +30,9 @@ def naive_detection(
     )
     ap, before = 0.0, 0.0
     for threshold in sorted(set(score), reverse=True):
-        found = score >= threshold
-        reached = (found & target).sum() / target.sum()
-        ap += (reached - before) * (found & target).sum() / found.sum()
+        result = score >= threshold
+        reached = (result & target).sum() / target.sum()
+        ap += (reached - before) * (result & target).sum() / result.sum()
         before = reached
     return {
         "precision": precision,
@@ -51,34 +51,34 @@ def test_detection(share: float, ties: bool) -> None:
     p_clean = np.clip(0.7 - 0.3 * wrong + rng.normal(0, 0.2, 60), 0, 1)
     p_clean = p_clean.round(1) if ties else p_clean
     flagged = p_clean < 0.5
-    found = metrics.detection(p_clean, flagged, wrong)
-    clean = found.pop("clean")
-    assert found.pop("images") == 60 and found.pop("wrong") == wrong.sum()
-    assert found == pytest.approx(naive_detection(1 - p_clean, flagged, wrong))
+    result = metrics.detection(p_clean, flagged, wrong)
+    clean = result.pop("clean")
+    assert result.pop("images") == 60 and result.pop("wrong") == wrong.sum()
+    assert result == pytest.approx(naive_detection(1 - p_clean, flagged, wrong))
     assert clean == pytest.approx(naive_detection(p_clean, ~flagged, ~wrong))
 
 
 @pytest.mark.parametrize("value", [False, True])
 def test_one_sided_truth_has_no_ranking_numbers(value: bool) -> None:
     wrong = np.full(5, value)
-    found = metrics.detection(
+    result = metrics.detection(
         np.linspace(0, 1, 5), np.array([True, False, False, False, False]), wrong
     )
     assert (
-        found["auroc"] is None
-        and found["ap"] is None
-        and found["clean"]["auroc"] is None
+        result["auroc"] is None
+        and result["ap"] is None
+        and result["clean"]["auroc"] is None
     )
-    assert found["precision"] == float(value) and found["recall"] == pytest.approx(
+    assert result["precision"] == float(value) and result["recall"] == pytest.approx(
         0.2 * value
     )
 
 
 def test_nothing_flagged_is_zero_and_no_warning() -> None:
-    found = metrics.detection(
+    result = metrics.detection(
         np.full(4, 0.9), np.zeros(4, dtype=bool), np.array([True, False, False, False])
     )
-    assert (found["precision"], found["recall"], found["f1"]) == (0, 0, 0)
+    assert (result["precision"], result["recall"], result["f1"]) == (0, 0, 0)
 
 
 def test_a_perfect_and_a_reversed_detector() -> None:
@@ -91,7 +91,7 @@ def test_classification() -> None:
     rng = np.random.default_rng(1)
     probs = rng.dirichlet(np.ones(4) * 0.5, 80)
     truth = rng.integers(0, 3, 80)  # the fourth class does not occur
-    found = metrics.classification(probs, truth, bins=10)
+    result = metrics.classification(probs, truth, bins=10)
     answers = [int(np.argmax(row)) for row in probs]
     confusion = [
         [
@@ -100,11 +100,11 @@ def test_classification() -> None:
         ]
         for i in range(4)
     ]
-    assert found["confusion"] == confusion
-    assert found["accuracy"] == pytest.approx(
+    assert result["confusion"] == confusion
+    assert result["accuracy"] == pytest.approx(
         sum(confusion[k][k] for k in range(4)) / 80
     )
-    assert found["per_class"] == [
+    assert result["per_class"] == [
         pytest.approx(confusion[k][k] / sum(confusion[k])) for k in range(3)
     ] + [None]
     error = 0.0
@@ -117,13 +117,15 @@ def test_classification() -> None:
                 / 80
                 * abs(sure - np.mean([answers[i] == truth[i] for i in inside]))
             )
-    assert found["calibration_error"] == pytest.approx(error)
+    assert result["calibration_error"] == pytest.approx(error)
 
 
 def test_certainty_falls_into_the_last_bin_and_no_two_bins_are_one() -> None:
     """Certain and wrong, nearly certain and right: in one bin the two errors would cancel."""
-    found = metrics.classification(np.array([[1.0, 0.0], [0.9, 0.1]]), np.array([1, 0]))
-    assert found["calibration_error"] == pytest.approx(0.5 * 1.0 + 0.5 * 0.1)
+    result = metrics.classification(
+        np.array([[1.0, 0.0], [0.9, 0.1]]), np.array([1, 0])
+    )
+    assert result["calibration_error"] == pytest.approx(0.5 * 1.0 + 0.5 * 0.1)
 
 
 # --- intervals
@@ -141,8 +143,8 @@ def test_a_replicate_is_the_figures_of_the_images_that_were_drawn() -> None:
     counts = np.stack(
         [np.bincount(rng.integers(80, size=80), minlength=80) for _ in range(5)]
     )
-    found = metrics._figures(counts.astype(float), flagged[order], wrong[order], ties)
-    for drawn, figures in zip(counts, found, strict=True):
+    result = metrics._figures(counts.astype(float), flagged[order], wrong[order], ties)
+    for drawn, figures in zip(counts, result, strict=True):
         rows = np.repeat(order, drawn)
         expected = metrics.detection(p_clean[rows], flagged[rows], wrong[rows])
         assert figures == pytest.approx([expected[name] for name in metrics.FIGURES])
@@ -156,9 +158,11 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         rng = np.random.default_rng(seed)
         wrong = rng.random(400) < 0.3
         flagged = rng.random(400) < np.where(wrong, 0.8, 0.2)
-        found = metrics.intervals(rng.random(400), flagged, wrong, seed, replicates=150)
+        result = metrics.intervals(
+            rng.random(400), flagged, wrong, seed, replicates=150
+        )
         for k, (name, true) in enumerate((("precision", 0.24 / 0.38), ("recall", 0.8))):
-            ends = found[name]
+            ends = result[name]
             assert ends is not None
             hits[k] += ends[0] <= true <= ends[1]
     assert (np.abs(hits / 150 - 0.95) < 0.05).all(), hits / 150

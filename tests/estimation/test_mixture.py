@@ -13,10 +13,10 @@ from labelsieve.estimation import mixture
 def test_it_is_bayes_rule_of_two_gaussians() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0, 1, 3000), rng.normal(6, 1, 1000)])
-    found = mixture.upper_cluster(values)
+    result = mixture.upper_cluster(values)
     low, high = 0.75 * norm.pdf(values, 0, 1), 0.25 * norm.pdf(values, 6, 1)
-    assert np.abs(found - high / (low + high)).max() < 0.1
-    assert np.abs(found - high / (low + high)).mean() < 0.01
+    assert np.abs(result - high / (low + high)).max() < 0.1
+    assert np.abs(result - high / (low + high)).mean() < 0.01
 
 
 @pytest.mark.parametrize("widths", [(0.2, 3.0), (3.0, 0.2)])
@@ -26,11 +26,11 @@ def test_it_never_falls_as_the_value_rises(widths: tuple[float, float]) -> None:
     values = np.concatenate(
         [rng.normal(0, widths[0], 500), rng.normal(4, widths[1], 500)]
     )
-    found = mixture.upper_cluster(values)
+    result = mixture.upper_cluster(values)
     order = np.argsort(values)
-    assert (np.diff(found[order]) >= 0).all()
-    assert found[order][0] < 0.5 < found[order][-1]
-    assert 0.1 < (found > 0.5).mean() < 0.9
+    assert (np.diff(result[order]) >= 0).all()
+    assert result[order][0] < 0.5 < result[order][-1]
+    assert 0.1 < (result > 0.5).mean() < 0.9
 
 
 @pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])

@@ -14,26 +14,27 @@ from labelsieve.estimation import transition as estimate
 
 def test_the_transition_matrix_is_found_from_labels_alone() -> None:
     probs, truth, labels = world()
-    found = estimate.fit_transition(probs, labels)
-    assert np.abs(found.matrix - TRUE).max() < 0.08
-    np.testing.assert_allclose(found.matrix.sum(1), 1)
+    fitted = estimate.fit_transition(probs, labels)
+    assert np.abs(fitted.matrix - TRUE).max() < 0.08
+    np.testing.assert_allclose(fitted.matrix.sum(1), 1)
     rate = (
-        1 - found.posterior(found.calibrate(probs), labels)[np.arange(N), labels].mean()
+        1
+        - fitted.posterior(fitted.calibrate(probs), labels)[np.arange(N), labels].mean()
     )
     assert rate == pytest.approx((labels != truth).mean(), abs=0.03)
     assert (
-        min(found.rates) - 0.02 <= (labels != truth).mean() <= max(found.rates) + 0.02
+        min(fitted.rates) - 0.02 <= (labels != truth).mean() <= max(fitted.rates) + 0.02
     )
 
 
 def test_overconfidence_is_found_and_calibrated() -> None:
     probs, truth, labels = world()
     overconfident = calibration.soften(probs, 0.5)
-    found = estimate.fit_transition(overconfident, labels)
-    assert found.temperature == pytest.approx(2.0, rel=0.35)
+    fitted = estimate.fit_transition(overconfident, labels)
+    assert fitted.temperature == pytest.approx(2.0, rel=0.35)
     rate = (
         1
-        - found.posterior(found.calibrate(overconfident), labels)[
+        - fitted.posterior(fitted.calibrate(overconfident), labels)[
             np.arange(N), labels
         ].mean()
     )
@@ -49,13 +50,13 @@ def test_with_very_many_classes_the_matrix_is_symmetric(
     probs, truth, _ = world()
     rng = np.random.default_rng(6)
     labels = np.where(rng.random(N) < 0.3, (truth + rng.integers(1, K, N)) % K, truth)
-    found = estimate.fit_transition(probs, labels)
+    fitted = estimate.fit_transition(probs, labels)
     assert (
-        found.class_similarity is None
-        and found.simplified(found.calibrate(probs), labels) is found
+        fitted.class_similarity is None
+        and fitted.simplified(fitted.calibrate(probs), labels) is fitted
     )
-    np.testing.assert_allclose(found.matrix, em.symmetric(1 - found.matrix[0, 0], K))
-    assert 1 - found.matrix[0, 0] == pytest.approx((labels != truth).mean(), abs=0.04)
+    np.testing.assert_allclose(fitted.matrix, em.symmetric(1 - fitted.matrix[0, 0], K))
+    assert 1 - fitted.matrix[0, 0] == pytest.approx((labels != truth).mean(), abs=0.04)
 
 
 @pytest.mark.parametrize("kind", ["like", "alike"])
@@ -75,9 +76,9 @@ def test_with_many_classes_the_prior_is_the_one_that_labels_tell_of(kind: str) -
         else (truth + rng.integers(1, k, n)) % k
     )
     labels = np.where(rng.random(n) < 0.3, other, truth)
-    found = estimate.fit_transition(probs, labels)
-    assert found.class_similarity == (1.0 if kind == "like" else 0.0)
-    posterior = found.posterior(found.calibrate(probs), labels)
+    fitted = estimate.fit_transition(probs, labels)
+    assert fitted.class_similarity == (1.0 if kind == "like" else 0.0)
+    posterior = fitted.posterior(fitted.calibrate(probs), labels)
     wrong = 1 - posterior[np.arange(n), labels]
     assert wrong.mean() == pytest.approx((labels != truth).mean(), abs=0.06)
 
@@ -120,8 +121,8 @@ def test_with_few_images_the_matrix_does_not_explain_a_weak_model_away() -> None
     rng = np.random.default_rng(3)
     probs = rng.dirichlet(np.full(10, 0.5), 300)
     labels = np.array([rng.choice(10, p=p) for p in probs])
-    found = estimate.fit_transition(probs, labels)
-    assert min(found.rates) < 0.1 < max(found.rates)
+    fitted = estimate.fit_transition(probs, labels)
+    assert min(fitted.rates) < 0.1 < max(fitted.rates)
 
 
 # --- reference classifiers
@@ -146,28 +147,30 @@ def two_references(
     return {"text": text, "pictures": pictures}, labels, truth
 
 
-def rate_of(found: estimate.Transition, probs: np.ndarray, labels: np.ndarray) -> float:
+def rate_of(
+    fitted: estimate.Transition, probs: np.ndarray, labels: np.ndarray
+) -> float:
     return float(
         1
-        - found.posterior(found.calibrate(probs), labels)[
+        - fitted.posterior(fitted.calibrate(probs), labels)[
             np.arange(len(labels)), labels
         ].mean()
     )
 
 
 def test_labels_that_pictures_predict_are_no_errors() -> None:
-    asked, labels, truth = two_references()
-    found = {
-        name: estimate.fit_transition(probs, labels) for name, probs in asked.items()
+    votes, labels, truth = two_references()
+    fitted = {
+        name: estimate.fit_transition(probs, labels) for name, probs in votes.items()
     }
     wrong = (labels != truth).mean()
-    assert rate_of(found["text"], asked["text"], labels) > wrong + 0.1, (
+    assert rate_of(fitted["text"], votes["text"], labels) > wrong + 0.1, (
         "its ignorance counted as label errors"
     )
-    name, selected = estimate.select(found)
-    assert name == "pictures" and selected is found["pictures"]
+    name, selected = estimate.select(fitted)
+    assert name == "pictures" and selected is fitted["pictures"]
     noise = noise_rate.summarise(
-        selected.posterior(selected.calibrate(asked[name]), labels),
+        selected.posterior(selected.calibrate(votes[name]), labels),
         labels,
         tuple("abcde"),
         selected.rates,
@@ -176,12 +179,12 @@ def test_labels_that_pictures_predict_are_no_errors() -> None:
         noise.rate == pytest.approx(wrong, abs=0.02)
         and noise.low <= wrong <= noise.high
     )
-    assert estimate.select(dict(reversed(found.items())))[0] == "pictures"
+    assert estimate.select(dict(reversed(fitted.items())))[0] == "pictures"
 
 
 def test_the_first_reference_is_selected_where_none_is_clearly_better() -> None:
-    asked, labels, _ = two_references()
-    first = estimate.fit_transition(asked["pictures"], labels)
+    votes, labels, _ = two_references()
+    first = estimate.fit_transition(votes["pictures"], labels)
     second = replace(first, rates=(0.01, 0.5))
     name, selected = estimate.select({"a": first, "b": second})
     assert name == "a" and selected.rates == (*first.rates, 0.01, 0.5), (
@@ -199,15 +202,15 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
     rng, k = np.random.default_rng(3), probs.shape[1]
     shift = rng.integers(1, k, len(truth)) if kind == "symmetric" else 1
     labels = np.where(rng.random(len(truth)) < 0.3, (truth + shift) % k, truth)
-    found = estimate.fit_transition(probs, labels)
-    calibrated = found.calibrate(probs)
-    simple = found.simplified(calibrated, labels)
+    fitted = estimate.fit_transition(probs, labels)
+    calibrated = fitted.calibrate(probs)
+    simple = fitted.simplified(calibrated, labels)
     half = np.random.default_rng([0, len(labels)]).permutation(len(labels)) % 2 == 0
-    best, symmetric = {}, em.symmetric(1 - np.diag(found.matrix).mean(), k)
+    best, symmetric = {}, em.symmetric(1 - np.diag(fitted.matrix).mean(), k)
     for share in estimate.SHARES:
         total = 0.0
         for part in (half, ~half):
-            errors = em.prior(calibrated, found.class_similarity)[None]
+            errors = em.prior(calibrated, fitted.class_similarity)[None]
             matrix = em.fit_matrices(
                 calibrated[~part],
                 labels[~part],
@@ -223,10 +226,10 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
         best[total] = share
     share = best[max(best)]
     np.testing.assert_allclose(
-        simple.matrix, (1 - share) * found.matrix + share * symmetric, rtol=1e-6
+        simple.matrix, (1 - share) * fitted.matrix + share * symmetric, rtol=1e-6
     )
     assert (share >= 0.75) if kind == "symmetric" else (share == 0)
     np.testing.assert_allclose(
-        np.diag(simple.matrix).mean(), np.diag(found.matrix).mean(), rtol=1e-6
+        np.diag(simple.matrix).mean(), np.diag(fitted.matrix).mean(), rtol=1e-6
     )
     np.testing.assert_allclose(simple.matrix.sum(1), 1, rtol=1e-6)

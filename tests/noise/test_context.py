@@ -28,15 +28,15 @@ def rows_of(path: Path) -> list[Any]:
 def test_matrix_files(table: Path, tmp_path: Path) -> None:
     classes = ["one", "three", "two", "zero"]
     (tmp_path / "m.json").write_text('{"one": {"two": 0.25, "zero": 0.5}}')
-    found = read_matrix(tmp_path / "m.json", classes)
-    assert found.tolist() == [
+    result = read_matrix(tmp_path / "m.json", classes)
+    assert result.tolist() == [
         [0.25, 0, 0.25, 0.5],
         [0, 1, 0, 0],
         [0, 0, 1, 0],
         [0, 0, 0, 1],
     ]
-    np.savetxt(tmp_path / "m.csv", found, delimiter=",")
-    assert np.array_equal(read_matrix(tmp_path / "m.csv", classes), found)
+    np.savetxt(tmp_path / "m.csv", result, delimiter=",")
+    assert np.array_equal(read_matrix(tmp_path / "m.csv", classes), result)
     record = plant(
         spec(table),
         Plan("class-conditional", matrix=tmp_path / "m.csv"),
@@ -44,12 +44,12 @@ def test_matrix_files(table: Path, tmp_path: Path) -> None:
     )
     ones = sum(r.label == "one" for r in open_source(spec(table)).rows())
     assert record["nominal_rate"] == pytest.approx(0.75 * ones / 39)
-    for name, text, said in (
+    for name, text, message in (
         ("bad.json", '{"uno": {"two": 1}}', "'uno' is not in list"),
         ("bad.csv", "a,b", "cannot be read"),
     ):
         (tmp_path / name).write_text(text)
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             read_matrix(tmp_path / name, classes)
     with pytest.raises(OptionError, match="cannot be opened"):
         read_matrix(tmp_path / "none.csv", classes)

@@ -71,8 +71,8 @@ def test_the_seed_decides_and_the_fingerprint_tells(
 
 
 def test_recorded_labels_against_the_true_ones(table: Path, tmp_path: Path) -> None:
-    asked = DataSpec(table, id_column="id", label_column="label")
-    record = plant(asked, Plan("recorded", recorded="person"), tmp_path / "r.parquet")
+    data = DataSpec(table, id_column="id", label_column="label")
+    record = plant(data, Plan("recorded", recorded="person"), tmp_path / "r.parquet")
     read = rows_of(tmp_path / "r.parquet")
     source = pq.read_table(table).to_pylist()
     assert [r.label for r in read] == [s["person"] for s in source]
@@ -103,7 +103,7 @@ def test_instance_noise_reads_the_pictures_and_leaves_the_unreadable(
 
 
 @pytest.mark.parametrize(
-    ("plan", "said"),
+    ("plan", "message"),
     [
         (Plan("symetric", 0.1), "Did you mean 'symmetric'"),
         (Plan("symmetric"), "needs --rate"),
@@ -112,9 +112,9 @@ def test_instance_noise_reads_the_pictures_and_leaves_the_unreadable(
     ],
 )
 def test_mistakes_leave_nothing_behind(
-    table: Path, tmp_path: Path, plan: Plan, said: str
+    table: Path, tmp_path: Path, plan: Plan, message: str
 ) -> None:
-    with pytest.raises(LabelsieveError, match=said):
+    with pytest.raises(LabelsieveError, match=message):
         plant(spec(table), plan, tmp_path / "out.parquet")
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 

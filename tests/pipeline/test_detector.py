@@ -73,15 +73,17 @@ def test_another_label_gets_another_answer(
         [p for i, p in enumerate(data[0]) if i not in (3, 5)],
         [k for i, k in enumerate(data[1]) if i not in (3, 5)],
     )
-    asked = np.stack(
+    p_clean = np.stack(
         [
             fitted.predict_proba(pictures, [str((k + shift) % 3) for k in labels])
             for shift in range(3)
         ],
         1,
     )
-    assert np.array_equal(asked[:, 0], fitted.predict_proba(pictures, np.array(labels)))
-    assert (np.ptp(asked, axis=1) > 0).all()
+    assert np.array_equal(
+        p_clean[:, 0], fitted.predict_proba(pictures, np.array(labels))
+    )
+    assert (np.ptp(p_clean, axis=1) > 0).all()
 
 
 def test_same_seed_same_bits_other_seed_other(

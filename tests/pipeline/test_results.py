@@ -44,23 +44,25 @@ def test_every_image_gets_its_own_evidence(
     data: tuple[pa.Table, Any], ties: bool
 ) -> None:
     manifest, images = data
-    found = evidence(
+    result = evidence(
         images, 1, ties, columns={"logit": np.arange(len(images), dtype=np.float32)}
     )
-    table = results.scores_table(manifest, images, found)
+    table = results.scores_table(manifest, images, result)
     assert table.column_names == [*tables.SCORES.names, "logit"]
     assert table.select(tables.SCORES.names).schema.equals(tables.SCORES)
     by_id = {row["sample_id"]: row for row in table.to_pylist()}
     assert by_id.keys() == set(manifest["sample_id"].to_pylist())
     for i, sample_id in enumerate(images.ids.to_pylist()):
         row, given = by_id[sample_id], images.labels[i]
-        other = max(found.probs[i, k] for k in range(len(images.classes)) if k != given)
-        assert row["p_clean"] == found.p_clean[i]
-        assert row["is_label_issue"] == found.flagged[i]
+        other = max(
+            result.probs[i, k] for k in range(len(images.classes)) if k != given
+        )
+        assert row["p_clean"] == result.p_clean[i]
+        assert row["is_label_issue"] == result.flagged[i]
         assert row["given_label"] == images.classes[given]
-        assert row["suggested_label"] == images.classes[found.suggested[i]]
-        assert row["suggested_prob"] == found.probs[i, found.suggested[i]]
-        assert row["margin"] == pytest.approx(found.probs[i, given] - other, abs=1e-15)
+        assert row["suggested_label"] == images.classes[result.suggested[i]]
+        assert row["suggested_prob"] == result.probs[i, result.suggested[i]]
+        assert row["margin"] == pytest.approx(result.probs[i, given] - other, abs=1e-15)
         assert row["logit"] == i
     (left_out,) = [row for row in by_id.values() if row["status"] != "ok"]
     assert left_out["status"] == "corrupt" and left_out["reason"]
@@ -93,11 +95,12 @@ def test_ranks_are_the_order_of_suspicion(
 
 def test_probabilities_are_kept_by_id(data: tuple[pa.Table, Any]) -> None:
     _, images = data
-    found = evidence(images, 3)
-    table = results.probs_table(images, found)
+    result = evidence(images, 3)
+    table = results.probs_table(images, result)
     assert table["sample_id"].to_pylist() == images.ids.to_pylist()
     assert np.array_equal(
-        np.array(table["probs"].to_pylist(), np.float32), found.probs.astype(np.float32)
+        np.array(table["probs"].to_pylist(), np.float32),
+        result.probs.astype(np.float32),
     )
 
 
@@ -117,18 +120,18 @@ def test_quality_is_counted_over_scored_images_with_a_truth() -> None:
             "true_label": ["y", None, "y", "y", "y", "x", "y"],
         }
     )
-    found = results.evaluate_detection(scores, truth)
+    result = results.evaluate_detection(scores, truth)
     # a: wrong, flagged, y is right. b: right, flagged. c: right, flagged. d: right.
     # e: wrong, missed. f: no truth. g: no score.
-    assert found is not None
-    assert (found["images"], found["wrong"]) == (5, 2)
-    assert found["precision"] == pytest.approx(1 / 3) and found[
+    assert result is not None
+    assert (result["images"], result["wrong"]) == (5, 2)
+    assert result["precision"] == pytest.approx(1 / 3) and result[
         "recall"
     ] == pytest.approx(1 / 2)
-    assert found["f1"] == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
-    assert found["suggestion_accuracy"] == pytest.approx(2 / 5)  # a and d
-    assert found["suggestion_accuracy_on_wrong"] == pytest.approx(1 / 2)  # a, not e
-    assert found["auroc"] == pytest.approx(4 / 6)  # a before b, c, d; e before d only
+    assert result["f1"] == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
+    assert result["suggestion_accuracy"] == pytest.approx(2 / 5)  # a and d
+    assert result["suggestion_accuracy_on_wrong"] == pytest.approx(1 / 2)  # a, not e
+    assert result["auroc"] == pytest.approx(4 / 6)  # a before b, c, d; e before d only
 
 
 def test_without_truth_there_is_no_quality() -> None:
@@ -150,9 +153,9 @@ def test_without_truth_there_is_no_quality() -> None:
 
 def test_the_noise_of_a_posterior_is_its_mean(data: tuple[pa.Table, Any]) -> None:
     _, images = data
-    found = evidence(images, 4, posterior=True, rates=(0.9,))
-    noise = results.estimate_noise(found, images, 0)
-    given = found.probs[np.arange(len(images)), images.labels]
+    result = evidence(images, 4, posterior=True, rates=(0.9,))
+    noise = results.estimate_noise(result, images, 0)
+    given = result.probs[np.arange(len(images)), images.labels]
     assert noise.rate == pytest.approx(1 - given.mean())
     assert noise.low < noise.rate < 0.9 < noise.high
     for k, name in enumerate(images.classes):
@@ -186,19 +189,19 @@ def test_a_reference_that_predicts_the_labels_better_is_selected(
     k, each = len(images.classes), np.arange(len(images))
     knowing = np.full((len(images), k), 0.02)
     knowing[each, images.labels] = 1 - 0.02 * (k - 1)
-    found = evidence(images, 5)  # class probabilities without any meaning
-    alone = results.estimate_noise(found, images, 0)
+    result = evidence(images, 5)  # class probabilities without any meaning
+    alone = results.estimate_noise(result, images, 0)
     helped = results.estimate_noise(
-        found, images, 0, {"text": np.full_like(knowing, 1 / k), "pictures": knowing}
+        result, images, 0, {"text": np.full_like(knowing, 1 / k), "pictures": knowing}
     )
     assert (alone.reference, helped.reference) == (
         "method",
         "pictures",
     ) and helped.as_dict()["witness"] == "pictures"
     assert helped.rate < 0.1 < alone.rate and helped.low < 0.01
-    told = Evidence(found.p_clean, found.flagged, found.suggested, knowing)
+    told = Evidence(result.p_clean, result.flagged, result.suggested, knowing)
     assert (
-        results.estimate_noise(told, images, 0, {"text": found.probs}).reference
+        results.estimate_noise(told, images, 0, {"text": result.probs}).reference
         == "method"
     )
     posterior = evidence(images, 4, posterior=True)

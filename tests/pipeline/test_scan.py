@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import labelsieve
 from labelsieve import tables
@@ -387,13 +389,13 @@ def test_looking_loads_no_weights(
     digit_table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "load_encoder", None)
-    found = pipeline.look(load(digit_table, **SPEC))
+    result = pipeline.look(load(digit_table, **SPEC))
     assert (
-        found.images,
-        found.usable,
-        found.unreadable,
-        found.unlabelled,
-        found.conflicts,
+        result.images,
+        result.usable,
+        result.unreadable,
+        result.unlabelled,
+        result.conflicts,
     ) == (
         45,
         42,
@@ -402,4 +404,23 @@ def test_looking_loads_no_weights(
         2,
     )
     status = pc.value_counts(pq.read_table(digit_table)["label"]).to_pylist()
-    assert found.classes == {c["values"]: c["counts"] for c in status if c["values"]}
+    assert result.classes == {c["values"]: c["counts"] for c in status if c["values"]}
+
+
+def test_a_finished_run_notices_pixels_replaced_under_the_same_name(
+    digits: Any, tmp_path: Path
+) -> None:
+    """Also where size and date are those of the file that was read."""
+    for number, image in enumerate(digits[0][:6]):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    options: dict[str, Any] = {"output": tmp_path / "run", "method": "zero-shot"}
+    pipeline.scan(tmp_path / "data", **options)
+    path = tmp_path / "data" / "a" / "0.bmp"
+    before = path.stat()
+    Image.fromarray(digits[0][20]).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    with pytest.raises(RunError, match=r"was made: 1 image has other pixels\."):
+        pipeline.scan(tmp_path / "data", **options)

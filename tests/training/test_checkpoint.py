@@ -68,11 +68,11 @@ class TestResume:
                 return task.loss(batch, loaded)
 
             try:
-                found = task.run(recipe, loss=loss, rates=rates, checkpoint=checkpoint)
+                result = task.run(recipe, loss=loss, rates=rates, checkpoint=checkpoint)
             except Killed:
                 assert kill is not None
             steps += len({(b.epoch, b.step) for b in task.batches})
-        assert same(found, whole)
+        assert same(result, whole)
         assert steps == 9, "steps were done twice"
 
     def test_within_an_epoch_only_what_was_kept_is_kept(self, tmp_path: Path) -> None:

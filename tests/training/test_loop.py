@@ -55,13 +55,13 @@ class TestSchedule:
             "a": nn.Parameter(torch.zeros(1)),
             "b": nn.Parameter(torch.zeros(1)),
         }
-        recipe, places = (
+        recipe, positions = (
             Recipe(3, 8, 0.2, momentum=0.0, schedule=schedule),
             [(0.0, 0.0)],
         )
 
         def loss(batch: Batch, loaded: Any) -> torch.Tensor:
-            places.append(
+            positions.append(
                 (float(parameters["a"].detach()), float(parameters["b"].detach()))
             )
             return (parameters["a"] + parameters["b"]).sum()
@@ -73,10 +73,10 @@ class TestSchedule:
             recipe,
             seed=0,
         )
-        places.append(
+        positions.append(
             (float(parameters["a"].detach()), float(parameters["b"].detach()))
         )
-        lengths = np.diff(np.array(places[1:]), axis=0)
+        lengths = np.diff(np.array(positions[1:]), axis=0)
         wanted = [
             recipe.lr_at(epoch, step, 3) for epoch in range(3) for step in range(3)
         ]
@@ -179,7 +179,7 @@ class TestStep:
     def test_is_torch_s_own(self, distance: Any) -> None:
         """The whole training against a loop written out with torch's SGD and clipping."""
         recipe = Recipe(2, 8, 0.05, momentum=0.9, weight_decay=0.01, clip=0.5)
-        found = Regression().run(recipe)
+        result = Regression().run(recipe)
         task = Regression()
         optimizer = torch.optim.SGD(
             task.parameters.values(), lr=0.05, momentum=0.9, weight_decay=0.01
@@ -202,7 +202,7 @@ class TestStep:
                     p.grad *= 0.5 / norm  # type: ignore[operator]
                 optimizer.step()
         for name, parameter in task.parameters.items():
-            assert distance(found[name], parameter) < 1e-5
+            assert distance(result[name], parameter) < 1e-5
 
     @pytest.mark.parametrize("parts", [2, 3, 50])
     def test_accumulated_parts_are_the_whole_batch(

@@ -76,7 +76,7 @@ def test_early_learning_over_two_steps() -> None:
         logits, labels = drawn(b, k, seed)
         logits.requires_grad_(True)
         targets = losses.early_targets(targets, logits, beta)
-        found = losses.early_learning(logits, labels, targets, strength)
+        result = losses.early_learning(logits, labels, targets, strength)
         wanted = []
         for i, (p, y) in enumerate(
             zip(probabilities(logits), labels.tolist(), strict=True)
@@ -89,7 +89,7 @@ def test_early_learning_over_two_steps() -> None:
             alike = sum(t * x for t, x in zip(expected[i], clamped, strict=True))
             wanted.append(-math.log(p[y]) + strength * math.log(1 - alike))
         assert not targets.requires_grad
-        assert found.tolist() == pytest.approx(wanted, rel=1e-5)
+        assert result.tolist() == pytest.approx(wanted, rel=1e-5)
         assert torch.allclose(targets, torch.tensor(expected).double(), atol=1e-7)
 
 

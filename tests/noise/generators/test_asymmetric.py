@@ -19,7 +19,7 @@ def test_classes_become_what_they_are_taken_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "said"),
+    ("context", "message"),
     [
         (None, "needs 'targets'"),
         ({"targets": np.array([1, 0])}, "has the shape 2"),
@@ -28,7 +28,7 @@ def test_classes_become_what_they_are_taken_for() -> None:
     ],
 )
 def test_targets_must_be_other_classes(
-    context: dict[str, np.ndarray] | None, said: str
+    context: dict[str, np.ndarray] | None, message: str
 ) -> None:
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         corrupt(np.array([0, 1, 2]), 3, 0.5, np.random.default_rng(0), context)

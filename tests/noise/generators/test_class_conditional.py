@@ -23,12 +23,12 @@ def test_labels_are_drawn_from_the_row_of_their_class() -> None:
 
 
 def test_rows_must_be_distributions() -> None:
-    for matrix, said in (
+    for matrix, message in (
         (MATRIX * 0.5, "Row 0 of the matrix sums to 0.5"),
         (np.eye(2), "has the shape 2 x 2"),
         (np.array([[1.5, -0.5, 0], [0, 1, 0], [0, 0, 1]]), "Row"),
     ):
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             corrupt(
                 np.array([0, 1, 2]),
                 3,

@@ -10,8 +10,8 @@ from labelsieve.noise.generators.recorded import corrupt
 def test_labels_are_those_recorded() -> None:
     recorded = np.array([0, 2, 1])
     rng = np.random.default_rng(0)
-    found = corrupt(np.array([0, 1, 2]), 3, 0.9, rng, {"recorded": recorded})
-    assert found.tolist() == [0, 2, 1] and found is not recorded
+    result = corrupt(np.array([0, 1, 2]), 3, 0.9, rng, {"recorded": recorded})
+    assert result.tolist() == [0, 2, 1] and result is not recorded
     assert rng.random() == np.random.default_rng(0).random()  # nothing is drawn
     with pytest.raises(OptionError, match="not a class of the data"):
         corrupt(np.array([0, 1, 2]), 3, 0.0, rng, {"recorded": np.array([0, 3, 1])})
