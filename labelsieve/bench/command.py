@@ -34,7 +34,7 @@ def run(
     Args:
         config: the name of a ready configuration, or a TOML file.
         towers: further ones, "NAME=DIR".
-        only: filters, see `labelsieve.bench.plan.narrow`.
+        only: filters, see `labelsieve.bench.steps.narrow`.
         jobs: processes at once, or "auto".
 
     Returns:
@@ -46,7 +46,7 @@ def run(
     """
     planned = plan.read(config, towers)
     cells = list(planned.cells())
-    chosen = {id(cell) for cell in plan.narrow(cells, only)}
+    chosen = {id(cell) for cell in steps.narrow(cells, only)}
     limits = schedule.limits(jobs)  # the last option that can be wrong
     workspace.output.mkdir(parents=True, exist_ok=True)
     # of all cells, not only the chosen: tables show what earlier calls finished, too

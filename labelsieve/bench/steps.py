@@ -12,16 +12,17 @@ and weights: a step whose inputs changed is another step.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from labelsieve import registry
-from labelsieve.bench.plan import Cell, Data, Noise, Tower
-from labelsieve.errors import RunError
+from labelsieve.bench.plan import AXES, Cell, Data, Noise, Tower
+from labelsieve.errors import OptionError, RunError, unknown
 from labelsieve.files import fingerprint, read_json, write_json
 from labelsieve.models.hugging_face import TINY
 
@@ -240,3 +241,45 @@ def stamp(path: Path) -> str | None:
         # with slashes on every system, so that a folder's stamp can travel
         sizes.append((inner.relative_to(path).as_posix(), inner.stat().st_size))
     return fingerprint(sizes)
+
+
+def narrow(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+    """The cells that all of `only` let pass.
+
+    Args:
+        only: "KEY=NAME,KEY=NAME…"; KEY is one of `AXES`, NAME may have * and ?. Of the same
+            key any may hold, of different keys all must.
+
+    Raises:
+        OptionError: an unknown key, or a name that no cell has.
+    """
+    patterns: dict[str, list[str]] = {}
+    for key, pattern in _pairs(only):
+        known = dict.fromkeys(cell.names()[key] for cell in cells)
+        # not `fnmatch`, which ignores case on Windows alone
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
+            raise OptionError(f"--only {key}={pattern}: {unknown(key, pattern, known)}")
+        patterns.setdefault(key, []).append(pattern)
+    return [cell for cell in cells if _passes(cell.names(), patterns)]
+
+
+def _passes(names: Mapping[str, str], patterns: Mapping[str, Sequence[str]]) -> bool:
+    for key, own in patterns.items():
+        if not any(fnmatch.fnmatchcase(names[key], pattern) for pattern in own):
+            return False
+    return True
+
+
+def _pairs(only: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in only:
+        # names may have commas: one separates pairs only before a key
+        for part in re.split(rf",(?=\s*(?:{'|'.join(AXES)})=)", text):
+            key, equals, name = map(str.strip, part.partition("="))
+            if not equals or not name:
+                raise OptionError(
+                    f"--only '{part}' is not KEY=NAME.",
+                    "For example --only method=knn,data=digits.",
+                )
+            if key not in AXES:
+                raise OptionError(f"--only '{part}': {unknown('Key', key, AXES)}")
+            yield key, name

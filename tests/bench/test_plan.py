@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labelsieve import registry
-from labelsieve.bench import plan
+from labelsieve.bench import plan, steps
 from labelsieve.errors import MissingExtra, OptionError
 
 GOOD = """
@@ -213,7 +213,7 @@ def cells(tmp_path: Path) -> list[plan.Cell]:
     ],
 )
 def test_filters(cells: list[plan.Cell], only: list[str], count: int) -> None:
-    found = plan.narrow(cells, only)
+    found = steps.narrow(cells, only)
     assert len(found) == count
     for cell in found:
         for key in ("method", "data", "seed", "tower"):
@@ -230,7 +230,7 @@ def test_names_with_commas_can_be_asked_for(tmp_path: Path) -> None:
     found = list(
         read(tmp_path, GOOD.replace('name = "photos"', 'name = "photos, new"')).cells()
     )
-    assert len(plan.narrow(found, ["data=photos, new,seed=1"])) == 8
+    assert len(steps.narrow(found, ["data=photos, new,seed=1"])) == 8
 
 
 @pytest.mark.parametrize(
@@ -248,4 +248,4 @@ def test_filters_that_cannot_be(
     cells: list[plan.Cell], only: str, message: Any
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        plan.narrow(cells, [only])
+        steps.narrow(cells, [only])
