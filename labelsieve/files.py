@@ -290,7 +290,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged: {error}.", AGAIN) from error
     if not isinstance(content, dict):
-        raise RunError(f"'{path}' is damaged: it is no JSON object.", AGAIN)
+        raise RunError(f"'{path}' is damaged: it is not a JSON object.", AGAIN)
     return content
 
 

@@ -347,7 +347,9 @@ def _check_source(data: Data) -> None:
 def _noise(entry: dict[str, Any], data: Data) -> Noise:
     kinds = registry.names("noise/generators")
     if "kind" not in entry:
-        raise OptionError("a noise has no kind.", f"There are: {', '.join(kinds)}.")
+        raise OptionError(
+            "a noise entry lacks its kind.", f"There are: {', '.join(kinds)}."
+        )
     noise = resolve(Noise, entry)
     if noise.kind not in kinds:
         raise OptionError(unknown("Noise", noise.kind, kinds))

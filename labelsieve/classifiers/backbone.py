@@ -166,7 +166,7 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     tune = tune or ("blocks" if tower else "all")
     if tune == "blocks" and not tower:
         raise OptionError(
-            "tune=blocks is for image towers (--backbone clip).",
+            "tune=blocks is for image towers (--student clip).",
             "Use tune=all or tune=head.",
         )
     body = model.vision_model if tower else model.base_model
@@ -225,7 +225,7 @@ def head_from_texts(backbone: Backbone, texts: Sequence[str], pixels: Tensor) ->
     if encoder is None:
         raise OptionError(
             "head_start=text needs an image-text model.",
-            "Use --backbone clip or head_start=random.",
+            "Use --student clip or head_start=random.",
         )
     # the mean stands for each picture's own length, which is not linear in x
     length = encoder.project_image(encoder.image_pooled(pixels)).norm(dim=1).mean()

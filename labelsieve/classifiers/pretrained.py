@@ -18,6 +18,7 @@ from labelsieve.classifiers.backbone import (
     try_out,
 )
 from labelsieve.data.images import Preprocess
+from labelsieve.errors import ModelError
 from labelsieve.files import remove
 from labelsieve.models import hugging_face, trust
 from labelsieve.runs.digests import read_record, verify
@@ -79,6 +80,12 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]
         ModelError: there is none, or it is damaged.
         RunError: a file is not the one that the training wrote.
     """
+    if (Path(where) / "run.json").is_file():
+        # a scan's folder is the likeliest slip: its classifier lies inside
+        raise ModelError(
+            f"'{where}' is a run folder, not a classifier.",
+            f"Train one with 'labelsieve train {where}' and name '{where}/classifier'.",
+        )
     _verify_saved(Path(where))
     config = hugging_face.read_config(where)
     classes = _classes(where, config)

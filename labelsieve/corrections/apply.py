@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -285,7 +285,7 @@ def apply(
     run: str | Path | Run,
     output: str | Path | None = None,
     *,
-    policy: Policy | None = None,
+    policy: Policy | Literal["reviewed", "auto"] | None = None,
     in_place: bool = False,
     yes: bool = False,
     links: bool = True,
@@ -294,7 +294,7 @@ def apply(
 
     Args:
         output: folder or table to write a copy to.
-        policy: what to correct; None takes people's decisions.
+        policy: what to correct, or the word of `--policy`; None takes people's decisions.
         in_place: change the data themselves, with `yes` (reversible, see
             `labelsieve.corrections.write_back`); without `yes`, list the changes.
         yes: with `in_place`: make the changes.
@@ -312,6 +312,8 @@ def apply(
         raise OptionError("`output` writes a copy; leave `in_place` and `yes` out.")
     if yes and not in_place:
         raise OptionError("`yes` goes with in_place=True.", "Nothing was changed.")
+    if isinstance(policy, str):  # the command line's word; other words are refused
+        policy = Policy(policy)
     work = prepare(run if isinstance(run, Run) else Path(run), policy or Policy())
     if output is not None:
         return carry_out(work, output=Path(output), links=links)

@@ -117,7 +117,7 @@ def read_class_names(path: Path) -> dict[str, str]:
 def _names_of_json(text: str) -> dict[str, str]:
     names = json.loads(text)
     if not isinstance(names, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     for label, name in names.items():
         if isinstance(name, dict | list) or name is None:
             raise ValueError(f"the name of '{label}' is not a text")

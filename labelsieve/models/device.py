@@ -28,7 +28,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise OptionError(
             f"--device '{wanted}' is not available here.",
-            "Use cpu, cuda, cuda:0, … or leave it out.",
+            "Leave it out, and the best one that is here is taken.",
         ) from error
     return device
 

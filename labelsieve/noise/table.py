@@ -106,7 +106,7 @@ def _cell(row: Row, target: Path) -> Any:
             return {"bytes": None, "path": path} if in_parquet else path
     if not in_parquet:
         raise DataError(
-            f"'{row.path}' is no file that a CSV table can name.",
+            f"'{row.path}' is not a file that a CSV table can name.",
             "Write -o FILE.parquet; it holds pictures.",
         )
     return {"bytes": _bytes_of(item), "path": None}

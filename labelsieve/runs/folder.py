@@ -179,7 +179,7 @@ class WorkFolder:
                 raise RunError(f"'{path}' is a file.", "Choose another folder with -o.")
         if self.path.exists() and any(map(_matters, self.path.iterdir())):
             raise RunError(
-                f"'{self.path}' is not empty and is no {self.noun} folder.",
+                f"'{self.path}' is not empty and is not a {self.noun} folder.",
                 "Choose another folder with -o.",
             )
 

@@ -28,6 +28,8 @@ from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.runs.run import Run
 from labelsieve.tables import SCORED
 
+# images that tell whether data are those of a run: enough to tell, and quickly opened
+LOOKED_AT = 20
 # sides of shown pictures in pixels: a card of the report, and a screen of the review page
 THUMBNAIL = 160
 LARGE = 1024
@@ -168,9 +170,38 @@ def open_pictures(opened: Run, data: str | None = None) -> Images:
         data: where the data are now, if not where they were scanned.
 
     Raises:
-        RunError: they cannot be opened again.
+        RunError: they cannot be opened again, or `data` are other data.
     """
-    return Images(spec_of(opened, data), opened.manifest)
+    images = Images(spec_of(opened, data), opened.manifest)
+    if data is not None:
+        _check_scanned(images, opened, data)
+    return images
+
+
+def _check_scanned(images: Images, opened: Run, data: str) -> None:
+    """Raises RunError where most images that were scanned are not in the named data."""
+    ids = opened.manifest["sample_id"]
+    # spread over the manifest, which is in the order of contents: any class may be missing
+    looked_at = ids.take(
+        np.linspace(0, len(ids) - 1, min(len(ids), LOOKED_AT)).astype(int)
+    )
+    missing = 0
+    for sample_id in looked_at.to_pylist():
+        missing += not _is_there(images, sample_id)
+    if 2 * missing > len(looked_at):
+        raise RunError(
+            f"'{data}' does not hold the images of '{opened.folder}': of "
+            f"{len(looked_at)} looked for, {missing} are not there.",
+            "Name the folder or table that they are in now with --data.",
+        )
+
+
+def _is_there(images: Images, sample_id: str) -> bool:
+    try:
+        item = images.read(sample_id)
+    except ImageError:
+        return False
+    return not isinstance(item, str | Path) or Path(item).is_file()
 
 
 def webp(

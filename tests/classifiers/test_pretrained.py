@@ -215,3 +215,9 @@ class TestStrangers:
         with pytest.raises(KeyboardInterrupt):
             pretrained.save(opened, ["x", "y", "z"], folder)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_folder_says_where_its_classifier_is(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ModelError, match="is a run folder.*labelsieve train"):
+        pretrained.open_saved(str(tmp_path), device=torch.device("cpu"))

@@ -52,7 +52,7 @@ def test_the_command_line(
         (["--seed", "-1"], "--seed cannot be -1"),
         (["--val", "nowhere"], "'nowhere' does not exist"),
         (["--data", "nowhere"], "'nowhere' does not exist"),
-        (["-o", "{data}"], "is not empty and is no model folder"),
+        (["-o", "{data}"], "is not empty and is not a model folder"),
     ],
 )
 def test_mistakes_are_one_line(

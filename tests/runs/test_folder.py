@@ -116,7 +116,7 @@ def test_a_folder_of_something_else_is_never_taken(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_text("dear")
     for force in (False, True):
-        with pytest.raises(RunError, match="not empty and is no run folder"):
+        with pytest.raises(RunError, match="not empty and is not a run folder"):
             run_folder(tmp_path / "photos").begin(COMMAND, force=force)
         with pytest.raises(RunError, match="is a file"):
             run_folder(tmp_path / "photos" / "holiday.jpg").begin(COMMAND, force=force)

@@ -65,6 +65,17 @@ def test_data_that_are_gone_are_named(planted: Any) -> None:
         pictures.open_pictures(planted.run)
 
 
+def test_other_data_are_not_taken_for_those_of_the_run(
+    planted: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=r"does not hold the images of.*are not there"):
+        (tmp_path / "other" / "zero").mkdir(parents=True)
+        (tmp_path / "other" / "zero" / "a.png").write_bytes(b"another")
+        pictures.open_pictures(planted.run, str(tmp_path / "other"))
+    moved = planted.data.rename(planted.data.with_name("moved"))
+    assert pictures.open_pictures(planted.run, str(moved))
+
+
 def test_webp_is_small_and_shows_the_same(digits: Any, encode: Any) -> None:
     big = np.kron(digits[0][0], np.ones((50, 50), dtype=np.uint8))
     found = pictures.webp(Fake(a=encode(big)), "a", 100)

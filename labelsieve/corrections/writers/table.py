@@ -173,7 +173,7 @@ def _json_label(new: str, old: Any) -> Any:
         return type(old)(new) if isinstance(old, int | float) else new
     except (ValueError, KeyError) as error:
         raise DataError(
-            f"'{new}' cannot stand where '{old}' stands in the label column.",
+            f"'{new}' cannot replace '{old}' in the label column.",
             "Choose another label.",
         ) from error
 

@@ -184,7 +184,7 @@ def test_json_labels_keep_their_type(
 
 def test_a_label_that_json_cannot_hold_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"image": "a", "label": 3}\n')
-    with pytest.raises(DataError, match="'emu' cannot stand where '3' stands"):
+    with pytest.raises(DataError, match="'emu' cannot replace '3'"):
         redo(tmp_path / "t.jsonl", {0: "emu"})
 
 
