@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -202,6 +203,11 @@ def check_preprocess(name: str, preprocess: Preprocess) -> None:
     for side in sides:
         if not isinstance(side, int) or not 1 <= side <= LARGEST_SIDE:
             raise refusal(name, f"it takes pictures with a side of {side} pixels")
+    # a number in a file; Pillow knows six ways of resizing
+    if preprocess.resample not in list(Image.Resampling):
+        raise refusal(
+            name, f"it resizes pictures in no known way ({preprocess.resample})"
+        )
     scales = (*preprocess.mean, *preprocess.std)
     if len(preprocess.mean) != 3 or len(preprocess.std) != 3:
         raise refusal(name, "its image_mean and image_std are not three numbers each")

@@ -157,6 +157,8 @@ class TestWeights:
         {"width": 10**6},
         {"shortest_edge": -3},
         {"height": "16"},
+        {"resample": 99},
+        {"resample": -1},
         {"mean": (0.5,)},
         {"std": (1.0, 0.0, 1.0)},
         {"mean": (float("nan"), 0.0, 0.0)},
