@@ -7,6 +7,7 @@ Paths are relative to --root, or to the table's folder. Parquet written by Huggi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ IMAGE_NAMES = (
 LABEL_NAMES = (
     *("label", "labels", "class", "class_name", "category", "target", "given_label"),
 )
+# The uri of an image that the table itself holds. A file may be called "row:1.png".
+ROW = re.compile(r"row:([0-9]+)")
 AT_ONCE = 128  # rows of a Parquet file in memory at a time: each may hold a large photo
 
 
@@ -272,10 +275,11 @@ class TableSource:
             )
 
     def read(self, uri: str) -> Any:
-        if not uri.startswith("row:"):
+        embedded = ROW.fullmatch(uri)
+        if not embedded:
             return self.root / uri_to_path(uri)
         with _named(self.path):
-            return self._read_row(int(uri[4:]))
+            return self._read_row(int(embedded[1]))
 
     def _read_row(self, number: int) -> Any:
         file = pq.ParquetFile(self.path)
@@ -311,7 +315,7 @@ class TableSource:
         if data is not None:
             uri, shown = f"row:{number}", path or name
         elif path:
-            uri, shown = path_to_uri(path), readable(path)
+            uri, shown = _uri_of_file(path), readable(path)
             image = self.root / path
         else:
             uri, shown = "", name
@@ -329,6 +333,12 @@ class TableSource:
             split=_cell(record, self.split_column, names),
             image=image,
         )
+
+
+def _uri_of_file(path: str) -> str:
+    uri = path_to_uri(path)
+    # a file with the very name of a row is named by another way to it
+    return f"./{uri}" if ROW.fullmatch(uri) else uri
 
 
 def _cell(

@@ -631,3 +631,13 @@ def test_large_integers_of_csv_and_parquet_keep_every_digit(tmp_path: Path) -> N
     )
     found = [r.label for r in rows(tmp_path / "t.parquet")]
     assert found == ["18446744073709551615", "9223372036854775808"]
+
+
+def test_files_that_are_called_like_rows_are_read_as_files(tmp_path: Path) -> None:
+    names = ["row:1.png", "row:1", "row:", "row:x", "a.png"]
+    path = write(tmp_path / "t.csv", [{"image": n, "label": "a"} for n in names])
+    source = table.open_source(DataSpec(path))
+    uris = [row.uri for row in source.rows()]
+    assert [source.read(uri) for uri in uris] == [tmp_path / n for n in names]
+    # as written before, but for the one that is the name of a row
+    assert uris == ["row:1.png", "./row:1", "row:", "row:x", "a.png"]
