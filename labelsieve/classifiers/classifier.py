@@ -70,7 +70,10 @@ class Classifier:
         chosen = choose_device(device)
         backbone, classes = pretrained.open_saved(str(where), device=chosen)
         card = Path(where) / CARD
-        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        text = ""
+        if card.is_file():
+            # prose of whoever shared the model: it decides nothing, and need not be UTF-8
+            text = card.read_text(encoding="utf-8", errors="replace")
         return cls(backbone, classes, text, dtype=choose_precision(precision, chosen))
 
     def save_pretrained(self, folder: str | Path) -> None:

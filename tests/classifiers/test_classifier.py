@@ -134,3 +134,12 @@ def test_a_push_without_network_is_one_line(opened: Classifier) -> None:
     with pytest.raises(LabelsieveError, match="'me/mine' cannot be uploaded") as caught:
         opened.push_to_hub("me/mine")
     assert "\n" not in str(caught.value)
+
+
+def test_a_card_that_is_not_utf8_is_no_obstacle(
+    opened: Classifier, tmp_path: Path
+) -> None:
+    opened.save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "README.md").write_bytes(b"# caf\xe9")
+    again = Classifier.from_pretrained(tmp_path / "m", device="cpu")
+    assert again.card == "# caf\ufffd" and again.classes == opened.classes
