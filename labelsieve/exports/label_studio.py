@@ -12,20 +12,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from labelsieve.errors import DataError
 from labelsieve.exports import Rows
+from labelsieve.progress import plain
 
 TARGET = "folder"
+# All that XML 1.0 has no way to write, not even as a reference (section 2.2, production 2).
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write tasks.json, label_config.xml, and which folders Label Studio needs to know.
 
     Images that are embedded in a table are written to images/.
+
+    Raises:
+        DataError: a class has a name that the interface, which is XML, cannot hold.
     """
     target.mkdir(parents=True, exist_ok=True)
     files = [rows.file(row["sample_id"], target / "images") for row in rows]
@@ -119,6 +127,13 @@ def _interface(classes: list[str]) -> str:
         showInline="true",
     )
     for name in classes:
+        # a mark in its place would be another label, which suggestions do not name
+        if NOT_XML.search(name):
+            raise DataError(
+                f"Label Studio cannot hold the class '{plain(name)}': it has a character "
+                "that XML does not allow.",
+                "Rename the class in the data, or choose another format with --to.",
+            )
         ElementTree.SubElement(choices, "Choice", value=name)
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"

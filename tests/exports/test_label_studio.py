@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from labelsieve.errors import DataError
 from labelsieve.exports import export
+from labelsieve.exports.label_studio import _interface
 
 
 def tasks_of(decided: Any, tmp_path: Path) -> tuple[list[dict[str, Any]], str, Path]:
@@ -94,3 +96,15 @@ def test_label_studios_own_checker_accepts_it(decided: Any, tmp_path: Path) -> N
         assert all(checker.validate_prediction(p) for p in task.pop("predictions"))
         assert all(checker.validate_annotation(a) for a in task.pop("annotations", []))
         assert checker.validate_task(task)
+
+
+@pytest.mark.parametrize("name", ["a\x01", "\x1b[31m", "\ufffe"])
+def test_a_class_that_xml_cannot_hold_is_named(name: str) -> None:
+    with pytest.raises(DataError, match="Label Studio cannot hold the class"):
+        _interface(["cat", name])
+
+
+def test_other_alphabets_and_line_breaks_stay() -> None:
+    names = ["a\tb\nc", "ü€", "\U0001f600", '<"&>']
+    view = ElementTree.fromstring(_interface(names))
+    assert [c.get("value") for c in view.iter("Choice")] == names
