@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 import platformdirs
 
-from labelsieve.errors import DataError, RunError
+from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.progress import note, plain
 
 LIBRARIES = (
@@ -198,6 +198,27 @@ def is_inside(root: Path, path: Path) -> bool:
     except (OSError, RuntimeError, ValueError):  # links in a circle, zero bytes
         return False
     return path.name != ".." and folder.is_relative_to(home)
+
+
+def refuse_input(output: Path, data: Path | None) -> None:
+    """Refuse to write a table over the data that are read.
+
+    Args:
+        data: None where the data are Python objects.
+
+    Raises:
+        OptionError: both are one file, by whatever names or links.
+    """
+    try:
+        same = data is not None and output.samefile(data)
+    # one of them is not there, or is no path at all (a hub id, a zero byte)
+    except (OSError, ValueError):
+        return
+    if same:
+        raise OptionError(
+            f"-o '{readable(output)}' holds the data, which would be lost.",
+            "Choose another name with -o.",
+        )
 
 
 def state_folder() -> Path:

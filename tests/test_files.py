@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelsieve import files
-from labelsieve.errors import RunError
+from labelsieve.errors import OptionError, RunError
 
 # what a file system can hand out: any bytes but NUL, decoded the way Python decodes file names
 paths = st.binary(min_size=1, max_size=40).map(
@@ -204,3 +204,22 @@ def test_readable_is_utf8_and_leaves_what_was_readable(path: str) -> None:
 
 def test_readable_shows_bytes_that_are_no_text() -> None:
     assert files.readable(os.fsdecode(b"caf\xe9.png")) == "caf\\xe9.png"
+
+
+# --- inputs
+
+
+def test_the_data_are_not_written_over(tmp_path: Path) -> None:
+    data = tmp_path / "t.csv"
+    data.write_text("image,label\n")
+    link = tmp_path / "link.csv"
+    link.symlink_to(data)
+    for output in (data, link, tmp_path / "." / "x" / ".." / "t.csv"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(OptionError, match="holds the data, which would be lost"):
+            files.refuse_input(output, data)
+    copy = tmp_path / "copy.csv"
+    copy.write_text("image,label\n")
+    for other in (None, copy, Path("hf://owner/name"), Path("a\0b")):
+        files.refuse_input(data, other)
+    files.refuse_input(tmp_path / "new.csv", data)

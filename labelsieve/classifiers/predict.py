@@ -19,6 +19,7 @@ from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.load import load
 from labelsieve.errors import OptionError
 from labelsieve.estimation import metrics
+from labelsieve.files import refuse_input
 from labelsieve.tables import CORRUPT, OK
 
 # how a table of predictions is written, by the ending of its name
@@ -62,9 +63,11 @@ def predict(
         )
     if output is not None and Path(output).suffix not in WRITERS:
         raise OptionError(f"-o '{output}' must end in {' or '.join(WRITERS)}.")
-    opened = _open(model, device, precision)
     # labels are not looked at, so a folder of pictures without classes will do
     spec = replace(load(data), labelled=False)
+    if output is not None:
+        refuse_input(Path(output), spec.path())
+    opened = _open(model, device, precision)
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)
     table = _as_table(prepared.manifest.table, probs, opened.classes, top_k)

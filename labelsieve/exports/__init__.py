@@ -37,11 +37,18 @@ from labelsieve.errors import (
 )
 from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._receipt import read_receipt, write_receipt
-from labelsieve.files import fingerprint, locked, readable, replacing
+from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
 from labelsieve.progress import note
 from labelsieve.runs.decisions import SETTLED, open_decisions
-from labelsieve.runs.pictures import Images, Pictures, open_pictures, original
+from labelsieve.runs.pictures import (
+    Images,
+    Pictures,
+    open_pictures,
+    original,
+    spec_of,
+)
 from labelsieve.runs.run import Run
+from labelsieve.tables import CORRUPT
 
 __all__ = ["Names", "Rows", "collect", "export", "safe_name"]
 
@@ -97,8 +104,11 @@ class Rows:
     def file(self, sample_id: str, folder: Path) -> Path | None:
         """The image as a file, by its last name: its own, or one written into `folder`.
 
-        It is written where images are embedded in a table. None when it cannot be read.
+        It is written where images are embedded in a table. None when it cannot be read, or
+        could not when it was scanned.
         """
+        if sample_id in self._corrupt:
+            return None
         try:
             item = self.pictures.read(sample_id)
             if isinstance(item, str | Path):
@@ -119,8 +129,10 @@ class Rows:
     def encoded(self) -> Iterator[tuple[dict[str, Any], tuple[bytes, str] | None]]:
         """Each row with its image as it was encoded and its suffix; None when unreadable.
 
+        So it is also for what was no image when it was scanned.
+
         Raises:
-            DataError: not one image can be read.
+            DataError: not one of the scanned images can be read.
         """
         # one broken picture is nothing; none at all means that the data are elsewhere
         read = False
@@ -128,13 +140,25 @@ class Rows:
             picture = self._original(row["sample_id"])
             read = read or picture is not None
             yield row, picture
-        if not read and len(self.table):
+        if not read and len(self.table) > len(self._corrupt):
             raise DataError(
                 "None of the images can be read.",
                 "Name the folder or table that they are in now with --data.",
             )
 
+    @cached_property
+    def _corrupt(self) -> set[str]:
+        """Ids of rows whose file the scan could not decode.
+
+        Such a file may be anything: a row of a table that names a file with secrets would
+        carry its bytes, or its path, into what is shared.
+        """
+        lost = pc.equal(self.table["status"], CORRUPT)
+        return set(self.table["sample_id"].filter(lost).to_pylist())
+
     def _original(self, sample_id: str) -> tuple[bytes, str] | None:
+        if sample_id in self._corrupt:
+            return None
         try:
             return original(self.pictures, sample_id)
         except ImageError:
@@ -185,7 +209,8 @@ def export(
         Files that a person should know of.
 
     Raises:
-        OptionError: an unknown format, a suffix that does not fit, or a name that is taken.
+        OptionError: an unknown format, a suffix that does not fit, a name that is taken,
+            or that of the scanned table.
         RunError, DataError: the format holds images, and they cannot be read.
     """
     opened = opened if isinstance(opened, Run) else Run(opened)
@@ -194,7 +219,11 @@ def export(
         raise OptionError(unknown("--only", only, KEEP))
     target = Path(target)
     _check_target(room, target)
-    rows = collect(opened, only, data=None if data is None else str(data))
+    data = None if data is None else str(data)
+    # where the scan read them, and where they are now
+    for named in {None, data}:
+        refuse_input(target, spec_of(opened, named).path())
+    rows = collect(opened, only, data=data)
     rows = replace(rows, safe_formulas=safe_formulas)
     # two calls at once: the second finds the work of the first
     with locked(target, f"'{readable(target)}'"):

@@ -50,7 +50,9 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
         raise OptionError(
             f"Noise '{plan.kind}' needs --rate.", "For example --rate 0.2."
         )
-    source = _draw(open_source(_spec(load(data), plan)), plan.limit)
+    spec = _spec(load(data), plan)
+    files.refuse_input(target, spec.path())
+    source = _draw(open_source(spec), plan.limit)
     labelled = _labelled(source, plan)
     context, readable = context_of(plan, source, labelled)
     # one generator per table: the same seed gives the same errors on every machine

@@ -14,7 +14,7 @@ from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import OptionError, RunError
 from labelsieve.features.task import Task
-from labelsieve.files import read_json
+from labelsieve.files import read_json, refuse_input
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder
 from labelsieve.pipeline import results
@@ -45,7 +45,7 @@ def score(
         One row per image, as in the scores of a run.
 
     Raises:
-        OptionError: `output` has another suffix.
+        OptionError: `output` has another suffix, or is the data themselves.
         DataError: the data have a label that the detector does not know.
         RunError: the run's method learned nothing that can be applied, or its files are damaged.
     """
@@ -57,7 +57,8 @@ def score(
             "Scan with --method deft.",
         )
     # whatever can be wrong with it is found before the work begins
-    target = None if output is None else _target(Path(output))
+    given = load(data)
+    target = None if output is None else _target(Path(output), given.path())
     config = read_json(run.file("detector/config.json"))
     method = registry.load("methods", config["method"])
     where = choose_device(device)
@@ -65,7 +66,7 @@ def score(
     encoder = load_encoder(config["model"], device=where, dtype=dtype)
     # classes as the detector knows them, also where the data name them otherwise
     names = dict(zip(config["classes"], config["names"], strict=True))
-    spec = replace(load(data), class_names=names, template=config["template"])
+    spec = replace(given, class_names=names, template=config["template"])
     prepared = prepare(spec, encoder.preprocess, classes=config["classes"])
     # through the bounds again: a configuration is a file that may have been edited
     settings = resolve(method.Settings, config["settings"])
@@ -77,9 +78,10 @@ def score(
     return table
 
 
-def _target(path: Path) -> Path:
-    """A table to write later, in a folder that can be made."""
+def _target(path: Path, data: Path | None) -> Path:
+    """A table to write later, in a folder that can be made, and not over the data."""
     if path.suffix not in WRITERS:
         raise OptionError(f"-o '{path}' must end in .parquet or .csv.")
+    refuse_input(path, data)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -12,7 +12,7 @@ import pytest
 
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.predict import evaluate, predict
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError
 
 CLASSES = ["zero", "one", "two", "three"]
 
@@ -199,3 +199,10 @@ def test_mistakes_are_one_line(
     assert found.code == 2 and message in found.err and found.err.count("\n") == 1, (
         found.err
     )
+
+
+def test_the_data_are_not_written_over(opened: Classifier, digit_table: Path) -> None:
+    before = digit_table.read_bytes()
+    with pytest.raises(OptionError, match="holds the data"):
+        predict(opened, digit_table, output=digit_table)
+    assert digit_table.read_bytes() == before

@@ -99,7 +99,8 @@ def test_embedded_images_become_files_of_the_format(
                 sample_id
             ]
 
-    rows = exports.Rows(pa.table({}), [], Pictures(), {}, "v")  # type: ignore[arg-type]
+    table = pa.table({"sample_id": ["../a/b#1", "broken#1"], "status": ["ok", "ok"]})
+    rows = exports.Rows(table, [], Pictures(), {}, "v")
     file = rows.file("../a/b#1", tmp_path / "images")
     assert (
         file == tmp_path / "images" / "%2E.%2Fa%2Fb#1.png"
@@ -213,3 +214,46 @@ def test_a_run_made_before_decisions_exports_too(planted: Any, tmp_path: Path) -
     assert len([json.loads(line) for line in file.read_text().splitlines()]) == len(
         planted.given
     )
+
+
+@pytest.mark.parametrize("to", ["fiftyone", "hf", "imagefolder", "label-studio"])
+def test_a_file_that_was_no_picture_is_not_carried_along(
+    decided: Any, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of a table may name any file of the machine; the scan called it corrupt."""
+    if to == "hf":
+        pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+    secret = next(r for r in decided.run.scores["sample_id"].to_pylist())
+    name = decided.files[secret].name
+    decided.files[secret].write_bytes(b"my secret words")
+    # as the scan would have named it: the id tells the content
+    monkeypatch.setattr("labelsieve.runs.pictures._is_scanned", lambda *_: True)
+    scores = decided.run.scores
+    corrupt = pa.array(["corrupt", *scores["status"].to_pylist()[1:]])
+    at = scores.column_names.index("status")
+    decided.run.scores = scores.set_column(at, "status", corrupt)
+    target = tmp_path / "to" / FORMATS[to]
+    export(decided.run, to, target)
+    written = content(target.parent)
+    assert written and not any(b"my secret words" in data for data in written.values())
+    if to == "label-studio":
+        tasks = json.loads(written["out/tasks.json"])
+        (task,) = [t for t in tasks if t["data"]["sample_id"] == secret]
+        assert task["data"]["image"] == ""
+    if to == "fiftyone":
+        assert not any(s["filepath"].endswith(name) for s in _samples(written))
+
+
+def _samples(written: dict[str, bytes]) -> list[dict[str, Any]]:
+    samples: list[dict[str, Any]] = json.loads(written["out.json"])["samples"]
+    return samples
+
+
+def test_the_scanned_table_is_not_replaced(planted: Any, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("image,label\n")
+    command = {**planted.run.record["command"], "data": str(table)}
+    planted.run.record["command"] = command
+    with pytest.raises(OptionError, match=r"t\.csv' holds the data"):
+        export(planted.run, "csv", table)
+    assert table.read_text() == "image,label\n"

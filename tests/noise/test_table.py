@@ -44,3 +44,10 @@ def test_bytes_do_not_go_into_csv(table: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.csv").exists()
     with pytest.raises(OptionError, match=r"must end in \.parquet or \.csv"):
         plant(spec(table), Plan("symmetric", 0.1), tmp_path / "x.txt")
+
+
+def test_the_data_are_not_written_over(table: Path) -> None:
+    before = table.read_bytes()
+    with pytest.raises(OptionError, match="holds the data"):
+        plant(spec(table), Plan("symmetric", 0.1), table)
+    assert table.read_bytes() == before

@@ -85,3 +85,10 @@ def test_scores_are_written_as_csv_too(
     )
     written = pacsv.read_csv(tmp_path / "scores.csv")
     assert written["sample_id"].to_pylist() == table["sample_id"].to_pylist()
+
+
+def test_the_data_are_not_written_over(scanned: Any, digit_table: Path) -> None:
+    before = digit_table.read_bytes()
+    with pytest.raises(OptionError, match="holds the data"):
+        score(scanned.folder, load(digit_table, **SPEC), output=digit_table)
+    assert digit_table.read_bytes() == before
