@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelsieve.errors import OptionError, RunError, unknown
+from labelsieve.runs._decisions_file import (
+    ADD_DIGEST,
+    SCHEMA,
+    create_private,
+    refuse_links,
+)
 from labelsieve.runs.run import Run
 from labelsieve.tables import DECISIONS
 
@@ -38,18 +43,6 @@ SETTLED = ("keep", "accept", "other", "none")
 NAMING = ("accept", "other")
 NAME = "decisions.sqlite"
 WAIT = 60  # seconds for another process to end its transaction; one takes milliseconds
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS decisions (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, sample_id TEXT NOT NULL, verdict TEXT NOT NULL,
-    label TEXT, by TEXT NOT NULL, at TEXT NOT NULL, batch TEXT,
-    undoes INTEGER UNIQUE REFERENCES decisions);
-CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions
-    BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
-    BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-"""
-# added to files of earlier versions, whose rows have none
-ADD_DIGEST = "ALTER TABLE decisions ADD COLUMN digest TEXT"
 COLUMNS = "seq, sample_id, verdict, label, by, at, batch, undoes, digest"
 INSERT = f"INSERT INTO decisions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? ORDER BY seq"
@@ -91,12 +84,18 @@ class Conflict(OptionError):
 class Decisions:
     """The decisions about one run. Safe to use from several threads.
 
+    Args:
+        read_only: nothing is written, neither decisions nor the layout of this version; the
+            file must be there.
+
     Raises:
-        RunError: the file is no database of decisions, or is damaged; so do all methods.
+        RunError: the file is no database of decisions, is damaged, or is a link; so do all
+            methods.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self._path = folder / NAME
+        self._read_only = read_only
         # reentrant: writing reads first
         self._lock = threading.RLock()
         # sample id -> decisions that are not undone, latest last
@@ -105,34 +104,46 @@ class Decisions:
         self._undone: set[int] = set()
         self._last = 0
         self._digest = ""  # of the last row
+        refuse_links(self._path)
         with self._naming_file():
-            _create_private(self._path)
+            if not read_only:
+                create_private(self._path)
             self._db = sqlite3.connect(
                 self._path, timeout=WAIT, check_same_thread=False, isolation_level=None
             )
             self._open()
 
     def _open(self) -> None:
-        # readers and one writer do not wait for each other
-        self._db.execute("PRAGMA journal_mode=WAL")
-        # on disk before COMMIT returns: a decision survives a power cut
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
+        if self._read_only:
+            self._db.execute("PRAGMA query_only=ON")
+        else:
+            # readers and one writer do not wait for each other
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # on disk before COMMIT returns: a decision survives a power cut
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(SCHEMA)
         # pages and their order; takes milliseconds for 100,000 decisions
         (health,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if health != "ok":
             raise sqlite3.DatabaseError(health)
-        if not self._has_digests():
-            self._db.execute("BEGIN IMMEDIATE")
-            # another process may have been faster
-            if not self._has_digests():
-                self._db.execute(ADD_DIGEST)
-            self._db.execute("COMMIT")
+        if not self._read_only:
+            self._add_digests()
         self._refresh()
 
-    def _has_digests(self) -> bool:
+    def _add_digests(self) -> None:
+        """Give a file of an earlier version the column of checksums."""
+        if "digest" in self._columns():
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        # another process may have been faster
+        if "digest" not in self._columns():
+            self._db.execute(ADD_DIGEST)
+        self._db.execute("COMMIT")
+
+    def _columns(self) -> set[str]:
+        """Names of the columns of the table; none where there is no table yet."""
         columns = self._db.execute("PRAGMA table_info(decisions)").fetchall()
-        return any(column[1] == "digest" for column in columns)
+        return {column[1] for column in columns}
 
     @contextmanager
     def _naming_file(self) -> Iterator[None]:
@@ -324,9 +335,17 @@ class Decisions:
 
     def _refresh(self) -> None:
         """Take in rows that were written since, by this process or another."""
+        select = SELECT
+        if self._read_only:
+            columns = self._columns()
+            # a review that was killed at once left a database without a table
+            if not columns:
+                return
+            if "digest" not in columns:
+                select = SELECT.replace("digest", "NULL")
         # before the rows: another process may add some between the two queries
         (number,) = self._db.execute(SEQUENCE).fetchone() or (0,)
-        for *values, digest in self._db.execute(SELECT, (self._last,)).fetchall():
+        for *values, digest in self._db.execute(select, (self._last,)).fetchall():
             decision = Decision(*values)
             # rows of earlier versions have no checksum
             if digest is not None and digest != decision.digest(self._digest):
@@ -358,11 +377,6 @@ class Decisions:
         self._refresh()
 
 
-def _create_private(path: Path) -> None:
-    """An empty file that only its owner reads; SQLite gives its own files the same rights."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -373,5 +387,14 @@ def _holds(stack: list[Decision]) -> Decision:
 
 
 def open_decisions(opened: Run) -> Decisions | None:
-    """The decisions about a run; None when nobody decided anything."""
-    return Decisions(opened.folder) if (opened.folder / NAME).exists() else None
+    """The decisions about a run, to read; None when nobody decided anything.
+
+    Raises:
+        RunError: the file is damaged, or is a link.
+    """
+    path = opened.folder / NAME
+    refuse_links(path)
+    # the size of a new file before its first table is written
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    return Decisions(opened.folder, read_only=True)
