@@ -9,7 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tempfile
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,16 @@ from labelsieve.data.sources.table import SUFFIXES, TableSource, class_names
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
 from labelsieve.files import readable, sync
+from labelsieve.progress import plain
+
+BYTE_ORDER_MARK = "\ufeff"  # spreadsheets and editors on Windows write it first
+# What the reader of JSON Lines strips, as bytes, from a line to see whether it is empty;
+# `str.strip` alone would take more away.
+BLANK = " \t\n\r\x0b\x0c"
+SPACE = re.compile(
+    r"[ \t\n\r]*"
+)  # between the parts of an object (RFC 8259, section 2)
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")  # section 6
 
 
 def accepts(source: Source) -> bool:
@@ -85,11 +98,15 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
         _parquet(source, changes, target)
     else:
         # bytes that are not UTF-8 come out as they went in
-        text = source.path.read_bytes().decode("utf-8", "surrogateescape")
+        whole = source.path.read_bytes().decode("utf-8", "surrogateescape")
+        # no part of the first cell or line, but it stays
+        text = whole.removeprefix(BYTE_ORDER_MARK)
+        mark = whole[: len(whole) - len(text)]
         if kind == "jsonl":
-            parts = _json_lines(text, source, changes)
+            rows = _json_lines(text, source, changes)
         else:
-            parts = _csv(text, source, changes, "\t" if kind == "tsv" else ",")
+            rows = _csv(text, source, changes, "\t" if kind == "tsv" else ",")
+        parts = [mark, *rows]
         target.write_bytes("".join(parts).encode("utf-8", "surrogateescape"))
     # the step that puts it in place must not come to the disk before it
     sync(target)
@@ -113,7 +130,9 @@ def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> li
     # or a long cell is an error
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(lines, delimiter=delimiter)
-    column = _position(next(reader), source)
+    # as the reader does, which takes the first line that is not empty for the header
+    header: list[str] = next(filter(None, reader), [])
+    column = _position(header, source)
     kept = lines[: reader.line_num]
     start = reader.line_num
     number = 0
@@ -132,9 +151,13 @@ def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> li
 
 
 def _position(header: list[str], source: TableSource) -> int:
-    # spreadsheets write a byte order mark before the first name
-    names = [name.removeprefix("\ufeff") for name in header]
-    return names.index(_label_column(source))
+    column = _label_column(source)
+    if column not in header:
+        raise DataError(
+            f"The first line of '{readable(source.path)}' does not name '{column}'.",
+            "Check the file.",
+        )
+    return header.index(column)
 
 
 def _csv_line(record: list[str], delimiter: str, ending: str) -> str:
@@ -149,33 +172,79 @@ def _ending(line: str) -> str:
 
 
 def _json_lines(text: str, source: TableSource, changes: Changes) -> list[str]:
-    column = _label_column(source)
     kept = []
     number = 0
-    for line in _lines(text):
-        empty = not line.strip()
+    # a carriage return may stand inside an object: only line feeds end a line for the reader
+    for line in io.StringIO(text, newline="\n"):
+        empty = not line.strip(BLANK)
+        label = None if empty else changes.get(number, "")
         if empty or number not in changes:
             kept.append(line)
-        elif changes[number] is not None:
-            record = json.loads(line)
-            # True, 3 and "3" are three labels: the new one is of the old one's kind
-            record[column] = _json_label(str(changes[number]), record[column])
-            kept.append(json.dumps(record, ensure_ascii=False) + _ending(line))
+        elif label is not None:
+            kept.append(_json_line(line, label, source))
         number += not empty
     return kept
 
 
-def _json_label(new: str, old: Any) -> Any:
-    """A label as JSON holds the old one: a truth value, a number, text."""
+def _json_line(line: str, label: str, source: TableSource) -> str:
+    """A line with another label; all other characters stay as they are."""
+    column = _label_column(source)
+    spans = [span for name, *span in _members(line) if name == column]
+    # which of two would be meant depends on who reads it
+    if len(spans) != 1:
+        shown = plain(line.strip()[:40])
+        raise DataError(
+            f"'{column}' stands {len(spans)} times, not once, in the line '{shown}'.",
+            f"Change '{readable(source.path)}' by hand.",
+        )
+    start, end = spans[0]
+    # True, 3 and "3" are three labels: the new one is of the old one's kind
+    return line[:start] + _json_label(label, json.loads(line[start:end])) + line[end:]
+
+
+def _members(line: str) -> Iterator[tuple[str, int, int]]:
+    """Names in the object of a line, and where their values begin and end."""
+    # numbers are not looked at: the text may have more digits than a number keeps
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str)
+    position = _after_space(line, line.index("{") + 1)
+    while line[position] != "}":
+        name, position = decoder.raw_decode(line, position)
+        # the next character is the colon
+        start = _after_space(line, _after_space(line, position) + 1)
+        end = decoder.raw_decode(line, start)[1]
+        yield name, start, end
+        position = _after_space(line, end)
+        if line[position] == ",":
+            position = _after_space(line, position + 1)
+
+
+def _after_space(line: str, position: int) -> int:
+    space = SPACE.match(line, position)
+    return space.end() if space else position
+
+
+def _json_label(new: str, old: Any) -> str:
+    """A label in JSON, as the old one is there: a truth value, a number, text."""
     try:
         if isinstance(old, bool):
-            return {"True": True, "False": False}[new]
-        return type(old)(new) if isinstance(old, int | float) else new
+            return {"True": "true", "False": "false"}[new]
+        if isinstance(old, float):
+            return _json_real(new)
+        value = int(new) if isinstance(old, int) else new
     except (ValueError, KeyError) as error:
         raise DataError(
             f"'{new}' cannot replace '{old}' in the label column.",
             "Choose another label.",
         ) from error
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _json_real(new: str) -> str:
+    nearest = float(new)
+    # a number with more digits than a float has, or a larger one, stays the text it is
+    if NUMBER.fullmatch(new) and Decimal(repr(nearest)) != Decimal(new):
+        return new
+    return json.dumps(nearest)
 
 
 def _parquet(source: TableSource, changes: Changes, target: Path) -> None:

@@ -188,6 +188,53 @@ def test_a_label_that_json_cannot_hold_is_named(tmp_path: Path) -> None:
         redo(tmp_path / "t.jsonl", {0: "emu"})
 
 
+def test_a_carriage_return_inside_an_object_ends_no_line(tmp_path: Path) -> None:
+    text = b'{"path":"0.png",\r"label":"a"}\r\n \r\n{"path":"1.png","label":"a"}\n'
+    (tmp_path / "t.jsonl").write_bytes(text)
+    wanted = text.replace(b'1.png","label":"a"', b'1.png","label":"b"')
+    assert redo(tmp_path / "t.jsonl", {1: "b"}) == wanted
+    wanted = text.replace(b'\r"label":"a"', b'\r"label":"b"')
+    assert redo(tmp_path / "t.jsonl", {0: "b"}) == wanted
+
+
+def test_a_line_of_json_keeps_all_but_the_label(tmp_path: Path) -> None:
+    line = (
+        ' {"path" :"\\u0061", "x":1e400,"y": 1.10, "y":[{"label": "cat"}, "}"],'
+        ' "l\\u0061bel"\t: "cat" ,"z":0.12345678901234567890123}\r\n'
+    )
+    (tmp_path / "t.jsonl").write_bytes(line.encode())
+    wanted = line.replace(': "cat" ,', ': "d\\"g" ,').encode()
+    assert redo(tmp_path / "t.jsonl", {0: 'd"g'}) == wanted
+
+
+def test_a_label_with_many_digits_is_written_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"path": "a", "label": 0.5}')
+    new = "0.12345678901234567890123"
+    assert redo(tmp_path / "t.jsonl", {0: new}).decode().endswith(f'"label": {new}}}')
+
+
+def test_a_label_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"path": "a", "label": "a", "label": "b"}\n')
+    with pytest.raises(DataError, match="stands 2 times"):
+        redo(tmp_path / "t.jsonl", {0: "c"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.jsonl", '\ufeff{"image": "a", "label": "cat"}\n'),
+        ("t.csv", '\ufeff"label",image\ncat,a\n'),
+        ("t.csv", "\r\nimage,label\r\na,cat\r\n"),
+        ("t.csv", "\ufeff\n\nlabel,image\ncat,a\n"),
+    ],
+)
+def test_what_stands_before_the_first_row_stays(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    assert redo(tmp_path / name, {0: "dog"}) == text.replace("cat", "dog").encode()
+
+
 def test_long_cells_are_no_trouble(tmp_path: Path) -> None:
     text = f"image,label,note\na.png,cat,{'x' * 200_000}\n"
     (tmp_path / "t.csv").write_text(text)
