@@ -175,7 +175,9 @@ def _is_step(todo: Any) -> bool:
 def _is_uri(value: Any) -> bool:
     """Whether `path_to_uri` could have written this."""
     try:
-        return path_to_uri(uri_to_path(value)) == value
+        # no path has a NUL byte, and asking the system for one is an error
+        path = uri_to_path(value)
+        return "\0" not in path and path_to_uri(path) == value
     except (TypeError, ValueError):  # no text, or text that has no bytes
         return False
 

@@ -224,6 +224,7 @@ def test_a_step_cannot_open_the_way_of_the_next(state: Path) -> None:
         sealed([{"do": "move", "from": 3, "to": "/b"}]),
         sealed([{"do": "swap", "from": "/a", "to": "/b"}]),
         sealed([{"do": "move", "from": "\ud800", "to": "/b"}]),
+        sealed([{"do": "move", "from": "/a\0", "to": "/b"}]),
         {**sealed([]), "check": "0"},
     ],
 )
