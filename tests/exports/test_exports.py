@@ -203,8 +203,12 @@ def test_tables_need_no_pictures_and_others_find_them_where_they_are_now(
         assert export(decided.run, to, target, data=tmp_path / "moved")
     empty = tmp_path / "empty"
     (empty / "zero").mkdir(parents=True)
-    with pytest.raises(DataError, match="None of the images"):
+    with pytest.raises(RunError, match="does not hold the images"):
         export(decided.run, "imagefolder", tmp_path / "none", data=empty)
+    # where they were scanned there is a folder again, and nothing in it
+    empty.rename(decided.data)
+    with pytest.raises(DataError, match="None of the images"):
+        export(decided.run, "imagefolder", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
