@@ -165,7 +165,7 @@ def train(
     """
     options = override(options or TrainOptions(), choices, "training")
     work = _resolve(run, options, data, val)
-    path = Path(output) if output is not None else work.run.folder / "classifier"
+    path = Path(output) if output is not None else _own_folder(work.run)
     folder = model_folder(path)
     if folder.find(work.command, force=force) == FINISHED:
         return _open_finished(path, work.options)
@@ -182,6 +182,21 @@ def train(
             folder.abandon()
             raise
         return _finish(folder, work, fitting, figures)
+
+
+def _own_folder(opened: Run) -> Path:
+    """Where the classifier of a run lies when no other folder is named.
+
+    Raises:
+        RunError: a link lies there. Runs come from strangers, too, and the user named no
+            folder outside of this one.
+    """
+    path = opened.folder / "classifier"
+    if path.is_symlink():
+        raise RunError(
+            f"'{path}' is a link.", "Remove it, or name a folder with --output."
+        )
+    return path
 
 
 def _resolve(

@@ -71,7 +71,8 @@ class WorkFolder:
             RUNNING, FINISHED or None.
 
         Raises:
-            RunError: the folder holds something else.
+            RunError: the folder holds something else, or work to continue that lies behind
+                links.
         """
         # also a folder whose record was never written: scratch files are all it holds
         if not (self.path / self.record).exists():
@@ -81,6 +82,8 @@ class WorkFolder:
         record = self._read_or_replace(force)
         state = str(record.get("state"))
         if record.get("identity") == fingerprint(command):
+            if state != FINISHED:
+                self._refuse_links()
             return None if force and state == FINISHED else state
         if force:
             return None
@@ -171,6 +174,20 @@ class WorkFolder:
         # the record goes last: a folder that lost it half way would pass for a stranger's
         for name in (*self.owned, CHECKPOINTS, self.record):
             remove(self.path / name)
+
+    def _refuse_links(self) -> None:
+        """Raise RunError where continued work would write to what a link leads to.
+
+        Work that begins removes the links of earlier work, and needs no such care.
+        """
+        for name in (*self.owned, CHECKPOINTS):
+            path = self.path / name
+            for file in (path, *path.rglob("*")):
+                if file.is_symlink():
+                    raise RunError(
+                        f"'{file}' is a link.",
+                        f"Remove it, or choose another folder for the {self.noun}.",
+                    )
 
     def _refuse_strangers(self) -> None:
         # a file in the middle of the path would else be told by the system's words

@@ -5,6 +5,7 @@ the same.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,15 @@ def test_a_run_that_is_none_or_not_finished(
 def test_public_names() -> None:
     assert labelsieve.train is train and len(labelsieve.__all__) <= 15
     assert all(getattr(labelsieve, name) is not None for name in labelsieve.__all__)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_in_the_run_folder_leads_no_classifier_elsewhere(
+    planted: Any, tmp_path: Path
+) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (planted.folder / "classifier").symlink_to(target)
+    with pytest.raises(RunError, match="classifier' is a link"):
+        train(planted.folder)
+    assert not any(target.iterdir())

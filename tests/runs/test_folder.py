@@ -216,3 +216,23 @@ def test_a_run_is_the_users_alone_whatever_the_umask(work: WorkFolder) -> None:
     for path in (work.path, *work.path.rglob("*")):
         expected = 0o700 if path.is_dir() else 0o600
         assert path.stat().st_mode & 0o777 == expected, path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("name", ["detector", "checkpoints", "checkpoints/deft"])
+def test_work_is_not_continued_behind_a_link(
+    work: WorkFolder, tmp_path: Path, name: str
+) -> None:
+    work.begin(COMMAND)
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "own").write_text("mine")
+    link = work.path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(target)
+    with pytest.raises(RunError, match="is a link"):
+        work.begin(COMMAND)
+    # another command takes the folder: links go, what they lead to stays
+    work.begin(OTHER, force=True)
+    assert not link.is_symlink()
+    assert (target / "own").read_text() == "mine"
