@@ -7,6 +7,7 @@ import io
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.cache import cache_folder, read_array
 from labelsieve.data.images import (
     content_hash,
     from_object,
@@ -25,6 +27,8 @@ from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import originals
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
+from labelsieve.files import is_inside
+from labelsieve.progress import note
 from labelsieve.runs.run import Run
 from labelsieve.tables import SCORED
 
@@ -264,16 +268,33 @@ def _format(data: bytes) -> str:
 def cached_features(opened: Run) -> tuple[np.ndarray, np.ndarray] | None:
     """Sample ids [n] and image features [n, d] of length one, mapped from the cache.
 
-    None when they are no longer there.
+    None, with one line of notice, when they are no longer there, damaged or of other data.
     """
-    path = opened.record.get("features")
-    if not path or not Path(path).is_file():
+    named = opened.record.get("features")
+    if not named:
         return None
     manifest = opened.manifest
     # features were computed for these rows, in this order
     usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
-    features = np.load(path, mmap_mode="r")
+    features = _features_in_cache(named)
     # the cache was cleared and filled by another run
-    if len(features) != len(usable):
+    if features is None or features.ndim != 2 or len(features) != len(usable):
+        _tell_without_features(str(opened.folder))
         return None
     return usable["sample_id"].to_numpy(zero_copy_only=False), features
+
+
+def _features_in_cache(named: Any) -> np.ndarray | None:
+    """An array of the cache; None for any other path, as runs come from strangers, too."""
+    if not isinstance(named, str) or "\0" in named:
+        return None
+    path = Path(named)
+    if not is_inside(cache_folder() / "features", path):
+        return None
+    return read_array(path)
+
+
+# the page asks for them twice, and one line says it
+@lru_cache
+def _tell_without_features(folder: str) -> None:
+    note(f"The cache has no features of '{folder}': similar images are not shown.")

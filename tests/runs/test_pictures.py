@@ -173,6 +173,35 @@ def test_cached_features_belong_to_their_ids(planted: Any) -> None:
     assert pictures.cached_features(planted.run) is None
 
 
+@pytest.mark.parametrize("named", ["/etc/passwd", 5, [1], "a\0b", "..", "x.npy"])
+def test_features_are_read_from_the_cache_alone(planted: Any, named: Any) -> None:
+    planted.run.record["features"] = named
+    assert pictures.cached_features(planted.run) is None
+
+
+def test_damaged_features_are_missing_and_one_line_says_so(
+    planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(pictures, "note", lines.append)
+    path = Path(planted.run.record["features"])
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-100] ^= 1
+    try:
+        for content in (b"", b"no array" * 9, bytes(flipped)):
+            # a new file: a mapped one must not be cut under its readers
+            path.unlink()
+            path.write_bytes(content)
+            assert pictures.cached_features(planted.run) is None
+    finally:
+        path.unlink()
+        path.write_bytes(whole)
+    assert len(lines) == 1
+    assert str(planted.folder) in lines[0]
+    assert pictures.cached_features(planted.run) is not None
+
+
 @pytest.mark.parametrize("kind", ["table", "saved"])
 def test_after_rows_were_left_out_in_place_every_picture_is_still_its_own(
     tmp_path: Path, encode: Any, kind: str
