@@ -82,7 +82,10 @@ class WorkFolder:
         record = self._read_or_replace(force)
         state = str(record.get("state"))
         if record.get("identity") == fingerprint(command):
-            if state != FINISHED:
+            if state == FINISHED:
+                # of a process that was killed after its last word
+                remove(self.path / CHECKPOINTS)
+            else:
                 self._refuse_links()
             return None if force and state == FINISHED else state
         if force:
@@ -137,8 +140,6 @@ class WorkFolder:
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Mark the work as done, with its last results and the checksums of its files."""
-        # before the last word: what is finished has no work under way
-        remove(self.path / CHECKPOINTS)
         # of earlier processes that were killed; the folder is locked, so none is in use
         for scratch in self.path.glob(".*.partial*"):
             remove(scratch)
@@ -146,6 +147,8 @@ class WorkFolder:
         lasting = [name for name in self.owned if name not in self.changing]
         digests = digests_of(self.path, lasting)
         self.note({**results, "state": FINISHED, DIGESTS: digests})
+        # after the last word: killed in between, hours of training would be done again
+        remove(self.path / CHECKPOINTS)
         if self.private:
             self._hide_files()
 
