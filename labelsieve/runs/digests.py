@@ -33,10 +33,15 @@ def read_record(path: Path) -> dict[str, Any]:
     """A record as it was given to `write_record`.
 
     Raises:
-        RunError: it is missing, no JSON, or not what was written.
+        RunError: it is missing, no JSON, not what was written, or no record of a work folder.
     """
     record = read_json(path)
     seal = record.pop(SEAL, None)
+    if not _is_record(record):
+        raise RunError(
+            f"'{path}' is damaged: its command or its checksums are not an object.",
+            RESTORE,
+        )
     # one that lists checksums had one of its own: without it, its key is what was hit
     if seal is None and DIGESTS not in record:
         return record
@@ -45,6 +50,15 @@ def read_record(path: Path) -> dict[str, Any]:
             f"'{path}' is damaged: its content does not match its checksum.", RESTORE
         )
     return record
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether what every record has is what this package writes; anybody can make a seal."""
+    digests = record.get(DIGESTS, {})
+    command = record.get("command", {})
+    if not isinstance(digests, dict) or not isinstance(command, dict):
+        return False
+    return all(isinstance(digest, str) for digest in digests.values())
 
 
 def _seal(content: Mapping[str, Any]) -> str:

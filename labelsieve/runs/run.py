@@ -27,7 +27,8 @@ import pyarrow as pa
 
 from labelsieve.errors import RunError
 from labelsieve.files import read_json
-from labelsieve.runs.digests import DIGESTS, read_record, verify
+from labelsieve.runs._shape import check_shape
+from labelsieve.runs.digests import DIGESTS, RESTORE, read_record, verify
 from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.tables import MANIFEST, SCORES, TRUTH, read_parquet
 
@@ -84,7 +85,10 @@ class Run:
     @cached_property
     # read once: a run is opened again to see what was added
     def _record(self) -> dict[str, Any]:
-        return read_record(self.folder / RECORD)
+        path = self.folder / RECORD
+        record = read_record(path)
+        check_shape(path, record, whole=record.get("state") == FINISHED)
+        return record
 
     def file(self, name: str) -> Path:
         """Path of a file of the run, once its bytes are known to be those of the scan.
@@ -142,8 +146,20 @@ class Run:
         """Every class in the order that the data declare, also those without an image.
 
         It is what classifiers and exports take; where nothing is declared it is `classes`.
+
+        Raises:
+            RunError: labels that occur are not declared, or a class is declared twice.
         """
-        return list(self.record.get("classes") or self.classes)
+        declared = list(self.record.get("classes") or self.classes)
+        known = set(declared)
+        # numbers of labels would be taken from a list that does not have them
+        if len(known) < len(declared) or not known.issuperset(self.classes):
+            raise RunError(
+                f"'{self.folder / RECORD}' is damaged: its classes are not those of "
+                "the labels.",
+                RESTORE,
+            )
+        return declared
 
     @cached_property
     def noise(self) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from labelsieve.runs.run import Run, run_folder
 
 COMMAND: dict[str, Any] = {
     "data": "photos",
+    "method": "deft",
     "model": "tiny",
     "seed": 0,
     "settings": {"epochs": 2, "lr": 0.1},
 }
 OTHER: dict[str, Any] = {
     "data": "photos",
+    "method": "deft",
     "model": "tiny",
     "seed": 1,
     "settings": {"epochs": 3, "lr": 0.1},
@@ -170,7 +172,8 @@ def test_results_are_added_and_seen_at_once(work: WorkFolder, tmp_path: Path) ->
     assert "images" not in work.read()
     work.note({"images": 5})
     assert work.read()["images"] == 5 and work.read()["state"] == RUNNING
-    work.finish({"flagged": 2})
+    results = {"flagged": 2, "scored": 3, "data_fingerprint": "ab"}
+    work.finish(results)
     assert Run(work.path).finished and Run(work.path).record == work.read()
     assert work.read()["command"] == COMMAND and work.read()["images"] == 5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from labelsieve import files, tables
 from labelsieve.errors import RunError
 from labelsieve.files import fingerprint, read_json, write_json
-from labelsieve.runs.run import Run, run_folder
+from labelsieve.runs.digests import read_record, write_record
+from labelsieve.runs.run import RECORD, Run, run_folder
 
 
 def test_fingerprints() -> None:
@@ -69,3 +71,45 @@ def test_json_is_whole_or_old(tmp_path: Path) -> None:
         write_json(path, endless)
     assert json.loads(path.read_text(encoding="utf-8"))["name"] == "grün"
     assert files.LIBRARIES[0] == "labelsieve"
+
+
+@pytest.mark.parametrize("field", ["command", "sha256", "classes", "working_folder"])
+@pytest.mark.parametrize("value", [None, 5, [[]], {"a": 5}])
+def test_a_sealed_record_of_wrong_kinds_is_damaged(
+    planted: Any, field: str, value: Any
+) -> None:
+    path = planted.folder / RECORD
+    write_record(path, {**read_record(path), field: value})
+    with pytest.raises(RunError, match=r"run\.json' is damaged"):
+        _ = Run(planted.folder).record
+
+
+@pytest.mark.parametrize("field", ["data", "model", "method", "root", "class_names"])
+@pytest.mark.parametrize("value", [5, [], {"a": 5}])
+def test_a_sealed_command_of_wrong_kinds_is_damaged(
+    planted: Any, field: str, value: Any
+) -> None:
+    path = planted.folder / RECORD
+    record = read_record(path)
+    record["command"][field] = value
+    write_record(path, record)
+    with pytest.raises(RunError, match=rf"run\.json' is damaged: 'command\.{field}'"):
+        _ = Run(planted.folder).record
+
+
+def test_a_finished_run_has_a_whole_command_and_all_classes(planted: Any) -> None:
+    path = planted.folder / RECORD
+    record = read_record(path)
+    write_record(path, {**record, "classes": ["x"]})
+    with pytest.raises(RunError, match="its classes are not those of the labels"):
+        _ = Run(planted.folder).all_classes
+    write_record(path, {**record, "command": {}})
+    with pytest.raises(RunError, match=r"'command\.data' is missing"):
+        _ = Run(planted.folder).record
+    # of versions that did not write these yet
+    newer = ("working_folder", "features", "classes", "method_facts", "sha256")
+    for name in newer:
+        record.pop(name, None)
+    write_record(path, record)
+    assert Run(planted.folder).finished
+    assert Run(planted.folder).all_classes == Run(planted.folder).classes
