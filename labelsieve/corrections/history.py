@@ -28,7 +28,8 @@ from labelsieve.errors import DataError
 from labelsieve.files import fingerprint, readable
 from labelsieve.progress import plain
 
-# Keys of a record's facts that all storages share: "scan", which scan the patch is of.
+# Keys of a record's facts that all storages share: "scan", which scan the patch is of, and
+# "table", the name of the table, which folders do not have.
 LOCK = "lock"  # file in the history's folder that one process at a time holds
 Rows = list[dict[str, Any]]  # of `labelsieve.tables.CORRECTIONS`
 
@@ -70,29 +71,63 @@ def record_of(state: Path, patch: pa.Table) -> Path:
     return state / f"applied-{patch_id(patch)}.parquet"
 
 
+def new_record(state: Path, patch: pa.Table, table: str | None) -> Path:
+    """Where a patch is recorded that is applied now.
+
+    Args:
+        table: name of the table; another one of its folder may have the very same patch.
+    """
+    record = record_of(state, patch)
+    if record.exists() and read_patch(record)[1].get("table") != table:
+        # hashed, as the name of a table may be as long as the file system allows
+        return record.with_stem(f"{record.stem}-{fingerprint(table)[:8]}")
+    return record
+
+
 def reversed_record(record: Path) -> Path:
     """What becomes of a record when its patch is taken back."""
     return record.with_name(record.name.replace("applied-", "reversed-", 1))
 
 
 def find_earlier(
-    state: Path, scan: str | None, patch: pa.Table | None
+    state: Path, scan: str | None, patch: pa.Table | None, data_table: str | None = None
 ) -> Earlier | None:
-    """The latest patch that holds and is `patch`, or is of the same scan.
+    """The latest patch that was applied and is `patch`, or is of the same scan.
 
     Args:
         scan: of `labelsieve.corrections.patch.scan_of`; None where it is not known.
+        data_table: name of the table that is corrected; those of one folder share a history.
 
     Raises:
         RunError, DataError: a record is damaged.
     """
-    wanted = None if patch is None else record_of(state, patch).name
     # in the order in which they were applied, so that the latest comes first
-    for record in reversed(records(state)):
-        table, facts = read_patch(record)
-        same_scan = scan is not None and facts.get("scan") == scan
-        if same_scan or record.name == wanted:
-            return Earlier(record, table.to_pylist(), facts)
+    return _first(reversed(records(state)), scan, patch, data_table)
+
+
+def find_reversed(
+    state: Path, scan: str | None, patch: pa.Table, data_table: str | None = None
+) -> Earlier | None:
+    """One that was taken back; otherwise as `find_earlier`."""
+    taken_back = sorted(state.glob("reversed-*.parquet"))
+    return _first(taken_back, scan, patch, data_table)
+
+
+def _first(
+    paths: Iterable[Path],
+    scan: str | None,
+    patch: pa.Table | None,
+    data_table: str | None,
+) -> Earlier | None:
+    wanted = None if patch is None else patch_id(patch)
+    for path in paths:
+        table, facts = read_patch(path)
+        if facts.get("table") != data_table:
+            continue
+        # the second part of the name, see `record_of` and `new_record`
+        same_patch = path.stem.split("-")[1] == wanted
+        if same_patch or (scan is not None and facts.get("scan") == scan):
+            return Earlier(path, table.to_pylist(), facts)
     return None
 
 

@@ -25,13 +25,14 @@ from labelsieve.corrections.history import (
     Rows,
     describe,
     find_earlier,
+    find_reversed,
+    new_record,
     news,
-    record_of,
     reversed_record,
     state_of,
 )
 from labelsieve.corrections.journal import step
-from labelsieve.corrections.patch import read_patch, write_patch
+from labelsieve.corrections.patch import write_patch
 from labelsieve.corrections.writers import Plan, Writer
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
@@ -77,7 +78,9 @@ def copy(
         writer = _open(spec)
         # before anything is read from there: it may be the data themselves
         writer.check_output(output)
-        earlier = find_earlier(writer.state, scan, patch)
+        earlier = _present(
+            writer, find_earlier(writer.state, scan, patch, writer.table)
+        )
         rows = patch.to_pylist()
         if _is_taken(output):
             if writer.is_copy(patch, output, earlier):
@@ -142,9 +145,11 @@ def check(spec: DataSpec, patch: pa.Table, scan: str | None = None) -> list[str]
         if journal.pending(_state(spec)) is not None:
             raise RunError(f"Changes of '{spec.data}' are unfinished.", "Finish them.")
         writer = _open(spec)
-        if record_of(writer.state, patch).exists():
+        own = find_earlier(writer.state, None, patch, writer.table)
+        if _holds(writer, own):
             return []
-        earlier = find_earlier(writer.state, scan, None)
+        scanned = find_earlier(writer.state, scan, None, writer.table)
+        earlier = _present(writer, scanned or own)
         names = writer.check(patch, earlier)
         return describe(news(patch, earlier), names)
 
@@ -166,18 +171,29 @@ def in_place(
         finished = journal.finish(_state(spec), trusted=trusted)
         writer = _open(spec)
         state = writer.state
-        record = record_of(state, patch)
+        own = find_earlier(state, None, patch, writer.table)
         # the very same patch holds here
-        if record.exists():
-            rows = read_patch(record)[0].to_pylist()
+        if own is not None and _holds(writer, own):
             # what was interrupted and is finished now was done by this call
-            return _result(rows, state.parent, already=not finished)
+            return _result(own.rows, state.parent, already=not finished)
         # another patch of the same scan is taken back by the way
-        earlier = find_earlier(state, scan, None)
+        recorded = find_earlier(state, scan, None, writer.table) or own
+        earlier = _present(writer, recorded)
         plan = writer.steps(patch, earlier)
-        ends = _record(plan, record, earlier, scan)
+        record = own.path if own else new_record(state, patch, writer.table)
+        ends = _record(plan, record, recorded, scan)
         journal.carry_out(state, [*plan.steps, *ends])
         return _result(news(patch, earlier), state.parent, plan.names)
+
+
+def _present(writer: Writer, recorded: Earlier | None) -> Earlier | None:
+    """What the data still have of a recorded patch; they may come from a backup."""
+    return None if recorded is None else writer.present(recorded)
+
+
+def _holds(writer: Writer, recorded: Earlier | None) -> bool:
+    """Whether the data are what a recorded patch made of them."""
+    return recorded is not None and writer.present(recorded) == recorded
 
 
 def _record(
@@ -188,7 +204,8 @@ def _record(
     part = record.with_name(f".{record.name}.new")
     write_patch(plan.patch, part, {**plan.facts, "scan": scan})
     ends = [step("replace", part, record)]
-    if earlier is not None:
+    # a record of this very patch, of data that were restored since, is replaced by the new one
+    if earlier is not None and earlier.path != record:
         # first of both: never do two patches of one scan hold
         taken_back = reversed_record(earlier.path)
         ends.insert(0, step("replace", earlier.path, taken_back))
@@ -210,10 +227,10 @@ def reverse(
         finished = journal.finish(_state(spec), trusted=trusted)
         writer = _open(spec)
         state = writer.state
-        earlier = find_earlier(state, scan, patch)
+        earlier = find_earlier(state, scan, patch, writer.table)
         if earlier is None:
             # a call that was killed after the last step ends like this one
-            if reversed_record(record_of(state, patch)).exists():
+            if find_reversed(state, scan, patch, writer.table) is not None:
                 already = not finished
                 return _result(patch.to_pylist(), state.parent, already=already)
             raise RunError(

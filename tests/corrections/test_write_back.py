@@ -9,6 +9,7 @@ import pytest
 from fixtures.corrections import Killed, classes, expected, interrupt, tree
 
 from labelsieve.corrections import write_back
+from labelsieve.corrections.patch import read_patch
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError, RunError
@@ -101,6 +102,46 @@ def test_interrupted_anywhere_the_next_call_finishes(
 def test_what_was_not_applied_cannot_be_reversed(planted: Any, patch: pa.Table) -> None:
     with pytest.raises(RunError, match="was not applied"):
         write_back.reverse(DataSpec(planted.data), patch)
+
+
+def test_folders_from_a_backup_are_corrected_again(
+    planted: Any, patch: pa.Table, tmp_path: Path
+) -> None:
+    before = planted.tree()
+    shutil.copytree(planted.data, tmp_path / "backup")
+    spec = DataSpec(planted.data)
+    write_back.in_place(spec, patch, "scan")
+    for folder in (tmp_path / "backup").iterdir():
+        shutil.rmtree(planted.data / folder.name, ignore_errors=True)
+        shutil.copytree(folder, planted.data / folder.name)
+    assert len(write_back.check(spec, patch, "scan")) == len(patch)
+    assert not write_back.in_place(spec, patch, "scan").already
+    assert classes(planted.data) == expected(planted)
+    assert write_back.check(spec, patch, "scan") == []
+    assert write_back.in_place(spec, patch, "scan").already
+    write_back.reverse(spec, patch, "scan")
+    assert planted.tree() == before
+
+
+def test_one_file_from_a_backup_is_corrected_again(
+    planted: Any, patch: pa.Table
+) -> None:
+    spec = DataSpec(planted.data)
+    write_back.in_place(spec, patch)
+    (record,) = (planted.data / ".labelsieve").glob("applied-*.parquet")
+    row = next(r for r in read_patch(record)[0].to_pylist() if r["new_uri"])
+    (planted.data / row["new_uri"]).rename(planted.data / row["uri"])
+    assert len(write_back.check(spec, patch)) == 1
+    write_back.in_place(spec, patch)
+    assert classes(planted.data) == expected(planted)
+
+
+def test_another_patch_of_the_scan_was_taken_back_already(planted: Any) -> None:
+    first, later = two_patches(planted)
+    spec = DataSpec(planted.data)
+    write_back.in_place(spec, first, "scan")
+    write_back.reverse(spec, later, "scan")
+    assert write_back.reverse(spec, later, "scan").already
 
 
 def test_a_copy_never_overwrites(planted: Any, patch: pa.Table, tmp_path: Path) -> None:

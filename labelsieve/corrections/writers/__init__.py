@@ -56,11 +56,23 @@ class Writer(Protocol):
     Attributes:
         state: the folder of the history (`labelsieve.corrections.history`). What is written lies
             in the folder that holds it, and nothing else is ever touched.
+        table: name of the table that is corrected; None for a folder.
     """
 
     state: Path
+    table: str | None
 
     # --- in place and back
+
+    def present(self, earlier: Earlier) -> Earlier | None:
+        """What the data still have of an earlier patch; None: they are as they were before.
+
+        Data come back from a backup while the record of a patch stays.
+
+        Raises:
+            RunError, DataError: they are neither as the patch made them nor as before.
+        """
+        ...
 
     def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
         """Whether the patch fits the data; writes nothing.

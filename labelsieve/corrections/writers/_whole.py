@@ -5,6 +5,7 @@ Tables and saved data sets have this in common. The original is kept; every patc
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,12 +16,20 @@ import pyarrow as pa
 
 from labelsieve.corrections.history import Earlier, digest, state_of
 from labelsieve.corrections.journal import Step
-from labelsieve.corrections.patch import patch_id
+from labelsieve.corrections.patch import patch_id, read_patch
 from labelsieve.corrections.writers import Changes, Match, Plan, match_rows
 from labelsieve.data.sources import Source, open_source
+from labelsieve.data.sources._history import records
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
-from labelsieve.files import path_to_uri, readable, remove, resolve_inside
+from labelsieve.files import (
+    fingerprint,
+    path_to_uri,
+    readable,
+    remove,
+    resolve_inside,
+)
+from labelsieve.tables import CORRECTIONS
 
 ORIGINALS = "originals"  # folder in the history: data as they were
 
@@ -38,7 +47,7 @@ class WholeWriter(ABC):
         # row numbers count the rows of all splits, whichever was scanned
         self._spec = replace(spec, split=None)
         self._path = path
-        self._table = table
+        self.table = table
         self.state = state_of(path)
 
     # --- what a storage adds
@@ -62,22 +71,44 @@ class WholeWriter(ABC):
 
     # --- in place and back
 
+    def present(self, earlier: Earlier) -> Earlier | None:
+        """As `Writer.present`."""
+        if digest(self._path) in self._results(earlier):
+            return earlier
+        patch = pa.Table.from_pylist(earlier.rows, schema=CORRECTIONS)
+        try:
+            # labels as they were before it: its original, or another version of that
+            self.check(patch, None)
+        except DataError:
+            # says what was changed, and where the original is
+            self._kept(earlier)
+            raise
+        return None
+
+    def _results(self, earlier: Earlier) -> set[str | None]:
+        """Digests of the data after a patch, and after those of other scans on top of it."""
+        results = {earlier.facts.get("result")}
+        known = records(self.state)
+        for later in known[known.index(earlier.path) + 1 :]:
+            facts = read_patch(later)[1]
+            if facts.get("table") == self.table:
+                results.add(facts.get("result"))
+        return results
+
     def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
         """As `Writer.check`."""
         return _names(match_rows(self._as_scanned(earlier), patch.to_pylist()))
 
     def steps(self, patch: pa.Table, earlier: Earlier | None) -> Plan:
         """As `Writer.steps`; the corrected data lie in the history until they are exchanged."""
-        new = self.state / (f".{self._table}.new" if self._table else ".new")
+        new = self.state / (f".{self.table}.new" if self.table else ".new")
         # a file that an interrupted call, or a stranger, left under this name
         remove(new)
         names = self._rewrite(patch, new, earlier)
-        # earlier versions read these names, too, to show images as they were scanned
-        suffix = f"-{self._table}" if self._table else ""
-        kept = self._inside(ORIGINALS, patch_id(patch) + suffix)
+        kept = self._free_original(patch_id(patch))
         # the first patch kept it, and the next ones start from it
         original = str(earlier.facts["original"]) if earlier else kept.name
-        facts = {"original": original, "table": self._table, "result": digest(new)}
+        facts = {"original": original, "table": self.table, "result": digest(new)}
         return Plan(self._exchange(new, kept, earlier), patch, facts, names)
 
     def undo(self, earlier: Earlier) -> list[Step]:
@@ -123,7 +154,7 @@ class WholeWriter(ABC):
         kept = self._inside(ORIGINALS, name)
         # a file for a table, a folder for a saved data set
         same_kind = kept.exists() and kept.is_dir() == self._path.is_dir()
-        if not same_kind or earlier.facts.get("table") != self._table:
+        if not same_kind or earlier.facts.get("table") != self.table:
             raise RunError(
                 f"The data as they were are not in '{readable(kept.parent)}'.",
                 "The patch was applied to other data.",
@@ -133,6 +164,20 @@ class WholeWriter(ABC):
                 f"'{readable(self._path)}' was changed after the patch.",
                 f"The data as they were are in '{readable(kept)}'.",
             )
+        return kept
+
+    def _free_original(self, name: str) -> Path:
+        """Where the data as they were are kept.
+
+        Earlier versions read these names, too, to show images as they were scanned.
+        """
+        suffix = f"-{self.table}" if self.table else ""
+        kept = self._inside(ORIGINALS, name + suffix)
+        # of a patch whose data were restored by hand: they may be of another version
+        while os.path.lexists(kept):
+            # readers expect as many hex digits as a patch's id has
+            name = fingerprint(name)[: len(name)]
+            kept = self._inside(ORIGINALS, name + suffix)
         return kept
 
     def _inside(self, folder: str, name: Any) -> Path:

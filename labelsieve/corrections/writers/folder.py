@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,28 @@ class Move:
 class FolderWriter:
     """Moves files between class folders."""
 
+    table: str | None = None  # a folder has none
+
     def __init__(self, source: FolderSource) -> None:
         self._source = source
         self._root = source.root
         self.state = state_of(source.root)
 
     # --- in place and back
+
+    def present(self, earlier: Earlier) -> Earlier | None:
+        """As `Writer.present`; file by file, as some may have been put back."""
+        rows = [row for row in earlier.rows if not self._is_restored(row)]
+        # with its facts, also where no row is left: folders that it made go with the last file
+        return replace(earlier, rows=rows)
+
+    def _is_restored(self, row: Correction) -> bool:
+        """Whether the file that a patch moved is again where it was before."""
+        then = self._inside(row["uri"])
+        # where the new label is the old one, it never moved
+        if then == self._place(row["uri"], row["new_uri"]) or not then.is_file():
+            return False
+        return content_hash(then.read_bytes())[:12] == digest_of(row["sample_id"])
 
     def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
         """As `Writer.check`."""
@@ -82,7 +98,10 @@ class FolderWriter:
         steps = self._back(row for i, row in before.items() if i not in wanted)
         for move in moves:
             old = now.get(move.old) or self._inside(move.old)
-            steps.append(step("move", old, self._place(move.old, move.new)))
+            target = self._place(move.old, move.new)
+            # restored after it was left out: the very same file lies there already
+            again = move.new is None and _is_same(old, target)
+            steps.append(step("replace" if again else "move", old, target))
         # folders may be left empty now; those that are not stay
         steps += self._tidy(earlier)
         facts = {"made_folders": self._new_folders(moves, earlier)}
@@ -267,6 +286,10 @@ def _check_unchanged(path: Path, row: Correction) -> None:
             f"'{readable(path)}' is not the file that was scanned.",
             "Scan again, or restore the file.",
         )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _free(uri: str, is_taken: Callable[[str], bool]) -> str:

@@ -336,6 +336,46 @@ def applied(path: Path) -> pa.Table:
     return patch
 
 
+@pytest.mark.parametrize("scan", ["scan", "other", None])
+@pytest.mark.parametrize("more", ["", "e.png,cat\n"])
+def test_a_table_from_a_backup_is_corrected_again(
+    tmp_path: Path, scan: str | None, more: str
+) -> None:
+    path = tmp_path / "t.csv"
+    text = "image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n" + more
+    patch = applied(path)
+    spec = DataSpec(path)
+    path.unlink()
+    path.write_text(text)
+    assert len(write_back.check(spec, patch, scan)) == 2
+    assert not write_back.in_place(spec, patch, scan).already
+    wanted = "image,label\na.png,cat\nb.png,dog\nc.png,dog\n" + more
+    assert path.read_text() == wanted
+    assert write_back.in_place(spec, patch, scan).already
+    write_back.reverse(spec, patch, scan)
+    assert path.read_text() == text
+
+
+def test_two_tables_of_the_same_pictures_have_a_history_each(tmp_path: Path) -> None:
+    first = tmp_path / "t.csv"
+    other = tmp_path / "u.jsonl"
+    patch = applied(first)
+    lines = []
+    for name, label in zip("abcd", ("cat", "cat", "dog", "cat"), strict=True):
+        lines.append(json.dumps({"image": f"{name}.png", "label": label}) + "\n")
+    other.write_text("".join(lines))
+    assert not write_back.in_place(DataSpec(other), patch, "scan").already
+    corrected = lines[0] + lines[1].replace("cat", "dog") + lines[2]
+    assert other.read_text() == corrected
+    for path in (first, other):
+        assert write_back.in_place(DataSpec(path), patch, "scan").already
+    write_back.reverse(DataSpec(first), patch, "scan")
+    assert first.read_text().count("cat") == 3 and other.read_text() == corrected
+    write_back.reverse(DataSpec(other), patch, "scan")
+    assert other.read_text() == "".join(lines)
+    assert write_back.reverse(DataSpec(other), patch, "scan").already
+
+
 @pytest.mark.parametrize("name", ["../../home/x", "{home}/x", "..", "", 3, None])
 def test_an_original_elsewhere_is_not_taken(tmp_path: Path, name: Any) -> None:
     (tmp_path / "data").mkdir()
