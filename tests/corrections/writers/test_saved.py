@@ -13,6 +13,7 @@ from labelsieve.corrections.writers.saved import resave
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
+from labelsieve.files import remove
 
 datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
 
@@ -157,3 +158,24 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not lie inside"):
         write_back.in_place(DataSpec(folder), table_patch(folder))
     assert list(home.iterdir()) == []
+
+
+def test_a_saved_data_set_from_a_backup_is_corrected_again(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    saved(folder)
+    before = files(folder)
+    spec = DataSpec(folder)
+    patch = table_patch(folder)
+    write_back.in_place(spec, patch, "scan")
+    corrected = cells(folder)
+    for path in list(folder.iterdir()):
+        if path.name != ".labelsieve":
+            remove(path)
+    for name, content in before.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    assert not write_back.in_place(spec, patch, "scan").already
+    assert cells(folder) == corrected
+    assert write_back.in_place(spec, patch, "scan").already
+    write_back.reverse(spec, patch, "scan")
+    assert files(folder) == before
