@@ -126,7 +126,10 @@ def test_a_folder_has_its_door_sign(folder: Path) -> None:
     assert sign and sign.partition("\n\n")[0].endswith((".", ":"))
     if folder in ROOMS:
         assert "offer" in sign, "does not say what a file of this room must offer"
-    elif folder not in (PACKAGE, PACKAGE / "cli"):  # labelsieve.cli.main is an entry point
+    elif folder not in (
+        PACKAGE,
+        PACKAGE / "cli",
+    ):  # labelsieve.cli.main is an entry point
         assert len(tree.body) == 1, "code in a door sign"
 
 

@@ -80,12 +80,7 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]
         ModelError: there is none, or it is damaged.
         RunError: a file is not the one that the training wrote.
     """
-    if (Path(where) / "run.json").is_file():
-        # a scan's folder is the likeliest slip: its classifier lies inside
-        raise ModelError(
-            f"'{where}' is a run folder, not a classifier.",
-            f"Train one with 'labelsieve train {where}' and name '{where}/classifier'.",
-        )
+    _refuse_run(where)
     _verify_saved(Path(where))
     config = hugging_face.read_config(where)
     classes = _classes(where, config)
@@ -96,6 +91,15 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]
         opened = Backbone(model.to(device).eval(), preprocess, processor)
         try_out(where, opened, len(classes))
     return opened, classes
+
+
+def _refuse_run(where: str) -> None:
+    """A scan's folder is the likeliest slip: its classifier lies inside."""
+    if (Path(where) / "run.json").is_file():
+        raise ModelError(
+            f"'{where}' is a run folder, not a classifier.",
+            f"Train one with 'labelsieve train {where}' and name '{where}/classifier'.",
+        )
 
 
 def _classes(where: str, config: Any) -> list[str]:

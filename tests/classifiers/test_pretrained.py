@@ -219,5 +219,5 @@ class TestStrangers:
 
 def test_a_run_folder_says_where_its_classifier_is(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ModelError, match="is a run folder.*labelsieve train"):
+    with pytest.raises(ModelError, match=r"is a run folder.*labelsieve train"):
         pretrained.open_saved(str(tmp_path), device=torch.device("cpu"))

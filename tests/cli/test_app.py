@@ -134,7 +134,10 @@ MISTAKES = [
         "--device 'quantum' is not available here",
     ),
     (["scan", "{digits}", "--precision", "float8"], "--precision 'float8' is unknown"),
-    (["scan", "{digits}", "-o", "{tmp}/single"], "is not empty and is not a run folder"),
+    (
+        ["scan", "{digits}", "-o", "{tmp}/single"],
+        "is not empty and is not a run folder",
+    ),
     (["scan", "{digits}", "-o", "{tmp}/a-file"], "a-file' is a file"),
     (["scan", "{digits}", "-o", "{tmp}/a-file/run"], "a-file"),
     (["score", "{tmp}/nowhere", "{digits}"], "is not a run folder"),

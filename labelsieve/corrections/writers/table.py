@@ -126,13 +126,21 @@ def _lines(text: str) -> list[str]:
 
 
 def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> list[str]:
-    lines = _lines(text)
-    # or a long cell is an error
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    limit = csv.field_size_limit()
+    # a long cell would be an error; the limit is the whole process's and is put back
+    csv.field_size_limit(max(limit, len(text)))
+    try:
+        return _csv_lines(_lines(text), source, changes, delimiter)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _csv_lines(
+    lines: list[str], source: TableSource, changes: Changes, delimiter: str
+) -> list[str]:
     reader = csv.reader(lines, delimiter=delimiter)
     # as the reader does, which takes the first line that is not empty for the header
-    header: list[str] = next(filter(None, reader), [])
-    column = _position(header, source)
+    column = _position(next(filter(None, reader), []), source)
     kept = lines[: reader.line_num]
     start = reader.line_num
     number = 0

@@ -98,7 +98,9 @@ def test_code_in_a_label_file_is_not_run(build: Any, tmp_path: Path, old: bool) 
         (build.folder / FILE).write_bytes(pickle.dumps(labels, protocol=2))
     else:
         torch.save(labels, build.folder / FILE)
-    with pytest.raises(DataError, match=rf"'{FILE}' is not a file of labels.*UCSC-REAL"):
+    with pytest.raises(
+        DataError, match=rf"'{FILE}' is not a file of labels.*UCSC-REAL"
+    ):
         cifar100n.open(build.folder)
     assert not mark.exists()
 
