@@ -31,7 +31,12 @@ class NotesWriter:
     def __init__(self, source: NotesSource) -> None:
         self._source = source
         self.state = state_of(source.path)
+        self.table: str | None = source.path.name
         self._kept = self.state / f"original-{source.path.name}"
+
+    def present(self, earlier: Earlier) -> Earlier | None:
+        """The patch, while the file is what it made."""
+        return earlier if digest(self._source.path) == earlier.facts["result"] else None
 
     def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
         """What the lines are called."""
@@ -45,7 +50,12 @@ class NotesWriter:
         self._write(patch, new)
         path = self._source.path
         steps = [step("link", path, self._kept), step("replace", new, path)]
-        return Plan(steps, patch, {"result": digest(new)}, self.check(patch, earlier))
+        return Plan(
+            steps,
+            patch,
+            {"result": digest(new), "table": self.table},
+            self.check(patch, earlier),
+        )
 
     def undo(self, earlier: Earlier) -> list[Step]:
         """The original takes its name again."""
