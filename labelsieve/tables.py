@@ -5,10 +5,12 @@ All are joined by `sample_id`; nothing is ever matched by position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -128,6 +130,46 @@ def check_same_ids(table: pa.Table, manifest: pa.Table) -> None:
 def _sorted_ids(table: pa.Table) -> pa.ChunkedArray:
     ids = table["sample_id"]
     return pc.take(ids, pc.sort_indices(ids))
+
+
+class RowsOf(Mapping[SampleId, int]):
+    """Rows by sample id: 8 MB for a million ids, where a dictionary takes 150 MB.
+
+    Args:
+        ids: [n] unique sample ids, in the order of the rows.
+    """
+
+    def __init__(self, ids: pa.Array | pa.ChunkedArray) -> None:
+        if isinstance(ids, pa.ChunkedArray):
+            ids = ids.combine_chunks()
+        self._ids = ids
+        # UTF-8 sorts its bytes as Python sorts its characters, so both agree on the order
+        self._order = pc.sort_indices(ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[SampleId]:
+        for sample_id in self._ids:
+            yield sample_id.as_py()
+
+    def __getitem__(self, sample_id: SampleId) -> int:
+        position = bisect_left(range(len(self)), sample_id, key=self._sorted)
+        if position == len(self) or self._sorted(position) != sample_id:
+            raise KeyError(sample_id)
+        return int(self._order[position].as_py())
+
+    def _sorted(self, position: int) -> SampleId:
+        return str(self._ids[self._order[position].as_py()].as_py())
+
+    def rows(self, wanted: Sequence[SampleId]) -> np.ndarray:
+        """[m] int64 rows of some ids; -1 for those that are not there."""
+        # a few are looked up one by one; many are worth hashing all ids once
+        if len(wanted) * 1000 < len(self):
+            return np.array([self.get(i, -1) for i in wanted], dtype=np.int64)
+        values = pa.array(wanted, pa.string())
+        rows = pc.fill_null(pc.index_in(values, self._ids), -1)
+        return rows.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:

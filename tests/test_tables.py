@@ -145,3 +145,15 @@ def test_a_folder_with_an_equals_sign_is_no_column(tmp_path: Path) -> None:
     table = pa.table({"sample_id": ["a"]})
     tables.write_parquet(table, tmp_path / "year=2020" / "t.parquet")
     assert tables.read_parquet(tmp_path / "year=2020" / "t.parquet").equals(table)
+
+
+def test_rows_are_found_by_id_without_a_dictionary() -> None:
+    names = ["b", "a#1", "", "ä", "a", "\U0001f600", "z"]
+    at = tables.RowsOf(pa.chunked_array([names[:3], names[3:]]))
+    assert {name: at[name] for name in names} == {n: i for i, n in enumerate(names)}
+    assert list(at) == names and len(at) == 7
+    assert "a#" not in at and at.get("zz") is None and "zz" not in at
+    for number in (0, 7):  # hashed at once, and one by one
+        many = tables.RowsOf(pa.array([*names, *map(str, range(number * 1000))]))
+        assert many.rows(["z", "no", "b"]).tolist() == [6, -1, 0]
+    assert at.rows([]).tolist() == []

@@ -1,12 +1,17 @@
-"""The file that decisions lie in: its layout, and what it may be on the disk."""
+"""One decision, and the file that decisions lie in: its layout, and what it may be."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import sqlite3
 import stat
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from labelsieve.errors import RunError
+from labelsieve.errors import OptionError, RunError
 
 # what SQLite keeps beside a database, and writes as readily
 SIDES = ("", "-wal", "-shm", "-journal")
@@ -22,6 +27,67 @@ CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
 """
 # added to files of earlier versions, whose rows have none
 ADD_DIGEST = "ALTER TABLE decisions ADD COLUMN digest TEXT"
+NAMED = " @"  # between a person's name and the window in `by`
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One row of the history."""
+
+    seq: int
+    sample_id: str
+    verdict: str
+    label: str | None  # the label that is right, where it is known
+    by: str
+    at: str
+    batch: str | None  # shared by decisions that are taken, and undone, together
+    undoes: int | None = None
+
+    def digest(self, before: str) -> str:
+        """Checksum of the row and of the one before it, as 32 hex digits."""
+        # JSON keeps None, numbers and text apart; a damaged row may hold bytes, hence repr
+        fields = json.dumps([before, *astuple(self)], default=repr)
+        return hashlib.sha256(fields.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision that is to be written, if nobody decided since.
+
+    Attributes:
+        seen: number of the latest decision about the image that the decider knew of (0: none).
+    """
+
+    sample_id: str
+    verdict: str
+    label: str | None = None
+    seen: int = 0
+
+
+def by_whom(window: str, person: str = "") -> str:
+    """What `by` of a decision says: the window, behind the name of a person if one is given."""
+    return f"{person}{NAMED}{window}" if person else window
+
+
+def window_of(by: str) -> str:
+    """The window of `by`, or the script."""
+    return by.rpartition(NAMED)[2]
+
+
+def person_of(by: str) -> str:
+    """The name in `by`; empty where none was given."""
+    return by.rpartition(NAMED)[0]
+
+
+class Conflict(OptionError):
+    """Somebody else decided about the image since it was shown; `now` is what holds."""
+
+    def __init__(self, now: Decision | None) -> None:
+        super().__init__(
+            "Another window decided about this image meanwhile.",
+            "Look again and decide again.",
+        )
+        self.now = now
 
 
 def refuse_links(path: Path) -> None:
@@ -44,3 +110,30 @@ def create_private(path: Path) -> None:
     # a link that was put there since it was looked at is not followed; Windows has no such flag
     no_link = getattr(os, "O_NOFOLLOW", 0)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | no_link, 0o600))
+
+
+def add_digests(db: sqlite3.Connection) -> None:
+    """Give a file of an earlier version the column of checksums."""
+    if "digest" in columns_of(db):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    # another process may have been faster
+    if "digest" not in columns_of(db):
+        db.execute(ADD_DIGEST)
+    db.execute("COMMIT")
+
+
+def columns_of(db: sqlite3.Connection) -> set[str]:
+    """Names of the columns of the table; none where there is no table yet."""
+    columns = db.execute("PRAGMA table_info(decisions)").fetchall()
+    return {column[1] for column in columns}
+
+
+def timestamp() -> str:
+    """The time that a row bears."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def holds(stack: list[Decision]) -> Decision:
+    """The latest decision that says something; to skip an image takes nothing back."""
+    return next((d for d in reversed(stack) if d.verdict != "skip"), stack[-1])

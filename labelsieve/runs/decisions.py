@@ -12,25 +12,31 @@ known), skip, undo.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
+from dataclasses import astuple
 from pathlib import Path
 
 import pyarrow as pa
 
 from labelsieve.errors import OptionError, RunError, unknown
 from labelsieve.runs._decisions_file import (
-    ADD_DIGEST,
     SCHEMA,
+    add_digests,
+    columns_of,
     create_private,
+    holds,
     refuse_links,
+    timestamp,
 )
+from labelsieve.runs._decisions_file import Answer as Answer
+from labelsieve.runs._decisions_file import Conflict as Conflict
+from labelsieve.runs._decisions_file import Decision as Decision
+from labelsieve.runs._decisions_file import by_whom as by_whom
+from labelsieve.runs._decisions_file import person_of as person_of
+from labelsieve.runs._decisions_file import window_of as window_of
 from labelsieve.runs.run import Run
 from labelsieve.tables import DECISIONS
 
@@ -48,37 +54,6 @@ INSERT = f"INSERT INTO decisions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SELECT = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? ORDER BY seq"
 # AUTOINCREMENT remembers the last number it gave, so rows lost from the end are noticed
 SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'decisions'"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One row of the history."""
-
-    seq: int
-    sample_id: str
-    verdict: str
-    label: str | None  # the label that is right, where it is known
-    by: str
-    at: str
-    batch: str | None  # shared by decisions that are taken, and undone, together
-    undoes: int | None = None
-
-    def digest(self, before: str) -> str:
-        """Checksum of the row and of the one before it, as 32 hex digits."""
-        # JSON keeps None, numbers and text apart; a damaged row may hold bytes, hence repr
-        fields = json.dumps([before, *astuple(self)], default=repr)
-        return hashlib.sha256(fields.encode()).hexdigest()[:32]
-
-
-class Conflict(OptionError):
-    """Somebody else decided about the image since it was shown; `now` is what holds."""
-
-    def __init__(self, now: Decision | None) -> None:
-        super().__init__(
-            "Another window decided about this image meanwhile.",
-            "Look again and decide again.",
-        )
-        self.now = now
 
 
 class Decisions:
@@ -127,23 +102,8 @@ class Decisions:
         if health != "ok":
             raise sqlite3.DatabaseError(health)
         if not self._read_only:
-            self._add_digests()
+            add_digests(self._db)
         self._refresh()
-
-    def _add_digests(self) -> None:
-        """Give a file of an earlier version the column of checksums."""
-        if "digest" in self._columns():
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        # another process may have been faster
-        if "digest" not in self._columns():
-            self._db.execute(ADD_DIGEST)
-        self._db.execute("COMMIT")
-
-    def _columns(self) -> set[str]:
-        """Names of the columns of the table; none where there is no table yet."""
-        columns = self._db.execute("PRAGMA table_info(decisions)").fetchall()
-        return {column[1] for column in columns}
 
     @contextmanager
     def _naming_file(self) -> Iterator[None]:
@@ -189,6 +149,46 @@ class Decisions:
             self._insert(sample_id, verdict, label, by, None)
         return self._rows[self._last]
 
+    def add_many(self, rows: Iterable[Answer], *, by: str, batch: str) -> list[Answer]:
+        """Write decisions that one person takes at once, in one transaction.
+
+        Args:
+            batch: what they have in common, for `undo`.
+
+        Returns:
+            The answers that were not written, as somebody else decided about their images
+            since they were shown. All others are on disk.
+
+        Raises:
+            OptionError: as `add`; then nothing was written.
+        """
+        refused = []
+        with self._writing():
+            for answer in rows:
+                now = self.current(answer.sample_id)
+                if (now.seq if now else 0) != answer.seen:
+                    refused.append(answer)
+                    continue
+                self._insert(answer.sample_id, answer.verdict, answer.label, by, batch)
+        return refused
+
+    def since(self, seq: int) -> tuple[int, dict[str, Decision | None]]:
+        """What changed after row `seq`, by anybody.
+
+        Returns:
+            Number of the latest row, and what holds now for the images that were decided about
+            (None: everything about it was undone).
+        """
+        with self._reading():
+            # numbers follow each other without gaps
+            touched = {self._rows[n].sample_id for n in range(seq + 1, self._last + 1)}
+            return self._last, {i: self.current(i) for i in touched}
+
+    def last_was_skip(self, sample_id: str) -> bool:
+        """Whether an image was skipped last, whatever was said about it before."""
+        stack = self._stacks.get(sample_id)
+        return bool(stack and stack[-1].verdict == "skip")
+
     def add_all(
         self, rows: Iterable[tuple[str, str, str | None]], *, by: str, batch: str
     ) -> int:
@@ -225,11 +225,20 @@ class Decisions:
 
     def _latest_of(self, by: str) -> list[Decision]:
         """The latest decision of `by` that is not undone, with all of its batch."""
-        own = [d for d in self._rows.values() if d.by == by and self._is_open(d)]
-        last = max(own, key=lambda d: d.seq, default=None)
-        if last is None or last.batch is None:
-            return own if last is None else [last]
-        return [d for d in own if d.batch == last.batch]
+        # a name may have been given to the window since
+        window = window_of(by)
+        last = None
+        batch = []
+        # backwards: a window's latest decision is among the latest of all
+        for decision in reversed(self._rows.values()):
+            if window_of(decision.by) != window or not self._is_open(decision):
+                continue
+            if last is None:
+                last = decision
+            elif last.batch is None or decision.batch != last.batch:
+                break
+            batch.append(decision)
+        return batch[::-1]
 
     def _is_open(self, decision: Decision) -> bool:
         """Whether a row is a decision that can be undone."""
@@ -251,12 +260,12 @@ class Decisions:
     def current(self, sample_id: str) -> Decision | None:
         """What holds for an image."""
         stack = self._stacks.get(sample_id)
-        return _holds(stack) if stack else None
+        return holds(stack) if stack else None
 
     def all_current(self) -> dict[str, Decision]:
         """What holds, by sample id; other processes' decisions included."""
         with self._reading():
-            return {i: _holds(stack) for i, stack in self._stacks.items() if stack}
+            return {i: holds(stack) for i, stack in self._stacks.items() if stack}
 
     def skipped(self) -> set[str]:
         """Images that were skipped last."""
@@ -318,13 +327,20 @@ class Decisions:
                 f"Verdict '{verdict}' needs the right label.", "Give the class."
             )
         number = self._last + 1
-        self._write(Decision(number, sample_id, verdict, named, by, _now(), batch))
+        self._write(Decision(number, sample_id, verdict, named, by, timestamp(), batch))
 
     def _take_back(self, decision: Decision, by: str) -> None:
         number = self._last + 1
         self._write(
             Decision(
-                number, decision.sample_id, "undo", None, by, _now(), None, decision.seq
+                number,
+                decision.sample_id,
+                "undo",
+                None,
+                by,
+                timestamp(),
+                None,
+                decision.seq,
             )
         )
 
@@ -337,7 +353,7 @@ class Decisions:
         """Take in rows that were written since, by this process or another."""
         select = SELECT
         if self._read_only:
-            columns = self._columns()
+            columns = columns_of(self._db)
             # a review that was killed at once left a database without a table
             if not columns:
                 return
@@ -375,15 +391,6 @@ class Decisions:
         self._last = 0
         self._digest = ""
         self._refresh()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _holds(stack: list[Decision]) -> Decision:
-    """The latest decision that says something; to skip an image takes nothing back."""
-    return next((d for d in reversed(stack) if d.verdict != "skip"), stack[-1])
 
 
 def open_decisions(opened: Run) -> Decisions | None:

@@ -21,9 +21,13 @@ from labelsieve.runs._decisions_file import SCHEMA
 from labelsieve.runs.decisions import (
     NAME,
     SETTLED,
+    Answer,
     Conflict,
     Decisions,
+    by_whom,
     open_decisions,
+    person_of,
+    window_of,
 )
 from labelsieve.runs.run import Run, run_folder
 
@@ -354,3 +358,51 @@ def test_reading_decisions_of_an_earlier_version_changes_no_byte(
         decisions.add("b", "keep")
     decisions.close()
     assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_many_answers_are_one_write_and_those_that_came_too_late_are_named(
+    decisions: Decisions,
+) -> None:
+    seen = decisions.add("a", "keep", by="one").seq
+    theirs = decisions.add("b", "none", by="two").seq
+    answers = [
+        Answer("a", "other", "cat", seen),  # what was decided may be decided again
+        Answer("b", "keep", None, 0),  # but not unseen
+        Answer("c", "accept", "dog"),
+    ]
+    assert decisions.add_many(answers, by="one", batch="x") == [answers[1]]
+    assert verdicts(decisions) == {"a": "other", "b": "none", "c": "accept"}
+    assert decisions.since(theirs)[1].keys() == {"a", "c"}
+    assert [d.sample_id for d in decisions.undo("one")] == ["a", "c"]
+    assert verdicts(decisions) == {"a": "keep", "b": "none"}
+    with pytest.raises(OptionError):
+        decisions.add_many(
+            [Answer("d", "keep"), Answer("e", "what")], by="w", batch="y"
+        )
+    assert verdicts(decisions) == {"a": "keep", "b": "none"}
+
+
+def test_what_changed_since_a_row_is_told_once(tmp_path: Path) -> None:
+    here, there = Decisions(tmp_path), Decisions(tmp_path)
+    assert here.since(0) == (0, {})
+    first = there.add("a", "keep", by="w")
+    there.add("b", "skip", by="w")
+    last, changed = here.since(0)
+    assert changed == {"a": first, "b": there.current("b")}
+    assert here.last_was_skip("b") and not here.last_was_skip("a")
+    there.undo_one(first.seq, "w")
+    assert here.since(last) == (3, {"a": None})
+
+
+def test_a_window_with_a_name_undoes_what_it_did_before_it_had_one(
+    decisions: Decisions,
+) -> None:
+    by = by_whom("w1", "Ada @ home")
+    assert (window_of(by), person_of(by)) == ("w1", "Ada @ home")
+    assert (window_of("w1"), person_of("w1"), by_whom("w1")) == ("w1", "", "w1")
+    decisions.add("a", "keep", by="w1")
+    decisions.add("b", "keep", by=by)
+    decisions.add("c", "keep", by="Ada @w2")
+    assert [d.sample_id for d in decisions.undo(by)] == ["b"]
+    assert [d.sample_id for d in decisions.undo(by)] == ["a"]
+    assert decisions.undo(by) == [] and verdicts(decisions) == {"c": "keep"}
