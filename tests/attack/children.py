@@ -9,20 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 # Processes are forked from one that has imported everything: a kill hits work, not imports.
 FORKED = multiprocessing.get_context("forkserver")
-PRELOADED = [
-    "labelsieve.cli.app",
-    "labelsieve.pipeline.scan",
-    "labelsieve.pipeline.score",
-    "labelsieve.corrections.apply",
-    "labelsieve.methods.deft",
-    "labelsieve.exports",
-    "transformers.models.clip",
-]
 PATIENCE = 600.0  # seconds; on a busy machine the bench takes minutes
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # What Python reports before it changes a file system, besides `open` for writing.
@@ -44,7 +36,19 @@ def start_forking() -> None:
     # A process that has threads cannot be forked safely, and children share few cores.
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
-    FORKED.set_forkserver_preload(PRELOADED)
+    # locks, secrets and receipts of an attack are not the user's
+    os.environ.setdefault("LABELSIEVE_STATE", tempfile.mkdtemp(prefix="attack-state-"))
+    FORKED.set_forkserver_preload(["attack.warm"])
+    before = os.environ.get("PYTHONPATH")
+    # the server looks for modules here alone, and would go without them silently
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def labelsieve(
@@ -79,6 +83,7 @@ def _command(
     words: list[str], cache: str, logs: str, kill_at: int, changes: Any
 ) -> None:
     """In the child."""
+    from attack import forked_steps
     from labelsieve.cli import app
 
     os.environ["LABELSIEVE_CACHE"] = cache
@@ -86,12 +91,18 @@ def _command(
     # Open until the process ends: a traceback is written at the very end.
     sys.stdout = open(Path(logs, "out"), "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = open(Path(logs, "err"), "w", encoding="utf-8")  # noqa: SIM115
+    forked_steps.use()
     sys.addaudithook(_killer(kill_at, changes))
     app.main()
 
 
 def _killer(kill_at: int, changes: Any) -> Callable[[str, tuple[Any, ...]], None]:
+    own = os.getpid()
+
     def hook(event: str, about: tuple[Any, ...]) -> None:
+        # steps of the bench are processes of their own, and inherit this
+        if os.getpid() != own:
+            return
         opens = event == "open" and isinstance(about[2], int) and about[2] & WRITES
         if opens or event in CHANGES:
             changes.value += 1

@@ -10,15 +10,26 @@ import hashlib
 import os
 import random
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from attack.children import labelsieve, start_forking, watched
-from attack.samples import write_digits
+from attack.samples import state, write_digits
 
-SCAN = "scan {base}/data -o {base}/run --fast --set epochs=1 -q"
+# What is there to be damaged. The history is that of a copy of the data, corrected in place.
+PREPARE = (
+    "scan {base}/data -o {base}/run --fast --set epochs=1 -q",
+    "train {base}/run -o {base}/classifier --set epochs=1 --use all -q",
+    "apply {base}/run {auto} --in-place --data {base}/corrected",
+    "apply {base}/run {auto} --in-place --data {base}/corrected --yes",
+)
+AUTO = "--policy auto --min-confidence 0.3"
+# A process that is killed leaves the newest rows of an index beside it, in a file of their own.
+PARTS = ("run", "cache", "closed-cache", "classifier", "corrected")
+USED = "used-cache"  # the one that readers fill, and that is never hurt
 # What one call reads; each is tried by itself, so that one error does not hide another reader.
 Reader = Callable[[Path, Path], Any]
 
@@ -26,13 +37,15 @@ Reader = Callable[[Path, Path], Any]
 def read_tables(run: Path, data: Path) -> Any:
     """Everything that `Run` offers."""
     from labelsieve import Run
+    from labelsieve.corrections.patch import read_patch
     from labelsieve.runs.decisions import Decisions
 
     opened = Run(run)
     decisions = Decisions(run)
-    tables = [opened.scores, opened.manifest, opened.probs(), decisions.table()]
+    patch, facts = read_patch(run / "corrections.parquet")
+    tables = [opened.scores, opened.manifest, opened.probs(), decisions.table(), patch]
     decisions.close()
-    rows = [table.to_pylist() for table in tables]
+    rows = [facts, *(table.to_pylist() for table in tables)]
     return [*rows, opened.record, opened.noise, opened.noise_rate, opened.preflight]
 
 
@@ -60,19 +73,47 @@ def read_detector(run: Path, data: Path) -> Any:
     return labelsieve.score(run, data).to_pylist()
 
 
+def read_classifier(folder: Path, data: Path) -> Any:
+    """The classifier answers for the same pictures."""
+    import labelsieve
+
+    return labelsieve.predict(folder, data).to_pylist()
+
+
+def read_history(folder: Path, data: Path) -> Any:
+    """Corrections are taken back: what they leave, and that a second call finds nothing to do."""
+    from labelsieve.corrections import apply
+    from labelsieve.corrections.policy import Policy
+
+    run = folder.parent / "of-history"
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(data.parent / "run", run)
+    auto = Policy("auto", 0.3, True, False)
+    work = apply.prepare(run, auto, data=str(folder))
+    apply.carry_out(work, reverse=True, yes=True)
+    return state(folder)
+
+
 READERS: dict[str, Reader] = {
     "Run": read_tables,
     "export": read_csv,
     "report": read_report,
     "score": read_detector,
+    "predict": read_classifier,
+    "reverse": read_history,
 }
 
 
-def readers_of(file: str) -> list[str]:
-    """The detector takes seconds to use and is only asked where it may be hurt."""
+def readers_of(part: str, file: str) -> list[str]:
+    """What reads a file; the detector takes long to use and is only asked where it may be hurt."""
+    if part == "classifier":
+        return ["predict"]
+    if part == "corrected":
+        return ["reverse"]
+    readers = ["Run", "export", "report"]
     if file.startswith("detector") or file == "run.json":
-        return list(READERS)
-    return ["Run", "export", "report"]
+        readers.append("score")
+    return readers
 
 
 def outcome(reader: Reader, run: Path, data: Path) -> str:
@@ -97,45 +138,69 @@ def flip(path: Path, draw: random.Random) -> str:
 
 
 def prepare(base: Path) -> None:
-    """Data, a finished scan of them with decisions, and the cache that it filled."""
+    """Data, a finished scan of them with decisions, the cache that it filled, and what follows."""
     write_digits(base / "data")
+    write_digits(base / "corrected")
     from labelsieve import Run
     from labelsieve.runs.decisions import Decisions
 
-    ended = labelsieve(SCAN.format(base=base).split(), base / "cache")
-    assert ended.code == 0, ended
+    for words in PREPARE:
+        arguments = words.format(base=base, auto=AUTO).split()
+        ended = labelsieve(arguments, base / USED)
+        assert ended.code == 0, ended
+        if not (base / "cache").exists():
+            shutil.copytree(base / USED, base / "cache")
+    shutil.copytree(base / "cache", base / "closed-cache")
+    _close(next((base / "closed-cache").rglob("index.sqlite")))
     decisions = Decisions(base / "run")
     for row in Run(base / "run").scores.slice(0, 6).to_pylist():
         decisions.add(row["sample_id"], "accept", row["suggested_label"], by="attack")
     decisions.close()
 
 
-def files_of(folder: Path) -> list[str]:
-    """Every file that has a bit to flip."""
+def _close(index: Path) -> None:
+    """Bring what lies beside an index into it, as a process that ends well does."""
+    connection = sqlite3.connect(index)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+def files_of(base: Path, part: str) -> list[str]:
+    """Every file of a part that has a bit to flip."""
+    folder = base / part
+    # pictures are the user's, and have no checksum but their name in the manifest
+    start = folder / ".labelsieve" if part == "corrected" else folder
+    if part == "closed-cache":
+        start = next(folder.rglob("index.sqlite")).parent
     names = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.stat().st_size:
+    for path in sorted(start.rglob("*")):
+        # pixels and features are the same in both caches
+        same = part == "closed-cache" and path.name == "pixels.u8"
+        if path.is_file() and path.stat().st_size and not same:
             names.append(path.relative_to(folder).as_posix())
     return names
 
 
-def hurt_run(case: int, base: str, file: str, seed: int) -> None:
-    """One flip in a copy of the run; raises where other content is read."""
+def hurt_folder(case: int, base: str, part: str, file: str, seed: int) -> None:
+    """One flip in a copy of a folder; raises where other content is read."""
     folder = Path(base)
-    data = folder / "data"
-    os.environ["LABELSIEVE_CACHE"] = str(folder / "cache")
-    copy = folder / "hurt" / "run"
-    shutil.rmtree(copy.parent, ignore_errors=True)
-    for name in readers_of(file):
-        shutil.copytree(folder / "run", copy)
-        right = _right(name, copy, data)
-        shutil.rmtree(copy)
-        shutil.copytree(folder / "run", copy)
+    os.environ["LABELSIEVE_CACHE"] = str(folder / USED)
+    for name in readers_of(part, file):
+        copy = _fresh(folder, part)
+        right = _right(name, copy, folder / "data")
+        copy = _fresh(folder, part)
         where = flip(copy / file, random.Random(f"{file} {case} {seed}"))
-        result = outcome(READERS[name], copy, data)
-        shutil.rmtree(copy)
+        result = outcome(READERS[name], copy, folder / "data")
         if result != right and not result.startswith("error"):
             raise ValueError(f"{name} reads other content after {where} of {file}")
+
+
+def _fresh(folder: Path, part: str) -> Path:
+    """A copy to be hurt, always at the same place, since records hold absolute paths."""
+    copy = folder / "hurt" / part
+    shutil.rmtree(copy.parent, ignore_errors=True)
+    shutil.copytree(folder / part, copy)
+    return copy
 
 
 _known: dict[str, str] = {}
@@ -149,18 +214,17 @@ def _right(name: str, run: Path, data: Path) -> str:
     return _known[name]
 
 
-def hurt_cache(case: int, base: str, file: str, seed: int) -> None:
+def hurt_cache(case: int, base: str, part: str, file: str, seed: int) -> None:
     """One flip in a copy of the cache, then a scan; raises where its scores are others."""
     folder = Path(base)
-    copy = folder / "hurt" / "cache"
     if "scores" not in _known:
-        _known["scores"] = _scan(folder, folder / "cache")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder / "cache", copy)
+        _known["scores"] = _scan(folder, _fresh(folder, part))
+    copy = _fresh(folder, part)
     where = flip(copy / file, random.Random(f"{file} {case} {seed}"))
     result = _scan(folder, copy)
-    if result != _known["scores"] and not result.startswith("error"):
-        raise ValueError(f"other scores after {where} of {file}")
+    # an error would be a cache that stops a scan, which none may
+    if result != _known["scores"]:
+        raise ValueError(f"{result[:200]} after {where} of {file}")
 
 
 def _scan(folder: Path, cache: Path) -> str:
@@ -178,10 +242,10 @@ def _scan(folder: Path, cache: Path) -> str:
 
 
 def attack(base: Path, flips: int, part: str, seed: int = 0) -> Iterator[str]:
-    """Flip bits in every file of the run or of the cache; gives what was wrong."""
-    work = hurt_run if part == "run" else hurt_cache
-    for file in files_of(base / part):
-        for case, fault in watched(work, flips, str(base), file, seed):
+    """Flip bits in every file of a part; gives what was wrong."""
+    work = hurt_cache if part.endswith("cache") else hurt_folder
+    for file in files_of(base, part):
+        for case, fault in watched(work, flips, str(base), part, file, seed):
             yield f"{part}/{file}, flip {case}: {fault}"
 
 
@@ -189,7 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("parts", nargs="*", default=["run", "cache"])
+    parser.add_argument("parts", nargs="*", default=list(PARTS))
     words = parser.parse_args()
     start_forking()
     with tempfile.TemporaryDirectory() as folder:
@@ -200,8 +264,9 @@ def main() -> None:
             for fault in attack(base, words.flips, part, words.seed):
                 faults += 1
                 print(" ", fault, flush=True)
-            files = len(files_of(base / part))
-            print(f"{part}: {faults} of {words.flips} flips in each of {files} files")
+            files = len(files_of(base, part))
+            words_of = f"{words.flips} flips in each of {files} files"
+            print(f"{part}: {faults} faults, {words_of}", flush=True)
 
 
 if __name__ == "__main__":
