@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,7 @@ def open_index(path: Path, *, writable: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it is damaged (`is_damage`), or cannot be opened.
     """
-    # "immutable" reads without the files for locking that SQLite else puts beside it
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    index = sqlite3.connect(
-        str(path) if writable else uri,
-        timeout=SECONDS_FOR_LOCK,
-        check_same_thread=False,
-        isolation_level=None,
-        uri=not writable,
-    )
+    index = _connect(path) if writable else _connect_read_only(path)
     # a flipped bit makes text that is no UTF-8; its checksum tells, not an exception
     index.text_factory = _decode
     try:
@@ -52,6 +46,34 @@ def open_index(path: Path, *, writable: bool) -> sqlite3.Connection:
         index.close()
         raise
     return index
+
+
+def _connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        str(path),
+        timeout=SECONDS_FOR_LOCK,
+        check_same_thread=False,
+        isolation_level=None,
+        uri=uri,
+    )
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """An index in a folder where SQLite cannot put its files for locking."""
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or not log.stat().st_size:
+        # "immutable" reads without those files
+        return _connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    # a process that was killed left its newest rows beside the index, and "immutable" would
+    # not see them: both are put together elsewhere
+    with tempfile.TemporaryDirectory(prefix="labelsieve-") as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder) / file.name)
+        # a database without a name is on the disk, and gone with its connection
+        whole = _connect("")
+        with closing(_connect(Path(folder) / path.name)) as parts:
+            parts.backup(whole)
+        return whole
 
 
 def _check(index: sqlite3.Connection, size: int) -> None:

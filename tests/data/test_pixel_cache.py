@@ -400,6 +400,18 @@ def test_a_flipped_bit_of_the_index_never_gives_another_picture(
 # --- folders that cannot be written, systems that lack calls
 
 
+def deny_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a folder of somebody else does; root, who runs tests in containers, may do anything."""
+    real = os.open
+
+    def deny(path: Path, flags: int, *rest: int, **more: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", deny)
+
+
 def test_a_folder_that_cannot_be_written_gives_what_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,14 +419,7 @@ def test_a_folder_that_cannot_be_written_gives_what_it_holds(
     stamp = Stamp("a.png", 1, 1, 1, 1)
     cache.add([new(1), new(2)], [(stamp, digest(1))])
     cache.close()
-    real = os.open
-
-    def deny(path: Path, flags: int, *rest: int) -> int:
-        if flags & os.O_RDWR:
-            raise PermissionError(13, "Permission denied")
-        return real(path, flags, *rest)
-
-    monkeypatch.setattr(os, "open", deny)
+    deny_writing(monkeypatch)
     closed = PixelCache(tmp_path, H, W)
     check(closed, 1, 2)
     assert closed.find_files([stamp]) == {stamp: closed.find(digest(1))}
@@ -424,6 +429,27 @@ def test_a_folder_that_cannot_be_written_gives_what_it_holds(
     closed.close()
     with pytest.raises(DataError, match=r"'.*empty' cannot be used: Permission denied"):
         PixelCache(tmp_path / "empty", H, W)
+
+
+def test_of_a_folder_that_cannot_be_written_the_newest_rows_are_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed leaves them beside the index."""
+    cache = PixelCache(tmp_path / "live", H, W)
+    add(cache, 1, 2)
+    left = tmp_path / "left"
+    # as a kill leaves it, or a copy without the files for locking
+    names = shutil.ignore_patterns("*-shm")
+    shutil.copytree(tmp_path / "live", left, ignore=names)
+    cache.close()
+    assert (left / "index.sqlite-wal").stat().st_size
+    before = {path: path.read_bytes() for path in left.iterdir()}
+    deny_writing(monkeypatch)
+    closed = PixelCache(left, H, W)
+    assert closed.read_only
+    check(closed, 1, 2)
+    closed.close()
+    assert {path: path.read_bytes() for path in left.iterdir()} == before
 
 
 def test_a_full_disk_names_the_folder(
