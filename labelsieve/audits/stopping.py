@@ -1,0 +1,89 @@
+"""When a review may stop, from a complete audit; see `labelsieve.estimation.stop_rule`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelsieve.audits import words
+from labelsieve.audits.guarantee import Audit
+from labelsieve.estimation import stop_rule
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How far a review is, and how far it must go.
+
+    Attributes:
+        rank: labels to review, from the start of the queue; None: the audit is too small.
+        done: how many of them are decided.
+        remaining: upper bound of the share of all labels that are wrong and not found, for
+            those who stop now; it holds whenever one stops.
+        reached: the target is met.
+    """
+
+    sentence: str
+    rank: int | None
+    done: int
+    remaining: float
+    target: float
+    confidence: float
+    reached: bool
+
+
+def stop_of(audit: Audit, judged: np.ndarray, target: float | None = None) -> Stop:
+    """When the review of `audit.population.queue` may stop.
+
+    Args:
+        audit: complete, drawn with equal chances from all labels.
+        judged: [M] bool, scored labels that somebody decided about by now.
+        target: share of wrong labels that may remain; None: the one that was committed to.
+    """
+    wish = audit.design.wish
+    queue = audit.population.queue
+    labels = len(judged)
+    wanted = wish.target_error if target is None else target
+    alpha = 1 - wish.confidence
+    places = _hits(audit, queue)
+    rank = _rank(audit, places, int(wanted * labels), alpha)
+    done = judged[queue]
+    # the start of the order that is decided without a gap
+    prefix = len(queue) if done.all() else int(np.argmin(done))
+    beyond = int((places >= prefix).sum())
+    left = stop_rule.remaining(len(queue), len(audit.sample), beyond, alpha)
+    # no more can remain than nobody has decided about
+    left = min(left + audit.answers.unclear, int((~done).sum()))
+    reviewed = int(done[:rank].sum())
+    sentence = words.stop(rank, len(queue), wanted, wish.confidence)
+    if abs(wanted - wish.target_error) > 1e-12:
+        sentence += " " + words.late_target(wanted, wish.target_error)
+    return Stop(
+        sentence,
+        rank,
+        reviewed,
+        left / labels,
+        wanted,
+        wish.confidence,
+        rank is not None and reviewed >= rank,
+    )
+
+
+def _hits(audit: Audit, queue: np.ndarray) -> np.ndarray:
+    """Places in the queue of the judged labels that are wrong, or that nobody could judge."""
+    place = np.full(len(audit.population.ids), -1)
+    place[queue] = np.arange(len(queue))
+    places: np.ndarray = place[audit.sample[audit.flags(unclear=True)]]
+    return places
+
+
+def _rank(
+    audit: Audit, places: np.ndarray, may_remain: int, alpha: float
+) -> int | None:
+    # what nobody could judge may be wrong, and stays
+    may_remain -= audit.answers.unclear
+    if may_remain < 0:
+        return None
+    size = len(audit.population.queue)
+    spare = stop_rule.spared(size, len(audit.sample), may_remain, alpha)
+    return None if spare < 0 else stop_rule.rank_to_review(places, spare, size)

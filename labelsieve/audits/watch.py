@@ -1,0 +1,161 @@
+"""An audit while people answer: what is asked next, what holds so far, when the review may stop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from labelsieve.audits import design as designs
+from labelsieve.audits.design import Wish
+from labelsieve.audits.guarantee import Audit, of_run
+from labelsieve.audits.population import Population
+from labelsieve.audits.stopping import Stop, stop_of
+from labelsieve.estimation.audit_design import Rate
+from labelsieve.runs.decisions import Decisions, person_of
+from labelsieve.runs.run import Run
+
+
+@dataclass(frozen=True)
+class State:
+    """An audit so far.
+
+    Attributes:
+        answered, planned: images; `unclear` of the answered ones could not be judged.
+        rate: share of wrong labels so far; None before the first answer and for slices.
+        people: how often people err; "" without second answers.
+        sentences: what is promised, once the audit is complete.
+        refused: why nothing is promised; "" where something is.
+    """
+
+    goal: str
+    answered: int
+    planned: int
+    unclear: int
+    complete: bool
+    rate: Rate | None
+    people: str
+    sentences: list[str]
+    refused: str
+    stop: Stop | None
+
+
+class Watch:
+    """The audits of a run under review. Reads the scores once; then cheap for every answer."""
+
+    def __init__(self, opened: Run, decisions: Decisions) -> None:
+        self._opened = opened
+        self._decisions = decisions
+        self._promised = of_run(opened, decisions)
+        self._all = Population.of(opened, ())
+        # [M] labels that somebody judged, kept up as answers come in
+        self._judged = np.zeros(len(self._all.ids), dtype=bool)
+        self._seen = 0  # number of the last decision that was looked at
+        self._refresh()
+
+    def begin(self, wish: Wish | None = None) -> None:
+        """Commit an audit. Raises as `labelsieve.audits.design.commit`."""
+        designs.commit(self._opened, self._decisions, wish or Wish())
+        self._promised = of_run(self._opened, self._decisions)
+
+    def _refresh(self) -> None:
+        """Take in the answers that were given since, by this process or another."""
+        self._seen, changed = self._decisions.since(self._seen)
+        if not changed:
+            return
+        rows = self._all.at.rows(list(changed))
+        known = [d is not None and d.verdict != "skip" for d in changed.values()]
+        self._judged[rows[rows >= 0]] = np.array(known)[rows >= 0]
+        asked = [
+            a
+            for a in self._promised.audits
+            if not changed.keys().isdisjoint(a.design.ids)
+        ]
+        if asked:
+            self._promised = self._promised.updated(designs.history(self._decisions))
+
+    @property
+    def _audit(self) -> Audit | None:
+        return self._promised.audits[-1] if self._promised.audits else None
+
+    def next(self, taken: Collection[str] = ()) -> str | None:
+        """The next image to ask about; None when the audit is complete.
+
+        An audit of the default kind is begun where none is there.
+
+        Args:
+            taken: images that other windows show.
+        """
+        if self._audit is None:
+            self.begin()
+        self._refresh()
+        for sample_id in self._asked():
+            if sample_id not in self._answered() and sample_id not in taken:
+                return sample_id
+        return None
+
+    def _asked(self) -> tuple[str, ...]:
+        return self._audit.design.ids if self._audit else ()
+
+    def _answered(self) -> Collection[str]:
+        return self._audit.answers.wrong if self._audit else ()
+
+    def again(self, person: str, taken: Collection[str] = ()) -> str | None:
+        """An image of the audit that somebody else answered and nobody answered twice.
+
+        Args:
+            person: who is asked, as `person_of` tells.
+        """
+        self._refresh()
+        twice = self._audit.answers.second if self._audit else {}
+        for sample_id in self._asked():
+            first = self._decisions.current(sample_id)
+            # undone since, or nobody could tell
+            if first is None or first.verdict == "skip":
+                continue
+            if sample_id in twice or sample_id in taken:
+                continue
+            if person_of(first.by) != person:
+                return sample_id
+        return None
+
+    @property
+    def _population(self) -> Population:
+        """What is reviewed: the population of the audit that a stop rests on."""
+        audit = self._promised.serving("stop") or self._audit
+        return audit.population if audit else self._all
+
+    @property
+    def queue(self) -> np.ndarray:
+        """[m] rows of the scored labels in the committed order of review."""
+        return self._population.queue
+
+    def queue_ids(self, count: int) -> list[str]:
+        """The first ids of `queue`."""
+        rows = pa.array(self.queue[:count])
+        ids: list[str] = self._population.ids.take(rows).to_pylist()
+        return ids
+
+    def state(self) -> State | None:
+        """The latest audit so far; None where none was begun."""
+        self._refresh()
+        audit = self._audit
+        if audit is None:
+            return None
+        complete = audit.answers.complete_at is not None
+        rests_on = self._promised.serving("stop")
+        return State(
+            audit.design.wish.goal,
+            len(audit.answers.wrong),
+            len(audit.design.ids),
+            audit.answers.unclear,
+            complete,
+            # strata that nobody has looked at would count as clean
+            audit.rate() if complete or audit.design.wish.goal == "any" else None,
+            audit.people(),
+            self._promised.sentences if complete and not audit.refused else [],
+            audit.refused if complete else "",
+            stop_of(rests_on, self._judged) if rests_on else None,
+        )

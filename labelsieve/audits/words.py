@@ -1,0 +1,192 @@
+"""Promises as sentences, each with its conditions; and why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labelsieve.audits.design import Design
+from labelsieve.estimation.audit_design import Rate
+from labelsieve.estimation.guarantee import Share
+from labelsieve.progress import plain
+
+NO_AUDIT = (
+    "Nothing can be promised about this run: no random audit was begun. Begin one with "
+    "labelsieve audit, and answer it on the page Audit of labelsieve review; answers that were "
+    "given without a design committed beforehand give a share of wrong labels, and no promise."
+)
+AGAIN = "Begin another audit with labelsieve audit."
+MISTAKES = {
+    "wrong": "right after all (false alarms)",
+    "corrections": "changed to something that is not right",
+    "clean": "wrong",
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a sentence is about.
+
+    Attributes:
+        rows: how many labels could have been listed or judged.
+    """
+
+    kind: str
+    level: float
+    design: Design
+    rows: int
+
+    @property
+    def committed(self) -> float:
+        """The level that was committed to before the answers."""
+        wish = self.design.wish
+        return wish.max_wrong if self.kind == "clean" else wish.max_false_alarms
+
+
+def percent(value: float) -> str:
+    """A share as people write it: two digits that count."""
+    shown = f"{100 * value:.2g}" if value < 0.0995 else f"{100 * value:.0f}"
+    return f"{shown} %"
+
+
+def promise(about: About, count: int, tail: Share | None) -> str:
+    """The promise of a list with `count` labels."""
+    drawn = f"{len(about.design.ids):,} answers about labels drawn at random"
+    place = f"all {about.design.population:,} that nobody had decided about"
+    if about.design.first:
+        place = f"the {about.design.first:,} most suspicious"
+    parts = [
+        f"Of these {count:,} labels at most {percent(about.level)} are expected to be "
+        f"{MISTAKES[about.kind]}: from {drawn} among {place}.",
+        "This is the mean over audits like this one, no bound for this single list.",
+    ]
+    if tail is not None:
+        parts.append(_end_of_list(tail))
+    parts.append("It is about labels as those who answered judge them.")
+    parts += _notes(about)
+    return " ".join(parts)
+
+
+def _end_of_list(tail: Share) -> str:
+    return (
+        f"Its end is worse than its top: beside its last fifth {tail.counted} of {tail.of} "
+        f"judged ones were mistakes ({percent(tail.low)} to {percent(tail.high)})."
+    )
+
+
+def _notes(about: About) -> list[str]:
+    notes = []
+    if abs(about.level - about.committed) > 1e-12:
+        notes.append(
+            f"{percent(about.level)} was chosen after the answers (the audit was begun for "
+            f"{percent(about.committed)}); the promise holds for a share chosen beforehand."
+        )
+    number = about.design.number
+    if number > 1:
+        notes.append(
+            f"This is audit {number} of this run: whoever takes the first of them that gives "
+            f"a list must add their shares, up to {percent(number * about.level)}."
+        )
+    return notes
+
+
+def why_empty(about: About, needed: int | None, named: bool) -> str:
+    """Why there is no list, and what would help."""
+    what = {
+        "wrong": "list of wrong labels",
+        "corrections": "list of corrections",
+        "clean": "clean part",
+    }[about.kind]
+    start = f"No {what} can be promised at {percent(about.level)}."
+    if about.kind == "corrections" and not named:
+        return (
+            f"{start} Nobody named the right label of those that were judged wrong: do so on "
+            "the page Review, or leave wrong labels out (--drop), which needs no names."
+        )
+    answers = len(about.design.ids)
+    if needed is None:
+        return (
+            f"{start} By the {answers:,} answers more of them are not expected to help: the "
+            "scores do not tell right from wrong well enough. Take another method or a "
+            "larger share, or decide by hand."
+        )
+    # bad luck: as many might have been enough
+    needed = max(needed, answers + 1)
+    end = f"{answers:,} answers were given, about {needed:,} are needed"
+    if about.kind != "clean" and not about.design.first:
+        end += "; drawn from the most suspicious alone (labelsieve audit --for list), fewer"
+    return f"{start} {end}."
+
+
+def incomplete(number: int, answered: int, planned: int) -> str:
+    """An audit that is not answered to its end."""
+    return (
+        f"{answered:,} of {planned:,} answers of audit {number} are in. A promise needs all of "
+        "them, so that nobody stops where it suits: answer the rest on the page Audit of "
+        "labelsieve review, or bring them with labelsieve audit --import."
+    )
+
+
+def edited(sample_id: str) -> str:
+    """Evidence that was changed."""
+    return (
+        f"The answer about '{plain(sample_id)}' was changed after the audit was complete, when "
+        f"its result was known. Nothing is promised from it any more. {AGAIN}"
+    )
+
+
+def changed(why: str) -> str:
+    """An audit that is not the one that was committed."""
+    return f"Nothing is promised: {why}. {AGAIN}"
+
+
+def other_goal(what: str) -> str:
+    """Audits that serve other promises."""
+    listed = what in ("wrong", "corrections")
+    goals = "--for any or --for list" if listed else "--for any"
+    return (
+        f"The audits of this run were drawn for something else. Begin one with {goals}."
+    )
+
+
+def rate(found: Rate) -> str:
+    """The share of wrong labels."""
+    return (
+        f"{percent(found.rate)} of the labels are wrong, {percent(found.low)} to "
+        f"{percent(found.high)} with 95 % confidence ({found.method}, {found.judged:,} answers "
+        "about labels drawn at random), as those who answered judge them."
+    )
+
+
+def people(found: Share) -> str:
+    """How often people err."""
+    return (
+        f"Two people differ about {found.counted} of {found.of} pictures: one errs on about "
+        f"{percent(found.value)} ({percent(found.low)} to {percent(found.high)}), if they err "
+        "independently."
+    )
+
+
+def stop(rank: int | None, size: int, target: float, confidence: float) -> str:
+    """When a review may stop."""
+    if rank is None:
+        return (
+            f"This audit is too small to promise that at most {percent(target)} wrong labels "
+            "remain, however much is reviewed."
+        )
+    if rank == 0:
+        return (
+            f"At most {percent(target)} of the labels are wrong and not known, "
+            f"{percent(confidence)} sure: the review may stop here."
+        )
+    return (
+        f"Review to rank {rank:,} of {size:,}, and at most {percent(target)} wrong labels "
+        f"remain, {percent(confidence)} sure, as those who answer judge them."
+    )
+
+
+def late_target(target: float, committed: float) -> str:
+    """A target that was not committed to."""
+    return (
+        f"{percent(target)} was chosen after the answers (the audit was begun for "
+        f"{percent(committed)}); the promise holds for a target chosen beforehand."
+    )
