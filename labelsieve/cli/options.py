@@ -41,6 +41,32 @@ class DataOptions:
     ] = None
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None
     id_column: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None
+    label_separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between the labels of one image, such as '|'; none: nothing."
+        ),
+    ] = None
+    vote_columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of labels by several people: names or patterns, with commas."
+        ),
+    ] = None
+    count_columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of classes that say how many people chose them."),
+    ] = None
+    items: Annotated[
+        str | None,
+        typer.Option(help="boxes or images: what is judged where the data have boxes."),
+    ] = None
+    urls: Annotated[
+        str | None,
+        typer.Option(
+            help="Hosts that pictures may be fetched from, where the data name URLs."
+        ),
+    ] = None
     root: Annotated[
         str | None,
         typer.Option(help="Folder that image paths in a table are relative to."),

@@ -25,6 +25,11 @@ class Options(TypedDict, total=False):
     label_column: str | None
     truth_column: str | None
     id_column: str | None
+    label_separator: str | None
+    vote_columns: str | None
+    count_columns: str | None
+    items: str | None
+    urls: str | None
     root: str | None
     split: str | None
     class_names: Mapping[str, str] | str | Path | None

@@ -38,6 +38,7 @@ from labelsieve.tables import (
 # enough for the pictures of all tasks to fit into memory.
 CHUNK = 128
 WORKERS = 16  # more threads than that wait for each other when they decode
+AGREEMENT = pa.schema([("sample_id", pa.string()), ("agreement", pa.float64())])
 SHOWN = 5  # other labels of the same image that a reason names
 T = TypeVar("T")
 
@@ -53,6 +54,8 @@ class Manifest:
     # Every class of the data, also without an item: as its source declares them, then what
     # else occurs, sorted. For what is written for others; methods see what occurs, sorted.
     classes: tuple[str, ...]
+    # Where several people labelled: sample_id, and the share of them that gave the label.
+    agreement: pa.Table | None = None
 
 
 def read(
@@ -73,10 +76,12 @@ def read(
     """
     batches: list[pa.RecordBatch] = []
     truths: list[pa.RecordBatch] = []
+    agreements: list[pa.RecordBatch] = []
     with progress.bar("Reading images", None) as shown:
         # stored here, in one thread: the order of slots is that of the rows
         for batch, slots in _read_all(source, items):
             batches.append(_manifest_batch(batch, slots))
+            agreements.append(_agreement_batch(batch, batches[-1]))
             if want_truth:
                 truths.append(_truth_batch(batch, batches[-1]))
             shown.advance(len(batch))
@@ -95,7 +100,14 @@ def read(
         [*source.notes, *items.notes(usable["slot"].to_numpy())],
         kind,
         _all_classes(source, occurring(usable["given_label"], kind)),
+        _agreement(agreements),
     )
+
+
+def _agreement(batches: list[pa.RecordBatch]) -> pa.Table | None:
+    """None where nobody voted."""
+    table = pa.Table.from_batches(batches, AGREEMENT)
+    return table if table["agreement"].null_count < len(table) else None
 
 
 def _check_some(table: pa.Table, source: Source) -> None:
@@ -198,6 +210,11 @@ def _manifest_batch(batch: list[Item], slots: dict[str, int]) -> pa.RecordBatch:
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     return pa.RecordBatch.from_pydict(columns, MANIFEST)
+
+
+def _agreement_batch(batch: list[Item], manifest: pa.RecordBatch) -> pa.RecordBatch:
+    values = pa.array([item.row.agreement for item in batch], pa.float64())
+    return pa.RecordBatch.from_arrays([manifest["sample_id"], values], schema=AGREEMENT)
 
 
 def _truth_batch(batch: list[Item], manifest: pa.RecordBatch) -> pa.RecordBatch:

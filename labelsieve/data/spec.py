@@ -15,6 +15,14 @@ class DataSpec:
     Attributes:
         data: a path, a hub id, or in Python a data set object.
         image_column, label_column, truth_column, id_column: of a table or hub data set.
+        label_separator: what stands between the labels of a set in one text, such as "|"; "none"
+            where such a text is one label.
+        vote_columns: columns of the labels that several people gave, comma-separated names or
+            patterns ("label_*").
+        count_columns: likewise columns of classes, that say how many people, or which share,
+            chose each.
+        items: "boxes" or "images": what is judged where the data have boxes.
+        urls: hosts whose pictures may be fetched, comma-separated, where the data name URLs.
         root: the folder that image paths in a table are relative to.
         split: the part to read, such as "train".
         class_names: label -> how it is written into prompts.
@@ -28,6 +36,11 @@ class DataSpec:
     label_column: str | None = None
     truth_column: str | None = None
     id_column: str | None = None
+    label_separator: str | None = None
+    vote_columns: str | None = None
+    count_columns: str | None = None
+    items: str | None = None
+    urls: str | None = None
     root: str | None = None
     split: str | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Annotated, Any, TypedDict, Unpack
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from safetensors.torch import save_file
 
 from labelsieve import registry, tables
@@ -49,6 +50,10 @@ DESCRIBING = (
     "root",
     "split",
     "template",
+)
+# Likewise, but only where they are given: runs made before there were these stay the same.
+DESCRIBING_IF_GIVEN = (
+    *("label_separator", "vote_columns", "count_columns", "items", "urls"),
 )
 
 
@@ -208,6 +213,9 @@ def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, A
     return {**command, "settings": as_dict(settings)}
 
 
+    for name in DESCRIBING_IF_GIVEN:
+        if getattr(spec, name) is not None:
+            command[name] = getattr(spec, name)
 def _detect(plan: _Plan, task: Task, folder: WorkFolder) -> Evidence:
     try:
         evidence: Evidence = plan.method.detect(task, plan.settings)
@@ -261,11 +269,20 @@ def _write_results(
 
 
 def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -> None:
+    if prepared.manifest.agreement is not None:
+        scores = _with_agreement(scores, prepared.manifest.agreement)
     """What the method learned, for `labelsieve score`."""
     # of a scan that was interrupted
     remove(folder)
     if evidence.learned is None:
         return
+def _with_agreement(scores: pa.Table, agreement: pa.Table) -> pa.Table:
+    """Scores with the share of annotators that gave each label, joined by id."""
+    ids = agreement["sample_id"].combine_chunks()
+    rows = pc.index_in(scores["sample_id"], ids)
+    return scores.append_column("agreement", agreement["agreement"].take(rows))
+
+
     tensors = {}
     for name, tensor in evidence.learned.items():
         # clones: the file format refuses tensors that share memory

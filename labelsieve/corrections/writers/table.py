@@ -6,6 +6,7 @@ metadata, row groups and compression.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -23,7 +24,9 @@ from labelsieve.corrections.history import Earlier, digest
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._whole import WholeWriter
+from labelsieve.data.labels import read_set
 from labelsieve.data.sources import Source
+from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources.table import SUFFIXES, TableSource, class_names
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
@@ -94,28 +97,60 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
         DataError: a label that the column's type cannot hold.
     """
     kind = SUFFIXES[source.path.suffix.lower()]
+    changes = _cells(source, changes)
     if kind == "parquet":
         _parquet(source, changes, target)
     else:
-        # bytes that are not UTF-8 come out as they went in
-        whole = source.path.read_bytes().decode("utf-8", "surrogateescape")
-        # no part of the first cell or line, but it stays
-        text = whole.removeprefix(BYTE_ORDER_MARK)
-        mark = whole[: len(whole) - len(text)]
-        if kind == "jsonl":
-            rows = _json_lines(text, source, changes)
-        else:
-            rows = _csv(text, source, changes, "\t" if kind == "tsv" else ",")
-        parts = [mark, *rows]
-        target.write_bytes("".join(parts).encode("utf-8", "surrogateescape"))
+        _text(source, changes, target, kind)
     # the step that puts it in place must not come to the disk before it
     sync(target)
+
+
+def _cells(source: TableSource, changes: Changes) -> Changes:
+    """Labels as cells of text hold them: sets with the separator of the table."""
+    labelling = source.columns.labelling
+    if labelling is None or labelling.form != "set":
+        return changes
+    return {n: v if v is None else labelling.cell(v) for n, v in changes.items()}
+
+
+def _text(source: TableSource, changes: Changes, target: Path, kind: str) -> None:
+    encoding, separator = "utf-8", ""
+    if kind != "jsonl":
+        dialect = dialect_of(source.path)
+        encoding, separator = dialect.encoding, dialect.separator
+    data = source.path.read_bytes()
+    if encoding == "utf-16":
+        # as this machine orders bytes, the codec would write; and a second mark
+        encoding = "utf-16-be" if data.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
+    # bytes that are not of the encoding come out as they went in
+    whole = data.decode(encoding, "surrogateescape")
+    # no part of the first cell or line, but it stays
+    text = whole.removeprefix(BYTE_ORDER_MARK)
+    mark = whole[: len(whole) - len(text)]
+    if kind == "jsonl":
+        rows = _json_lines(text, source, changes)
+    else:
+        rows = _csv(text, source, changes, separator)
+    target.write_bytes(_encoded("".join([mark, *rows]), encoding))
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"The encoding of the table, {encoding}, has no "
+            f"{plain(text[error.start : error.end])!r}.",
+            "Choose another label, or save the table in UTF-8.",
+        ) from error
 
 
 def _label_column(source: TableSource) -> str:
     if source.label_column is None:
         raise DataError(
-            f"'{source.path}' has no label column.", "Name it with --label-column."
+            f"'{source.path}' has no single label column.",
+            "Name it with --label-column; votes of several people are not rewritten.",
         )
     return source.label_column
 
@@ -238,6 +273,8 @@ def _json_label(new: str, old: Any) -> str:
             return {"True": "true", "False": "false"}[new]
         if isinstance(old, float):
             return _json_real(new)
+        if isinstance(old, list):
+            return json.dumps(read_set(new), ensure_ascii=False)
         value = int(new) if isinstance(old, int) else new
     except (ValueError, KeyError) as error:
         raise DataError(
@@ -320,6 +357,8 @@ def relabelled(
 
 def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
     """A label as the column holds it: the number of a class, a number, text."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [_typed(part, kind.value_type, names) for part in read_set(label)]
     if names is not None and pa.types.is_integer(kind):
         if label not in names:
             raise DataError(

@@ -5,6 +5,8 @@ A file of this room offers two functions:
     accepts(spec: DataSpec) -> bool          can this storage read what the user named?
     open_source(spec: DataSpec) -> Source    raises DataError with what to do
 
+    FALLBACK = True                          optional: asked last, takes what no other knows
+
 and its `Source` streams rows in a fixed order and reads one image again by its `uri`, from any
 thread. A row's true label, where the user named a column for it, goes to a table of its own
 that only scoring reads; no method ever sees it.
@@ -16,8 +18,6 @@ followed out of the data.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,8 +33,8 @@ STATE = ".labelsieve"
 
 
 READABLE = (
-    "Give a folder of class folders, a CSV, TSV, JSONL or Parquet file, a save_to_disk "
-    "folder, or hf://OWNER/NAME."
+    "Give a folder of class folders, a CSV, TSV, JSONL or Parquet file, a folder or pattern "
+    "of these, a save_to_disk folder, or hf://OWNER/NAME."
 )
 
 
@@ -48,8 +48,11 @@ class Row:
     label: str | None
     truth: str | None = None
     split: str | None = None
-    # bytes, a path, or a picture that is already there
+    # bytes, a path or what has `read_bytes()` like one, or a picture that is already there
     image: Any = field(default=None, repr=False)
+    agreement: float | None = (
+        None  # of several annotators: the share that gave this label
+    )
 
 
 class Source(Protocol):
@@ -77,8 +80,9 @@ def open_source(spec: DataSpec) -> Source:
     Raises:
         DataError: nothing there, or nothing here can read it.
     """
-    for name in registry.names("data/sources"):
-        room = registry.load("data/sources", name)
+    rooms = [registry.load("data/sources", n) for n in registry.names("data/sources")]
+    # a stable sort: by name among those that are asked first, and among those asked last
+    for room in sorted(rooms, key=lambda room: getattr(room, "FALLBACK", False)):
         if room.accepts(spec):
             source: Source = room.open_source(spec)
             return source
@@ -88,7 +92,12 @@ def open_source(spec: DataSpec) -> Source:
         raise DataError(f"labelsieve cannot read an object of type {kind}.", READABLE)
     if not path.exists():
         raise DataError(f"'{path}' does not exist.", READABLE)
-    raise DataError(f"labelsieve cannot read '{path}'.", READABLE)
+    # here, as what tells kinds of data apart needs this module
+    from labelsieve.data.sources._guess import proposal
+
+    what, do = proposal(path)
+    seems = f": it looks like {what}" if what else ""
+    raise DataError(f"labelsieve cannot read '{path}'{seems}.", do or READABLE)
 
 
 def label_text(value: Any, names: Sequence[str] | None = None) -> str | None:
@@ -121,43 +130,3 @@ def check_one_value(kind: pa.DataType, flag: str, column: str) -> None:
             f"{flag} '{column}' holds {kind}.",
             "A column with one value per image is needed.",
         )
-
-
-class RowKeys:
-    """Keys of rows, as they pass: the user's id, else the path or the content.
-
-    Never the number of a row, so that rows may be put into another order. Only rows of the very
-    same path or content are told apart by their order: "@2", "@3".
-    """
-
-    def __init__(self, id_column: str | None) -> None:
-        self._column = id_column
-        self._ids: dict[str, str] = {}
-        self._met: Counter[str] = Counter()
-
-    def take(self, own: str | None, image: str | bytes, row: str) -> str:
-        """Key of the next row.
-
-        Args:
-            own: the user's id, where there is one.
-            image: a path as uri, or encoded bytes.
-            row: which row this is, for the message.
-
-        Raises:
-            DataError: another row has the same id.
-        """
-        if own is not None and own in self._ids:
-            raise DataError(
-                f"--id-column '{self._column}': '{own}' stands in {self._ids[own]} and "
-                f"in {row}.",
-                "Name a column of unique ids, or leave it out.",
-            )
-        if own is not None:
-            self._ids[own] = row
-            return own
-        if isinstance(image, bytes):
-            # as many digits as an id has of its content
-            image = hashlib.sha256(image).hexdigest()[:12]
-        key = image
-        self._met[key] += 1
-        return key if self._met[key] == 1 else f"{key}@{self._met[key]}"

@@ -14,26 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelsieve.data.sources import STATE, Row
+from labelsieve.data.sources._guess import proposal
 from labelsieve.data.sources._history import path_now
+from labelsieve.data.sources._layout import SPLITS, is_image
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable
 
-# The formats of `labelsieve.data.images.FORMATS`, as files are named.
-IMAGE_SUFFIXES = frozenset(
-    [
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp"),
-        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".jp2", ".avif"),
-        *(".heic", ".heif", ".tga", ".pcx"),
-    ]
-)
-# As torchvision, Keras, Hugging Face and people call them.
-SPLITS = frozenset(
-    [
-        *("train", "training", "val", "valid", "validation"),
-        *("test", "testing", "dev", "eval"),
-    ]
-)
+# Any folder is one of images where no other storage knows it.
+FALLBACK = True
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -82,10 +71,9 @@ class FolderSource:
             return
         top = self.folders(self.root)
         if not top:
-            raise DataError(
-                f"'{self.root}' has no class folders.",
-                "Put the images of each class into a folder named after it.",
-            )
+            what, do = proposal(self.root)
+            seems = f"; it looks like {what}" if what else ""
+            raise DataError(f"'{self.root}' has no class folders{seems}.", do)
         nested = self.nested(top)
         if self.split and self.split not in (nested or {}):
             names = nested or {"(none: the folder has no split level)": []}
@@ -197,7 +185,7 @@ class FolderSource:
                 hidden.append(entry.name)
             elif _is_folder(entry):
                 yield from self._files(Path(entry.path), seen | {identity})
-            elif _is_image(entry.name):
+            elif is_image(entry.name):
                 yield entry.path
             else:
                 skipped += 1
@@ -228,20 +216,13 @@ class FolderSource:
 
     def _note_loose(self, folder: Path) -> None:
         loose = [
-            e.name
-            for e in self._scan(folder)
-            if not _is_folder(e) and _is_image(e.name)
+            e.name for e in self._scan(folder) if not _is_folder(e) and is_image(e.name)
         ]
         if loose:
             self.notes.append(
                 f"{len(loose)} images lie outside any class folder (first: "
                 f"'{readable(loose[0])}') and were left out"
             )
-
-
-def _is_image(name: str) -> bool:
-    _, dot, suffix = name.rpartition(".")  # five times as fast as os.path.splitext
-    return dot + suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

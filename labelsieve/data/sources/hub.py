@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve import registry
-from labelsieve.data.sources import Row, RowKeys, check_one_value, label_text
+from labelsieve.data.sources import Row, check_one_value, label_text
+from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
@@ -181,6 +182,8 @@ class HubSource:
         """Rows in the order of the splits."""
         keys = RowKeys(self.id_column)
         for split, part in self.parts.items():
+            if split:
+                keys.begin(split)
             for number, record in enumerate(part):
                 yield self._row(split, number, record, part.features, keys)
 
@@ -205,7 +208,7 @@ class HubSource:
         # a picture has neither a path nor bytes of its own: what it shows tells it apart
         known_by = image if isinstance(image, bytes) else path or repr(cell).encode()
         return Row(
-            key=keys.take(_cell(record, self.id_column, features), known_by, name),
+            key=keys.take(_cell(record, self.id_column, features), known_by),
             uri=f"{split or ''}:{number}",
             path=path or name,
             label=_cell(record, self.label_column, features),

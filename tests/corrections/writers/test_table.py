@@ -445,3 +445,34 @@ def test_a_finished_copy_is_known_and_another_file_is_not(tmp_path: Path) -> Non
         with pytest.raises(OptionError, match="exists already"):
             write_back.copy(spec, patch, other)
         assert other.read_text() == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_separators_and_encodings_stay(tmp_path: Path, encoding: str) -> None:
+    text = 'image;label;note\r\nä.png;Café;"1;5"\r\nb.png;Tee;x\r\n'
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode(encoding))
+    assert redo(path, {}) == text.encode(encoding)
+    changed = text.replace("Tee", "Süß")
+    assert redo(path, {1: "Süß"}) == changed.encode(encoding)
+
+
+def test_a_label_that_the_encoding_has_not_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("image,label\nä.png,Café\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"The encoding of the table, cp1252, has no"):
+        redo(tmp_path / "t.csv", {0: "茶"})
+
+
+def test_sets_are_written_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,label\na.png,cat|dog\nb.png,cat\n")
+    new = '["bird", "cat"]'
+    assert redo(tmp_path / "t.csv", {1: new}, label_separator="|").decode() == (
+        "image,label\na.png,cat|dog\nb.png,bird|cat\n"
+    )
+    (tmp_path / "t.jsonl").write_text('{"image": "a", "label": ["x"]}\n')
+    assert json.loads(redo(tmp_path / "t.jsonl", {0: new}))["label"] == ["bird", "cat"]
+    table = pa.table({"image": ["a", "b"], "label": [["x"], None]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    redo(tmp_path / "t.parquet", {0: new})
+    labels = pq.read_table(tmp_path / "out.parquet")["label"].to_pylist()
+    assert labels == [["bird", "cat"], None]

@@ -265,7 +265,7 @@ def test_a_folder_without_classes_says_what_to_do(tmp_path: Path) -> None:
     put(tmp_path, "1.jpg")
     with pytest.raises(
         DataError,
-        match=r"has no class folders\. Put the images of each class into a folder",
+        match=r"has no class folders; .*\. Put the images of each class into a folder",
     ):
         rows(tmp_path)
 
@@ -296,7 +296,7 @@ def test_a_file_of_another_kind_is_refused(
     (tmp_path / "one.png").write_bytes(encode(np.zeros((2, 2), np.uint8)))
     with pytest.raises(
         DataError,
-        match=r"^labelsieve cannot read '.*one\.png'\. Give a folder of class folders, a CSV",
+        match=r"^labelsieve cannot read '.*one\.png': it looks like a single picture\.",
     ):
         open_source(DataSpec(tmp_path / "one.png"))
 

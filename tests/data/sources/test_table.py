@@ -272,16 +272,6 @@ def test_numbers_are_written_without_a_point_where_they_are_whole(
         assert [r.label for r in rows(path)] == ["3", None, "5"]
 
 
-@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
-def test_lists_of_labels_are_refused(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path / name, [{"image": "a.png", "label": ["cat", "dog"]}])
-    with pytest.raises(
-        DataError,
-        match=r"^--label-column 'label' holds list<.*string>\. A column with one value per image",
-    ):
-        rows(path)
-
-
 def test_hugging_face_parquet_gives_names_for_class_numbers(
     tmp_path: Path, digits: Any, encode: Callable[..., bytes]
 ) -> None:
@@ -484,10 +474,7 @@ def test_a_late_fault_is_named_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,label\n" + "\n".join(lines))
     with pytest.raises(
         DataError,
-        match=(
-            r"t\.csv' cannot be read.*: .*Expected 2 columns, got 1.*"
-            r"The fault is after row \d{4,5}\.$"
-        ),
+        match=(r"t\.csv' cannot be read.*: .*Row #25002: Expected 2 columns, got 1.*"),
     ):
         rows(tmp_path / "t.csv")
 
@@ -496,8 +483,7 @@ def test_a_late_fault_is_named_with_its_row(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("t.csv", b""),
-        ("t.csv", b"image,label\ncaf\xe9.png,a\n"),
-        ("t.csv", "image,label\na.png,b\n".encode("utf-16")),
+        ("t.csv", b"image,label\ncaf\x81.png,a\n"),
         ("t.csv", b"\x89PNG\r\n\x1a\n\0\0"),
         ("t.jsonl", b""),
         ("t.jsonl", b'{"image": "a.png", "label": '),

@@ -1,0 +1,168 @@
+"""Which column of a table is what: as the user says, or by its usual name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from labelsieve.data.sources import check_one_value
+from labelsieve.data.sources._formats import format_of
+from labelsieve.data.sources._labels import Labelling, of_column, voted
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, unknown
+
+# Columns as people and tools name them, the likeliest first.
+IMAGE_NAMES = (
+    *("image", "img", "image_path", "path", "file", "file_name", "filename"),
+    *("filepath", "file_path", "images", "url", "image_url"),
+)
+LABEL_NAMES = (
+    *("label", "labels", "class", "class_name", "category", "target", "given_label"),
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are."""
+
+    image: str
+    labelling: Labelling | None  # None where there are no labels, and none are needed
+    truth: str | None
+    id: str | None
+    split: str | None
+
+    @property
+    def label(self) -> str | None:
+        """The column of labels; None where there is none, or several people voted."""
+        known = self.labelling
+        voted_on = known is None or known.form in ("votes", "counts")
+        return None if known is None or voted_on else known.columns[0]
+
+    def read(self) -> list[str]:
+        """All that are read, each once: two roles may share a column."""
+        labels = self.labelling.columns if self.labelling else ()
+        wanted = (self.image, *labels, self.truth, self.id, self.split)
+        return list(dict.fromkeys(c for c in wanted if c))
+
+
+def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
+    """The columns of a table.
+
+    Raises:
+        DataError, OptionError: one is missing, has no usual name, or cannot be what it should.
+    """
+    names = schema.names
+    image = _pick(spec.image_column, "--image-column", IMAGE_NAMES, names, path)
+    labelling = _labelling(spec, path, schema)
+    others = {"--truth-column": spec.truth_column, "--id-column": spec.id_column}
+    _check_there(path, names, others)
+    split = _split_column(spec, names, path)
+    _check_types(path, schema, image, labelling, others)
+    return Columns(image, labelling, spec.truth_column, spec.id_column, split)
+
+
+def _labelling(spec: DataSpec, path: Path, schema: pa.Schema) -> Labelling | None:
+    votes = voted(spec, schema.names, str(path))
+    if votes is not None:
+        return votes
+    if not spec.labelled and not spec.label_column:
+        return None
+    flag = "--label-column"
+    label = _pick(spec.label_column, flag, LABEL_NAMES, schema.names, path)
+    _check_single(path, schema, label)
+    return of_column(label, schema.field(label).type, spec.label_separator)
+
+
+def _check_there(
+    path: Path, columns: Sequence[str], wanted: dict[str, str | None]
+) -> None:
+    """Raises DataError when a column that the user named, by option, is not in the table."""
+    for flag, name in wanted.items():
+        if name is not None and name not in columns:
+            problem = unknown("Column", name, columns)
+            raise DataError(f"{flag}: {problem}", f"Table: '{path}'.")
+
+
+def _split_column(spec: DataSpec, columns: Sequence[str], path: Path) -> str | None:
+    """The column of splits, where there is one."""
+    if "split" in columns:
+        return "split"
+    if spec.split is not None:
+        raise DataError(
+            f"--split needs a column 'split'; '{path}' has none.",
+            f"There are: {', '.join(columns)}.",
+        )
+    return None
+
+
+def _check_types(
+    path: Path,
+    schema: pa.Schema,
+    image: str,
+    labelling: Labelling | None,
+    others: dict[str, str | None],
+) -> None:
+    for flag, name in {"--image-column": image, **others}.items():
+        if name is not None:
+            _check_single(path, schema, name)
+            if name != image:
+                check_one_value(schema.field(name).type, flag, name)
+    for name in labelling.columns if labelling else ():
+        # a list of labels is a set; of people and of classes each column has one value
+        if labelling and labelling.form != "list":
+            check_one_value(schema.field(name).type, "--label-column", name)
+        else:
+            _check_list(schema.field(name).type, name)
+    _check_image_type(path, image, schema.field(image).type)
+
+
+def _check_list(kind: pa.DataType, name: str) -> None:
+    if pa.types.is_nested(kind.value_type):
+        raise DataError(
+            f"--label-column '{name}' holds {kind}.",
+            "One label per image, or a list of labels, is needed.",
+        )
+
+
+def _check_single(path: Path, schema: pa.Schema, name: str) -> None:
+    times = schema.names.count(name)
+    if times > 1:
+        raise DataError(
+            f"'{path}' has {times} columns named '{name}'.", "Rename all but one."
+        )
+
+
+def _check_image_type(path: Path, image: str, kind: pa.DataType) -> None:
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    # a CSV file has no types: file names that look like numbers are read as text
+    typed = format_of(path) in ("parquet", "jsonl")
+    useless = typed and (is_number or pa.types.is_boolean(kind))
+    if pa.types.is_list(kind) or useless:
+        raise DataError(
+            f"--image-column '{image}' of '{path}' holds {kind}.",
+            "Paths or encoded images (bytes) are needed.",
+        )
+
+
+def _pick(
+    wanted: str | None,
+    flag: str,
+    usual: tuple[str, ...],
+    columns: Sequence[str],
+    path: Path,
+) -> str:
+    if wanted is not None:
+        _check_there(path, columns, {flag: wanted})
+        return wanted
+    # "Image" and "IMAGE" are as usual as "image"
+    lower = {c.lower(): c for c in columns}
+    for name in usual:
+        if name in lower:
+            return lower[name]
+    raise DataError(
+        f"'{path}' has no column with a usual name for {flag}.",
+        f"Name one of: {', '.join(columns)}.",
+    )

@@ -1,0 +1,146 @@
+"""What a refused input looks like, and the one command or step that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelsieve.data.sources._layout import Look, is_image, label_table, look
+from labelsieve.files import readable
+from labelsieve.progress import plain
+
+START = 1 << 16  # bytes of a file by which its kind is told
+# Suffix -> what the file is, and what to do about it.
+KNOWN = {
+    ".xlsx": ("a spreadsheet", "Save it as CSV."),
+    ".xls": ("a spreadsheet", "Save it as CSV."),
+    ".ods": ("a spreadsheet", "Save it as CSV."),
+    ".pkl": (
+        "a pickle, which could run code",
+        "Save it as Parquet: df.to_parquet(...).",
+    ),
+    ".pickle": ("a pickle, which could run code", "Save it as Parquet."),
+    ".pt": ("a pickle, which could run code", "Use labelsieve.load((images, labels))."),
+    ".pth": (
+        "a pickle, which could run code",
+        "Use labelsieve.load((images, labels)).",
+    ),
+    ".npy": ("an array", "Use labelsieve.load((images, labels)) in Python."),
+    ".npz": ("arrays", "Use labelsieve.load((images, labels)) in Python."),
+    ".h5": ("HDF5", "Use labelsieve.load((images, labels)) in Python."),
+    ".hdf5": ("HDF5", "Use labelsieve.load((images, labels)) in Python."),
+    ".tfrecord": ("TensorFlow records", "Use labelsieve.load(dataset) in Python."),
+    ".arrow": ("one file of a saved data set", "Name the folder that it lies in."),
+    ".db": ("a database", "Write the rows to CSV or Parquet."),
+    ".sqlite": ("a database", "Write the rows to CSV or Parquet."),
+    ".rar": (
+        "an archive of a kind that is not read",
+        "Unpack it, or make a zip of it.",
+    ),
+    ".7z": ("an archive of a kind that is not read", "Unpack it, or make a zip of it."),
+    ".gz": ("one packed file", "Unpack it with gunzip."),
+    ".bz2": ("one packed file", "Unpack it with bunzip2."),
+    ".xz": ("one packed file", "Unpack it with unxz."),
+}
+
+
+def start_of(path: Path) -> str:
+    """The first characters of a file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(START).decode("utf-8-sig", "replace").lstrip()
+    except OSError:
+        return ""
+
+
+def json_kind(path: Path) -> str | None:
+    """coco, label-studio, or records (a list of flat objects), by its first characters."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return None
+    text = start_of(path)
+    if text.startswith("{"):
+        keys = ('"images"', '"annotations"', '"categories"')
+        return "coco" if any(key in text for key in keys) else None
+    if not text.startswith("["):
+        return None
+    tasks = '"data"' in text and ('"annotations"' in text or '"predictions"' in text)
+    # JSON-MIN, the short form, has what was answered beside what was asked
+    if tasks or '"lead_time"' in text or '"annotation_id"' in text:
+        return "label-studio"
+    return "records" if text[1:].lstrip().startswith("{") else None
+
+
+def xml_kind(path: Path) -> str | None:
+    """Either cvat or voc (Pascal VOC, a file per picture)."""
+    if path.suffix.lower() != ".xml" or not path.is_file():
+        return None
+    text = start_of(path)
+    if "<annotations" in text and ("<image" in text or "<meta" in text):
+        return "cvat"
+    return "voc" if "<annotation>" in text else None
+
+
+def proposal(path: Path) -> tuple[str, str]:
+    """What something that cannot be read looks like, and what to do; empty where nothing is known.
+
+    The first is a clause ("it looks like ..."), the second a sentence.
+    """
+    if path.is_dir():
+        seen = look(path)
+        return _of_annotations(path, seen) or _of_pictures(path, seen)
+    return _of_file(path)
+
+
+def scan_command(path: str | Path, more: str = "") -> str:
+    """The command that reads something, as a person types it."""
+    name = readable(path)
+    quoted = f"'{name}'" if any(c in name for c in " *?[]{}()'&;") else name
+    return f"Try: labelsieve scan {quoted}{more}"
+
+
+def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
+    called = {
+        "coco": "COCO",
+        "label-studio": "Label Studio",
+        "cvat": "CVAT",
+    }
+    for name in seen.ending(".json", ".xml"):
+        kind = json_kind(folder / name) or xml_kind(folder / name)
+        if kind in called:
+            what = f"{called[kind]} annotations, '{plain(name)}'"
+            return what, scan_command(folder / name)
+    packed = seen.ending(".zip", ".tar", ".tar.gz", ".tgz")
+    if len(packed) == 1:
+        return "a packed data set", scan_command(folder / packed[0])
+    shards = seen.ending(".tar")
+    if shards:
+        return "shards of WebDataset", scan_command(folder / "*.tar")
+    return None
+
+
+def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
+    table = label_table(seen)
+    if seen.pictures and table is not None:
+        what = f"pictures with a table of labels, '{plain(table)}'"
+        return what, scan_command(folder / table)
+    if seen.pictures:
+        return (
+            "pictures without labels",
+            "Put the images of each class into a folder named after it, or name a table "
+            "with the columns image and label.",
+        )
+    return "", "Put the images of each class into a folder named after it."
+
+
+def _of_file(path: Path) -> tuple[str, str]:
+    if is_image(path.name):
+        return "a single picture", "Name the folder above its class folder."
+    if json_kind(path) == "records":
+        lines = readable(path.with_suffix(".jsonl"))
+        return (
+            "a JSON list of records",
+            f"Write one per line: jq -c '.[]' {readable(path)} > {lines}",
+        )
+    if xml_kind(path) == "voc":
+        return "Pascal VOC annotations", "Convert them to COCO or CVAT."
+    what, do = KNOWN.get(path.suffix.lower(), ("", ""))
+    return what, do
