@@ -16,6 +16,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # pyproject.toml puts tests/ on the path, so that these can be imported for their types, too.
 pytest_plugins = [
+    "fixtures.audited",
     "fixtures.models",
     "fixtures.pictures",
     "fixtures.planted",

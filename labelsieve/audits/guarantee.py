@@ -74,6 +74,12 @@ class Certificate:
             raise RunError(self.refused)
         return self
 
+    def require_rows(self) -> Certificate:
+        """As `require`; raises RunError for an empty list, too."""
+        if self.require().empty:
+            raise RunError(self.empty)
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class Audit:
@@ -227,12 +233,13 @@ class Promised:
         """The list of a kind; at the level that was committed to, where none is named."""
         audit = self.serving(kind)
         if audit is None:
-            return Certificate(kind, [], level or 0.0, refused=self._why_not(kind))
+            return Certificate(kind, [], level or 0.0, refused=self.why_not(kind))
         wish = audit.design.wish
         committed = wish.max_wrong if kind == CLEAN else wish.max_false_alarms
         return audit.certify(kind, committed if level is None else level)
 
-    def _why_not(self, what: str) -> str:
+    def why_not(self, what: str) -> str:
+        """Why no audit serves a promise."""
         fitting = [a for a in self.audits if a.design.wish.goal in SERVES[what]]
         if not fitting:
             return self.refused or words.other_goal(what)

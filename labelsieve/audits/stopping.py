@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelsieve.audits import words
-from labelsieve.audits.guarantee import Audit
+from labelsieve.audits.guarantee import Audit, Promised
 from labelsieve.estimation import stop_rule
+from labelsieve.runs.decisions import open_decisions
+from labelsieve.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,24 @@ class Stop:
     target: float
     confidence: float
     reached: bool
+
+
+def stop_now(
+    opened: Run, promised: Promised, target: float | None = None
+) -> Stop | None:
+    """When the review of a run may stop; None where no audit tells. Arguments as `stop_of`."""
+    audit = promised.serving("stop")
+    if audit is None:
+        return None
+    judged = np.zeros(len(audit.population.ids), dtype=bool)
+    decisions = open_decisions(opened)
+    if decisions is not None:
+        current = decisions.all_current()
+        decisions.close()
+        known = [i for i, d in current.items() if d.verdict != "skip"]
+        rows = audit.population.at.rows(known)
+        judged[rows[rows >= 0]] = True
+    return stop_of(audit, judged, target)
 
 
 def stop_of(audit: Audit, judged: np.ndarray, target: float | None = None) -> Stop:

@@ -117,6 +117,18 @@ def why_empty(about: About, needed: int | None, named: bool) -> str:
     return f"{start} {end}."
 
 
+def begun(design: Design) -> str:
+    """What is to be done now."""
+    place = f"{design.population:,} labels that nobody had decided about"
+    if design.first:
+        place = f"the {design.first:,} most suspicious labels"
+    return (
+        f"Audit {design.number} begun: {len(design.ids):,} images, drawn at random from {place}. "
+        "Answer them on the page Audit of labelsieve review, or in the table of "
+        "labelsieve audit --export; then labelsieve certify."
+    )
+
+
 def incomplete(number: int, answered: int, planned: int) -> str:
     """An audit that is not answered to its end."""
     return (

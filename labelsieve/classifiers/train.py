@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import tables
+from labelsieve.audits import guarantee
 from labelsieve.classifiers import backbone, model_card, training_set
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.fine_tuning import Fitting
@@ -168,6 +169,7 @@ def train(
     path = Path(output) if output is not None else _own_folder(work.run)
     folder = model_folder(path)
     if folder.find(work.command, force=force) == FINISHED:
+        folder.verify()
         return _open_finished(path, work.options)
     fitting, aside = _prepare(work, data, val)
     with folder.locked():
@@ -245,9 +247,25 @@ def _samples(opened: Run, options: TrainOptions, val_share: float) -> pa.Table:
         current = decisions.all_current()
         decisions.close()
     samples = training_set.choose(
-        opened.scores, current, opened.all_classes, options.use, options.min_confidence
+        opened.scores,
+        current,
+        opened.all_classes,
+        options.use,
+        options.min_confidence,
+        _certified(opened, options.use),
     )
     return training_set.divide(samples, val_share, options.seed)
+
+
+def _certified(opened: Run, use: str) -> frozenset[str]:
+    """Ids of the clean part that an audit promises, for use="certified".
+
+    Raises:
+        RunError: no audit promises one, or it is empty.
+    """
+    if use != "certified":
+        return frozenset()
+    return frozenset(guarantee.of_run(opened).clean.require_rows().ids)
 
 
 def _fingerprint_of(samples: pa.Table) -> str:

@@ -8,7 +8,8 @@ does not have).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +20,8 @@ from labelsieve.features.probe import split
 from labelsieve.runs.decisions import Decision
 from labelsieve.tables import SAMPLES
 
-Use = Literal["clean", "clean+relabelled", "all", "weighted", "gmm"]
-USES: tuple[Use, ...] = ("clean", "clean+relabelled", "all", "weighted", "gmm")
+Use = Literal["clean", "clean+relabelled", "certified", "all", "weighted", "gmm"]
+USES: tuple[Use, ...] = typing.get_args(Use)
 ORIGINS = ("clean", "relabelled", "reviewed", "flagged", "left-out")
 # Values of the column `part`.
 TRAIN = "train"
@@ -34,6 +35,7 @@ def choose(
     classes: Sequence[str],
     use: Use,
     min_confidence: float,
+    certified: Collection[str] = (),
 ) -> pa.Table:
     """Labels and weights, one row per image that was scored, by sample id; `part` is still empty.
 
@@ -42,8 +44,9 @@ def choose(
         decisions: by sample id; a person's word outweighs the scan's.
         classes: of the run.
         use: "clean": labels that are not flagged; "clean+relabelled": also suggestions
-            that are at least `min_confidence` probable; "all" and "gmm": every given
-            label; "weighted": every given label, by p_clean.
+            that are at least `min_confidence` probable; "certified": labels of `certified`;
+            "all" and "gmm": every given label; "weighted": every given label, by p_clean.
+        certified: ids of the clean part that an audit promises.
     """
     rows = []
     for about in scores.sort_by("sample_id").to_pylist():
@@ -53,6 +56,8 @@ def choose(
         # a person who skipped said nothing
         if decision is not None and decision.verdict != "skip":
             label, weight, origin = _decided(about, decision, classes)
+        elif use == "certified":
+            label, weight, origin = _certified(about, certified)
         else:
             label, weight, origin = _scanned(about, use, min_confidence)
         rows.append(
@@ -76,6 +81,14 @@ def _decided(
     if label is None or label not in classes:
         return about["given_label"], 0.0, "left-out"
     return label, 1.0, "reviewed"
+
+
+def _certified(
+    about: Mapping[str, Any], certified: Collection[str]
+) -> tuple[str, float, str]:
+    # the promise outweighs the scan's flags: both rest on the same scores
+    listed = about["sample_id"] in certified
+    return about["given_label"], float(listed), "clean" if listed else "flagged"
 
 
 def _scanned(

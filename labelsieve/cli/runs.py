@@ -92,7 +92,8 @@ def apply(
     policy: Annotated[
         str,
         typer.Option(
-            help="reviewed: people's decisions; auto: confident suggestions too."
+            help="reviewed: people's decisions; certified: also what a random audit "
+            "guarantees (recommended); auto: also confident suggestions, without guarantee."
         ),
     ] = "reviewed",
     min_confidence: Annotated[
@@ -161,7 +162,7 @@ def apply(
             "-o FOLDER writes a corrected copy.",
         )
     # Policy refuses other words, and names the valid ones
-    kind = cast(Literal["reviewed", "auto"], policy)
+    kind = cast(Literal["reviewed", "certified", "auto"], policy)
     work = prepare(
         run,
         Policy(kind, min_confidence, relabel or not drop, drop),
@@ -193,7 +194,12 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File or folder to write.")
     ],
-    only: Annotated[str, typer.Option(help="all, clean or issues.")] = "all",
+    only: Annotated[
+        str,
+        typer.Option(
+            help="all, clean, issues, or certified: what an audit guarantees."
+        ),
+    ] = "all",
     safe_formulas: Annotated[
         bool,
         typer.Option(

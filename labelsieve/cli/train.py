@@ -60,7 +60,8 @@ def train(
     use: Annotated[
         str,
         typer.Option(
-            help="Training set: clean, clean+relabelled, all, weighted (by p_clean), gmm."
+            help="Training set: clean, clean+relabelled, certified (the clean part that an "
+            "audit guarantees), all, weighted (by p_clean), gmm."
         ),
     ] = "clean",
     loss: Annotated[str, typer.Option(help="ce, sce, elr, gce, mae.")] = "ce",

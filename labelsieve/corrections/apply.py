@@ -16,6 +16,7 @@ from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError, RunError
 from labelsieve.files import fingerprint, read_json, state_folder, write_json
+from labelsieve.progress import note
 from labelsieve.runs.decisions import open_decisions
 from labelsieve.runs.pictures import spec_of
 from labelsieve.runs.run import Run
@@ -24,6 +25,11 @@ PATCH = "corrections.parquet"
 LISTED = "dry-run.json"  # what was listed last; only that can be confirmed
 LIST_FIRST = "Run the command without --yes first."
 SHOWN = 50  # changes that a terminal shows
+NO_PROMISE = (
+    "--policy auto promises nothing: how many of these suggestions are right, nobody has checked "
+    "at random. labelsieve audit begins such a check; --policy certified then takes what it "
+    "promises."
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,8 @@ def _planned(opened: Run, policy: Policy) -> pa.Table:
             f"'{opened.folder}' is not finished.",
             "Run labelsieve scan again; it continues.",
         )
+    if policy.source == "auto":
+        note(NO_PROMISE)
     decisions = open_decisions(opened)
     table = plan(opened, decisions, policy)
     if decisions:
@@ -285,7 +293,7 @@ def apply(
     run: str | Path | Run,
     output: str | Path | None = None,
     *,
-    policy: Policy | Literal["reviewed", "auto"] | None = None,
+    policy: Policy | Literal["reviewed", "certified", "auto"] | None = None,
     in_place: bool = False,
     yes: bool = False,
     links: bool = True,

@@ -1,4 +1,4 @@
-"""Which labels to change: people's decisions, and confident suggestions."""
+"""Which labels to change: people's decisions, what an audit promises, confident suggestions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
 from labelsieve.errors import OptionError, unknown
+from labelsieve.progress import note
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
 from labelsieve.tables import CORRECTIONS
 
-POLICIES = ("reviewed", "auto")
+POLICIES = ("reviewed", "certified", "auto")
+# Right label (None: not known) and reason, by sample id.
+Judgements = Mapping[str, tuple[str | None, str]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Policy:
     """What to correct.
 
     Args:
-        source: "reviewed" takes what people decided; "auto" also flagged labels that nobody
+        source: "reviewed" takes what people decided; "certified" also what a complete random
+            audit promises (`labelsieve.audits.guarantee`); "auto" also flagged labels that nobody
             looked at, where the suggestion is at least `min_confidence` probable.
         relabel: give images their right label, where it is known.
         drop: leave out images whose label is wrong and is not corrected.
@@ -31,7 +36,7 @@ class Policy:
         OptionError: an unknown source, or a confidence outside [0, 1].
     """
 
-    source: Literal["reviewed", "auto"] = "reviewed"
+    source: Literal["reviewed", "certified", "auto"] = "reviewed"
     min_confidence: float = 0.9
     relabel: bool = True
     drop: bool = False
@@ -47,16 +52,23 @@ class Policy:
 
 
 def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
-    """Corrections of a run, one row per image that changes, by sample id."""
+    """Corrections of a run, one row per image that changes, by sample id.
+
+    Raises:
+        RunError: policy "certified", and no audit promises anything.
+    """
     # the last word on each image, whoever said it
     current = decisions.all_current() if decisions else {}
     manifest = opened.manifest
     ids = manifest["sample_id"].to_pylist()
     uri_of = dict(zip(ids, manifest["uri"].to_pylist(), strict=True))
+    certified: Judgements = {}
+    if policy.source == "certified":
+        certified = _certified(opened, decisions, policy)
     rows = []
     for about in opened.scores.to_pylist():
         sample_id = about["sample_id"]
-        row = _correction(about, current.get(sample_id), policy)
+        row = _correction(about, current.get(sample_id), policy, certified)
         if row is not None:
             rows.append({**row, "uri": uri_of[sample_id]})
     # by id, so that the same decisions give the same file
@@ -64,11 +76,34 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=CORRECTIONS)
 
 
+def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judgements:
+    """What an audit promises about labels that nobody looked at."""
+    promised = guarantee.of_run(opened, decisions)
+    judged: dict[str, tuple[str | None, str]] = {}
+    if policy.drop:
+        for sample_id in promised.wrong.require().ids:
+            judged[sample_id] = None, f"certified: {promised.wrong.level:.4g}"
+    if policy.relabel:
+        found = promised.corrections.require()
+        names = opened.scores["sample_id"].to_pylist()
+        suggested = opened.scores["suggested_label"].to_pylist()
+        label_of = dict(zip(names, suggested, strict=True))
+        # a promise about the correction says more than one about the label
+        for sample_id in found.ids:
+            judged[sample_id] = label_of[sample_id], f"certified: {found.level:.4g}"
+        if found.empty:
+            note(found.empty)
+    return judged
+
+
 def _correction(
-    about: Mapping[str, Any], decision: Decision | None, policy: Policy
+    about: Mapping[str, Any],
+    decision: Decision | None,
+    policy: Policy,
+    certified: Judgements,
 ) -> dict[str, Any] | None:
     """The row of a patch about one image, without its uri; None where nothing changes."""
-    judgement = _judge(about, decision, policy)
+    judgement = _judge(about, decision, policy, certified)
     if judgement is None:
         return None
     label, reason = judgement
@@ -90,7 +125,10 @@ def _correction(
 
 
 def _judge(
-    about: Mapping[str, Any], decision: Decision | None, policy: Policy
+    about: Mapping[str, Any],
+    decision: Decision | None,
+    policy: Policy,
+    certified: Judgements,
 ) -> tuple[str | None, str] | None:
     """(right label or None, reason) of a label that counts as wrong; None where it stays."""
     given = about["given_label"]
@@ -101,6 +139,8 @@ def _judge(
         if decision.verdict == "keep" or decision.label == given:
             return None
         return decision.label, f"reviewed: {decision.verdict}"
+    if policy.source == "certified":
+        return certified.get(about["sample_id"])
     suggested = about["suggested_label"]
     if policy.source != "auto" or not about["is_label_issue"] or suggested == given:
         return None

@@ -15,8 +15,8 @@ and 1. Answers are spread over the strata as Neyman did (Journal of the Royal St
 of being drawn, n_h / N_h: whoever computes another mean from the answers divides by it (Horvitz and
 Thompson, Journal of the American Statistical Association 47, 1952).
 
-The interval is symmetric in log-odds. In a stratum where no answer differs from the others s_h = 0 would claim certainty. So each s_h²
-takes in one imagined answer with the variance f̄_h (1 − f̄_h).
+The interval is symmetric in log-odds. In a stratum where no answer differs from the others s_h = 0
+would claim certainty. So each s_h² takes in one imagined answer with the variance f̄_h (1 − f̄_h).
 
 People err, too. Two answers to one question, given independently with an error probability η,
 differ with probability d = 2 η (1 − η), hence η = (1 − √(1 − 2 d)) / 2.

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import registry
+from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.errors import (
@@ -39,7 +40,7 @@ from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._receipt import read_receipt, write_receipt
 from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
 from labelsieve.progress import note
-from labelsieve.runs.decisions import SETTLED, open_decisions
+from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
 from labelsieve.runs.pictures import (
     Images,
     Pictures,
@@ -52,7 +53,7 @@ from labelsieve.tables import CORRUPT
 
 __all__ = ["Names", "Rows", "collect", "export", "safe_name"]
 
-KEEP = ("all", "clean", "issues")
+KEEP = ("all", "clean", "issues", "certified")
 # Of the table of scores, in the order in which tables show them.
 SCORE_COLUMNS = (
     "p_clean",
@@ -201,7 +202,8 @@ def export(
     Args:
         to: a file of `labelsieve/exports`.
         target: file or folder to write.
-        only: "all" images, "clean" ones (settled by people, or not flagged), or "issues".
+        only: "all" images, "clean" ones (settled by people, or not flagged), "issues", or
+            "certified": settled by people, or in the clean part that an audit promises.
         data: where the images are now, if not where they were scanned; tables need none.
         safe_formulas: of CSV: see `labelsieve.exports.csv`.
 
@@ -298,7 +300,7 @@ def collect(opened: Run, only: str = "all", *, data: str | None = None) -> Rows:
     """
     command = opened.record["command"]
     return Rows(
-        _kept(_table(opened), only),
+        _kept(opened, _table(opened), only),
         opened.all_classes,
         LatePictures(opened, data),
         _probs(opened),
@@ -337,15 +339,22 @@ def _decided(opened: Run) -> tuple[dict[str, str | None], dict[str, str]]:
     return after, verdicts
 
 
-def _kept(table: pa.Table, only: str) -> pa.Table:
+def _kept(opened: Run, table: pa.Table, only: str) -> pa.Table:
     """The rows that were asked for with --only."""
     # null where nothing could be said about an image
     issue = pc.fill_null(table["is_label_issue"], False)
     if only == "issues":
         return table.filter(issue)
-    if only == "clean":
+    if only in ("clean", "certified"):
         settled = pc.is_in(table["verdict"], pa.array(SETTLED))
-        clean = pc.or_(settled, pc.invert(issue))
+        trusted = pc.invert(issue)
+        if only == "certified":
+            promised = guarantee.of_run(opened).clean.require_rows()
+            # what somebody judged wrong since is known, whatever was promised
+            doubted = pc.is_in(table["verdict"], pa.array(WRONG))
+            listed = pc.is_in(table["sample_id"], pa.array(promised.ids, pa.string()))
+            trusted = pc.and_(listed, pc.invert(doubted))
+        clean = pc.or_(settled, trusted)
         # a picture that belongs to no class is settled, and has no label
         return table.filter(pc.and_(clean, pc.is_valid(table["label"])))
     return table

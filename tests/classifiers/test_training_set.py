@@ -187,3 +187,18 @@ def test_count() -> None:
         "left_out": 2,
         "origins": {"clean": 2, "relabelled": 1},
     }
+
+
+def test_certified_trains_on_the_promised_part_and_on_what_people_said() -> None:
+    found = training_set.choose(
+        SCANNED,
+        decided(unsure=("accept", "cat")),
+        ["cat", "dog"],
+        "certified",
+        0.9,
+        certified={"good", "stubborn"},
+    )
+    used = {row["sample_id"]: row for row in found.to_pylist() if row["weight"] > 0}
+    assert set(used) == {"good", "stubborn", "unsure"}
+    assert used["unsure"]["label"] == "cat" and used["stubborn"]["label"] == "dog"
+    assert used["stubborn"]["origin"] == "clean"  # it may validate, too

@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fixtures.audited import Audited
 
+from labelsieve.audits import design, guarantee
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
-from labelsieve.errors import OptionError
+from labelsieve.errors import OptionError, RunError
 from labelsieve.runs.decisions import Decisions
 
 
@@ -68,6 +70,32 @@ def test_a_decision_for_the_given_label_changes_nothing(planted: Any) -> None:
     assert (
         len(plan(planted.run, decisions, Policy("auto", 0.9))) == len(planted.wrong) - 1
     )
+
+
+def test_certified_takes_what_an_audit_promises(audited: Audited) -> None:
+    with pytest.raises(RunError, match="no random audit was begun"):
+        plan(audited.run, None, Policy("certified"))
+    asked = design.commit(audited.run, None, design.Wish(answers=300))
+    audited.answer(asked.ids)
+    decisions = audited.decisions()
+    promised = guarantee.of_run(audited.run, decisions)
+    relabelled = plan(audited.run, decisions, Policy("certified"))
+    reasons = set(relabelled["reason"].to_pylist())
+    assert reasons == {"certified: 0.1", "reviewed: other"}
+    changed = labels_after(relabelled)
+    people = {i for i in asked.ids if audited.is_wrong(i)}
+    assert set(changed) == people | set(promised.corrections.ids)
+    assert all(changed[i] == audited.truth[i] for i in people)
+    right = [changed[i] == audited.truth[i] for i in promised.corrections.ids]
+    assert sum(right) / len(right) >= 0.8
+    # wrong labels whose right one nobody promises are left out, if that is wanted
+    dropped = labels_after(plan(audited.run, decisions, Policy("certified", drop=True)))
+    only_wrong = set(promised.wrong.ids) - set(promised.corrections.ids)
+    assert {i for i, label in dropped.items() if label is None} == only_wrong
+    # a person's word stands above the promise
+    kept = promised.corrections.ids[0]
+    decisions.add(kept, "keep")
+    assert kept not in labels_after(plan(audited.run, decisions, Policy("certified")))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
+from fixtures.audited import Audited
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelsieve import exports, registry
+from labelsieve.audits import design, guarantee
 from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.exports import Names, collect, export, safe_name
 from labelsieve.files import remove, write_json
@@ -261,3 +263,19 @@ def test_the_scanned_table_is_not_replaced(planted: Any, tmp_path: Path) -> None
     with pytest.raises(OptionError, match=r"t\.csv' holds the data"):
         export(planted.run, "csv", table)
     assert table.read_text() == "image,label\n"
+
+
+def test_only_certified_is_what_people_settled_and_an_audit_promises(
+    audited: Audited,
+) -> None:
+    with pytest.raises(RunError, match="no random audit was begun"):
+        collect(audited.run, "certified")
+    asked = design.commit(audited.run, None, design.Wish(answers=300))
+    audited.answer(asked.ids)
+    promised = guarantee.of_run(audited.run).clean
+    decisions = audited.decisions()
+    decisions.add(promised.ids[0], "wrong")
+    rows = {row["sample_id"]: row for row in collect(audited.run, "certified")}
+    assert set(rows) == {*asked.ids, *promised.ids[1:]}
+    wrong = [row["label"] != audited.truth[i] for i, row in rows.items()]
+    assert sum(wrong) / len(wrong) <= 0.03

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fixtures.audited import Audited
+
+from labelsieve.audits import design
+from labelsieve.audits.design import Wish
+from labelsieve.errors import OptionError
+
+
+def test_a_design_is_read_as_it_was_committed(audited: Audited) -> None:
+    assert design.current(audited.run) is None
+    wish = Wish(answers=50, seed=3, target_error=0.02)
+    plan = design.commit(audited.run, None, wish)
+    assert design.current(audited.run) == plan
+    assert (plan.wish, plan.number, plan.after, plan.first) == (wish, 1, 0, 0)
+    assert len(set(plan.ids)) == 50 and plan.chances == (50 / 2000,) * 50
+
+
+def test_another_seed_after_looking_is_refused(audited: Audited) -> None:
+    plan = design.commit(audited.run, None, Wish(answers=50))
+    audited.answer(plan.ids[:20])
+    decisions = audited.decisions()
+    with pytest.raises(OptionError, match="20 of 50 answers are in"):
+        design.commit(audited.run, decisions, Wish(answers=50, seed=1))
+    assert design.current(audited.run) == plan
+    audited.answer(plan.ids[20:])
+    again = design.commit(audited.run, decisions, Wish(answers=50))
+    # the same seed, and other images: those that were answered are known
+    assert again.number == 2 and not set(plan.ids).intersection(again.ids)
+    assert again.population == 1950 and again.after == 50
+    assert [each.number for each in design.ledger(audited.run)] == [1, 2]
+
+
+def test_a_draw_depends_on_seed_number_and_ids_alone(audited: Audited) -> None:
+    first = design.draw(audited.run, [], Wish(answers=60), 1)
+    assert design.draw(audited.run, [], Wish(answers=60), 1).ids == first.ids
+    assert design.draw(audited.run, [], Wish(answers=60, seed=1), 1).ids != first.ids
+    assert design.draw(audited.run, [], Wish(answers=60), 2).ids != first.ids
+    # a longer one begins with the same images
+    assert design.draw(audited.run, [], Wish(answers=90), 1).ids[:60] == first.ids
+
+
+def test_small_runs_are_asked_whole(audited_run: Callable[..., Audited]) -> None:
+    audited = audited_run(n=40)
+    plan = design.commit(audited.run, None, Wish())
+    assert len(plan.ids) == plan.population == 40
+    audited.answer(plan.ids)
+    with pytest.raises(OptionError, match="nothing left"):
+        design.commit(audited.run, audited.decisions(), Wish())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"goal": "lists"}, "lists"),
+        ({"answers": 0}, "--answers"),
+        ({"max_wrong": 1.5}, "--max-wrong"),
+        ({"confidence": -1}, "--confidence"),
+    ],
+)
+def test_wishes_that_cannot_be(words: dict[str, object], told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        Wish(**words)  # type: ignore[arg-type]
+
+
+def test_a_plan_says_how_many_are_needed(audited: Audited) -> None:
+    words = design.suggest(audited.run, None, Wish())
+    assert words.startswith("300 answers. By the scan's scores about ")
+    assert "a list of wrong labels at 10 %" in words and "a clean part at 1 %" in words
+    # 2000 labels, 20 may remain: fewer than the 299 of a large population
+    assert "about 265 are needed for an end of the review at 1 %" in words
+    assert "clean" not in design.suggest(audited.run, None, Wish("list"))
+    assert design.suggest(audited.run, None, Wish("rate")) == "300 answers."

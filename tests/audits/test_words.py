@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from labelsieve.audits import words
+from labelsieve.audits.design import Design, Wish
+from labelsieve.estimation.guarantee import Share
+
+
+def design(**changed: object) -> Design:
+    facts: dict[str, object] = {
+        "number": 1,
+        "wish": Wish(),
+        "first": 0,
+        "population": 5000,
+        "after": 0,
+        "scores": "",
+        "ids": ("a",) * 300,
+        "chances": (0.06,) * 300,
+        "begun": "",
+    }
+    return Design(**{**facts, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.1, "10 %"), (0.01, "1 %"), (0.005, "0.5 %"), (0.123, "12 %"), (0.0, "0 %")],
+)
+def test_shares_have_two_digits_that_count(share: float, text: str) -> None:
+    assert words.percent(share) == text
+
+
+def test_a_promise_names_its_conditions() -> None:
+    about = words.About("wrong", 0.1, design(), 5000)
+    told = words.promise(about, 812, Share(0.2, 0.08, 0.37, 6, 30))
+    assert told == (
+        "Of these 812 labels at most 10 % are expected to be right after all (false alarms): "
+        "from 300 answers about labels drawn at random among all 5,000 that nobody had decided "
+        "about. This is the mean over audits like this one, no bound for this single list. Its "
+        "end is worse than its top: beside its last fifth 6 of 30 judged ones were mistakes "
+        "(8 % to 37 %). It is about labels as those who answered judge them."
+    )
+    sliced = words.About("wrong", 0.1, design(first=900), 900)
+    assert "among the 900 most suspicious" in words.promise(sliced, 10, None)
+
+
+def test_hostile_names_are_shown_harmlessly() -> None:
+    assert "\x1b" not in words.edited("a\x1b[31m.png")
+
+
+@pytest.mark.parametrize("rank", [None, 0, 212])
+def test_a_stop_is_one_sentence(rank: int | None) -> None:
+    told = words.stop(rank, 6700, 0.01, 0.95)
+    assert told.endswith(".") and "1 %" in told
+    assert ("95 % sure" in told) == (rank is not None)
