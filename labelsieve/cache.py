@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import platformdirs
 
 from labelsieve import progress
 from labelsieve.errors import DataError, OptionError
-from labelsieve.files import replacing
+from labelsieve.files import remove, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +62,14 @@ def write_array(path: Path, values: np.ndarray) -> None:
     with replacing(path) as scratch:
         np.save(scratch, values)
         seal(scratch)
+        make_way(path)
+
+
+def make_way(path: Path) -> None:
+    """Remove what stands in the place of a file of the cache and can only be a mistake."""
+    # a file is replaced by its successor, a folder would stop every scan
+    if path.is_dir() and not path.is_symlink():
+        remove(path)
 
 
 def seal(path: Path) -> None:
@@ -70,21 +79,45 @@ def seal(path: Path) -> None:
         file.write(digest)
 
 
-def read_array(path: Path) -> np.ndarray | None:
-    """A sealed array mapped from its file; None where there is none, or only a damaged one."""
+def read_array(path: Path, then: str = "computed anew") -> np.ndarray | None:
+    """A sealed array mapped from its file; None where there is none, or only a damaged one.
+
+    Args:
+        then: what becomes of a damaged one, for the notice.
+    """
     import numpy as np
 
     with contextlib.suppress(OSError):
-        status = path.stat()
-        if not _is_whole(path, status.st_size, status.st_mtime_ns, status.st_ino):
-            progress.note(
-                f"'{path.name}' in the cache is damaged and is computed anew."
-            )
+        fault = _fault(path)
+        if fault:
+            progress.note(f"'{path.name}' in the cache is {fault} and is {then}.")
             return None
         # pickled objects are refused with a ValueError: they could run code
         with contextlib.suppress(ValueError):
             return np.load(path, mmap_mode="r", allow_pickle=False)
     return None
+
+
+def _fault(path: Path) -> str:
+    """Why a file is not read; empty where it is what was written. Raises OSError."""
+    status = path.stat()
+    # what is no file may never end
+    if not stat.S_ISREG(status.st_mode):
+        return "not a file"
+    if _is_whole(path, status.st_size, status.st_mtime_ns, status.st_ino):
+        return ""
+    return "of an earlier version" if _is_unsealed(path) else "damaged"
+
+
+def _is_unsealed(path: Path) -> bool:
+    """Whether it is a whole array without a digest, as earlier versions wrote them."""
+    import numpy as np
+
+    # a header that is damaged is read by Python's own parser, which raises what it likes
+    with contextlib.suppress(Exception):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return bool(array.offset + array.nbytes == path.stat().st_size)
+    return False
 
 
 # a scan opens the same features several times; hashing them once is enough

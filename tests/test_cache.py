@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,6 +92,37 @@ def test_a_file_of_another_length_is_noticed(
     compute = Counting(VALUES)
     assert np.array_equal(cache.cached_array(path, compute), VALUES)
     assert compute.calls == 1
+
+
+def test_an_array_of_an_earlier_version_is_not_called_damaged(
+    tmp_path: Path, notes: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "a.npy", VALUES)
+    assert cache.read_array(tmp_path / "a.npy", then="not used") is None
+    assert capsys.readouterr().err == (
+        "'a.npy' in the cache is of an earlier version and is not used.\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["empty folder", "folder", "pipe", "link"])
+def test_what_is_no_file_is_no_obstacle(
+    kind: str, tmp_path: Path, notes: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.npy"
+    if kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes")
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        path.mkdir()
+        if kind == "folder":
+            (path / "b").touch()
+    assert np.array_equal(cache.cached_array(path, Counting(VALUES)), VALUES)
+    said = "'a.npy' in the cache is not a file and is computed anew.\n"
+    assert capsys.readouterr().err == ("" if kind == "link" else said)
+    assert np.array_equal(cache.cached_array(path, Counting(VALUES)), VALUES)
 
 
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def train(
     path = Path(output) if output is not None else _own_folder(work.run)
     folder = model_folder(path)
     if folder.find(work.command, force=force) == FINISHED:
+        folder.verify()
         return _open_finished(path, work.options)
     fitting, aside = _prepare(work, data, val)
     with folder.locked():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import stat
 import threading
 import weakref
 import zlib
@@ -28,6 +29,7 @@ from labelsieve import progress
 from labelsieve.cache import OTHER_PLACE, cache_limit, make_folder
 from labelsieve.data import _pixel_index as index
 from labelsieve.errors import DataError
+from labelsieve.files import remove
 
 # The -wal goes with its index: left behind, it would be played into a new one.
 FILES = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "pixels.u8")
@@ -108,6 +110,7 @@ class PixelCache:
 
     def _open(self) -> None:
         try:
+            self._remove_strange()
             self._open_files(writable=True)
         except (OSError, sqlite3.DatabaseError) as error:
             if index.is_damage(error):
@@ -154,6 +157,14 @@ class PixelCache:
         """Start anew. Removed, not emptied: another process may be reading them."""
         for name in FILES:
             (self.folder / name).unlink(missing_ok=True)
+
+    def _remove_strange(self) -> None:
+        """What is no file of its own cannot be this cache's: SQLite would follow a link."""
+        for name in FILES:
+            path = self.folder / name
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+                self._tell(f"'{name}' in the pixel cache is no file")
+                remove(path)
 
     def _tell(self, what: str) -> None:
         """One line of notice, however much is damaged."""

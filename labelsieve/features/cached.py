@@ -25,6 +25,7 @@ from labelsieve.cache import (
     cache_limit,
     key_of,
     make_folder,
+    make_way,
     read_array,
     seal,
 )
@@ -229,6 +230,7 @@ class _PartialFile:
                 # nothing may stand behind the rows but the digest
                 file.truncate(self._start + self._rows * self._row_bytes)
             seal(self._scratch)
+            make_way(self._path)
             self._scratch.replace(self._path)
         self._journal.unlink(missing_ok=True)
 

@@ -137,6 +137,8 @@ def scan(
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
     if folder.find(plan.command, force=force) == FINISHED:
+        # also what nothing opens now: the next command would fail on it
+        folder.verify()
         return _finished(Run(output), plan)
     # loading comes before reading: the model says how pictures are prepared
     clock = _Clock()

@@ -14,6 +14,7 @@ from typing import Any
 
 from labelsieve.errors import RunError
 from labelsieve.files import read_json, write_json
+from labelsieve.progress import plain
 
 SEAL = "seal"  # key of the record's checksum over everything else in it
 DIGESTS = "sha256"  # key of the checksums of files: name -> hex digits
@@ -115,3 +116,19 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
             )
         _verified.add(key)
     return path
+
+
+def verify_all(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare every file that a record lists with its checksum.
+
+    Raises:
+        RunError: one differs or is gone, or the record lists files elsewhere.
+    """
+    for name in record.get(DIGESTS, {}):
+        path = Path(name)
+        if path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
+            raise RunError(
+                f"'{folder}' is damaged: its record names the file '{plain(name)}'.",
+                RESTORE,
+            )
+        verify(folder, name, record)

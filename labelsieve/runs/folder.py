@@ -22,7 +22,13 @@ from labelsieve.files import (
     readable,
     remove,
 )
-from labelsieve.runs.digests import DIGESTS, digests_of, read_record, write_record
+from labelsieve.runs.digests import (
+    DIGESTS,
+    digests_of,
+    read_record,
+    verify_all,
+    write_record,
+)
 
 RUNNING = "running"
 FINISHED = "finished"
@@ -132,6 +138,14 @@ class WorkFolder:
         # a scan may take a day
         with locked(self.path, f"'{readable(self.path)}'", longest=FOREVER):
             yield
+
+    def verify(self) -> None:
+        """Compare the files of finished work with their checksums.
+
+        Raises:
+            RunError: one is damaged or gone.
+        """
+        verify_all(self.path, read_record(self.path / self.record))
 
     def note(self, results: Mapping[str, Any]) -> None:
         """Add results to the record."""

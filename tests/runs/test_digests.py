@@ -18,6 +18,7 @@ from labelsieve.runs.digests import (
     digests_of,
     read_record,
     verify,
+    verify_all,
     write_record,
 )
 from labelsieve.runs.run import Run
@@ -72,6 +73,12 @@ def test_a_file_that_is_gone_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(RunError, match=f"{name}' is missing"):
         READERS[name](Run(copy))
+
+
+def test_a_record_that_names_files_elsewhere_is_damaged(tmp_path: Path) -> None:
+    for name in ("../other", "/etc/hostname", "a\0b"):
+        with pytest.raises(RunError, match="its record names the file"):
+            verify_all(tmp_path, {DIGESTS: {name: "0" * 64}})
 
 
 def test_a_flipped_bit_in_the_record_is_named_or_changes_nothing(copy: Path) -> None:
