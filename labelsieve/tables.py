@@ -30,6 +30,11 @@ UNLABELLED = "unlabelled"
 CONFLICT = "duplicate-conflict"
 SCORED = (OK, CONFLICT)
 
+# What a picture may show of itself that a person wants to know of.
+FINDINGS = (
+    *("dark", "washed_out", "blurred", "plain", "odd_size", "odd_shape", "outlier"),
+)
+
 MANIFEST = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -59,6 +64,32 @@ SCORES = pa.schema(
         ("rank", pa.int64()),  # 1 = most suspicious
         ("status", pa.string()),
         ("reason", pa.string()),
+    ]
+)
+
+# What pictures show of themselves (labelsieve.features.quality), one row per scored image.
+QUALITY = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("width", pa.float32()),  # pixels of the file; null where it cannot be read again
+        ("height", pa.float32()),
+        ("bright", pa.float32()),  # 99th percentile of luminance, 0..1
+        ("floor", pa.float32()),  # 5th percentile
+        ("blur", pa.float32()),  # 0 sharp .. 1 blurred
+        ("entropy", pa.float32()),  # of the grays, 0..1
+        ("isolation", pa.float32()),  # 1 - mean cosine to the nearest other images
+        *((name, pa.bool_()) for name in FINDINGS),
+    ]
+)
+# Pairs of near-duplicates (labelsieve.features.duplicates); of a crop the other is the part.
+DUPLICATES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("other_id", pa.string()),
+        ("kind", pa.string()),  # copy, mirrored or crop
+        ("similarity", pa.float32()),  # correlation of their pixels, 0..1
+        ("group", pa.int64()),  # the same for all pairs that hang together
+        ("other_label", pa.bool_()),  # their given labels differ
     ]
 )
 

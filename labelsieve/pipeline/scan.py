@@ -27,7 +27,7 @@ from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder, preprocess_of
-from labelsieve.pipeline import results
+from labelsieve.pipeline import findings, results
 from labelsieve.runs import pictures, report
 from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.runs.run import Run, run_folder
@@ -137,8 +137,6 @@ def scan(
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
     if folder.find(plan.command, force=force) == FINISHED:
-        # also what nothing opens now: the next command would fail on it
-        folder.verify()
         return _finished(Run(output), plan)
     # loading comes before reading: the model says how pictures are prepared
     clock = _Clock()
@@ -166,8 +164,12 @@ def scan(
         _write_results(folder.path, prepared, task, evidence)
         _write_detector(folder.path / "detector", plan, task, evidence)
         clock.lap("estimate and write")
+        shown = findings.write(
+            folder.path, plan.source, prepared.manifest.table, task.image_features()
+        )
+        clock.lap("look at pictures")
         summary = results.summarise(Run(output), facts, task.agreement)
-        folder.note({**summary, "seconds": clock.laps})
+        folder.note({**summary, "findings": shown, "seconds": clock.laps})
         _write_report(Run(output), plan.spec)
         clock.lap("report")
         folder.finish({"seconds": clock.laps})
@@ -209,15 +211,15 @@ def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, A
     command = {"data": data, "class_names": dict(spec.class_names)}
     for name in DESCRIBING:
         command[name] = getattr(spec, name)
+    for name in DESCRIBING_IF_GIVEN:
+        if getattr(spec, name) is not None:
+            command[name] = getattr(spec, name)
     for name in ScanOptions.__dataclass_fields__:
         command[name] = getattr(options, name)
     # resolved: a default that changes with a version is another command
     return {**command, "settings": as_dict(settings)}
 
 
-    for name in DESCRIBING_IF_GIVEN:
-        if getattr(spec, name) is not None:
-            command[name] = getattr(spec, name)
 def _detect(plan: _Plan, task: Task, folder: WorkFolder) -> Evidence:
     try:
         evidence: Evidence = plan.method.detect(task, plan.settings)
@@ -265,19 +267,13 @@ def _write_results(
     probs = results.probs_table(task.data, evidence)
     tables.write_parquet(probs, folder / "probs.parquet")
     scores = results.scores_table(prepared.manifest.table, task.data, evidence)
+    if prepared.manifest.agreement is not None:
+        scores = _with_agreement(scores, prepared.manifest.agreement)
     # for spreadsheets; the package itself reads Parquet
     tables.write_csv(scores, folder / "scores.csv")
     tables.write_parquet(scores, folder / "scores.parquet")
 
 
-def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -> None:
-    if prepared.manifest.agreement is not None:
-        scores = _with_agreement(scores, prepared.manifest.agreement)
-    """What the method learned, for `labelsieve score`."""
-    # of a scan that was interrupted
-    remove(folder)
-    if evidence.learned is None:
-        return
 def _with_agreement(scores: pa.Table, agreement: pa.Table) -> pa.Table:
     """Scores with the share of annotators that gave each label, joined by id."""
     ids = agreement["sample_id"].combine_chunks()
@@ -285,6 +281,12 @@ def _with_agreement(scores: pa.Table, agreement: pa.Table) -> pa.Table:
     return scores.append_column("agreement", agreement["agreement"].take(rows))
 
 
+def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -> None:
+    """What the method learned, for `labelsieve score`."""
+    # of a scan that was interrupted
+    remove(folder)
+    if evidence.learned is None:
+        return
     tensors = {}
     for name, tensor in evidence.learned.items():
         # clones: the file format refuses tensors that share memory

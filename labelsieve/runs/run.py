@@ -10,6 +10,8 @@ scores.parquet      scores of every image
 scores.csv          the same with the values of the data, also where a spreadsheet would take
                     them for a formula (`labelsieve export --to csv --safe-formulas` marks them)
 probs.parquet       class probabilities, one row per scored image
+quality.parquet     what pictures show of themselves: size, light, sharpness, outliers
+duplicates.parquet  pairs of near-duplicates
 report.html         what is in the run, for people
 decisions.sqlite    what people decided
 corrections.parquet what was changed in the data: a patch
@@ -41,6 +43,8 @@ OWNED = (
     "noise.json",
     "preflight.json",
     "manifest.parquet",
+    "quality.parquet",
+    "duplicates.parquet",
     "truth.parquet",
     "detector",
     "report.html",

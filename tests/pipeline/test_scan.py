@@ -127,6 +127,7 @@ def test_the_record_holds_all_that_decided_the_result(
         "read images",
         "detect",
         "estimate and write",
+        "look at pictures",
         "report",
     }
     assert all(s >= 0 for s in record["seconds"].values())

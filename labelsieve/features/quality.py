@@ -1,0 +1,184 @@
+"""What a picture shows of itself: its size, light, sharpness, and a thumbnail to compare it by.
+
+Every picture is looked at once, at most `SIDE` pixels wide and high, and what is measured lies
+in the cache. What counts as dark, washed out or of an odd shape follows CleanVision (Cleanlab,
+2022); sharpness is the perceptual blur metric of Crété-Roffet et al. (2007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from scipy.ndimage import uniform_filter1d
+
+from labelsieve import progress
+from labelsieve.cache import cache_folder, cached_array, key_of
+from labelsieve.data.images import from_object, open_image, preview, read_bytes
+from labelsieve.data.sources import Source
+from labelsieve.errors import ImageError
+
+# Raised when the same pictures give other numbers than before.
+VERSION = 1
+SIDE = 256  # pixels; a person sees at this size whether a picture is dark or blurred
+THUMB = 64  # side of the gray thumbnail, pixels
+PART = 4_096  # pictures per file of the cache: what was measured before a Ctrl-C stays
+WORKERS = 8  # decoding leaves Python's lock, arithmetic on small arrays does not
+WINDOW = 11  # pixels that the blur metric blurs again, as its authors do
+MEASURES = ("width", "height", "bright", "floor", "blur", "entropy")
+# Of what is outside of these a person would say so; CleanVision's bounds where it has some.
+DARK = 0.32  # 99 % of the picture is darker than this share of white
+WASHED_OUT = 0.95  # 95 % of the picture is lighter
+PLAIN = 0.15  # share of the entropy that 256 equally frequent grays have
+BLURRED = 0.45
+SHAPE = 0.35  # short side by long side
+SIZE = 4.0  # times the median side, or its fraction
+SMALLEST = 64  # pixels; a smaller picture is neither sharp nor blurred
+# A finding on more pictures than this is what the data are like, and nothing to point at.
+USUAL = 0.2
+# Tukey's fence for what is far out, in interquartile ranges above the third quartile.
+FAR_OUT = 3.0
+
+
+def measure(
+    source: Source, uris: pa.ChunkedArray, hashes: pa.ChunkedArray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Look at pictures, or read from the cache what was seen before.
+
+    Args:
+        uris: [n] where the source finds them.
+        hashes: [n] of their contents, which name them in the cache.
+
+    Returns:
+        [n, 6] float32 in the order of `MEASURES`, NaN where a picture cannot be read, and
+        thumbnails [n, 64, 64] uint8, gray, without their shape.
+    """
+    folder = cache_folder() / "looks"
+    parts = []
+    with progress.bar("Looking at pictures", len(uris)) as shown:
+        for start in range(0, len(uris), PART):
+            part = uris.slice(start, PART).to_pylist()
+            key = key_of(VERSION, hashes.slice(start, PART).to_pylist())
+
+            def look(part: list[str] = part) -> np.ndarray:
+                return np.stack(list(_look_at_all(source, part)))
+
+            parts.append(cached_array(folder / f"{key}.npy", look))
+            shown.advance(len(part))
+    packed = np.concatenate(parts)
+    width = len(MEASURES) * 4  # bytes of float32
+    numbers = np.ascontiguousarray(packed[:, :width]).view(np.float32)
+    return numbers, packed[:, width:].reshape(-1, THUMB, THUMB)
+
+
+def _look_at_all(source: Source, uris: list[str]) -> Iterator[np.ndarray]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        # in the order of the rows, whichever is done first
+        yield from pool.map(lambda uri: _packed(source, uri), uris)
+
+
+def _packed(source: Source, uri: str) -> np.ndarray:
+    """Numbers and thumbnail of one picture as bytes [24 + 4,096], one row of a file."""
+    try:
+        picture, size = _small(source.read(uri))
+    except ImageError:
+        nothing = np.full(len(MEASURES), np.nan, dtype=np.float32)
+        return np.concatenate([nothing.view(np.uint8), np.zeros(THUMB**2, np.uint8)])
+    gray = picture.convert("L")
+    numbers = np.array([*size, *looks(np.asarray(gray))], dtype=np.float32)
+    # bilinear: means over pixels that overlap, so that another size gives the same thumbnail
+    thumb = gray.resize((THUMB, THUMB), Image.Resampling.BILINEAR)
+    return np.concatenate([numbers.view(np.uint8), np.asarray(thumb).reshape(-1)])
+
+
+def _small(item: Any) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture at most `SIDE` pixels wide and high, and its own width and height."""
+    if isinstance(item, bytes | str | Path):
+        data = read_bytes(item)
+        picture = preview(data, SIDE)
+        # of the header alone; nothing is decoded a second time
+        with open_image(data) as header:
+            return picture, header.size
+    picture = from_object(item)
+    size = picture.size
+    picture.thumbnail((SIDE, SIDE))
+    return picture, size
+
+
+def looks(gray: np.ndarray) -> tuple[float, float, float, float]:
+    """Brightness of the lightest and of the darkest parts, blur, and entropy, all in 0..1.
+
+    Args:
+        gray: uint8 [h, w], luminance.
+    """
+    floor, bright = np.percentile(gray, (5, 99)) / 255
+    counts = np.bincount(gray.reshape(-1), minlength=256)
+    shares = counts[counts > 0] / gray.size
+    # eight bits are the most that 256 values can carry
+    entropy = float(-(shares * np.log2(shares)).sum() / 8)
+    return float(bright), float(floor), blur(gray), entropy
+
+
+def blur(gray: np.ndarray) -> float:
+    """0 for sharp, 1 for blurred: how little of its own detail another blur takes away.
+
+    Crété-Roffet et al., "The blur effect: perception and estimation with a new no-reference
+    perceptual blur metric", 2007: differences of neighbours before and after a box filter,
+    along each axis; the larger of both counts, as motion blurs one of them alone.
+    """
+    values = gray.astype(np.float32)
+    worst = 0.0
+    for axis in (0, 1):
+        if gray.shape[axis] < 2:
+            continue
+        again = uniform_filter1d(values, WINDOW, axis=axis, mode="nearest")
+        before = np.abs(np.diff(values, axis=axis))
+        lost = np.maximum(0, before - np.abs(np.diff(again, axis=axis))).sum()
+        total = float(before.sum())
+        # a picture of one colour has no detail to lose
+        if total > 0:
+            worst = max(worst, 1 - float(lost) / total)
+    return worst
+
+
+def findings(numbers: np.ndarray, isolation: np.ndarray) -> dict[str, np.ndarray]:
+    """Which pictures are dark, washed out, blurred, plain, of odd size or shape, or outliers.
+
+    Args:
+        numbers: [n, 6] of `measure`.
+        isolation: [n] 1 - mean cosine to the nearest others; NaN where it is not known.
+
+    Returns:
+        [n] bool by name. A finding that most pictures share is none: it is what they are like.
+    """
+    width, height, bright, floor, blurred, entropy = numbers.T
+    small = np.minimum(width, height)
+    side = np.sqrt(width * height)
+    typical = float(np.nanmedian(side)) if np.isfinite(side).any() else 1.0
+    found = {
+        "dark": bright < DARK,
+        "washed_out": floor > WASHED_OUT,
+        "blurred": (blurred > BLURRED) & (small >= SMALLEST),
+        "plain": entropy < PLAIN,
+        "odd_size": (side > SIZE * typical) | (side < typical / SIZE),
+        "odd_shape": small < SHAPE * np.maximum(width, height),
+        "outlier": isolation > fence(isolation),
+    }
+    for name, rows in found.items():
+        if rows.sum() > USUAL * len(rows):
+            found[name] = np.zeros(len(rows), dtype=bool)
+    return found
+
+
+def fence(values: np.ndarray) -> float:
+    """What lies above is far out: the third quartile and three interquartile ranges."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return np.inf
+    low, high = np.percentile(known, (25, 75))
+    return float(high + FAR_OUT * (high - low))

@@ -1,0 +1,114 @@
+"""What the pictures of a scan show besides their labels: near-duplicates, outliers, poor pictures.
+
+It judges no label. It is written into the run beside the scores, for the queues of the review page.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve import tables
+from labelsieve.data.sources import Source
+from labelsieve.features import duplicates, quality
+from labelsieve.features.neighbours import nearest
+from labelsieve.tables import DUPLICATES, FINDINGS, QUALITY, SCORED
+
+NEIGHBOURS = 10  # others that an image is compared with
+# Images up to which every pair is compared; beyond, outliers are measured against a sample.
+EXACT = 100_000
+SAMPLE = 20_000
+
+
+def write(
+    folder: Path, source: Source, manifest: pa.Table, features: np.ndarray
+) -> dict[str, Any]:
+    """Write quality.parquet and duplicates.parquet of a run.
+
+    Args:
+        manifest: of the run.
+        features: [n, d] of its scored images, in the order of the manifest.
+
+    Returns:
+        How many images have each finding, for run.json; empty where items are no images.
+    """
+    if getattr(source, "modality", "images") != "images":
+        return {}
+    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    numbers, thumbs = quality.measure(source, usable["uri"], usable["content_hash"])
+    near, isolation = _neighbours(features)
+    found = quality.findings(numbers, isolation)
+    pairs = duplicates.find(thumbs, near, numbers[:, :2].min(1))
+    table = _pairs_table(usable, pairs)
+    tables.write_parquet(table, folder / "duplicates.parquet")
+    tables.write_parquet(
+        _quality_table(usable["sample_id"], numbers, isolation, found),
+        folder / "quality.parquet",
+    )
+    counts = {name: int(rows.sum()) for name, rows in found.items()}
+    return {**counts, **_counts(table), "crops_sought": bool(near.shape[1])}
+
+
+def _counts(pairs: pa.Table) -> dict[str, int]:
+    rivals = pairs.filter(pairs["other_label"])
+    both = pa.concat_tables(
+        [rivals.select([name]).rename_columns(["id"]) for name in DUPLICATES.names[:2]]
+    )
+    return {"duplicate_pairs": len(pairs), "rivals": len(pc.unique(both["id"]))}
+
+
+def _neighbours(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the nearest others [n, m], and 1 - their mean cosine [n].
+
+    With more than `EXACT` images m is 0, and cosines are those to a sample of all.
+    """
+    n = len(features)
+    if n <= EXACT:
+        rows, cosines = nearest(features, NEIGHBOURS)
+        return rows, 1 - cosines.mean(1)
+    # rows are in the order of contents' hashes, so evenly spaced ones are a fair sample
+    sample = np.asarray(features[:: n // SAMPLE], dtype=np.float32)
+    isolation = np.empty(n, dtype=np.float32)
+    for start in range(0, n, 4096):  # 4,096 x 20,000 cosines are 330 MB
+        part = np.asarray(features[start : start + 4096], dtype=np.float32) @ sample.T
+        # one more than wanted: an image of the sample meets itself, with a cosine of 1
+        top = -np.partition(-part, NEIGHBOURS, axis=1)[:, : NEIGHBOURS + 1]
+        top.sort(axis=1)
+        isolation[start : start + 4096] = 1 - top[:, :NEIGHBOURS].mean(1)
+    return np.empty((n, 0), dtype=np.int64), isolation
+
+
+def _quality_table(
+    ids: pa.ChunkedArray,
+    numbers: np.ndarray,
+    isolation: np.ndarray,
+    found: dict[str, np.ndarray],
+) -> pa.Table:
+    columns: dict[str, Any] = {"sample_id": ids}
+    for name, values in zip(quality.MEASURES, numbers.T, strict=True):
+        # what could not be read has no number
+        columns[name] = pa.array(values, pa.float32(), from_pandas=True)
+    columns["isolation"] = pa.array(isolation, pa.float32(), from_pandas=True)
+    for name in FINDINGS:
+        columns[name] = pa.array(found[name])
+    return pa.table(columns, schema=QUALITY)
+
+
+def _pairs_table(usable: pa.Table, pairs: list[duplicates.Pair]) -> pa.Table:
+    first = pa.array([pair.first for pair in pairs], pa.int64())
+    second = pa.array([pair.second for pair in pairs], pa.int64())
+    labels = usable["given_label"]
+    columns = {
+        "sample_id": usable["sample_id"].take(first),
+        "other_id": usable["sample_id"].take(second),
+        "kind": pa.array([pair.kind for pair in pairs], pa.string()),
+        "similarity": pa.array([pair.similarity for pair in pairs], pa.float32()),
+        "group": pa.array(duplicates.groups(pairs, len(usable))),
+        "other_label": pc.not_equal(labels.take(first), labels.take(second)),
+    }
+    table = pa.table(columns, schema=DUPLICATES)
+    return table.sort_by([("other_label", "descending"), ("similarity", "descending")])
