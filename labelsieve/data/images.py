@@ -73,6 +73,9 @@ def read_bytes(item: Any) -> bytes:
                 item = file.read(LARGEST_FILE + 1)
         except OSError as error:
             raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+    elif hasattr(item, "read_bytes"):
+        # a member of an archive, or a picture on another machine: it names its own faults
+        item = item.read_bytes()
     if not item:
         raise ImageError("empty file")
     if len(item) > LARGEST_FILE:

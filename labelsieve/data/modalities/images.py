@@ -261,9 +261,8 @@ class ImageItems:
 
 def _is_encoded(image: Any) -> bool:
     """Whether a row's image is a file or its bytes, and not a picture that is already there."""
-    return image is None or isinstance(
-        image, bytes | bytearray | memoryview | str | Path
-    )
+    known = isinstance(image, bytes | bytearray | memoryview | str | Path)
+    return image is None or known or hasattr(image, "read_bytes")
 
 
 def _known_item(row: Row, known: Known, stamp: Stamp | None) -> Item:

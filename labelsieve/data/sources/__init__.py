@@ -100,6 +100,19 @@ def open_source(spec: DataSpec) -> Source:
     raise DataError(f"labelsieve cannot read '{path}'{seems}.", do or READABLE)
 
 
+def refuse_options(spec: DataSpec, options: Sequence[str], why: str) -> None:
+    """Raises DataError where the user gave an option that means nothing to a storage.
+
+    Args:
+        options: fields of DataSpec.
+        why: a clause, for the message.
+    """
+    for option in options:
+        if getattr(spec, option):
+            flag = "--" + option.replace("_", "-")
+            raise DataError(f"{flag} does not apply to '{spec.data}': {why}.")
+
+
 def label_text(value: Any, names: Sequence[str] | None = None) -> str | None:
     """A label, id or split as text.
 

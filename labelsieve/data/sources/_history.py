@@ -20,8 +20,9 @@ from labelsieve.files import below, readable, resolve_inside
 
 def records(state: Path) -> list[Path]:
     """The patches that hold, in the order in which they were applied."""
+    # of a link itself, as it may lead nowhere, and is refused when it is read
     return sorted(
-        state.glob("applied-*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p.name)
+        state.glob("applied-*.parquet"), key=lambda p: (p.lstat().st_mtime_ns, p.name)
     )
 
 
@@ -41,7 +42,7 @@ def path_now(root: Path, uri: str) -> Path:
         return listed
     now = uri
     for record in records(root / STATE):
-        moved = _moves(record, record.stat().st_mtime_ns)
+        moved = _moves(record, record.lstat().st_mtime_ns)
         if now not in moved:
             continue
         new = moved[now]

@@ -22,7 +22,8 @@ from labelsieve.data.sources._formats import format_of, schema_of
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Tally, ask_for_separator
 from labelsieve.data.sources._layout import look, split_of, tables_in
-from labelsieve.data.sources.table import ROW, TableSource
+from labelsieve.data.sources._stores import Store
+from labelsieve.data.sources.table import ROW, TableSource, store_of
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable, uri_to_path
@@ -129,15 +130,11 @@ def of_parts(spec: DataSpec, top: Path, parts: list[Part]) -> ShardsSource:
         replace(spec, split=None) if by_name else spec, first, schema_of(first)
     )
     root = Path(spec.root) if spec.root else None
-    if root is not None and not root.is_dir():
-        raise DataError(
-            f"--root '{spec.root}' is not a folder.",
-            "Name the folder that the image paths are relative to.",
-        )
+    store = store_of(root) if root else None
     return ShardsSource(
         top,
         parts,
-        [_table(top, part.name, root, columns) for part in parts],
+        [_table(top, part.name, root, columns, store) for part in parts],
         root or top,
         None if by_name else spec.split,
         spec.label_separator is None,
@@ -145,7 +142,9 @@ def of_parts(spec: DataSpec, top: Path, parts: list[Part]) -> ShardsSource:
     )
 
 
-def _table(top: Path, name: str, root: Path | None, columns: Columns) -> TableSource:
+def _table(
+    top: Path, name: str, root: Path | None, columns: Columns, store: Store | None
+) -> TableSource:
     path = top / name
     # without --root, each names pictures from its own folder
     folder = "" if root else name.rpartition("/")[0]
@@ -155,6 +154,7 @@ def _table(top: Path, name: str, root: Path | None, columns: Columns) -> TableSo
         columns,
         part=path_to_uri(name),
         below=f"{path_to_uri(folder)}/" if folder else "",
+        store=store,
     )
 
 
@@ -276,7 +276,12 @@ class ShardsSource:
         """The image of one row again: bytes, or the path of its file."""
         embedded = ROW.fullmatch(uri)
         if not embedded:
-            return self.root / uri_to_path(uri)
+            # without --root, uris are paths from the top
+            return (
+                self.tables[0].read(uri)
+                if self.tables[0].store
+                else self.root / uri_to_path(uri)
+            )
         for table in self.tables:
             if table.part == embedded[2]:
                 return table.read(uri)

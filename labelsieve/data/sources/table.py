@@ -7,6 +7,7 @@ one column (--label-separator, or lists), or the votes of several people (--vote
 
 from __future__ import annotations
 
+import posixpath
 import re
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from labelsieve.data.sources._formats import (
 )
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Names, Tally, ask_for_separator
+from labelsieve.data.sources._stores import Store, open_store
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import path_to_uri, readable, uri_to_path
@@ -57,18 +59,24 @@ def open_source(spec: DataSpec) -> TableSource:
     path = Path(spec.data)
     columns = choose(spec, path, schema_of(path))
     asks = spec.label_separator is None
-    return TableSource(path, _root(spec, path), columns, spec.split, asks)
+    root = _root(spec, path)
+    store = store_of(root)
+    return TableSource(path, root, columns, spec.split, asks, store=store)
+
+
+def store_of(root: Path) -> Store | None:
+    """Of pictures that lie in an archive; None where `root` is a folder.
+
+    Raises:
+        DataError: it is neither, or damaged.
+    """
+    store = open_store(root)
+    return None if root.is_dir() else store
 
 
 def _root(spec: DataSpec, path: Path) -> Path:
     """The folder that image paths are relative to."""
-    root = Path(spec.root) if spec.root else path.parent
-    if not root.is_dir():
-        raise DataError(
-            f"--root '{root}' is not a folder.",
-            "Name the folder that the image paths are relative to.",
-        )
-    return root
+    return Path(spec.root) if spec.root else path.parent
 
 
 @dataclass
@@ -98,6 +106,7 @@ class TableSource:
     asks: bool = True
     part: str = ""
     below: str = ""
+    store: Store | None = None  # of pictures in an archive
     notes: list[str] = field(default_factory=list)
     _group: tuple[int, Any] = (-1, None)  # the row group that was read last
     _cursor: _Cursor | None = None  # where reading of a huge one stands
@@ -192,9 +201,18 @@ class TableSource:
         """The image of one row again: bytes, or the path of its file."""
         embedded = ROW.fullmatch(uri)
         if not embedded:
-            return self.root / uri_to_path(uri.removeprefix(self.below))
+            path = uri_to_path(uri.removeprefix(self.below))
+            return self._picture(path, now=True)
         with named(self.path), self._lock:
             return self._read_row(int(embedded[1]))
+
+    def _picture(self, path: str, *, now: bool = False) -> Any:
+        """A picture that the table names; `now`: the bytes of one in an archive."""
+        if self.store is None:
+            return self.root / path
+        # "./a.png" is the member "a.png"
+        member = self.store.member(posixpath.normpath(path))
+        return member.read_bytes() if now else member
 
     def _read_row(self, number: int) -> Any:
         file = pq.ParquetFile(self.path)
@@ -238,7 +256,7 @@ class TableSource:
             uri, shown = f"row:{number}{part}", path or f"row {number}"
         elif path:
             uri, shown = uri_of_file(path, self.below), readable(path)
-            image = self.root / path
+            image = self._picture(path)
         else:
             uri, shown, image = "", f"row {number}", b""
         label, agreement = None, None
