@@ -25,6 +25,7 @@ from labelsieve.errors import RunError
 from labelsieve.estimation import audit_design
 from labelsieve.estimation.audit_design import Rate
 from labelsieve.estimation.guarantee import Selection, Share, select
+from labelsieve.runs import audit as earlier_audit
 from labelsieve.runs.decisions import Decision, Decisions, open_decisions
 from labelsieve.runs.run import Run
 
@@ -212,10 +213,13 @@ class Promised:
     Attributes:
         audits: oldest first.
         refused: why nothing is promised; "" where something is.
+        earlier: share of wrong labels from an audit of an earlier version, which promises
+            nothing.
     """
 
     audits: list[Audit] = field(default_factory=list)
     refused: str = ""
+    earlier: Rate | None = None
 
     def updated(self, rows: Rows) -> Promised:
         """The same with the answers in a longer history."""
@@ -262,9 +266,9 @@ class Promised:
 
     @cached_property
     def rate(self) -> Rate | None:
-        """Share of wrong labels from the latest complete audit."""
+        """Share of wrong labels from the latest complete audit, or one of an earlier version."""
         audit = self.serving("rate")
-        return audit.rate() if audit else None
+        return audit.rate() if audit else self.earlier
 
     @cached_property
     def per_class(self) -> list[dict[str, Any]]:
@@ -295,9 +299,9 @@ class Promised:
     @cached_property
     def sentences(self) -> list[str]:
         """What is promised, each with its conditions."""
-        if self.refused:
-            return [self.refused]
         said = [words.rate(self.rate)] if self.rate else []
+        if self.refused:
+            return [*said, self.refused]
         for kind in (WRONG, CORRECTIONS, CLEAN):
             certificate = self.certificate(kind)
             # that an audit for another purpose says nothing about this need not be told
@@ -316,10 +320,11 @@ def of_run(opened: Run, decisions: Decisions | None = None) -> Promised:
         RunError: files of the run are damaged.
     """
     found = designs.ledger(opened)
-    if not found:
-        return Promised([], words.NO_AUDIT)
     own = open_decisions(opened) if decisions is None else None
     try:
+        if not found:
+            earlier = earlier_audit.of_run(opened, decisions or own)
+            return Promised([], words.NO_AUDIT, earlier)
         rows = designs.history(decisions or own)
     finally:
         if own is not None:

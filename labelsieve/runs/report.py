@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.estimation.audit_design import Rate
 from labelsieve.estimation.noise_rate import noise_matrix
 from labelsieve.files import replacing
 from labelsieve.runs import audit
@@ -86,7 +87,7 @@ def _decided(opened: Run) -> dict[str, Any]:
     return {"verdict": verdict, "audit": audited, "reviewed": reviewed}
 
 
-def _verdict(opened: Run, audited: audit.Audit | None) -> dict[str, Any]:
+def _verdict(opened: Run, audited: Rate | None) -> dict[str, Any]:
     """The audited rate where there is one, else the model's estimate."""
     rate, low, high = opened.noise_rate
     if audited is not None:

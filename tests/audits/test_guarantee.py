@@ -256,3 +256,18 @@ def test_links_and_damage_are_refused(audited: Audited) -> None:
     path.symlink_to("/etc/passwd")
     with pytest.raises(RunError, match="a link"):
         guarantee.of_run(audited.run)
+
+
+def test_audits_of_earlier_versions_give_a_rate_and_no_promise(
+    audited: Audited,
+) -> None:
+    from labelsieve.runs.audit import order
+
+    ids = order(audited.run.scores["sample_id"].to_pylist())[:120]
+    audited.answer(ids)
+    promised = guarantee.of_run(audited.run)
+    truth = np.mean([audited.is_wrong(i) for i in audited.truth])
+    assert promised.rate is not None and promised.rate.judged == 120
+    assert promised.rate.low <= truth <= promised.rate.high
+    assert "no random audit was begun" in promised.wrong.refused
+    assert len(promised.sentences) == 2

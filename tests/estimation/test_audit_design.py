@@ -158,3 +158,52 @@ def test_the_error_of_people_is_found_from_their_differences() -> None:
     assert found.value == pytest.approx(0.07, abs=0.005)
     assert found.low < 0.07 < found.high
     assert error_of_people(0, 30).value == 0.0
+
+
+def test_the_uniform_estimate_is_the_difference_estimator_of_the_paper() -> None:
+    rng = np.random.default_rng(0)
+    wrong, p = world(rng)
+    sample = rng.choice(len(wrong), 200, replace=False)
+    found = estimate(p, sample, wrong[sample])
+    y, f, lam = wrong[sample].astype(float), p[sample], found.weight
+    rest = y - lam * f
+    assert found.method == "prediction-powered" and 0 < lam <= 1
+    assert found.rate == pytest.approx(lam * p.mean() + rest.mean())
+    # λ is the slope of least squares
+    assert lam == pytest.approx(min(1.0, np.polyfit(f, y, 1)[0]))
+    variance = (((rest - rest.mean()) ** 2).sum() + p.mean() * (1 - p.mean())) / 200
+    error = np.sqrt((1 - 200 / len(p)) * variance / 200)
+    logit = np.log(found.rate / (1 - found.rate))
+    half = stats.t.ppf(0.975, 200) * error / (found.rate * (1 - found.rate))
+    bounds = 1 / (1 + np.exp(-np.array([logit - half, logit + half])))
+    assert (found.low, found.high) == pytest.approx(tuple(bounds))
+
+
+def test_judging_everything_leaves_no_doubt() -> None:
+    wrong, p = world(np.random.default_rng(1))
+    found = estimate(p, np.arange(len(wrong)), wrong)
+    assert found.rate == pytest.approx(wrong.mean())
+    assert found.high - found.low == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_uniform_intervals_cover_and_good_scores_narrow_them(good: bool) -> None:
+    rng = np.random.default_rng(2)
+    wrong, p = world(rng, rate=0.15, good=good)
+    hits, widths, plain, rates = 0, [], [], []
+    for _ in range(400):
+        sample = rng.choice(len(wrong), 120, replace=False)
+        found = estimate(p, sample, wrong[sample])
+        hits += found.low <= wrong.mean() <= found.high
+        widths.append(found.high - found.low)
+        plain.append(2 * 1.96 * np.sqrt(wrong[sample].var() / 120))
+        rates.append(found.rate)
+    assert hits / 400 >= 0.92
+    assert np.mean(rates) == pytest.approx(wrong.mean(), abs=0.005)  # unbiased
+    assert (np.mean(widths) < 0.85 * np.mean(plain)) == good
+
+
+def test_constant_scores_do_not_matter() -> None:
+    wrong = np.arange(1000) % 5 == 0
+    found = estimate(np.full(1000, 0.9), np.arange(200), wrong[:200])
+    assert found.weight == 0 and found.rate == pytest.approx(0.2)
