@@ -14,9 +14,11 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelsieve.cache import (
@@ -29,6 +31,7 @@ from labelsieve.cache import (
     read_array,
     seal,
 )
+from labelsieve.data import augment
 from labelsieve.data.augment import crop_and_mirror
 from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
@@ -63,6 +66,27 @@ class View:
     number: int
 
 
+@dataclass(frozen=True)
+class Corners:
+    """The mean of four looks at every picture: crops into its corners, two of them mirrored.
+
+    A linear probe of such means finds more wrong labels than one of whole pictures: CIFAR-10N's
+    `random_label1`, 4,000 images, AUROC .870 -> .883 with a tower that knows no class.
+
+    mirror: whether two of the crops are mirrored (`labelsieve.data.augment.views`).
+    """
+
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """Every picture the other way round."""
+
+
+Look: TypeAlias = View | Corners | Mirrored
+
+
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
     """The features of a data set's pictures in the space of one encoder, of length one."""
@@ -79,11 +103,11 @@ class ImageFeatures:
         """
         return weights_fingerprint(self.encoder)
 
-    def all(self, view: View | None = None) -> np.ndarray:
+    def all(self, view: Look | None = None) -> np.ndarray:
         """[n, d] float32 or float16, mapped read-only from the cache; computed if missing.
 
         Args:
-            view: of augmented pictures; None takes them as they are.
+            view: of augmented pictures, or the mean of several; None takes them as they are.
 
         Raises:
             DataError: the cache has no room for them.
@@ -96,25 +120,26 @@ class ImageFeatures:
         self.all()
         return self._path(repr(None))
 
-    def some(self, rows: np.ndarray) -> np.ndarray:
+    def some(self, rows: np.ndarray, view: Look | None = None) -> np.ndarray:
         """[m, d] float32 of some rows [m] int64, without computing all others.
 
         Unless the others are there already, or few. The rows have a file of their own: the
         last bits of features depend on the batch, and the file of all must not depend on
         what was wanted before.
         """
-        path = self._path(repr(None))
+        path = self._path(repr(view))
         if path.exists() or 2 * len(rows) > len(self.data):
-            return np.asarray(self.all()[rows], dtype=np.float32)
-        sample = self._path(hashlib.sha256(rows.tobytes()).hexdigest())
-        return np.asarray(self._stored(sample, rows, None), dtype=np.float32)
+            return np.asarray(self.all(view)[rows], dtype=np.float32)
+        chosen = hashlib.sha256(rows.tobytes()).hexdigest()
+        sample = self._path(chosen if view is None else f"{view!r} {chosen}")
+        return np.asarray(self._stored(sample, rows, view), dtype=np.float32)
 
     def _path(self, which: str) -> Path:
         content, preprocess = self.data.content, self.data.preprocess.to_json()
         key = key_of(content, self.weights, preprocess, which)
         return cache_folder() / "features" / f"{key}.npy"
 
-    def _stored(self, path: Path, rows: np.ndarray, view: View | None) -> np.ndarray:
+    def _stored(self, path: Path, rows: np.ndarray, view: Look | None) -> np.ndarray:
         features = _read(path, len(rows))
         if features is None:
             self._fill(path, rows, view)
@@ -124,7 +149,7 @@ class ImageFeatures:
             raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
         return features
 
-    def _fill(self, path: Path, rows: np.ndarray, view: View | None) -> None:
+    def _fill(self, path: Path, rows: np.ndarray, view: Look | None) -> None:
         # no encoder says how wide its features are, one picture does
         width = self._embed(rows[:1], view).shape[1]
         # float16 has more digits than bfloat16, and features are small numbers
@@ -141,9 +166,15 @@ class ImageFeatures:
         partial.finish()
 
     @torch.no_grad()
-    def _embed(self, rows: np.ndarray, view: View | None) -> np.ndarray:
+    def _embed(self, rows: np.ndarray, view: Look | None) -> np.ndarray:
         pixels = self.encoder.normalise(self.data.inputs(rows))
-        if view is not None:
+        if isinstance(view, Corners):
+            looks = augment.views(pixels, len(augment.CORNERS), view.mirror)
+            total = torch.stack([self.encoder.image_features(p) for p in looks]).sum(0)
+            return F.normalize(total, dim=-1).cpu().numpy()
+        if isinstance(view, Mirrored):
+            pixels = pixels.flip(-1)
+        elif view is not None:
             each = zip(pixels.split(1), rows.tolist(), strict=True)
             pixels = torch.cat([_look(one, row, view) for one, row in each])
         return self.encoder.image_features(pixels).cpu().numpy()

@@ -74,7 +74,7 @@ def linear(
     """
     kind = _Kind(classes, balanced=False)
     rng = np.random.default_rng([seed, FOLDS])
-    mean, size = _spread(features)
+    mean, size = spread(features)
     inputs = ((features - mean) / size).astype(np.float32)
     penalty = _choose_penalty(inputs, labels, split(labels, FOLDS, seed), rng, kind)
     rows = _some(np.arange(len(labels)), TRAIN_ON, rng)
@@ -94,11 +94,11 @@ def split(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 def standardise(features: np.ndarray) -> np.ndarray:
     """[n, d] float32, centred and divided by one number: unit variance on average."""
-    mean, size = _spread(features)
+    mean, size = spread(features)
     return ((features - mean) / size).astype(np.float32)
 
 
-def _spread(features: np.ndarray) -> tuple[np.ndarray, float]:
+def spread(features: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean [d] of features [n, d], and the root of their mean variance."""
     # sums of many float32 numbers lose digits
     mean = features.mean(0, dtype=np.float64).astype(np.float32)

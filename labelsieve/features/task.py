@@ -12,7 +12,7 @@ from labelsieve.cache import cache_folder, cached_array, key_of
 from labelsieve.data.dataset import Dataset
 from labelsieve.estimation.agreement import FITS, Agreement
 from labelsieve.features import probe, references
-from labelsieve.features.cached import ImageFeatures, View
+from labelsieve.features.cached import ImageFeatures, Look
 from labelsieve.features.zero_shot import (
     ZeroShot,
     class_features,
@@ -60,11 +60,11 @@ class Task:
         """Image features in the cache: of all, of some, and their file."""
         return ImageFeatures(self.data, self.encoder)
 
-    def image_features(self, view: View | None = None) -> np.ndarray:
+    def image_features(self, view: Look | None = None) -> np.ndarray:
         """[n, d] float32 or float16 of length one, mapped read-only.
 
         Args:
-            view: of augmented pictures; None takes them as they are.
+            view: of augmented pictures, or the mean of several; None takes them as they are.
         """
         return self.features.all(view)
 
