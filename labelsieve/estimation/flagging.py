@@ -3,10 +3,10 @@
 A ranking says which labels are suspicious, not how many are wrong. All methods decide that in
 `choose`, by the first of these that there is:
 1. the known rate: a share of wrong labels that the user gives (setting `noise_rate`);
-2. the method's own rule, for instance an answer other than the given label (`flags=own`);
-3. the estimated rate (`flags=estimated`, and every method without a rule of its own): T of
-   labelsieve.estimation.transition from class probabilities that do not know the label, then
-   the mean posterior probability that a label is wrong.
+2. the rule that was asked for: the largest expected F1 by the calibrated probabilities
+   (`flags=posterior`, the default, the same for every method), or the method's own rule, for
+   instance an answer other than the given label (`flags=own`);
+3. the estimated rate (`flags=estimated`): the mean calibrated probability that a label is wrong.
 With a rate r, the round(r n) most suspicious of n labels are flagged.
 
 Shapes: n labels, k classes.
@@ -17,6 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from labelsieve.errors import OptionError
+
+# A list half of which is right in expectation still helps a person; a longer one hides the errors.
+MOST = 2.0
 
 
 def expected_f1_count(p_wrong: np.ndarray) -> int:
@@ -38,11 +41,12 @@ def flag_by_f1(p_wrong: np.ndarray) -> np.ndarray:
 
     Where nothing is known the largest expected F1 is that of flagging everything (Lipton et al.,
     ECML 2014, section 5); a probability that is only the share of wrong labels is no evidence
-    against a label.
+    against a label. And no more than `MOST` times as many as are expected to be wrong.
     """
     if not len(p_wrong):
         return np.zeros(0, dtype=bool)
-    flagged = _largest(p_wrong, expected_f1_count(p_wrong))
+    most = round(MOST * float(p_wrong.sum()))
+    flagged = _largest(p_wrong, min(expected_f1_count(p_wrong), most))
     # rounding leaves probabilities that are all the same a little above their mean
     return flagged & (p_wrong > p_wrong.mean() + 1e-9)
 
@@ -89,23 +93,6 @@ def choose(
         return own, "own rule"
     assert estimated is not None
     return flag_most(suspicion, estimated), "estimated rate"
-
-
-def spread(suspicion: np.ndarray, p_wrong: np.ndarray) -> np.ndarray:
-    """Give a ranking the probabilities of another one.
-
-    The j-th most suspicious label gets the j-th largest of `p_wrong` [n]. The order is that of
-    `suspicion` [n], equal ones share the mean, and the expected number of wrong labels stays.
-    """
-    values, group, counts = np.unique(
-        suspicion, return_inverse=True, return_counts=True
-    )
-    if not len(values):
-        return np.empty(0)
-    starts = np.cumsum(counts) - counts
-    mean = np.add.reduceat(np.sort(p_wrong), starts) / counts
-    result: np.ndarray = mean[group]
-    return result
 
 
 def suggestions(

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from labelsieve.estimation import flagging
-from labelsieve.estimation.transition import Transition, fit_transition
+from labelsieve.estimation.calibration import fit_curve, of_given, with_given
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
+from labelsieve.methods._posterior import select_reference
 from labelsieve.settings import Bounded, Share
 
 
@@ -23,90 +24,88 @@ class KnownRate(Bounded):
 
 
 @dataclass(frozen=True)
+class Rules(KnownRate):
+    """Settings of methods that rank labels.
+
+    flags: those that make the expected F1 largest, or as many as the estimated share of wrong
+        labels; see `labelsieve.estimation.flagging`.
+    """
+
+    flags: Literal["posterior", "estimated"] = "posterior"
+
+
+@dataclass(frozen=True)
 class OwnRule(KnownRate):
     """Settings of methods with a rule of their own for which labels are wrong.
 
-    flags: by that rule, or as many as the estimated share of wrong labels.
+    flags: as in `Rules`, or by that rule.
     """
 
-    flags: Literal["own", "estimated"] = "own"
+    flags: Literal["posterior", "estimated", "own"] = "posterior"
 
 
 @dataclass(frozen=True)
 class Ranking:
     """How suspicious n labels are.
 
-    suspicion: [n] higher is more suspicious.
-    probs: [n, k] class probabilities that do not know the labels they judge.
+    suspicion: [n] higher is more suspicious, on any scale.
     own: [n] bool, flags of the method's own rule, if it has one.
-    p_clean: [n] probability that the label is right; None where the method's score is no
-        probability: then those of the estimate are spread over the method's order.
-    answers: [n, k] class probabilities that suggestions are taken from, if not from `probs`.
     columns, facts: as in `Evidence`.
     """
 
     suspicion: np.ndarray
-    probs: np.ndarray
     own: np.ndarray | None = None
-    p_clean: np.ndarray | None = None
-    answers: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def of_given(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n] the value of each given label, out of one per class [n, k]."""
-    return values[np.arange(len(labels)), labels]
-
-
 def from_ranking(task: Task, ranking: Ranking, settings: KnownRate) -> Evidence:
-    """Flags by the rules of `labelsieve.estimation.flagging`, probabilities and suggestions."""
-    labels = task.data.labels
-    probs = ranking.probs
-    own = ranking.own
-    # methods without a rule of their own, such as small-loss, do not have this setting
-    if isinstance(settings, OwnRule) and settings.flags == "estimated":
-        own = None
-    known = settings.noise_rate
-    transition = None
-    p_wrong = np.zeros(len(labels))
-    # the estimate takes a while, and is needed only where nothing else says how many are wrong
-    if ranking.p_clean is None or (known is None and own is None):
-        transition, p_wrong = estimate(probs, labels, task.seed)
-    flagged, rule = flagging.choose(
-        ranking.suspicion, known=known, own=own, estimated=float(p_wrong.mean())
-    )
-    answers = probs if ranking.answers is None else ranking.answers
-    return Evidence(
-        _p_clean(ranking, p_wrong),
-        flagged,
-        flagging.suggestions(answers, labels, flagged),
-        probs,
-        dict(ranking.columns),
-        # the noise estimate of the run needs the same T and need not fit it again
-        transition=transition,
-        # a method that has a rule of another name may say so
-        facts={"flags_by": rule, **ranking.facts},
-    )
+    """Probabilities, flags and suggestions of a method that orders labels.
 
-
-def estimate(
-    probs: np.ndarray, labels: np.ndarray, seed: int
-) -> tuple[Transition, np.ndarray]:
-    """T and the probability [n] that each label is wrong.
-
-    Args:
-        probs: [n, k] class probabilities that do not know the labels they judge.
+    Probabilities are those that the reference classifier and T give to labels about as suspicious
+    (`labelsieve.methods._posterior`, `estimation.calibration.fit_curve`). The order stays
+    the method's. The reference classifier says what the other classes share. Column `score` is
+    the method's own, higher is more likely right.
     """
-    transition = fit_transition(probs, labels, seed)
-    posterior = transition.posterior(transition.calibrate(probs), labels)
-    return transition, 1 - of_given(posterior, labels)
+    labels = task.data.labels
+    reference = select_reference(task)
+    posterior = reference.posterior(labels)
+    p_wrong = 1 - of_given(posterior, labels).astype(np.float64)
+    p_clean = 1 - fit_curve(ranking.suspicion, p_wrong)(ranking.suspicion)
+    probs = with_given(posterior, labels, p_clean)
+    flagged, rule = flags(ranking.suspicion, p_clean, ranking.own, settings)
+    return Evidence(
+        p_clean,
+        flagged,
+        flagging.suggestions(probs, labels, flagged),
+        probs,
+        {"score": -ranking.suspicion.astype(np.float64), **ranking.columns},
+        posterior=True,
+        rates=reference.transition.rates,
+        facts={
+            "flags_by": rule,
+            "transition_from": reference.name,
+            "doubt": reference.doubt,
+            **ranking.facts,
+        },
+    )
 
 
-def _p_clean(ranking: Ranking, p_wrong: np.ndarray) -> np.ndarray:
-    """[n] float64, of the method itself, or the estimate's spread over its order."""
-    p_clean = ranking.p_clean
-    if p_clean is None:
-        p_clean = 1 - flagging.spread(ranking.suspicion, p_wrong)
-    # rounding may leave probabilities just outside of [0, 1]
-    return np.clip(p_clean, 0, 1).astype(np.float64)
+def flags(
+    suspicion: np.ndarray,
+    p_clean: np.ndarray,
+    own: np.ndarray | None,
+    settings: KnownRate,
+) -> tuple[np.ndarray, str]:
+    """Which labels are called wrong [n] and by which rule, by what the user asked for."""
+    wanted = getattr(settings, "flags", "posterior")
+    rules = {"posterior": flagging.flag_by_f1(1 - p_clean), "own": own}
+    flagged, rule = flagging.choose(
+        suspicion,
+        known=settings.noise_rate,
+        own=rules.get(wanted),
+        estimated=float(1 - p_clean.mean()),
+    )
+    if rule == "own rule" and wanted == "posterior":
+        rule = "largest expected F1"
+    return flagged, rule

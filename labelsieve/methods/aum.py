@@ -30,7 +30,7 @@ from labelsieve.settings import AtLeast
 from labelsieve.training import losses
 from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
-COST = "one pass of the image tower (cached), two trainings of a linear layer, five linear probes"
+COST = "one pass of the image tower (cached), two trainings of a linear layer"
 NEEDS = ()
 JUDGES = ("single",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {"epochs": 150}}
@@ -120,7 +120,6 @@ def detect(task: Task, settings: Settings) -> Evidence:
     above = _above_threshold(task, settings)
     ranking = Ranking(
         suspicion=-above,
-        probs=task.out_of_fold(),
         own=above < 0,
         columns={"aum": above},
     )

@@ -8,7 +8,7 @@ probability p(y) of the given label y:
     rule 1 (loss): posterior of the better of two Gaussians on log p(y), fitted within y, ≥ 0.5
     rule 2 (consistency): p(y) / max_k p(k) ≥ θ
 
-p_clean is the least of the four values after each was mapped to [0, 1] with its threshold at one
+score: the least of the four values after each was mapped to [0, 1] with its threshold at one
 half (a continuous score as in SenyuHou/FM-SRM). Differences from the authors' code:
 - B is judged out of fold; there it answers for the labels it was trained on.
 - A class of which nothing is left gets its cleanest label back; there the guard takes the least
@@ -28,11 +28,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from labelsieve.errors import OptionError
+from labelsieve.estimation.calibration import of_given
 from labelsieve.estimation.mixture import upper_cluster
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import temperature_facts, temperature_of
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import Above, Share
 
 COST = "one pass of the image tower (cached), five linear probes, two mixtures for each class"
@@ -125,9 +126,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     temperature = temperature_of(task.encoder, settings.temperature)
     ranking = Ranking(
         suspicion=-p_clean,
-        probs=(words + balanced) / 2,
         own=p_clean < 0.5,
-        p_clean=p_clean,
         columns=columns,
         facts=temperature_facts(temperature, settings.temperature is None),
     )

@@ -2,7 +2,7 @@
 
 Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR
 2021, by the authors' own library: flags from `cleanlab.filter.find_label_issues` (own rule;
-`filter_by` names one of its rules), p_clean from `cleanlab.rank.get_label_quality_scores`.
+`filter_by` names one of its rules), ranking by `cleanlab.rank.get_label_quality_scores`.
 Self-confidence, the probe's probability of the given label, is no calibrated probability that the
 label is right; the share of labels that cleanlab flags counts the probe's own errors too.
 Probabilities: logistic regression on frozen image features, five folds (labelsieve.features.probe).
@@ -60,7 +60,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     if settings.flags == "own":
         own = _issues(labels, probs, settings.filter_by)
     # its own rule cannot be told how many labels are wrong; the score can be cut anywhere
-    ranking = Ranking(suspicion=-quality, probs=probs, own=own, p_clean=quality)
+    ranking = Ranking(suspicion=-quality, own=own)
     return from_ranking(task, ranking, settings)
 
 

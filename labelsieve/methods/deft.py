@@ -41,11 +41,11 @@ from torch import Tensor
 from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
 from labelsieve.estimation.agreement import FITS
+from labelsieve.estimation.calibration import of_given, with_given
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
 from labelsieve.methods._dual_prompts import Detector
-from labelsieve.methods._evidence import of_given
 from labelsieve.methods._posterior import (
     TEXT,
     Learned,
@@ -126,6 +126,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     votes = Votes(positive, reference.vote, task.data.labels)
     temperature = votes_temperature(votes, reference, task.seed)
     learned = Learned.of(task, detector.parameters(), reference, temperature)
+    learned = learned.calibrated(votes, reference)
     evidence = _evidence(votes, negative, learned, settings)
     if settings.scoring == "last-epoch":
         evidence = _as_last_seen(evidence, seen, settings)
@@ -133,10 +134,22 @@ def detect(task: Task, settings: Settings) -> Evidence:
         evidence = replace(
             evidence, rates=_tenable_rates(votes, reference, temperature)
         )
+    else:
+        evidence = _believed(evidence, reference, task.data.labels)
     facts = temperature_facts(temperature_of(task.encoder, None), own=True)
     facts["transition_from"] = reference.name
+    facts["doubt"] = reference.doubt
     facts["flags_by"] = "own rule" if settings.noise_rate is None else "known rate"
     return replace(evidence, facts=facts)
+
+
+def _believed(evidence: Evidence, reference: Reference, labels: np.ndarray) -> Evidence:
+    """The paper's flags and order, with probabilities that mean what they say."""
+    suspicion = -evidence.p_clean
+    p_clean = 1 - reference.curve(suspicion, labels)(suspicion)
+    probs = with_given(evidence.probs, labels, p_clean)
+    rates = reference.transition.rates
+    return replace(evidence, p_clean=p_clean, probs=probs, posterior=True, rates=rates)
 
 
 def _tenable_rates(
@@ -211,8 +224,9 @@ def _by_posterior(votes: Votes, learned: Learned, settings: Settings) -> Evidenc
     p_clean = np.empty(len(labels))
     temperature = learned.votes_temperature
     for part, posterior in votes.posterior(learned.matrix, temperature):
-        probs[part] = posterior
-        p_clean[part] = of_given(posterior, labels[part])
+        right = learned.right(of_given(posterior, labels[part]))
+        probs[part] = learned.shares(posterior, labels[part], right)
+        p_clean[part] = right
     flagged = _flagged(p_clean, flagging.flag_by_f1(1 - p_clean), settings)
     suggested = flagging.suggestions(probs, labels, flagged)
     return Evidence(p_clean, flagged, suggested, probs, posterior=True)

@@ -67,18 +67,9 @@ def detect(task: Task, settings: Settings) -> Evidence:
     columns |= {f"p_{name}": e.p_clean for name, e in members.items()}
     ranking = Ranking(
         suspicion=mean_rank(np.stack([e.p_clean for e in each])),
-        probs=_blind_probs(task, each),
         # half of the members are no majority
         own=agreement > 0.5,
-        # suggestions may know the given labels; they only name another class
-        answers=np.mean([e.probs for e in each], axis=0),
         columns=columns,
         facts={"members": {name: e.facts for name, e in members.items()}},
     )
     return from_ranking(task, ranking, settings)
-
-
-def _blind_probs(task: Task, members: list[Evidence]) -> np.ndarray:
-    """[n, k] mean of members that do not know the labels they judge; else of a probe."""
-    blind = [e.probs for e in members if not e.posterior]
-    return np.mean(blind, axis=0) if blind else task.out_of_fold()

@@ -3,7 +3,7 @@
 The division of DivideMix (Li, Socher, Hoi, ICLR 2020, section 3.1) as DeFT's paper uses it for a
 baseline (Wei et al. 2024, tables 3 and 8): after a warm-up, before each epoch, losses of all images
 without augmentation are scaled to [0, 1], a mixture of two Gaussians is fitted, and labels with a
-posterior w > 0.5 of the one with the smaller mean are learned from. p_clean = w after the last
+posterior w > 0.5 of the one with the smaller mean are learned from. score: the loss after the last
 epoch. The same tower and tuning as DeFT with a linear layer (`_tuned_classifier`).
 
 Differences: one network, no co-refinement and no MixMatch (as in the baseline); the mixture is
@@ -23,13 +23,14 @@ from labelsieve.estimation import mixture
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._posterior import select_reference
 from labelsieve.methods._tuned_classifier import PRESETS as PRESETS
 from labelsieve.methods._tuned_classifier import Classifier, Training
 from labelsieve.training.loop import Batch
 
 COST = (
     "a few passes forward and backward through the frozen image tower, and one forward for "
-    "each epoch; with --fast one pass forward; five linear probes"
+    "each epoch; with --fast one pass forward"
 )
 NEEDS = ("pixels",)
 JUDGES = ("single",)
@@ -43,18 +44,15 @@ class Settings(Training, OwnRule):
 def detect(task: Task, settings: Settings) -> Evidence:
     """Train, dividing the labels before each epoch."""
     # of the tower as it is, before adapters are put into it
-    blind = task.out_of_fold()
+    select_reference(task)
     classifier = Classifier(task, settings)
     division = _Division(classifier, settings)
     classifier.train("gmm", division.keep, division.memory, division.after_epoch)
-    losses, probs = classifier.judge()
+    losses, _ = classifier.judge()
     better = mixture.upper_cluster(-losses, task.seed)
     ranking = Ranking(
         suspicion=losses,
-        probs=blind,
         own=better <= 0.5,
-        p_clean=better,
-        answers=probs,
         columns={"loss": losses},
     )
     return from_ranking(task, ranking, settings)

@@ -1,7 +1,7 @@
 """Nearest neighbours: a label is suspect where the most similar pictures carry another one.
 
 Vote of the m nearest other pictures in the space of the image tower, c[j] = Σ max(cos, 0) over
-neighbours labelled j; p_clean = c[given] / Σ c, own rule: another class has more votes. The voting
+neighbours labelled j; score c[given] / Σ c, own rule: another class has more votes. The voting
 of SimiFeat (Zhu et al., ICML 2022; here `simifeat`) without augmented views, transition matrix
 and a vote of the picture itself, so that the votes do not know the label they judge. Deep k-NN
 (Bahri et al., ICML 2020) is the same with a trained network's features.
@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from labelsieve.estimation.calibration import of_given
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import AtLeast
 
 COST = (
@@ -49,7 +50,5 @@ def detect(task: Task, settings: Settings) -> Evidence:
     probs = counts / counts.sum(1, keepdims=True)
     given = of_given(probs, data.labels)
     # equal votes do not speak against a label
-    ranking = Ranking(
-        suspicion=-given, probs=probs, own=probs.max(1) > given, p_clean=given
-    )
+    ranking = Ranking(suspicion=-given, own=probs.max(1) > given)
     return from_ranking(task, ranking, settings)

@@ -29,11 +29,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from labelsieve.estimation.calibration import of_given
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Task
-from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import Above, AtLeast
 
 COST = (
@@ -136,10 +136,8 @@ def detect(task: Task, settings: Settings) -> Evidence:
     features = np.asarray(task.image_features(), dtype=np.float32)
     every = scores(features, answer.cosines, labels, settings)
     given = of_given(every, labels)
-    mean_distance = every / (1 + settings.beta + settings.gamma)
     ranking = Ranking(
         suspicion=given,
-        probs=softmax(-mean_distance / answer.temperature),
         own=given > valley(given, task.seed),
         columns={"lemon_score": given},
         facts=answer.facts(),

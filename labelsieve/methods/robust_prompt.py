@@ -4,7 +4,7 @@ After Wu, Tian, Yu, Wang, Morgado, Hu, Yang, "Why Is Prompt Tuning for Vision-La
 to Noisy Labels?", ICCV 2023 (arXiv 2307.11978); authors' code CEWu/PTNL, commit fa965a0. There it
 is a classifier: one context shared by all classes is learned before fixed class names with frozen
 towers, generalised cross-entropy (1 - p_y^q) / q, no selection, no relabelling; p = softmax(cosines
-· the model's own logit scale). Using it as a detector is derived, not the paper's: p_clean =
+· the model's own logit scale). Using it as a detector is derived, not the paper's: score
 p(given label) from a context that was learned on the other folds. Own rule: another class is
 likelier.
 
@@ -27,11 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labelsieve.estimation.calibration import of_given
 from labelsieve.features.probe import split
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.settings import AtLeast
 from labelsieve.training import losses
@@ -148,10 +149,8 @@ def detect(task: Task, settings: Settings) -> Evidence:
     given = of_given(probs, labels)
     ranking = Ranking(
         suspicion=-given,
-        probs=probs,
         # of the logits: in float32 two probabilities may both be 1
         own=logits.argmax(1) != labels,
-        p_clean=given,
         facts=temperature_facts(temperature_of(task.encoder, None), own=True),
     )
     return from_ranking(task, ranking, settings)

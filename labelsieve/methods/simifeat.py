@@ -16,8 +16,8 @@ neighbours carry which labels, under the assumption that all three share the tru
 label is right if it was in at least half of the views.
 
 Differences from the authors' code: 5 views instead of 21 (preset `paper`); shares are cut to [0, 1]
-(there at least 5 % of each class are always flagged) and no random number is added to T; p_clean is
-the mean of s[y] over views; class probabilities are the votes of the other pictures alone.
+(there at least 5 % of each class are always flagged) and no random number is added to T; labels
+are ranked by the mean of s[y] over views.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ import torch
 from torch import Tensor
 
 from labelsieve.errors import DataError
+from labelsieve.estimation.calibration import of_given
 from labelsieve.features.cached import View
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import AtLeast
 
 COST = (
@@ -174,17 +175,13 @@ def detect(task: Task, settings: Settings) -> Evidence:
     rng = np.random.default_rng(task.seed)
     given = np.zeros(n)
     clean = np.zeros(n)
-    blind = np.zeros((n, k))
     for number in range(settings.views):
         look = _look(task, settings, number, hoc, rng)
         given += look.given / settings.views
         clean += 1 - look.wrong
-        blind += look.votes
     ranking = Ranking(
         suspicion=-given,
-        probs=blind / blind.sum(1, keepdims=True),
         own=clean / settings.views < 0.5,
-        p_clean=given,
         facts={
             "hoc_noise_rate": look.noise_rate
         },  # of the last view, which all have taught
@@ -196,13 +193,12 @@ def detect(task: Task, settings: Settings) -> Evidence:
 class _Look:
     """What one view says of n labels.
 
-    given: [n] s[y]. wrong: [n] from 0 to 1. votes: [n, k] of the other pictures alone.
+    given: [n] s[y]. wrong: [n] from 0 to 1.
     noise_rate: share of wrong labels by T and p.
     """
 
     given: np.ndarray
     wrong: np.ndarray
-    votes: np.ndarray
     noise_rate: float
 
 
@@ -219,10 +215,8 @@ def _look(
     vote = s.max(1) > given
     rank = rank_flags(given, labels, transition, prior)
     wrong = {"vote": vote, "rank": rank, "both": (vote + rank.astype(float)) / 2}
-    # above 0, so that the votes never sum to 0
-    others = votes(rows, cosines.clip(1e-6), labels, k)
     rate = float(1 - prior @ np.diag(transition))
-    return _Look(given, wrong[settings.rule], others, rate)
+    return _Look(given, wrong[settings.rule], rate)
 
 
 def _check(n: int, k: int) -> None:

@@ -4,7 +4,7 @@ The rule of Co-teaching (Han et al., NeurIPS 2018) as DeFT's paper uses it for a
 al. 2024, tables 1 and 5): one network, the same tower and tuning as DeFT with a linear layer
 (`_tuned_classifier`), which learns in epoch e from the int((1 - R(e)) b) smallest of the b losses
 of a batch, R(e) = linspace(0, r, warm-up epochs)[e], then r. r is the known rate of wrong labels,
-or the estimated one (labelsieve.estimation.transition on out-of-fold answers of a linear probe).
+or the estimated one (`labelsieve.methods._posterior`).
 
 Differences: labels are judged by the loss in a last pass without augmentation, ranked over all
 images (there: within the batches of the last training epoch, whose precision and recall are
@@ -22,24 +22,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelsieve.estimation.transition import fit_transition
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import Ranking, Rules, from_ranking
+from labelsieve.methods._posterior import select_reference
 from labelsieve.methods._tuned_classifier import PRESETS as PRESETS
 from labelsieve.methods._tuned_classifier import Classifier, Training
 from labelsieve.training.loop import Batch
 
 COST = (
     "a few passes forward and backward through the frozen image tower; "
-    "with --fast one pass forward; five linear probes"
+    "with --fast one pass forward"
 )
 NEEDS = ("pixels",)
 JUDGES = ("single",)
 
 
 @dataclass(frozen=True)
-class Settings(Training):
+class Settings(Training, Rules):
     """See the module's docstring."""
 
 
@@ -61,10 +61,10 @@ def smallest(losses: Tensor, share: float) -> Tensor:
 def detect(task: Task, settings: Settings) -> Evidence:
     """Train on small losses and rank by the loss."""
     # of the tower as it is, before adapters are put into it
-    blind = task.out_of_fold()
+    reference = select_reference(task)
     rate = settings.noise_rate
     if rate is None:
-        rate = _estimated_rate(blind, task)
+        rate = reference.wrong_rate(task.data.labels)
     classifier = Classifier(task, settings)
 
     def keep(batch: Batch, losses: Tensor) -> Tensor:
@@ -72,21 +72,10 @@ def detect(task: Task, settings: Settings) -> Evidence:
         return smallest(losses, 1 - forgotten)
 
     classifier.train("small-loss", keep)
-    losses, probs = classifier.judge()
-    # a loss is no probability: p_clean is left to the estimate from `blind`
+    losses, _ = classifier.judge()
     ranking = Ranking(
         suspicion=losses,
-        probs=blind,
-        answers=probs,
         columns={"loss": losses},
         facts={"rate": rate},
     )
     return from_ranking(task, ranking, settings)
-
-
-def _estimated_rate(probs: np.ndarray, task: Task) -> float:
-    """Share of wrong labels by class probabilities [n, k] that do not know them."""
-    labels = task.data.labels
-    transition = fit_transition(probs, labels, task.seed)
-    posterior = transition.posterior(transition.calibrate(probs), labels)
-    return float(1 - of_given(posterior, labels).mean())

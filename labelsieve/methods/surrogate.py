@@ -5,7 +5,7 @@ Selection" (arXiv 2310.10463, IJCV 2024), known to us second-hand: there is no p
 equations and thresholds were not available. With q(k) = zero-shot probabilities at temperature T
 (the paper's second version: 0.01, CLIP's own; here the model's own):
 
-    A, confidence:    keep <=> q(y) > ρ                           p_clean = q(y)
+    A, confidence:    keep <=> q(y) > ρ                           score q(y)
     B, consistency:   keep <=> JS(q of prompt 1, q of prompt 2) < μ
 
 B does not look at the label: it finds ambiguous pictures, not wrong labels. So it is the column
@@ -24,9 +24,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from labelsieve.errors import OptionError
+from labelsieve.estimation.calibration import of_given
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import Above, AtLeast
 
 COST = "one pass of the image tower (cached)"
@@ -105,9 +106,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
         own |= ambiguity >= settings.mu
     ranking = Ranking(
         suspicion=-given,
-        probs=probs,
         own=own,
-        p_clean=given,
         columns={"ambiguity": ambiguity},
         facts={**answer.facts(), "rho": settings.rho},
     )

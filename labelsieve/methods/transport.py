@@ -12,7 +12,7 @@ solved by Sinkhorn's iterations in the log domain; a label is clean where it is 
 row of P. Only the selection: prompts are not trained here. Differences from the authors' code
 (qunovo/NLPrompt, commit b36bc8e): the class marginal is the frequency of the given labels, not
 uniform; p is a softmax once (there it goes through log_softmax again, which makes the costs nearly
-flat). Because of that ε = 0.01 makes the plan almost one class a row, so p_clean is taken from
+flat). Because of that ε = 0.01 makes the plan almost one class a row, so the score is taken from
 softmax_k(log p + potential of class k), which has the plan's argmax and the temperature of p (the
 model's own).
 """
@@ -25,10 +25,11 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from labelsieve.estimation.calibration import of_given
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking, of_given
+from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
 from labelsieve.settings import Above, AtLeast
 
 COST = "one pass of the image tower (cached); Sinkhorn's iterations on images x classes"
@@ -87,9 +88,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     given = of_given(probs, labels)
     ranking = Ranking(
         suspicion=-given,
-        probs=probs,
         own=(log_p + g).argmax(1) != labels,
-        p_clean=given,
         facts={**answer.facts(), "marginal_error": error},
     )
     return from_ranking(task, ranking, settings)

@@ -14,14 +14,14 @@ RULES = ("words_loss", "words_consistency", "probe_loss", "probe_consistency")
 
 def test_clean_is_what_passes_all_four_rules(plant: Callable[..., Any]) -> None:
     planted = plant(noise=70.0)
-    found = planted.detect(clip_cleaner)
+    found = planted.detect(clip_cleaner, flags="own")
     passes = np.all([found.columns[r] >= 0.5 for r in RULES], axis=0)
     kept_back = (
         ~passes & ~found.flagged
     )  # the cleanest of a class that had nothing left
     assert (passes & found.flagged).sum() == 0 and kept_back.sum() <= 4
     assert np.allclose(
-        found.p_clean[~kept_back],
+        found.columns["score"][~kept_back],
         np.min([found.columns[r] for r in RULES], axis=0)[~kept_back],
     )
     words, probe = (
@@ -31,12 +31,11 @@ def test_clean_is_what_passes_all_four_rules(plant: Callable[..., Any]) -> None:
     for name, probs in (("words", words), ("probe", probe)):
         ratio = probs[np.arange(120), planted.images.labels] / probs.max(1)
         assert np.array_equal(found.columns[f"{name}_consistency"] >= 0.5, ratio >= 0.8)
-    assert np.allclose(found.probs, (words + probe) / 2, atol=1e-5)
 
 
 def test_consistency_one_keeps_only_best_answers(plant: Callable[..., Any]) -> None:
     planted = plant(each=12, noise=70.0)
-    found = planted.detect(clip_cleaner, consistency=1.0, posterior=0.0)
+    found = planted.detect(clip_cleaner, consistency=1.0, posterior=0.0, flags="own")
     words, probe = (
         planted.task.zero_shot().probs(),
         planted.task.out_of_fold(balanced=True),

@@ -16,7 +16,7 @@ def test_flags_and_scores_are_cleanlabs_on_out_of_fold_answers(
     rule: str, plant: Callable[..., Any]
 ) -> None:
     planted = plant(noise=90.0)
-    found = planted.detect(confident_learning, filter_by=rule)
+    found = planted.detect(confident_learning, filter_by=rule, flags="own")
     probs, labels = (
         planted.task.out_of_fold(),
         planted.images.labels,
@@ -25,14 +25,18 @@ def test_flags_and_scores_are_cleanlabs_on_out_of_fold_answers(
         found.flagged, find_label_issues(labels, probs, filter_by=rule)
     )
     assert np.allclose(
-        found.p_clean, get_self_confidence_for_each_label(labels, probs), atol=1e-6
+        found.columns["score"],
+        get_self_confidence_for_each_label(labels, probs),
+        atol=1e-6,
     )
 
 
 def test_the_rules_differ(plant: Callable[..., Any]) -> None:
     planted = plant(each=20, noise=160.0)
     counts = {
-        rule: planted.detect(confident_learning, filter_by=rule).flagged.sum()
+        rule: planted.detect(
+            confident_learning, filter_by=rule, flags="own"
+        ).flagged.sum()
         for rule in ("both", "prune_by_class", "predicted_neq_given")
     }
     assert len(set(counts.values())) > 1

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve.methods import _mirroring as mirroring
 from labelsieve.features.cached import Corners, ImageFeatures, Mirrored
 from labelsieve.features.task import Task
+from labelsieve.methods import _mirroring as mirroring
 from labelsieve.models.load import load_encoder
 
 SIDES = ("left", "right")

@@ -89,7 +89,7 @@ def test_ranking_flags_each_classs_own_share() -> None:
 @pytest.mark.parametrize("rule", ["vote", "both"])
 def test_other_rules(rule: str, plant: Callable[..., Any]) -> None:
     planted = plant(each=20)
-    found = planted.detect(simifeat, views=1, rule=rule)
+    found = planted.detect(simifeat, views=1, rule=rule, flags="own")
     assert (found.flagged == planted.wrong).mean() > 0.9
 
 

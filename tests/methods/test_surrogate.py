@@ -49,16 +49,21 @@ def test_own_rule_is_the_threshold_on_the_given_label(
     q = planted.task.zero_shot().probs()[np.arange(120), planted.images.labels]
     shares = []
     for rho in (0.05, 0.3, 0.9):
-        found = planted.detect(surrogate, rho=rho)
-        assert np.array_equal(found.flagged, q <= rho) and np.allclose(found.p_clean, q)
+        found = planted.detect(surrogate, rho=rho, flags="own")
+        assert np.array_equal(found.flagged, q <= rho)
+        assert np.allclose(found.columns["score"], q)
         shares.append(found.flagged.mean())
     assert shares == sorted(shares)
 
 
 def test_at_temperature_one_nothing_passes_one_half(plant: Callable[..., Any]) -> None:
     planted = plant()
-    assert planted.detect(surrogate, rho=0.5, temperature=1.0).flagged.all()
-    assert (planted.detect(surrogate, rho=0.5).flagged == planted.wrong).mean() > 0.95
+    assert planted.detect(
+        surrogate, rho=0.5, temperature=1.0, flags="own"
+    ).flagged.all()
+    assert (
+        planted.detect(surrogate, rho=0.5, flags="own").flagged == planted.wrong
+    ).mean() > 0.95
 
 
 def test_thresholds_of_classes_follow_their_own_confidence() -> None:
@@ -85,10 +90,10 @@ def test_thresholds_of_classes_follow_their_own_confidence() -> None:
 
 def test_ambiguity_is_a_rule_only_where_asked_for(plant: Callable[..., Any]) -> None:
     planted = plant(each=10, noise=60.0)
-    plain = planted.detect(surrogate, second_template="{}")
+    plain = planted.detect(surrogate, second_template="{}", flags="own")
     ambiguity = plain.columns["ambiguity"]
     mu = float(np.median(ambiguity))
-    with_mu = planted.detect(surrogate, second_template="{}", mu=mu)
+    with_mu = planted.detect(surrogate, second_template="{}", mu=mu, flags="own")
     assert ambiguity.max() > 0
     assert np.array_equal(with_mu.flagged, plain.flagged | (ambiguity >= mu))
     with pytest.raises(OptionError, match="second_template 'a photo'"):

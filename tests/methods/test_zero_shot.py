@@ -30,17 +30,18 @@ def test_probabilities_are_a_softmax_at_the_models_own_temperature(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(each=6, noise=60.0)
-    found, wanted = planted.detect(zero_shot), naive(planted, 1 / 50)
+    found, wanted = planted.detect(zero_shot, flags="own"), naive(planted, 1 / 50)
     given = wanted[np.arange(len(wanted)), planted.images.labels]
-    assert np.allclose(found.probs, wanted, atol=1e-4)
-    assert np.allclose(found.p_clean, given, atol=1e-4)
+    assert np.allclose(found.columns["score"], given, atol=1e-4)
     assert np.array_equal(found.flagged, wanted.argmax(1) != planted.images.labels)
     assert found.facts["flags_by"] == "own rule"
 
 
 def test_at_temperature_one_all_classes_are_alike(plant: Callable[..., Any]) -> None:
     planted = plant(each=6)
-    flat, own = planted.detect(zero_shot, temperature=1.0), planted.detect(zero_shot)
-    assert np.allclose(flat.probs, naive(planted, 1.0), atol=1e-4)
-    assert flat.probs.max() < 0.6 < own.probs.max(1).min()
+    flat = planted.detect(zero_shot, temperature=1.0, flags="own")
+    own = planted.detect(zero_shot, flags="own")
+    given = naive(planted, 1.0)[np.arange(24), planted.images.labels]
+    assert np.allclose(flat.columns["score"], given, atol=1e-4)
+    assert flat.columns["score"].max() < 0.6 < own.columns["score"].max()
     assert np.array_equal(flat.flagged, own.flagged)

@@ -1,0 +1,299 @@
+"""A run as it stands now: the scan's judgement, corrected by everything that people said since.
+
+One posterior over the classes says everything: how likely each label is right, what would be right
+instead, and how likely that is. Review page, report, exports and corrections read it here, so that
+they never contradict each other. What a certificate is computed with is the scan's own, never this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve.estimation.answers import Answers, Learner
+from labelsieve.estimation.calibration import parts, with_given
+from labelsieve.runs.decisions import NAMING, WRONG, Decision, Decisions, open_decisions
+from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.run import Run
+from labelsieve.tables import RowsOf
+
+NOBODY: Mapping[str, Decision] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """What a scan said about n images, in the order of its scores; k classes.
+
+    ids: their sample ids. classes: names, the columns of `probs`.
+    given: [n] int64. p_clean: [n] float64. probs: [n, k] float32, with p_clean at `given`.
+    issue: [n] bool, what it flagged. features: [n, d] of length one, None where they are gone.
+    """
+
+    ids: pa.StringArray
+    classes: tuple[str, ...]
+    given: np.ndarray
+    p_clean: np.ndarray
+    probs: np.ndarray
+    issue: np.ndarray
+    features: np.ndarray | None
+
+    @cached_property
+    def at(self) -> RowsOf:
+        """Row of a sample id."""
+        return RowsOf(self.ids)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """Corrects the probabilities by answers."""
+        other, _ = best_other(self.probs, self.given)
+        return Learner(1 - self.p_clean, self.given, other, self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """The run as it stands: n scored images in the order of the scan's scores, k classes.
+
+    posterior: [n, k] float32 probability of each class, given picture, label and all answers. Of a
+        decided image 1 at its class; zeros where it belongs to none.
+    p_clean: [n] float64, that at the given label.
+    verdicts: [n] object, of `labelsieve.runs.decisions.VERDICTS`, None where nobody decided.
+    decided: [n] int64, the class that people named; `UNKNOWN` where nobody did or it is not known.
+    learned_from: number of answers in the probabilities of the others.
+    """
+
+    scanned: Scanned
+    posterior: np.ndarray
+    p_clean: np.ndarray
+    verdicts: np.ndarray
+    decided: np.ndarray
+    learned_from: int
+
+    @property
+    def ids(self) -> pa.StringArray:
+        """Sample ids [n]."""
+        return self.scanned.ids
+
+    @property
+    def at(self) -> RowsOf:
+        """Row of a sample id."""
+        return self.scanned.at
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, the columns of the posterior."""
+        return self.scanned.classes
+
+    @property
+    def given(self) -> np.ndarray:
+        """[n] int64 given labels."""
+        return self.scanned.given
+
+    @cached_property
+    def p_wrong(self) -> np.ndarray:
+        """[n] float64, never below the probability of another class."""
+        return 1 - self.p_clean
+
+    @cached_property
+    def _others(self) -> tuple[np.ndarray, np.ndarray]:
+        return best_other(self.posterior, self.given)
+
+    @property
+    def best_other(self) -> np.ndarray:
+        """[n] int64, the likeliest class besides the given one."""
+        return self._others[0]
+
+    @property
+    def best_other_prob(self) -> np.ndarray:
+        """[n] float64, its probability."""
+        return self._others[1]
+
+    @cached_property
+    def suggested(self) -> np.ndarray:
+        """[n] int64: of flagged labels the best other class, else the likeliest; -1: none."""
+        other, prob = self._others
+        result = np.where(self.issue | (prob > self.p_clean), other, self.given)
+        # nothing is left of what belongs to no class
+        result[self.verdicts == "none"] = -1
+        named = self.decided >= 0
+        result[named] = self.decided[named]
+        return result
+
+    @cached_property
+    def suggested_prob(self) -> np.ndarray:
+        """[n] float64, probability of `suggested`; 0 where there is none."""
+        prob = np.where(self.suggested == self.given, self.p_clean, 0.0)
+        rows = np.flatnonzero((self.suggested != self.given) & (self.suggested >= 0))
+        prob[rows] = self.posterior[rows, self.suggested[rows]]
+        return prob
+
+    @cached_property
+    def issue(self) -> np.ndarray:
+        """[n] bool: wrong as people decided, else as the scan flagged."""
+        decided = self.verdicts != None  # noqa: E711  (element by element)
+        wrong = np.isin(self.verdicts.astype(str), WRONG)
+        return np.where(decided, wrong, self.scanned.issue)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[n] object, the label as it stands; None for no class, or no known one."""
+        names = np.array([*self.classes, None], dtype=object)
+        open_ = ~np.isin(self.verdicts.astype(str), ("none", "wrong"))
+        now = np.where(open_, self.given, -1)
+        named = self.decided >= 0
+        now[named] = self.decided[named]
+        result: np.ndarray = names[now]
+        return result
+
+    def table(self) -> pa.Table:
+        """One row per scored image, in the order of the scan's scores."""
+        names = pa.array([*self.classes, None])
+        # -1 is none, which is the last of the names
+        suggested = names.take(pa.array(self.suggested % (len(self.classes) + 1)))
+        return pa.table(
+            {
+                "sample_id": self.scanned.ids,
+                "p_clean": self.p_clean,
+                "is_label_issue": self.issue,
+                "suggested_label": suggested,
+                "suggested_prob": self.suggested_prob,
+                "verdict": pa.array(self.verdicts, pa.string()),
+            }
+        )
+
+    def updated(self, current: Mapping[str, Decision]) -> Standing:
+        """With other decisions, by sample id."""
+        return _stand(self.scanned, current)
+
+
+UNKNOWN = -1
+
+
+def of_run(opened: Run, decisions: Decisions | None = None) -> Standing:
+    """The run with the decisions of its folder, or with these.
+
+    Raises:
+        RunError: the run or its decisions are damaged.
+    """
+    scanned = read(opened)
+    if decisions is not None:
+        return _stand(scanned, decisions.all_current())
+    found = open_decisions(opened)
+    if found is None:
+        return _stand(scanned, NOBODY)
+    try:
+        return _stand(scanned, found.all_current())
+    finally:
+        found.close()
+
+
+def read(opened: Run) -> Scanned:
+    """What the scan said, from the files of the run."""
+    scores = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))
+    ids = scores["sample_id"].combine_chunks()
+    classes = opened.classes
+    given = pc.index_in(scores["given_label"].combine_chunks(), pa.array(classes))
+    labels = given.to_numpy(zero_copy_only=False).astype(np.int64)
+    p_clean = scores["p_clean"].to_numpy()
+    table = opened.probs()
+    probs = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    rows = pc.index_in(ids, table["sample_id"].combine_chunks()).to_numpy()
+    # a run of an earlier version may hold probabilities that do not know the label
+    posterior = with_given(probs.reshape(-1, len(classes))[rows], labels, p_clean)
+    return Scanned(
+        ids,
+        tuple(classes),
+        labels,
+        p_clean,
+        posterior,
+        scores["is_label_issue"].to_numpy(zero_copy_only=False).astype(bool),
+        _features(opened, ids),
+    )
+
+
+def _features(opened: Run, ids: pa.Array) -> np.ndarray | None:
+    """[n, d] cached features of these images; None when they are gone."""
+    cached = cached_features(opened)
+    if cached is None:
+        return None
+    rows = pc.index_in(ids, pa.array(cached[0], pa.string())).to_numpy()
+    return np.asarray(cached[1])[rows]
+
+
+def _stand(scanned: Scanned, current: Mapping[str, Decision]) -> Standing:
+    n = len(scanned.given)
+    verdicts = np.full(n, None, dtype=object)
+    decided = np.full(n, UNKNOWN, dtype=np.int64)
+    number = {name: i for i, name in enumerate(scanned.classes)}
+    rows = []
+    for sample_id, decision in sorted(current.items(), key=lambda item: item[1].seq):
+        row = scanned.at.get(sample_id)
+        if row is None or decision.verdict == "skip":
+            continue
+        rows.append(row)
+        verdicts[row] = decision.verdict
+        if decision.verdict == "keep":
+            decided[row] = scanned.given[row]
+        elif decision.verdict in NAMING:
+            decided[row] = number.get(str(decision.label), UNKNOWN)
+    answered = np.array(rows, dtype=np.int64)
+    posterior, p_clean = _learned(scanned, answered, verdicts, decided)
+    standing = Standing(scanned, posterior, p_clean, verdicts, decided, len(rows))
+    return _with_decided(standing, answered)
+
+
+def _learned(
+    scanned: Scanned, rows: np.ndarray, verdicts: np.ndarray, decided: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior [n, k] and P(right) [n] by what people said about `rows`."""
+    if not len(rows):
+        return scanned.probs, scanned.p_clean
+    wrong = np.isin(verdicts[rows].astype(str), WRONG)
+    answers = Answers(rows, wrong, decided[rows])
+    p_clean = 1 - scanned.learner.p_wrong(answers)
+    factors = scanned.learner.others(scanned.probs, answers).astype(np.float32)
+    posterior = np.empty_like(scanned.probs)
+    for part in parts(*scanned.probs.shape):
+        probs = scanned.probs[part] * factors[scanned.given[part]]
+        posterior[part] = with_given(probs, scanned.given[part], p_clean[part])
+    return posterior, p_clean
+
+
+def _with_decided(standing: Standing, rows: np.ndarray) -> Standing:
+    """Certainty about what people decided."""
+    if not len(rows):
+        return standing
+    posterior = standing.posterior
+    p_clean = standing.p_clean.copy()
+    given = standing.given
+    for row in rows:
+        label = standing.decided[row]
+        if label >= 0:
+            posterior[row] = 0
+            posterior[row, label] = 1
+        elif standing.verdicts[row] == "wrong":
+            # not the given one; the others share what is left
+            posterior[row, given[row]] = 0
+            posterior[row] /= max(float(posterior[row].sum()), 1e-30)
+        else:
+            posterior[row] = 0
+        p_clean[row] = posterior[row, given[row]]
+    return replace(standing, posterior=posterior, p_clean=p_clean)
+
+
+def best_other(probs: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest class besides the given one [n] int64, and its probability [n] float64."""
+    other = np.empty(len(given), dtype=np.int64)
+    prob = np.empty(len(given))
+    # in parts: a copy of all of them would double the largest array of a run
+    for part in parts(*probs.shape):
+        block = probs[part].copy()
+        rows = np.arange(len(block))
+        block[rows, given[part]] = -1
+        other[part] = block.argmax(1)
+        prob[part] = block[rows, other[part]].clip(0)
+    return other, prob
