@@ -73,7 +73,7 @@ def learn(
     seen = _Seen.of(features, labels, classes, seed)
     fold = split(labels, FOLDS, seed)
     every = [seen.sums(np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
-    total = _Sums(*(sum(parts) for parts in zip(*every, strict=True)))
+    total = _Sums(*(np.sum(parts, 0) for parts in zip(*every, strict=True)))
     scores = np.empty((len(labels), classes))
     for number, own in enumerate(every):
         rest = _Sums(*(a - b for a, b in zip(total, own, strict=True)))
