@@ -58,6 +58,9 @@ def replacing(
 
     Yields:
         A path in the same folder with the same suffix, which does not exist yet.
+
+    Raises:
+        DataError: a folder lies where a file is to be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path, 0 if alone else ABANDONED)
@@ -68,6 +71,7 @@ def replacing(
         yield scratch
         if durable:
             sync_all(scratch)
+        _refuse_folder(path, scratch)
         os.replace(scratch, path)
         if durable:
             sync(path.parent)
@@ -79,6 +83,15 @@ def replacing(
     except BaseException:
         remove(scratch)
         raise
+
+
+def _refuse_folder(path: Path, scratch: Path) -> None:
+    """The system would name the scratch file, which is gone when a person reads it."""
+    if path.is_dir() and not path.is_symlink() and not scratch.is_dir():
+        raise DataError(
+            f"'{readable(path)}' is a folder, and a file is to be written there.",
+            "Move it away.",
+        )
 
 
 def _stem(path: Path) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,10 +108,42 @@ def refuse_links(path: Path) -> None:
 
 
 def create_private(path: Path) -> None:
-    """An empty file that only its owner reads; SQLite gives its own files the same rights."""
-    # a link that was put there since it was looked at is not followed; Windows has no such flag
-    no_link = getattr(os, "O_NOFOLLOW", 0)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | no_link, 0o600))
+    """Make the file, with its tables, where there is none.
+
+    Only its owner reads it, and SQLite gives its own files the same rights. It takes its name
+    when it is whole: a file without a table is always damage.
+    """
+    if os.path.lexists(path):
+        return
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        with closing(sqlite3.connect(scratch)) as db:
+            db.executescript(SCHEMA)
+            db.execute(ADD_DIGEST)
+        # another process may have been faster: its file is not replaced
+        if not os.path.lexists(path):
+            _give_name(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _give_name(scratch: Path, path: Path) -> None:
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        return
+    except OSError:  # no hard links on this disk
+        scratch.replace(path)
+
+
+def refuse_empty(path: Path) -> None:
+    """Raise RunError where the file holds nothing, and SQLite would begin it anew."""
+    if path.exists() and not path.stat().st_size:
+        raise RunError(
+            f"'{path}' is empty: what was decided is lost.",
+            "Restore it from a copy, or delete it to begin anew.",
+        )
 
 
 def add_digests(db: sqlite3.Connection) -> None:

@@ -28,6 +28,7 @@ from labelsieve.runs._decisions_file import (
     columns_of,
     create_private,
     holds,
+    refuse_empty,
     refuse_links,
     timestamp,
 )
@@ -80,6 +81,7 @@ class Decisions:
         self._last = 0
         self._digest = ""  # of the last row
         refuse_links(self._path)
+        refuse_empty(self._path)
         with self._naming_file():
             if not read_only:
                 create_private(self._path)
@@ -401,7 +403,6 @@ def open_decisions(opened: Run) -> Decisions | None:
     """
     path = opened.folder / NAME
     refuse_links(path)
-    # the size of a new file before its first table is written
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.exists():
         return None
     return Decisions(opened.folder, read_only=True)

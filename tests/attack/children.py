@@ -41,7 +41,8 @@ def start_forking() -> None:
     FORKED.set_forkserver_preload(["attack.warm"])
     before = os.environ.get("PYTHONPATH")
     # the server looks for modules here alone, and would go without them silently
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    own = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = own if before is None else os.pathsep.join([own, before])
     try:
         forkserver.ensure_running()
     finally:

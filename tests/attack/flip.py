@@ -62,7 +62,7 @@ def read_csv(run: Path, data: Path) -> Any:
 
 def read_report(run: Path, data: Path) -> Any:
     """The report, made again."""
-    from labelsieve.runs import report
+    from labelsieve.report import page as report
 
     return report.make(run).read_bytes()
 
