@@ -129,7 +129,7 @@ def finish(spec: DataSpec, *, trusted: bool = False) -> bool:
     Raises:
         RunError, DataError: as `labelsieve.corrections.journal.finish`.
     """
-    with alone(spec, writing=True):
+    with alone(spec, writing=True, trusted=trusted):
         return journal.finish(_state(spec), trusted=trusted)
 
 
@@ -167,7 +167,7 @@ def in_place(
         DataError: the data are not what was scanned.
     """
     _make_room(spec)
-    with alone(spec, writing=True):
+    with alone(spec, writing=True, trusted=trusted):
         finished = journal.finish(_state(spec), trusted=trusted)
         writer = _open(spec)
         state = writer.state
@@ -223,7 +223,7 @@ def reverse(
         RunError: it was not applied here.
         DataError: files it moved are no longer where it put them, or a table was changed since.
     """
-    with alone(spec, writing=True):
+    with alone(spec, writing=True, trusted=trusted):
         finished = journal.finish(_state(spec), trusted=trusted)
         writer = _open(spec)
         state = writer.state
@@ -243,20 +243,40 @@ def reverse(
 
 
 @contextlib.contextmanager
-def alone(spec: DataSpec, *, writing: bool = False) -> Iterator[None]:
+def alone(
+    spec: DataSpec, *, writing: bool = False, trusted: bool = False
+) -> Iterator[None]:
     """No other process reads, plans or writes changes of these data meanwhile.
 
+    Args:
+        writing: the data will be changed; other users of a shared folder are kept out, too.
+        trusted: as in `labelsieve.corrections.journal.pending`.
+
     Raises:
-        RunError: one does for more than some minutes.
+        RunError: one does for more than some minutes; or, with `writing`, somebody else's
+            changes are unfinished.
         DataError: the data are nowhere that could be written to.
     """
     state = _state(spec)
-    # for other users of a shared folder; never where data are only read
-    beside = state / LOCK if writing and state.is_dir() else None
-    if beside is not None and beside.is_symlink():
-        raise DataError(f"'{readable(beside)}' is a link.", "Delete it.")
-    with locked(state.parent, f"'{readable(state.parent)}'", beside):
+    what = f"'{readable(state.parent)}'"
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(state.parent, what))
+        if writing and state.is_dir():
+            beside = _lock_beside(state)
+            # another user who works here has it, and unfinished changes are then theirs; where
+            # nobody had one, a folder that is refused is left as it came, to the byte
+            if not (beside.is_file() and not beside.stat().st_size):
+                journal.pending(state, trusted=trusted)
+            held.enter_context(locked(state.parent, what, beside))
         yield
+
+
+def _lock_beside(state: Path) -> Path:
+    """The lock of other users, in the data themselves."""
+    beside = state / LOCK
+    if beside.is_symlink():
+        raise DataError(f"'{readable(beside)}' is a link.", "Delete it.")
+    return beside
 
 
 def _state(spec: DataSpec) -> Path:

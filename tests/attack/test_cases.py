@@ -244,6 +244,23 @@ def test_a_journal_that_came_with_the_data_is_not_carried_out(
         assert state(Path("data")) == before
 
 
+@pytest.mark.parametrize("options", ["--reverse", "--reverse --yes", "-o copy"])
+@pytest.mark.parametrize("lock", [None, b"", b"not a lock"])
+def test_a_folder_of_a_stranger_that_is_refused_stays_as_it_came(
+    options: str, lock: bytes | None, scanned: Callable[..., Ended]
+) -> None:
+    history = Path("data/.labelsieve")
+    history.mkdir()
+    steps = [{"do": "move", "from": "/etc/hostname", "to": "/etc/other"}]
+    (history / "journal.json").write_text(json.dumps({"steps": steps, "check": "0"}))
+    if lock is not None:
+        (history / "lock").write_bytes(lock)
+    before = state(Path("data"), hidden=True)
+    assert one_line(scanned(f"apply out {AUTO} {options}"))
+    assert state(Path("data"), hidden=True) == before
+    assert not Path("copy").exists()
+
+
 @pytest.mark.parametrize("where", ["absolute", "up", "coded"])
 @pytest.mark.parametrize("action", ["relabel", "drop"])
 def test_a_patch_that_leads_out_of_the_data_is_refused(
