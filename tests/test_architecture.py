@@ -45,6 +45,7 @@ DISTRIBUTIONS = {
 }
 BROUGHT_ALONG = {
     "huggingface_hub": "transformers",
+    "yaml": "transformers",
     "starlette": "fastapi",
     "markupsafe": "jinja2",
 }

@@ -1,0 +1,210 @@
+"""COCO annotations, a JSON file: boxes as crops, or whole pictures by the classes in them.
+
+`scan annotations/instances_train.json`; pictures are looked for beside the file and in the usual
+folders, or below --root. Ids of annotations and images are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelsieve.data.sources import refuse_options
+from labelsieve.data.sources._annotations import (
+    AnnotationSource,
+    Box,
+    Picture,
+    Shape,
+    items_of,
+)
+from labelsieve.data.sources._guess import json_kind
+from labelsieve.data.sources._stores import Store, leads_out, open_store
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+from labelsieve.files import readable
+from labelsieve.progress import plain
+
+NO_COLUMNS = (
+    *("image_column", "label_column", "truth_column", "id_column", "split"),
+    *("vote_columns", "count_columns", "label_separator"),
+)
+# Folders that pictures usually lie in, from that of the file.
+USUAL = (".", "images", "data", "..", "../images", "../data", "../train", "../val")
+LOOKED_FOR = 3  # pictures by which their folder is known
+
+
+def accepts(spec: DataSpec) -> bool:
+    """Can this storage read it?"""
+    path = spec.path()
+    return path is not None and json_kind(path) == "coco"
+
+
+def open_source(spec: DataSpec) -> CocoSource:
+    """Open it; raises DataError with what to do."""
+    refuse_options(spec, NO_COLUMNS, "COCO annotations say what is what")
+    path = Path(spec.data)
+    content = Content.read(path)
+    store = open_store(Path(spec.root)) if spec.root else _find(path, content)
+    return CocoSource(
+        path,
+        store,
+        content.pictures,
+        list(content.categories.values()),
+        items_of(spec),
+        labelled=spec.labelled,
+        content=content,
+    )
+
+
+@dataclass
+class CocoSource(AnnotationSource):
+    """Rows of a COCO file."""
+
+    content: Content | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a COCO file says.
+
+    Attributes:
+        names: image id -> file name.
+        categories: category id -> name, in the order of the file.
+        annotations: (id, image id, category id, box), in the order of the file.
+    """
+
+    path: Path
+    names: dict[Any, str]
+    categories: dict[Any, str]
+    annotations: list[tuple[Any, Any, Any, Box | None]]
+
+    @classmethod
+    def read(cls, path: Path) -> Content:
+        """Read and check a file.
+
+        Raises:
+            DataError: it is no COCO file, or an id in it names nothing, or two things.
+        """
+        content = _load(path)
+        names = _by_id(path, content, "images", "file_name")
+        categories = _by_id(path, content, "categories", "name")
+        _check_names(path, categories)
+        annotations = []
+        seen = set()
+        for entry in content.get("annotations") or []:
+            annotation = _annotation(path, entry, names, categories)
+            if annotation[0] in seen:
+                raise _fault(path, f"two annotations have the id {annotation[0]}")
+            seen.add(annotation[0])
+            annotations.append(annotation)
+        return cls(path, names, categories, annotations)
+
+    def pictures(self, notes: list[str]) -> Iterator[Picture]:
+        """Every picture with its annotations."""
+        found: dict[Any, Picture] = {}
+        for number, name in self.names.items():
+            found[number] = Picture(name)
+        for key, image, category, box in self.annotations:
+            label = self.categories[category]
+            if box is None:
+                found[image].labels.append(label)
+            else:
+                found[image].shapes.append(Shape(label, box, str(key)))
+        yield from found.values()
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            content = json.load(file, object_hook=_without_outline)
+    # RecursionError: nested a thousand times
+    except (ValueError, OSError, RecursionError) as error:
+        raise _fault(path, plain(str(error).splitlines()[0])) from error
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise _fault(path, "it has no list of images")
+    return content
+
+
+def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
+    # outlines are nine tenths of such files, and are not looked at
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _by_id(path: Path, content: dict[str, Any], kind: str, name: str) -> dict[Any, str]:
+    """Id -> name of images or categories; each id once."""
+    names: dict[Any, str] = {}
+    for entry in content.get(kind) or []:
+        has_both = isinstance(entry, dict) and isinstance(entry.get(name), str)
+        if not has_both or not isinstance(entry.get("id"), int | str):
+            raise _fault(path, f"an entry of '{kind}' has no id or no {name}")
+        if entry["id"] in names:
+            raise _fault(path, f"two {kind} have the id {entry['id']}")
+        names[entry["id"]] = entry[name]
+    return names
+
+
+def _check_names(path: Path, categories: dict[Any, str]) -> None:
+    seen: dict[str, Any] = {}
+    for number, name in categories.items():
+        if name in seen:
+            raise _fault(
+                path, f"categories {seen[name]} and {number} are both '{name}'"
+            )
+        seen[name] = number
+
+
+def _annotation(
+    path: Path, entry: Any, names: dict[Any, str], categories: dict[Any, str]
+) -> tuple[Any, Any, Any, Box | None]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
+        raise _fault(path, "an annotation has no id")
+    number = entry["id"]
+    for key, known in (("image_id", names), ("category_id", categories)):
+        value = entry.get(key)
+        if not isinstance(value, int | str) or value not in known:
+            raise _fault(
+                path,
+                f"annotation {number} has the {key} {value}, which is no {key[:-3]}",
+            )
+    box = _box(entry.get("bbox"))
+    return number, entry["image_id"], entry["category_id"], box
+
+
+def _box(sides: Any) -> Box | None:
+    """None where a whole picture is annotated."""
+    if not isinstance(sides, Sequence) or len(sides) != 4:
+        return None
+    if not all(isinstance(side, int | float) for side in sides):
+        return None
+    left, top, width, height = (float(side) for side in sides)
+    return Box(left, top, width, height)
+
+
+def _find(path: Path, content: Content) -> Store:
+    """The folder that the pictures lie in.
+
+    Raises:
+        DataError: they are in no usual one.
+    """
+    names = [n for n in content.names.values() if not leads_out(n)][:LOOKED_FOR]
+    # instances_train2017.json: its pictures lie in train2017
+    own = [f"../{part}" for part in path.stem.split("_")]
+    for folder in (*USUAL, *own):
+        root = path.parent / folder
+        if names and all((root / name).is_file() for name in names):
+            return open_store(root)
+    first = names[0] if names else "?"
+    raise DataError(
+        f"The pictures of '{readable(path)}', such as '{plain(first)}', are not beside it.",
+        "Name the folder, zip or tar file that they are in with --root.",
+    )
+
+
+def _fault(path: Path, fault: str) -> DataError:
+    return DataError(
+        f"'{readable(path)}' cannot be read as COCO: {fault}.", "Check the file."
+    )

@@ -1,0 +1,196 @@
+"""CVAT for images, an XML file: boxes as crops, or whole pictures by their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from labelsieve.data.sources import refuse_options
+from labelsieve.data.sources._annotations import (
+    AnnotationSource,
+    Box,
+    Picture,
+    Shape,
+    items_of,
+)
+from labelsieve.data.sources._guess import xml_kind
+from labelsieve.data.sources._stores import open_store
+from labelsieve.data.sources.coco import NO_COLUMNS
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+from labelsieve.files import readable
+
+AT_ONCE = 1 << 20  # bytes that are parsed at a time
+IGNORED = ("polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
+
+
+def accepts(spec: DataSpec) -> bool:
+    """Can this storage read it?"""
+    path = spec.path()
+    return path is not None and xml_kind(path) == "cvat"
+
+
+def open_source(spec: DataSpec) -> CvatSource:
+    """Open it; raises DataError with what to do."""
+    options = [name for name in NO_COLUMNS if name != "split"]
+    refuse_options(spec, options, "CVAT annotations say what is what")
+    path = Path(spec.data)
+    beside = path.parent / "images"
+    root = Path(spec.root) if spec.root else beside if beside.is_dir() else path.parent
+    classes: dict[str, None] = {}
+    for name in _declared(path):
+        classes[name] = None
+    return CvatSource(
+        path,
+        open_store(root),
+        lambda notes: _pictures(path, notes),
+        list(classes),
+        items_of(spec),
+        spec.split,
+        spec.labelled,
+    )
+
+
+class CvatSource(AnnotationSource):
+    """Rows of a CVAT file."""
+
+
+class Events:
+    """Elements of an XML file as they pass; nothing of it is kept.
+
+    Raises:
+        DataError: it is damaged, or declares entities: those of strangers grow to gigabytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self.start
+        self.parser.EndElementHandler = self.end
+        self.parser.CharacterDataHandler = self.text
+        self.parser.StartDoctypeDeclHandler = self._refuse
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+
+    def end(self, name: str) -> None:
+        """An element ends."""
+
+    def text(self, data: str) -> None:
+        """Text in an element."""
+
+    def _refuse(self, *_: Any) -> None:
+        raise DataError(f"'{readable(self.path)}' declares entities.", "Remove them.")
+
+    def parse(self) -> Iterator[None]:
+        """Parse, a part after each step."""
+        try:
+            with self.path.open("rb") as file:
+                while data := file.read(AT_ONCE):
+                    self.parser.Parse(data, False)
+                    yield
+                self.parser.Parse(b"", True)
+                yield
+        except expat.ExpatError as error:
+            raise DataError(
+                f"'{readable(self.path)}' cannot be read as CVAT: {error}.",
+                "Export it again as 'CVAT for images 1.1'.",
+            ) from error
+
+
+class _Reader(Events):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.found: list[Picture] = []
+        self.ignored: dict[str, int] = {}
+        self._open: Picture | None = None
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "image":
+            # its subset is the split
+            picture = Picture(self._name(attributes), split=attributes.get("subset"))
+            self._open = picture
+        elif self._open is not None and name == "tag":
+            self._open.labels.append(self._label(attributes))
+        elif self._open is not None and name == "box":
+            self._open.shapes.append(
+                Shape(self._label(attributes), self._box(attributes))
+            )
+        elif self._open is not None and name in IGNORED:
+            self.ignored[name] = self.ignored.get(name, 0) + 1
+
+    def end(self, name: str) -> None:
+        if name == "image" and self._open is not None:
+            self.found.append(self._open)
+            self._open = None
+
+    def _name(self, attributes: dict[str, str]) -> str:
+        if not attributes.get("name"):
+            raise self._fault("an image has no name")
+        return attributes["name"]
+
+    def _label(self, attributes: dict[str, str]) -> str:
+        if not attributes.get("label"):
+            raise self._fault("a box or tag has no label")
+        return attributes["label"]
+
+    def _box(self, attributes: dict[str, str]) -> Box:
+        try:
+            left, top, right, bottom = (
+                float(attributes[edge]) for edge in ("xtl", "ytl", "xbr", "ybr")
+            )
+        except (KeyError, ValueError) as error:
+            raise self._fault("a box has no corners") from error
+        return Box(left, top, right - left, bottom - top)
+
+    def _fault(self, fault: str) -> DataError:
+        line = self.parser.CurrentLineNumber
+        return DataError(
+            f"'{readable(self.path)}' cannot be read as CVAT: {fault} (line {line}).",
+            "Export it again as 'CVAT for images 1.1'.",
+        )
+
+
+def _pictures(path: Path, notes: list[str]) -> Iterator[Picture]:
+    reader = _Reader(path)
+    for _ in reader.parse():
+        yield from reader.found
+        reader.found.clear()
+    for name, count in reader.ignored.items():
+        notes.append(
+            f"{count} of the kind {name} were not read: only boxes and tags are"
+        )
+
+
+class _Declared(Events):
+    """Names of labels in the meta part, which comes first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.names: list[str] = []
+        self.done = False
+        self._above: list[str] = []
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        self._above.append(name)
+        self.done = self.done or name == "image"
+        if self._above[-2:] == ["label", "name"]:
+            self.names.append("")
+
+    def end(self, name: str) -> None:
+        self._above.pop()
+
+    def text(self, data: str) -> None:
+        if self._above[-2:] == ["label", "name"]:
+            self.names[-1] += data
+
+
+def _declared(path: Path) -> list[str]:
+    reader = _Declared(path)
+    for _ in reader.parse():
+        if reader.done:
+            break
+    return [name.strip() for name in reader.names if name.strip()]

@@ -1,0 +1,75 @@
+"""CVAT for images: tags and boxes, and XML of strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures import annotated
+
+from labelsieve.data.sources import Row, open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+
+
+def rows(path: Path, **options: Any) -> list[Row]:
+    return list(open_source(DataSpec(str(path), **options)).rows())
+
+
+def test_tags_are_labels_of_pictures(tmp_path: Path) -> None:
+    path = annotated.cvat(tmp_path, tags=True)
+    found = rows(path)
+    assert [(r.key, r.label, r.split) for r in found] == [
+        ("1.png", '["blue", "red"]', "train"),
+        ("sub/2.png", '["green"]', "train"),
+        ("3.png", "[]", "train"),
+        ("4.png", '["blue", "red"]', "train"),
+    ]
+
+
+def test_classes_are_in_the_order_of_the_task(tmp_path: Path) -> None:
+    source: Any = open_source(DataSpec(annotated.cvat(tmp_path)))
+    assert source.classes == ["red", "green", "blue"]
+
+
+def test_other_shapes_are_counted(tmp_path: Path) -> None:
+    path = annotated.cvat(tmp_path)
+    shape = '<polygon label="red" points="1,2;3,4;5,6"></polygon></image>'
+    path.write_text(path.read_text().replace("</image>", shape))
+    source = open_source(DataSpec(path))
+    assert len(list(source.rows())) == 6
+    assert source.notes[0] == (
+        "4 of the kind polygon were not read: only boxes and tags are"
+    )
+
+
+BOMB = """<?xml version="1.0"?>
+<!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<annotations><meta></meta><image id="0" name="&b;"></image></annotations>"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("</annotations>", "", r"no element found"),
+        ('xtl="0.00"', "", r"a box has no corners \(line \d+\)"),
+        ('xtl="0.00"', 'xtl="x"', r"a box has no corners \(line \d+\)"),
+        ('label="red" ', "", r"a box or tag has no label \(line \d+\)"),
+        ('name="1.png" ', "", r"an image has no name \(line \d+\)"),
+    ],
+)
+def test_faults_are_named_in_one_line(
+    tmp_path: Path, old: str, new: str, fault: str
+) -> None:
+    path = annotated.cvat(tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match=rf"cannot be read as CVAT: {fault}") as caught:
+        rows(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_entities_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(BOMB)
+    with pytest.raises(DataError, match=r"a\.xml' declares entities\. Remove them"):
+        rows(tmp_path / "a.xml")
