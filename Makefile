@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN = $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test attack lint types docs clean
+.PHONY: demo test open-clip attack lint types docs clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -20,6 +20,13 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# torchvision wants a torch of its own (5.5 GB), so open_clip has an environment of its own
+open-clip:
+	test -x $(VENV)-open-clip/bin/python || $(PYTHON) -m venv $(VENV)-open-clip
+	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
+	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check -e '.[open_clip,lora]' pytest hypothesis
+	$(VENV)-open-clip/bin/python -m pytest -m 'slow or not slow' tests/models/families/test_open_clip.py
 
 attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -40,6 +40,7 @@ EXTRAS = {
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
     "matplotlib": "bench",
+    "open_clip": "open_clip",
 }
 
 

@@ -66,6 +66,15 @@ def use_quick_gelu(layers: Sequence[nn.Module], slow: type[nn.Module]) -> None:
             mlp.activation_fn = QuickGelu()
 
 
+def operations(tokens: int, width: int, depth: int) -> float:
+    """Floating-point operations of one picture in a tower of `depth` blocks.
+
+    Two for each weight of the blocks and each token, 24 w² a block and token at width w, and
+    4 w t² for the attention of t tokens.
+    """
+    return float(depth * (24 * width**2 * tokens + 4 * width * tokens**2))
+
+
 def _heads(x: Tensor, heads: int) -> Tensor:
     """[..., n, d] -> [..., h, n, e]."""
     return x.unflatten(-1, (heads, -1)).transpose(-2, -3)

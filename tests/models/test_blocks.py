@@ -16,6 +16,7 @@ from labelsieve.models.blocks import (
     QuickGelu,
     attend,
     causal_mask,
+    operations,
     run_image_blocks,
 )
 from labelsieve.models.load import load_encoder
@@ -372,3 +373,8 @@ def test_more_tokens_than_the_small_kernel_takes(
         )
         < CLOSE
     )
+
+
+def test_operations_of_vit_b_16_are_the_published_ones() -> None:
+    # 17.5 billion multiply-adds at 224 pixels (Dosovitskiy et al. 2021), patches apart
+    assert operations(197, 768, 12) == pytest.approx(2 * 17.5e9, rel=0.02)

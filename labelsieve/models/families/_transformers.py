@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
-from labelsieve.models import hugging_face
+from labelsieve.models import blocks, hugging_face
 from labelsieve.models.encoder import DualEncoder
 
 
@@ -26,12 +26,37 @@ def preprocess_of(name: str) -> Preprocess:
     return hugging_face.preprocess_with(name, processor, size)
 
 
+def operations(name: str) -> float:
+    """Floating-point operations of one picture in the image tower."""
+    tower = hugging_face.read_config(name).vision_config
+    tokens = (tower.image_size // tower.patch_size) ** 2 + 1
+    return blocks.operations(tokens, tower.hidden_size, tower.num_hidden_layers)
+
+
 def read_model(name: str) -> Any:
     """The checkpoint as a model of transformers, float32 on the CPU."""
     from transformers import AutoModel  # takes seconds: only where a model is loaded
 
     config = hugging_face.read_config(name)
     return hugging_face.read_model(name, AutoModel, config)
+
+
+def check_lengths(
+    name: str, longest: int, lengths: Sequence[int], texts: Sequence[str]
+) -> None:
+    """Refuse prompts that a text tower cannot take.
+
+    Raises:
+        ModelError: names the longest text alone, so that one message says all.
+    """
+    worst = max(range(len(lengths)), key=lengths.__getitem__)
+    if lengths[worst] > longest:
+        raise ModelError(
+            f"'{texts[worst][:60]}' makes a prompt of {lengths[worst]} tokens; "
+            f"the text tower of '{name}' takes {longest}.",
+            "Shorten the class name with --class-names, or set a shorter context "
+            "(--set context_length=4).",
+        )
 
 
 class TransformersEncoder(DualEncoder):
@@ -84,15 +109,7 @@ class TransformersEncoder(DualEncoder):
         return self.text_tower.embeddings.position_embedding.weight[start:stop]
 
     def _check_lengths(self, lengths: Sequence[int], texts: Sequence[str]) -> None:
-        # the longest alone, so that one message says all
-        longest = max(range(len(lengths)), key=lengths.__getitem__)
-        if lengths[longest] > self.max_text:
-            raise ModelError(
-                f"'{texts[longest][:60]}' makes a prompt of {lengths[longest]} tokens; "
-                f"the text tower of '{self.name}' takes {self.max_text}.",
-                "Shorten the class name with --class-names, or set a shorter context "
-                "(--set context_length=4).",
-            )
+        check_lengths(self.name, self.max_text, lengths, texts)
 
     def _need_tokenizer(self) -> Any:
         if self.tokenizer is None:

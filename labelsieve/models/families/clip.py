@@ -14,23 +14,18 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from labelsieve.errors import ModelError
-from labelsieve.models.blocks import (
-    causal_mask,
-    run_image_blocks,
-    run_prefix,
-    run_suffix,
-    text_block,
-    use_quick_gelu,
-)
+from labelsieve.models.blocks import run_image_blocks, use_quick_gelu
 from labelsieve.models.encoder import ClassTokens, DualEncoder
+from labelsieve.models.families._shared_prefix import SharedPrefix
 from labelsieve.models.families._transformers import (
     TransformersEncoder,
     is_of_type,
+    operations,
     preprocess_of,
     read_model,
 )
 
-__all__ = ["FAMILY", "claims", "load", "preprocess_of"]
+__all__ = ["FAMILY", "claims", "load", "operations", "preprocess_of"]
 
 FAMILY = "CLIP"
 
@@ -45,7 +40,7 @@ def load(name: str, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     return ClipEncoder(name, read_model(name), device, dtype)
 
 
-class ClipEncoder(TransformersEncoder):
+class ClipEncoder(TransformersEncoder, SharedPrefix):
     """A CLIP of transformers."""
 
     family = FAMILY
@@ -77,24 +72,6 @@ class ClipEncoder(TransformersEncoder):
     def project_image(self, pooled: Tensor) -> Tensor:
         return self.model.visual_projection(pooled)
 
-    def encode_texts(self, embeddings: Tensor, end: Tensor) -> Tensor:
-        x = embeddings.to(self.dtype) + self._positions(0, embeddings.shape[1])
-        mask = causal_mask(x.shape[1], x.device)
-        for layer in self.text_layers:
-            x = text_block(layer, x, mask)
-        return self._read(x[torch.arange(len(x), device=x.device), end])
-
-    def encode_after_prefix(self, contexts: Tensor, tokens: ClassTokens) -> Tensor:
-        start = self._start(len(contexts))
-        opening = torch.cat([start, contexts.to(self.dtype)], 1)
-        length = opening.shape[1]
-        prefix = run_prefix(self.text_layers, opening + self._positions(0, length))
-        # the classes' own tokens stand after the prefix
-        positions = self._positions(length, length + tokens.ids.shape[1])
-        own = self.embed_tokens(tokens.ids) + positions
-        own = own.expand(len(contexts), -1, -1, -1)
-        return self._read(run_suffix(self.text_layers, own, tokens.end, prefix))
-
     def prompt_embeddings(
         self, contexts: Tensor, tokens: ClassTokens
     ) -> tuple[Tensor, Tensor]:
@@ -115,13 +92,6 @@ class ClipEncoder(TransformersEncoder):
         # without the start token, which stands before the context, and with the end token
         own = [torch.tensor(row[1 : self._end_of(row) + 1]) for row in rows]
         return self.from_ids(own)
-
-    def from_ids(self, rows: Sequence[Tensor]) -> ClassTokens:
-        """Class tokens from ids that are there already, each [s_k], ending with the end token."""
-        # any id will do: text is causal, and padding stands after its end
-        ids = pad_sequence(list(rows), batch_first=True, padding_value=0)
-        end = torch.tensor([len(row) - 1 for row in rows], device=self.device)
-        return ClassTokens(ids.to(self.device), end)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         rows = [self._need_tokenizer()(text).input_ids for text in texts]

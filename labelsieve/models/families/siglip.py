@@ -20,11 +20,12 @@ from labelsieve.models.encoder import ClassTokens, DualEncoder
 from labelsieve.models.families._transformers import (
     TransformersEncoder,
     is_of_type,
+    operations,
     preprocess_of,
     read_model,
 )
 
-__all__ = ["FAMILY", "claims", "load", "preprocess_of"]
+__all__ = ["FAMILY", "claims", "load", "operations", "preprocess_of"]
 
 FAMILY = "SigLIP (1 and 2, fixed resolution)"
 
