@@ -32,7 +32,7 @@ def of(opened: Run, seed: int) -> dict[str, Any]:
     quality, truth = opened.record["quality"], opened.truth()
     if quality is None or truth is None:
         return {"row": row, "curve": None}
-    row |= {name: quality[name] for name in metrics.FIGURES}
+    row |= {name: quality[name] for name in (*metrics.FIGURES, *metrics.MORE)}
     row["realised_rate"] = quality["wrong"] / quality["images"]
     for name in ("precision", "recall", "f1"):
         row[f"clean_{name}"] = quality["clean"][name]

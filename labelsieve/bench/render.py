@@ -29,6 +29,10 @@ from labelsieve.estimation.metrics import FIGURES
 # As columns are headed: short, since a table has a dozen of them.
 NAMES = {
     "f1": "F1",
+    "f1_best": "best F1",
+    "f1_known": "F1 at rate",
+    "fnr": "FNR",
+    "ece": "ECE",
     "precision": "precision",
     "recall": "recall",
     "auroc": "AUROC",
@@ -38,9 +42,17 @@ NAMES = {
     "clean_f1": "clean F1",
 }
 # of these the best one is bold
-SHOWN = ("f1", "precision", "recall", "auroc", "ap", *CLEAN)
+SHOWN = (
+    *("f1", "f1_best", "f1_known", "fnr"),
+    *("precision", "recall", "auroc", "ap", "ece"),
+    *CLEAN,
+)
+LOW = ("fnr", "ece")  # of these the least is best
 LEGEND = (
-    "F1, precision, recall, AUROC and AP: finding wrong labels. Clean P, R, F1: keeping "
+    "F1, precision, recall, AUROC and AP: finding wrong labels. Best F1: at the best threshold; "
+    "F1 at rate: with as many flagged as are wrong; FNR: share of wrong labels that are missed by "
+    "who looks at as many of the most suspicious as are wrong. ECE: calibration error of the "
+    "probability that a label is wrong. Clean P, R, F1: keeping "
     "right ones. ± is the standard deviation over seeds; where there is one seed, brackets "
     "hold the 95 % bootstrap interval over images. Wrong: the estimated share of wrong "
     "labels. Seconds: of the method on features that are there already; MiB: the most memory "
@@ -79,7 +91,8 @@ def sheets(results: pa.Table, headroom: pa.Table) -> list[Sheet]:
     tables = []
     # the overview first: it is what most people look for
     for (tower,), rows in groups(done, ("tower",)).items():
-        tables += [_overview(tower, rows, name) for name in ("f1", "auroc")]
+        for name in ("f1", "f1_best", "f1_known", "fnr", "auroc", "ece"):
+            tables.append(_overview(tower, rows, name))
     for group, rows in groups(done, GROUP).items():
         tables.append(_details(group, rows))
     # empty where no cell is done
@@ -153,7 +166,8 @@ def _column(
     means = {method: figure(mean(own, name)) for method, own in methods.items()}
     # compared as they are shown: what looks the same is equally good
     known = [value for value in means.values() if value != NOTHING]
-    best = max(known, key=float, default=None)
+    choose = min if name in LOW else max
+    best = choose(known, key=float, default=None)
     column = {}
     for method, value in means.items():
         text = spread(methods[method], name, brackets)

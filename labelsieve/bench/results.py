@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from labelsieve import registry
 from labelsieve.bench.plan import Cell
 from labelsieve.bench.steps import Step
-from labelsieve.estimation.metrics import FIGURES
+from labelsieve.estimation.metrics import FIGURES, MORE
 
 Row = dict[str, Any]
 
@@ -32,6 +32,7 @@ NUMBERS = (
     "nominal_rate",
     "realised_rate",
     *FIGURES,
+    *MORE,
     *INTERVALS,
     *CLEAN,
     "estimated_rate",
@@ -74,8 +75,9 @@ def results(outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
     """One row for each cell that ran or was refused, in the order of the outcomes.
 
     precision, recall, f1, auroc, ap: of finding wrong labels, with _low and _high, a 95 %
-    interval over images; clean_…: of keeping right ones; seconds: of the method, without the
-    features that all methods share; peak_mib: of the whole scan.
+    interval over images; f1_best, f1_known, fnr, ece, brier: see
+    `labelsieve.estimation.metrics`; clean_…: of keeping right ones; seconds: of the method,
+    without the features that all methods share; peak_mib: of the whole scan.
 
     Returns:
         Columns `RESULTS`.

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
 from labelsieve.errors import OptionError, unknown
 from labelsieve.progress import note
+from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
 from labelsieve.tables import CORRECTIONS
@@ -28,7 +30,8 @@ class Policy:
     Args:
         source: "reviewed" takes what people decided; "certified" also what a complete random
             audit promises (`labelsieve.audits.guarantee`); "auto" also flagged labels that nobody
-            looked at, where the suggestion is at least `min_confidence` probable.
+            looked at, where the suggestion is at least `min_confidence` probable, by the scan and
+            all answers since (`labelsieve.runs.standing`).
         relabel: give images their right label, where it is known.
         drop: leave out images whose label is wrong and is not corrected.
 
@@ -62,13 +65,15 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
     manifest = opened.manifest
     ids = manifest["sample_id"].to_pylist()
     uri_of = dict(zip(ids, manifest["uri"].to_pylist(), strict=True))
-    certified: Judgements = {}
+    unseen: Judgements = {}
     if policy.source == "certified":
-        certified = _certified(opened, decisions, policy)
+        unseen = _certified(opened, decisions, policy)
+    elif policy.source == "auto":
+        unseen = _confident(opened, decisions, policy)
     rows = []
     for about in opened.scores.to_pylist():
         sample_id = about["sample_id"]
-        row = _correction(about, current.get(sample_id), policy, certified)
+        row = _correction(about, current.get(sample_id), policy, unseen)
         if row is not None:
             rows.append({**row, "uri": uri_of[sample_id]})
     # by id, so that the same decisions give the same file
@@ -96,14 +101,31 @@ def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
     return judged
 
 
+def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judgements:
+    """Suggestions that are probable enough for labels that nobody looked at."""
+    if decisions is None:
+        now = standing.read(opened).untouched()
+    else:
+        now = standing.of_run(opened, decisions)
+    sure = now.issue & (now.suggested != now.given) & (now.suggested >= 0)
+    sure &= now.suggested_prob >= policy.min_confidence
+    rows = np.flatnonzero(sure)
+    ids = now.ids.take(pa.array(rows)).to_pylist()
+    judged = {}
+    for sample_id, row in zip(ids, rows, strict=True):
+        label = now.classes[now.suggested[row]]
+        judged[sample_id] = label, f"auto: {now.suggested_prob[row]:.4f}"
+    return judged
+
+
 def _correction(
     about: Mapping[str, Any],
     decision: Decision | None,
     policy: Policy,
-    certified: Judgements,
+    unseen: Judgements,
 ) -> dict[str, Any] | None:
     """The row of a patch about one image, without its uri; None where nothing changes."""
-    judgement = _judge(about, decision, policy, certified)
+    judgement = _judge(about, decision, unseen)
     if judgement is None:
         return None
     label, reason = judgement
@@ -125,10 +147,7 @@ def _correction(
 
 
 def _judge(
-    about: Mapping[str, Any],
-    decision: Decision | None,
-    policy: Policy,
-    certified: Judgements,
+    about: Mapping[str, Any], decision: Decision | None, unseen: Judgements
 ) -> tuple[str | None, str] | None:
     """(right label or None, reason) of a label that counts as wrong; None where it stays."""
     given = about["given_label"]
@@ -139,11 +158,4 @@ def _judge(
         if decision.verdict == "keep" or decision.label == given:
             return None
         return decision.label, f"reviewed: {decision.verdict}"
-    if policy.source == "certified":
-        return certified.get(about["sample_id"])
-    suggested = about["suggested_label"]
-    if policy.source != "auto" or not about["is_label_issue"] or suggested == given:
-        return None
-    if about["suggested_prob"] < policy.min_confidence:
-        return None
-    return suggested, f"auto: {about['suggested_prob']:.4f}"
+    return unseen.get(about["sample_id"])

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 FIGURES = ("precision", "recall", "f1", "auroc", "ap")  # of finding wrong labels
+# Further ones without an interval: of the ranking, and of the probabilities.
+MORE = ("f1_best", "f1_known", "fnr", "ece", "brier")
 REPLICATES = (
     1_000  # of the bootstrap: the ends of an interval move by a few per cent of it
 )
@@ -30,14 +32,64 @@ def detection(
 
     Returns:
         precision, recall, f1, auroc, ap for wrong labels and the same under "clean"; AUROC and
-        AP are None when all labels are right or all wrong.
+        AP are None when all labels are right or all wrong. And what `cuts` and `honesty` give.
     """
     return {
         # not 1 - p, which would round small probabilities to ties
         **_side(-p_clean, flagged, wrong),
+        **cuts(p_clean, wrong),
+        **honesty(1 - p_clean, wrong),
         "clean": _side(p_clean, ~flagged, ~wrong),
         "images": len(wrong),
         "wrong": int(wrong.sum()),
+    }
+
+
+def cuts(p_clean: np.ndarray, wrong: np.ndarray) -> dict[str, float | None]:
+    """Quality of a ranking [n] cut where the truth says, for all methods alike.
+
+    Returns:
+        f1_best: at the best threshold. f1_known: with as many flagged as are wrong (of equally
+        suspicious ones the first). fnr: share of the wrong labels that a person misses who looks
+        at as many as are wrong. None when no label is wrong.
+    """
+    errors = int(wrong.sum())
+    if not errors:
+        return dict.fromkeys(("f1_best", "f1_known", "fnr"))
+    order = np.argsort(p_clean, kind="stable")
+    hits = np.cumsum(wrong[order])
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + errors)
+    # a threshold cannot divide equal ones
+    ends = np.flatnonzero(np.diff(p_clean[order], append=np.inf))
+    recall = float(hits[errors - 1] / errors)
+    # as many are flagged as are wrong, so precision and recall are the same
+    return {"f1_best": float(f1[ends].max()), "f1_known": recall, "fnr": 1 - recall}
+
+
+def honesty(p_wrong: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
+    """Whether probabilities [n] of an error mean what they say.
+
+    Returns:
+        ece: expected calibration error, 15 bins. brier: mean of (p - wrong)², Brier, Monthly
+        Weather Review 78 (1950). reliability: for each tenth that has images, how many, what was
+        said of them on average, and the share that is wrong.
+    """
+    table = []
+    box = np.minimum((p_wrong * 10).astype(int), 9)
+    for number in np.unique(box):
+        inside = box == number
+        table.append(
+            {
+                "low": number / 10,
+                "images": int(inside.sum()),
+                "said": float(p_wrong[inside].mean()),
+                "wrong": float(wrong[inside].mean()),
+            }
+        )
+    return {
+        "ece": calibration_error(p_wrong, wrong, 15),
+        "brier": float(np.mean((p_wrong - wrong) ** 2)),
+        "reliability": table,
     }
 
 
@@ -170,8 +222,8 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> f
     """Expected calibration error (Guo et al., ICML 2017, eq. 3).
 
     Args:
-        confidence: [n] probability of the answer.
-        right: [n] bool, whether the answer is the truth.
+        confidence: [n] probability of the answer, or of anything else.
+        right: [n] bool, whether the answer is the truth, or the other thing holds.
     """
     # a confidence of exactly 1 belongs to the last bin
     box = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -47,6 +47,10 @@ class Scanned:
         """Row of a sample id."""
         return RowsOf(self.ids)
 
+    def untouched(self) -> Standing:
+        """The run before anybody decided anything."""
+        return _stand(self, NOBODY)
+
     @cached_property
     def learner(self) -> Learner:
         """Corrects the probabilities by answers."""

@@ -93,7 +93,7 @@ def test_every_table_names_its_tower(results: Make) -> None:
         {"tower": "tiny"}, {"tower": "bench"}, {"tower": "bench", "data": "cifar"}
     )
     found = sheets(table)
-    assert len(found) == 2 * 2 + 3 + 1
+    assert len(found) == 2 * 6 + 3 + 1
     for sheet in found[:-1]:
         assert re.search(r"tower (tiny|bench)$", sheet.title)
     assert [row[1].text for row in found[-1].rows] == ["tiny", "bench", "bench"]

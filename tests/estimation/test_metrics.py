@@ -43,6 +43,41 @@ def naive_detection(
     }
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_cuts_are_the_best_of_all_thresholds_and_as_many_as_are_wrong(
+    ties: bool,
+) -> None:
+    rng = np.random.default_rng(1)
+    wrong = rng.random(80) < 0.3
+    p_clean = np.clip(0.7 - 0.3 * wrong + rng.normal(0, 0.2, 80), 0, 1)
+    p_clean = p_clean.round(1) if ties else p_clean
+    best = 0.0
+    for threshold in p_clean:
+        flagged = p_clean <= threshold
+        best = max(best, 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()))
+    cuts = metrics.cuts(p_clean, wrong)
+    assert cuts["f1_best"] == pytest.approx(best)
+    first = np.argsort(p_clean, kind="stable")[: wrong.sum()]
+    assert cuts["f1_known"] == pytest.approx(wrong[first].mean())
+    assert cuts["fnr"] == pytest.approx(1 - wrong[first].mean())
+    assert metrics.cuts(p_clean, wrong & False)["f1_best"] is None
+
+
+def test_honesty_compares_what_is_said_with_what_holds() -> None:
+    p_wrong = np.repeat([0.05, 0.55, 0.95], 100)
+    wrong = np.zeros(300, dtype=bool)
+    wrong[:10] = wrong[100:140] = wrong[200:295] = True
+    found = metrics.honesty(p_wrong, wrong)
+    assert found["ece"] == pytest.approx((0.05 + 0.15 + 0) / 3)
+    assert found["brier"] == pytest.approx(np.mean((p_wrong - wrong) ** 2))
+    assert [(r["low"], r["images"]) for r in found["reliability"]] == [
+        (0.0, 100),
+        (0.5, 100),
+        (0.9, 100),
+    ]
+    assert [r["wrong"] for r in found["reliability"]] == pytest.approx([0.1, 0.4, 0.95])
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 @pytest.mark.parametrize("ties", [False, True])
 def test_detection(share: float, ties: bool) -> None:
@@ -54,6 +89,8 @@ def test_detection(share: float, ties: bool) -> None:
     result = metrics.detection(p_clean, flagged, wrong)
     clean = result.pop("clean")
     assert result.pop("images") == 60 and result.pop("wrong") == wrong.sum()
+    for name in ("reliability", *metrics.MORE):
+        result.pop(name)
     assert result == pytest.approx(naive_detection(1 - p_clean, flagged, wrong))
     assert clean == pytest.approx(naive_detection(p_clean, ~flagged, ~wrong))
 
