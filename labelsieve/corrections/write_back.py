@@ -35,6 +35,7 @@ from labelsieve.corrections.journal import step
 from labelsieve.corrections.patch import write_patch
 from labelsieve.corrections.writers import Plan, Writer
 from labelsieve.data.sources import open_source
+from labelsieve.data.sources._layout import fixed_part, has_pattern
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.files import locked, readable
@@ -281,6 +282,9 @@ def _lock_beside(state: Path) -> Path:
 
 def _state(spec: DataSpec) -> Path:
     path = spec.path()
+    if path is not None and has_pattern(path):
+        # files of one folder, or of several below it
+        path = fixed_part(path)
     if path is None or not path.exists():
         raise _not_writable(spec, "it does not exist on this machine")
     return state_of(path)
@@ -306,9 +310,8 @@ def _open(spec: DataSpec) -> Writer:
         if storage.accepts(source):
             writer: Writer = storage.open_writer(spec, source)
             return writer
-    raise _not_writable(
-        spec, "it is not a folder of images, a table or a save_to_disk folder"
-    )
+    # a source that cannot be corrected may say why
+    raise _not_writable(spec, getattr(source, "not_writable", "nothing can write it"))
 
 
 def _not_writable(spec: DataSpec, why: str) -> DataError:

@@ -11,8 +11,6 @@ import csv
 import io
 import json
 import re
-import tempfile
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelsieve.corrections.history import Earlier, digest
-from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.writers import Changes, Writer
-from labelsieve.corrections.writers._whole import WholeWriter
+from labelsieve.corrections.writers._single import FileWriter
+from labelsieve.corrections.writers._spans import members
 from labelsieve.data.labels import read_set
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources.table import SUFFIXES, TableSource, class_names
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, OptionError
+from labelsieve.errors import DataError
 from labelsieve.files import readable, sync
 from labelsieve.progress import plain
 
@@ -37,9 +34,6 @@ BYTE_ORDER_MARK = "\ufeff"  # spreadsheets and editors on Windows write it first
 # What the reader of JSON Lines strips, as bytes, from a line to see whether it is empty;
 # `str.strip` alone would take more away.
 BLANK = " \t\n\r\x0b\x0c"
-SPACE = re.compile(
-    r"[ \t\n\r]*"
-)  # between the parts of an object (RFC 8259, section 2)
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")  # section 6
 
 
@@ -53,8 +47,10 @@ def open_writer(spec: DataSpec, source: TableSource) -> Writer:
     return TableWriter(spec, source.path, source.path.name)
 
 
-class TableWriter(WholeWriter):
+class TableWriter(FileWriter):
     """Writes the table anew."""
+
+    _called = "table"
 
     @property
     def _root(self) -> str:
@@ -62,32 +58,6 @@ class TableWriter(WholeWriter):
 
     def _write(self, source: Any, changes: Changes, target: Path) -> None:
         rewrite(source, changes, target)
-
-    def _exchange(self, new: Path, kept: Path, earlier: Earlier | None) -> list[Step]:
-        # the original gets a second name, so that there is no moment without a table
-        keep = [] if earlier else [step("link", self._path, kept)]
-        return [*keep, step("replace", new, self._path)]
-
-    def _restore(self, kept: Path, earlier: Earlier) -> list[Step]:
-        return [step("replace", kept, self._path)]
-
-    def check_output(self, output: Path) -> None:
-        """As `Writer.check_output`; another format is what `export` is for."""
-        suffix = self._path.suffix
-        if output.suffix.lower() != suffix.lower():
-            raise OptionError(
-                f"-o '{readable(output)}' must end in {suffix}, like the table.",
-                "Or use labelsieve export.",
-            )
-
-    def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
-        """As `Writer.is_copy`; a table has no room for a mark, so it is written again."""
-        if not output.is_file() or output.samefile(self._path):
-            return False
-        with tempfile.TemporaryDirectory(prefix="labelsieve-") as folder:
-            again = Path(folder) / output.name
-            self._rewrite(patch, again, earlier)
-            return digest(again) == digest(output)
 
 
 def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
@@ -232,7 +202,8 @@ def _json_lines(text: str, source: TableSource, changes: Changes) -> list[str]:
 def _json_line(line: str, label: str, source: TableSource) -> str:
     """A line with another label; all other characters stay as they are."""
     column = _label_column(source)
-    spans = [span for name, *span in _members(line) if name == column]
+    start = line.index("{")
+    spans = [span for name, *span in members(line, start) if name == column]
     # which of two would be meant depends on who reads it
     if len(spans) != 1:
         shown = plain(line.strip()[:40])
@@ -243,27 +214,6 @@ def _json_line(line: str, label: str, source: TableSource) -> str:
     start, end = spans[0]
     # True, 3 and "3" are three labels: the new one is of the old one's kind
     return line[:start] + _json_label(label, json.loads(line[start:end])) + line[end:]
-
-
-def _members(line: str) -> Iterator[tuple[str, int, int]]:
-    """Names in the object of a line, and where their values begin and end."""
-    # numbers are not looked at: the text may have more digits than a number keeps
-    decoder = json.JSONDecoder(parse_float=str, parse_int=str)
-    position = _after_space(line, line.index("{") + 1)
-    while line[position] != "}":
-        name, position = decoder.raw_decode(line, position)
-        # the next character is the colon
-        start = _after_space(line, _after_space(line, position) + 1)
-        end = decoder.raw_decode(line, start)[1]
-        yield name, start, end
-        position = _after_space(line, end)
-        if line[position] == ",":
-            position = _after_space(line, position + 1)
-
-
-def _after_space(line: str, position: int) -> int:
-    space = SPACE.match(line, position)
-    return space.end() if space else position
 
 
 def _json_label(new: str, old: Any) -> str:

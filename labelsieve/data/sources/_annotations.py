@@ -86,11 +86,17 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A box with a label; `key` is its id in the data, where it has one."""
+    """A box with a label.
+
+    Attributes:
+        key: its id in the data, where it has one.
+        place: what finds it again in the file that says so, for corrections.
+    """
 
     label: str | None
     box: Box
     key: str | None = None
+    place: Any = None
 
 
 @dataclass(slots=True)
@@ -111,6 +117,7 @@ class Picture:
     key: str | None = None
     agreement: float | None = None
     image: Any = None  # where it is not in the store
+    place: Any = None  # as of a shape
 
 
 @dataclass
@@ -178,6 +185,21 @@ class AnnotationSource:
                 self.notes.append(f"{empty} pictures have no boxes")
             if unboxed:
                 self.notes.append(f"{unboxed} labels of whole pictures were left out")
+
+    def places(self) -> Iterator[tuple[Picture, Shape | None]]:
+        """What each row is about, in the order of `rows`: a picture, or a box in it."""
+        for picture in self.pictures([]):
+            if self.items == IMAGES:
+                yield picture, None
+            else:
+                for shape in picture.shapes:
+                    yield picture, shape
+
+    @property
+    def root(self) -> Path:
+        """The folder, zip or tar file that the pictures are in."""
+        where: Path = getattr(self.store, "root", None) or self.store.path  # type: ignore[attr-defined]
+        return where
 
     def _picture_rows(self, picture: Picture, keys: RowKeys) -> Iterator[Row]:
         label = None

@@ -32,6 +32,8 @@ SPLIT = re.compile(rf"(?i)(?:^|[/._\- ])({'|'.join(sorted(SPLITS))})(?=[/._\- 0-
 LABEL_TABLES = re.compile(
     r"(?i)(labels?|annotations?|metadata|train|data|classes|meta)"
 )
+# What makes a pattern of a path: as shells have it, and ranges of shards, {000..012}.
+PATTERN = re.compile(r"[*?\[]|\{\d+\.\.\d+\}")
 DEEPEST = 3  # levels of folders that are looked at
 MOST_FOLDERS = 64  # of each level
 MOST_NAMES = 2000  # of each folder: what a folder holds shows in its first names
@@ -111,6 +113,21 @@ def tables_in(folder: Path) -> list[str]:
                 inner = os.path.relpath(os.path.join(where, name), folder)
                 names.append(inner.replace(os.sep, "/"))
     return sorted(names)
+
+
+def has_pattern(path: Path) -> bool:
+    """Whether a path that is no file names several, by a pattern or a range."""
+    return not path.exists() and PATTERN.search(str(path)) is not None
+
+
+def fixed_part(path: Path) -> Path:
+    """The folders of a pattern before the first that is one itself."""
+    fixed = []
+    for part in path.parts[:-1]:
+        if PATTERN.search(part):
+            break
+        fixed.append(part)
+    return Path(*fixed) if fixed else Path()
 
 
 def label_table(seen: Look) -> str | None:

@@ -61,9 +61,9 @@ def open_source(spec: DataSpec) -> CocoSource:
 
 @dataclass
 class CocoSource(AnnotationSource):
-    """Rows of a COCO file."""
+    """Rows of a COCO file; `content` is what it says (`Content`)."""
 
-    content: Content | None = None
+    content: Any = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class Content:
         """Every picture with its annotations."""
         found: dict[Any, Picture] = {}
         for number, name in self.names.items():
-            found[number] = Picture(name)
+            found[number] = Picture(name, place=number)
         for key, image, category, box in self.annotations:
             label = self.categories[category]
             if box is None:
                 found[image].labels.append(label)
             else:
-                found[image].shapes.append(Shape(label, box, str(key)))
+                found[image].shapes.append(Shape(label, box, str(key), key))
         yield from found.values()
 
 

@@ -105,6 +105,7 @@ class _Reader(Events):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.found: list[Picture] = []
+        self.count = 0  # of boxes and tags, by which they are found again
         self.ignored: dict[str, int] = {}
         self._open: Picture | None = None
 
@@ -115,10 +116,10 @@ class _Reader(Events):
             self._open = picture
         elif self._open is not None and name == "tag":
             self._open.labels.append(self._label(attributes))
+            self._open.place = self._next()
         elif self._open is not None and name == "box":
-            self._open.shapes.append(
-                Shape(self._label(attributes), self._box(attributes))
-            )
+            label, box = self._label(attributes), self._box(attributes)
+            self._open.shapes.append(Shape(label, box, place=self._next()))
         elif self._open is not None and name in IGNORED:
             self.ignored[name] = self.ignored.get(name, 0) + 1
 
@@ -126,6 +127,10 @@ class _Reader(Events):
         if name == "image" and self._open is not None:
             self.found.append(self._open)
             self._open = None
+
+    def _next(self) -> int:
+        self.count += 1
+        return self.count - 1
 
     def _name(self, attributes: dict[str, str]) -> str:
         if not attributes.get("name"):

@@ -80,6 +80,10 @@ def _labels_of(picture: Picture) -> list[str]:
     return [*picture.labels, *own]
 
 
+# A result, and where it stands: the number of its annotation in the task, and its own in that.
+Answer = tuple[tuple[int, int], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Tasks:
     """The tasks of a file.
@@ -135,13 +139,13 @@ class Tasks:
         url = _url(data, self.image) if isinstance(data, dict) else None
         if not isinstance(data, dict) or url is None:
             raise self._fault(f"task {task.get('id', number)} has no picture")
-        picture = Picture(file_of(url), key=_key(task, data))
+        picture = Picture(file_of(url), key=_key(task, data), place=number)
         votes: dict[str, float] = defaultdict(float)
         for annotation in self.answers(task):
             choices = []
-            for result in annotation:
+            for place, result in annotation:
                 choices += _choices(result)
-                picture.shapes += _boxes(result)
+                picture.shapes += _boxes(result, (number, *place))
             if choices:
                 votes[write_set(choices)] += 1
         chosen, share = majority(votes)
@@ -153,15 +157,18 @@ class Tasks:
         picture.agreement = share if sum(votes.values()) > 1 else None
         return picture
 
-    def answers(self, task: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-        """Results of each annotation that was not cancelled."""
-        annotations = task.get("annotations") or []
-        for annotation in annotations if isinstance(annotations, list) else []:
+    def answers(self, task: dict[str, Any]) -> Iterator[list[Answer]]:
+        """Results of each annotation that was not cancelled, with their two numbers."""
+        annotations = task.get("annotations")
+        for number, annotation in enumerate(annotations if annotations else []):
             if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
                 continue
-            results = annotation.get("result")
-            found = [r for r in results or [] if isinstance(r, dict)]
-            yield [r for r in found if self.label in (None, r.get("from_name"))]
+            found: list[Answer] = []
+            for second, result in enumerate(annotation.get("result") or []):
+                named = isinstance(result, dict) and result.get("from_name")
+                if isinstance(result, dict) and self.label in (None, named):
+                    found.append(((number, second), result))
+            yield found
 
     def _fault(self, fault: str) -> DataError:
         return DataError(
@@ -190,7 +197,7 @@ def _choices(result: dict[str, Any]) -> list[str]:
     return [c for c in choices or [] if isinstance(c, str)]
 
 
-def _boxes(result: dict[str, Any]) -> Iterator[Shape]:
+def _boxes(result: dict[str, Any], place: tuple[int, ...]) -> Iterator[Shape]:
     value = result.get("value")
     if result.get("type") != "rectanglelabels" or not isinstance(value, dict):
         return
@@ -202,7 +209,7 @@ def _boxes(result: dict[str, Any]) -> Iterator[Shape]:
         label = labels[0] if isinstance(labels[0], str) else None
         key = result.get("id")
         own = key if isinstance(key, str) else None
-        yield Shape(label, Box(left, top, width, height, shares=True), own)
+        yield Shape(label, Box(left, top, width, height, shares=True), own, place)
 
 
 def _is_ours(data: dict[str, Any]) -> bool:

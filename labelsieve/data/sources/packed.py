@@ -58,6 +58,9 @@ class PackedSource:
     split: str | None = None
     labelled: bool = True
     notes: list[str] = field(default_factory=list)
+    not_writable: str = (
+        "a packed file is not taken apart; unpack it and scan the folder"
+    )
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the file."""

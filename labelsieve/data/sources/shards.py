@@ -21,7 +21,13 @@ from labelsieve.data.sources._columns import Columns, choose
 from labelsieve.data.sources._formats import format_of, schema_of
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Tally, ask_for_separator
-from labelsieve.data.sources._layout import look, split_of, tables_in
+from labelsieve.data.sources._layout import (
+    fixed_part,
+    has_pattern,
+    look,
+    split_of,
+    tables_in,
+)
 from labelsieve.data.sources._stores import Store
 from labelsieve.data.sources.table import ROW, TableSource, store_of
 from labelsieve.data.spec import DataSpec
@@ -29,7 +35,6 @@ from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable, uri_to_path
 from labelsieve.progress import plain
 
-GLOB = re.compile(r"[*?\[]")
 # "train-00000-of-00003.parquet": how many shards there are of it
 NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
 POINTER = b"version https://git-lfs"  # of Git LFS, in place of a file
@@ -42,7 +47,7 @@ def accepts(spec: DataSpec) -> bool:
     if path is None or "://" in str(spec.data):
         return False
     if not path.is_dir():
-        if not is_glob(path):
+        if not has_pattern(path):
             return False
         # a pattern that fits nothing is ours to refuse where it ends like a table
         return bool(format_of(path) or any(format_of(Path(n)) for n in _matching(path)))
@@ -50,11 +55,6 @@ def accepts(spec: DataSpec) -> bool:
         return False
     seen = look(path)
     return bool(seen.tables) and not seen.pictures
-
-
-def is_glob(path: Path) -> bool:
-    """Whether a path that is no file names several by a pattern."""
-    return not path.exists() and GLOB.search(str(path)) is not None
 
 
 def _matching(path: Path) -> list[str]:
@@ -75,12 +75,7 @@ def open_source(spec: DataSpec) -> ShardsSource:
 
 def _of_glob(path: Path) -> tuple[Path, list[str]]:
     """The folder that holds all files of a pattern, and their names below it."""
-    fixed = []
-    for part in path.parts[:-1]:
-        if GLOB.search(part):
-            break
-        fixed.append(part)
-    top = Path(*fixed) if fixed else Path()
+    top = fixed_part(path)
     names = []
     for file in _matching(path):
         if format_of(Path(file)) and Path(file).is_file():
@@ -219,6 +214,11 @@ class ShardsSource:
     asks: bool = True
     notes: list[str] = field(default_factory=list)
     fixed_notes: list[str] = field(default_factory=list)
+    # file -> what is read in its place: as it was before it was corrected
+    instead: dict[Path, Path] = field(default_factory=dict)
+    starts: list[int] = field(
+        default_factory=list
+    )  # the first row of each table, once listed
 
     @property
     def label_column(self) -> str | None:
@@ -245,12 +245,17 @@ class ShardsSource:
         self._check_labels()
         keys, tally = RowKeys(self.tables[0].columns.id), Tally()
         seen = 0
+        number = 0
+        self.starts.clear()
         for part, table in zip(self.parts, self.tables, strict=True):
+            self.starts.append(number)
+            table.path = self.instead.get(table.path, table.path)
             # the dialect of each may differ; the first says what they are like
             if not seen and table.dialect_note():
                 self.notes.append(table.dialect_note())
             keys.begin(f"'{plain(part.name)}'")
             for row in table.all_rows(keys):
+                number += 1
                 if part.split is not None:
                     row = replace(row, split=part.split)
                 if self.split is None or row.split == self.split:

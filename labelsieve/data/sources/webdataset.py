@@ -18,7 +18,7 @@ from typing import Any
 from labelsieve.data.sources import Row, label_text, refuse_options
 from labelsieve.data.sources._columns import LABEL_NAMES
 from labelsieve.data.sources._keys import RowKeys
-from labelsieve.data.sources._layout import is_image, look, split_of
+from labelsieve.data.sources._layout import fixed_part, is_image, look, split_of
 from labelsieve.data.sources._stores import Missing
 from labelsieve.data.sources._tar import TarMember, is_packed, is_tar, members
 from labelsieve.data.spec import DataSpec
@@ -90,11 +90,11 @@ def open_source(spec: DataSpec) -> WebDataset:
     )
     path = Path(spec.data)
     if path.is_dir():
-        shards = [path / name for name in look(path).ending(".tar", ".tar.gz", ".tgz")]
+        top, shards = path, sorted(p for p in path.rglob("*") if is_tar(p))
     elif path.is_file():
-        shards = [path]
+        top, shards = path.parent, [path]
     else:
-        shards = _shards(path) or []
+        top, shards = fixed_part(path), _shards(path) or []
     if not shards:
         raise DataError(f"'{path}' fits no file.", "Check the pattern.")
     for shard in shards:
@@ -106,7 +106,8 @@ def open_source(spec: DataSpec) -> WebDataset:
             raise DataError(
                 f"--split '{spec.split}' is in the name of no shard of '{path}'."
             )
-    return WebDataset(shards, spec.label_column, spec.labelled, spec.truth_column)
+    label, truth = spec.label_column, spec.truth_column
+    return WebDataset(top, shards, label, spec.labelled, truth)
 
 
 @dataclass
@@ -121,21 +122,32 @@ class Sample:
 class WebDataset:
     """Samples of shard after shard."""
 
+    top: Path  # the folder that shards are below
     shards: list[Path]
     label: str | None = None  # an extension, or a key of the JSON
     labelled: bool = True
     truth: str | None = None  # likewise, of the true label
     notes: list[str] = field(default_factory=list)
+    # file -> what is read in its place: as it was before it was corrected
+    instead: dict[Path, Path] = field(default_factory=dict)
     _places: tuple[Path | None, dict[str, Any]] = (None, {})
 
     @property
     def classes(self) -> list[str]:
         """The names that a file beside the shards gives to numbers."""
         for name in CLASS_FILES:
-            path = self.shards[0].parent / name
+            path = self.top / name
             if path.is_file() and path.stat().st_size <= LARGEST_LABEL:
                 return path.read_text(encoding="utf-8", errors="replace").splitlines()
         return []
+
+    def name(self, shard: Path) -> str:
+        """The path of a shard below the top, with slashes."""
+        return shard.relative_to(self.top).as_posix()
+
+    def file(self, shard: Path) -> Path:
+        """What is read of a shard."""
+        return self.instead.get(shard, shard)
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the shards and of their samples."""
@@ -143,13 +155,14 @@ class WebDataset:
         classes, keys = self.classes, RowKeys(None)
         for shard in self.shards:
             split = split_of(shard.name)
-            for sample in samples(shard, self.notes):
+            for sample in samples(self.file(shard), self.notes):
                 name, image = _picture(sample)
-                uri = _uri(shard, name)
+                own = self.name(shard)
+                uri = _uri(own, name)
                 yield Row(
                     key=keys.take(None, path_to_uri(sample.key)),
                     uri=uri,
-                    path=f"{readable(shard.name)}: {readable(name)}",
+                    path=f"{readable(own)}: {readable(name)}",
                     label=self._label(sample, self.label, classes),
                     truth=self.truth and self._label(sample, self.truth, classes),
                     split=split,
@@ -178,7 +191,7 @@ class WebDataset:
         own, _, name = uri.partition("!")
         own, name = uri_to_path(own), uri_to_path(name)
         for shard in self.shards:
-            if shard.name == own:
+            if self.name(shard) == own:
                 found = self._find(shard, name)
                 if found is not None:
                     return found
@@ -255,9 +268,9 @@ def _read(member: TarMember | tuple[str, bytes]) -> bytes:
     return member.read_bytes() if isinstance(member, TarMember) else member[1]
 
 
-def _uri(shard: Path, name: str) -> str:
+def _uri(shard: str, name: str) -> str:
     # the first exclamation mark parts both
-    return path_to_uri(shard.name).replace("!", "%21") + "!" + path_to_uri(name)
+    return path_to_uri(shard).replace("!", "%21") + "!" + path_to_uri(name)
 
 
 def _picture(sample: Sample) -> tuple[str, Any]:

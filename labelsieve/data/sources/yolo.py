@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -66,19 +67,28 @@ def open_source(spec: DataSpec) -> YoloSource:
     path = Path(spec.data)
     folder = path if path.is_dir() else path.parent
     names = class_names(path if path.is_file() else _names_file(path) or path)
+    instead: dict[Path, Path] = {}
     return YoloSource(
         folder,
         FolderStore(folder),
-        lambda notes: _pictures(folder, names, notes),
+        lambda notes: _pictures(folder, names, notes, instead),
         names,
         items_of(spec),
         spec.split,
         spec.labelled,
+        instead=instead,
     )
 
 
+@dataclass
 class YoloSource(AnnotationSource):
-    """Rows of a YOLO data set."""
+    """Rows of a YOLO data set.
+
+    Attributes:
+        instead: file -> what is read in its place: as it was before it was corrected.
+    """
+
+    instead: dict[Path, Path] = field(default_factory=dict)
 
 
 def class_names(path: Path) -> list[str]:
@@ -117,10 +127,13 @@ def _of_yaml(path: Path) -> object:
     return content.get("names") if isinstance(content, dict) else None
 
 
-def _pictures(folder: Path, names: list[str], notes: list[str]) -> Iterator[Picture]:
+def _pictures(
+    folder: Path, names: list[str], notes: list[str], instead: dict[Path, Path]
+) -> Iterator[Picture]:
     used = set()
     for name in _images(folder):
         file = folder / label_file(name)
+        file = instead.get(file, file)
         used.add(label_file(name))
         # a picture without a file has nothing on it
         shapes = list(_shapes(file, names)) if file.is_file() else []
@@ -169,7 +182,7 @@ def _shapes(file: Path, names: list[str]) -> Iterator[Shape]:
         cells = line.split()
         if cells:
             label, sides = _cells(file, number, cells, names)
-            yield Shape(label, _box(sides))
+            yield Shape(label, _box(sides), place=number)
 
 
 def _cells(

@@ -1,0 +1,104 @@
+"""Label Studio's JSON: the choice in an answer changes; what is left out is removed.
+
+Answers of several people are not rewritten: they are what these people said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from labelsieve.corrections.writers import Writer
+from labelsieve.corrections.writers._annotations import AnnotationWriter, Change
+from labelsieve.corrections.writers._spans import (
+    Edit,
+    elements,
+    find,
+    start_of,
+    without,
+)
+from labelsieve.data.sources import Source
+from labelsieve.data.sources._annotations import Picture
+from labelsieve.data.sources.label_studio import LabelStudioSource, Tasks
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+from labelsieve.files import readable
+
+
+def accepts(source: Source) -> bool:
+    """Are these answers of Label Studio?"""
+    return isinstance(source, LabelStudioSource)
+
+
+def open_writer(spec: DataSpec, source: LabelStudioSource) -> Writer:
+    """Open it."""
+    return LabelStudioWriter(spec, source)
+
+
+class LabelStudioWriter(AnnotationWriter):
+    """Writes the tasks with other choices."""
+
+    def _edits(
+        self, text: str, source: LabelStudioSource, changes: list[Change]
+    ) -> Iterator[Edit]:
+        tasks = Tasks(source.path, self._spec.image_column, self._spec.label_column)
+        entries = tasks.entries()
+        if "data" not in json.loads(text.removeprefix("\ufeff"))[0]:
+            raise DataError(
+                f"'{readable(source.path)}' has the short form of answers (JSON-MIN).",
+                "Export it from Label Studio as JSON, and scan that.",
+            )
+        spans = list(elements(text, start_of(text)))
+        gone_tasks: set[int] = set()
+        gone_results: dict[tuple[int, int], set[int]] = defaultdict(set)
+        for picture, shape, label in changes:
+            if shape is None and label is None:
+                gone_tasks.add(picture.place)
+            elif shape is None:
+                start = spans[picture.place][0]
+                yield _choice(
+                    text, start, tasks, entries[picture.place], picture, label
+                )
+            elif label is None:
+                task, answer, result = shape.place
+                gone_results[task, answer].add(result)
+            else:
+                task, answer, result = shape.place
+                where = ("annotations", answer, "result", result)
+                path = (*where, "value", "rectanglelabels", 0)
+                yield Edit(*find(text, spans[task][0], *path), _text(label))
+        for (task, answer), results in gone_results.items():
+            start, _ = find(text, spans[task][0], "annotations", answer, "result")
+            yield from without(list(elements(text, start)), results)
+        yield from without(spans, gone_tasks)
+
+
+def _choice(
+    text: str,
+    start: int,
+    tasks: Tasks,
+    entry: dict[str, Any],
+    picture: Picture,
+    label: str | None,
+) -> Edit:
+    """The choice of the one answer that a task has; without any, our own label of it."""
+    places = []
+    for answer in tasks.answers(entry):
+        places += [place for place, one in answer if one.get("type") == "choices"]
+    if not places and isinstance(entry["data"].get("label"), str):
+        return Edit(*find(text, start, "data", "label"), _text(label))
+    if len(places) != 1:
+        raise DataError(
+            f"Task {entry.get('id')} of '{readable(tasks.path)}' has {len(places)} answers"
+            ", not one.",
+            "Correct it in Label Studio.",
+        )
+    ((answer_number, result),) = places
+    path = ("annotations", answer_number, "result", result, "value", "choices", 0)
+    return Edit(*find(text, start, *path), _text(label))
+
+
+def _text(label: str | None) -> str:
+    return json.dumps(label, ensure_ascii=False)

@@ -1,0 +1,59 @@
+"""YOLO: the class number of a corrected box changes; the line of one that is left out goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from labelsieve.corrections.writers import Changes, Writer
+from labelsieve.corrections.writers._annotations import changed_rows, check_known
+from labelsieve.corrections.writers._files import FilesWriter, grouped
+from labelsieve.data.sources import Source
+from labelsieve.data.sources.yolo import YoloSource, label_file
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+from labelsieve.files import path_to_uri, sync
+
+
+def accepts(source: Source) -> bool:
+    """Is this a YOLO data set?"""
+    return isinstance(source, YoloSource)
+
+
+def open_writer(spec: DataSpec, source: YoloSource) -> Writer:
+    """Open it."""
+    return YoloWriter(spec, source.path)
+
+
+class YoloWriter(FilesWriter):
+    """Writes label files anew."""
+
+    def _by_file(self, source: YoloSource, changes: Changes) -> Mapping[str, Changes]:
+        files = grouped()
+        for picture, shape, label in changed_rows(source, changes):
+            if shape is None:
+                raise DataError(
+                    f"'{picture.name}' was judged as a whole, and its boxes have labels.",
+                    "Scan with --items boxes to correct them.",
+                )
+            if label is not None:
+                check_known(label, source, source.path)
+            files[path_to_uri(label_file(picture.name))][shape.place] = label
+        return files
+
+    def _write(
+        self, source: YoloSource, file: Path, changes: Changes, target: Path
+    ) -> None:
+        text = file.read_bytes().decode("utf-8", "surrogateescape")
+        kept = []
+        for number, line in enumerate(text.splitlines(keepends=True), 1):
+            label = changes.get(number, "")
+            if number not in changes:
+                kept.append(line)
+            elif label is not None:
+                old = line.split()[0]
+                new = str(source.classes.index(label))
+                # the first cell alone; what is around it stays
+                kept.append(line.replace(old, new, 1))
+        target.write_bytes("".join(kept).encode("utf-8", "surrogateescape"))
+        sync(target)

@@ -1,0 +1,82 @@
+"""COCO: ids and order stay; only numbers of categories change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures import annotated
+
+from labelsieve.corrections.writers._spans import Edit, edited, elements, find, without
+from labelsieve.corrections.writers.coco import open_writer
+from labelsieve.data.sources import open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError
+
+
+def rewritten(path: Path, changes: dict[int, str | None], **options: Any) -> str:
+    spec = DataSpec(str(path), **options)
+    source: Any = open_source(spec)
+    writer: Any = open_writer(spec, source)
+    writer._write(source, changes, path.with_name("new.json"))
+    return path.with_name("new.json").read_text()
+
+
+def test_one_number_changes_and_nothing_else(tmp_path: Path) -> None:
+    path = annotated.write_json(tmp_path / "a.json", annotated.coco(tmp_path))
+    before = path.read_text().splitlines()
+    after = rewritten(path, {1: "green"}).splitlines()
+    (line,) = [n for n in range(len(before)) if before[n] != after[n]]
+    assert before[line].strip() == '"category_id": 3,'
+    assert after[line].strip() == '"category_id": 90,'
+
+
+def test_what_is_left_out_is_gone_whichever_it_is(tmp_path: Path) -> None:
+    path = annotated.write_json(tmp_path / "a.json", annotated.coco(tmp_path))
+    for gone in ({0}, {5}, {2, 3}, {0, 5}, {4, 5}, set(range(6))):
+        content = json.loads(rewritten(path, dict.fromkeys(gone)))
+        left = [entry["id"] for entry in content["annotations"]]
+        assert left == [100 + n for n in range(6) if n not in gone]
+        assert len(content["images"]) == 4
+
+
+def test_whole_pictures_change_their_one_annotation(tmp_path: Path) -> None:
+    content = annotated.coco(tmp_path, boxes=False)
+    content["annotations"] = content["annotations"][::2][:2]
+    path = annotated.write_json(tmp_path / "a.json", content)
+    new = json.loads(rewritten(path, {0: "blue", 1: None}))
+    assert [a["category_id"] for a in new["annotations"]] == [3]
+    assert [i["file_name"] for i in new["images"]] == ["1.png", "3.png", "4.png"]
+    with pytest.raises(DataError, match="has 0 annotations, not one"):
+        rewritten(path, {2: "blue"})
+
+
+def test_pycocotools_opens_what_was_written(tmp_path: Path) -> None:
+    coco = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
+    path = annotated.write_json(tmp_path / "a.json", annotated.coco(tmp_path))
+    rewritten(path, {0: "green", 5: None})
+    theirs = coco.COCO(str(tmp_path / "new.json"))
+    assert theirs.anns[100]["category_id"] == 90 and 105 not in theirs.anns
+
+
+def test_elements_go_with_their_commas() -> None:
+    text = '[ 1 ,\n{"a": [2, 3]}, "x]" ,4 ]'
+    spans = list(elements(text, 0))
+    assert [text[a:b] for a, b in spans] == ["1", '{"a": [2, 3]}', '"x]"', "4"]
+    whole = json.loads(text)
+    for bits in range(16):
+        gone = {n for n in range(4) if bits >> n & 1}
+        left = json.loads(edited(text, without(spans, gone)))
+        assert left == [whole[n] for n in range(4) if n not in gone]
+
+
+def test_a_value_is_found_by_names_and_numbers() -> None:
+    text = '{"a": {"b": [0, {"c": 1.50}]}, "a2": 1}'
+    start, end = find(text, 0, "a", "b", 1, "c")
+    assert text[start:end] == "1.50"
+    assert edited(text, [Edit(start, end, "2")]) == text.replace("1.50", "2")
+    for path in (("x",), ("a", "b", 7)):
+        with pytest.raises(LookupError):
+            find(text, 0, *path)
