@@ -13,6 +13,9 @@ from rich.table import Column, Table
 
 from labelsieve.progress import plain
 
+# With that many images an estimate is wide for want of knowledge, not for want of images.
+FEW = 5_000
+
 
 def _console() -> Console:
     # lines are left whole, so that paths can be copied and output can be searched
@@ -45,11 +48,8 @@ def scan(record: dict[str, Any]) -> None:
     noise = record["noise_rate"]
     for warning in record["warnings"]:
         out.print(f"[yellow]![/] {_text(warning)}")
-    rate = _percent(noise["rate"])
-    interval = f"{_percent(noise['low'])} to {_percent(noise['high'])}"
     out.print(
-        f"[bold]About {rate} of {record['scored']:,} labels are probably wrong[/] "
-        f"({interval}); {record['flagged']:,} are flagged."
+        f"{_headline(noise, record['scored'])}; {record['flagged']:,} are flagged."
     )
     # runs of earlier versions have neither
     facts = record.get("method_facts", {})
@@ -63,6 +63,23 @@ def scan(record: dict[str, Any]) -> None:
     files = record["files"]
     out.print(f"Report  {_text(files['report.html'])}")
     out.print(f"Scores  {_text(files['scores.parquet'])} and .csv")
+
+
+def _headline(noise: dict[str, float], images: int) -> str:
+    """How many labels are wrong, or that it cannot be said."""
+    # here, because other commands need no estimate and start faster without
+    from labelsieve.estimation.noise_rate import says_little
+
+    if says_little(noise["low"], noise["high"]):
+        why = "Too few images" if images < FEW else "The model knows too little"
+        return f"[bold]{why} to say how many of {images:,} labels are wrong[/]"
+    interval = f"{_percent(noise['low'])} to {_percent(noise['high'])}"
+    # runs of earlier versions do not have it
+    renamed = noise.get("renamed", 0)
+    if renamed:
+        interval += f"; {_percent(renamed)} bear another class's name"
+    rate = _percent(noise["rate"])
+    return f"[bold]About {rate} of {images:,} labels are probably wrong[/] ({interval})"
 
 
 def _percent(share: float) -> str:

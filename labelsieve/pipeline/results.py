@@ -41,6 +41,7 @@ def estimate_noise(
     data: Dataset,
     seed: int,
     others: Mapping[str, np.ndarray] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> Noise:
     """Rate, classes and pairs: from the method's posterior, or from probabilities and labels.
 
@@ -48,7 +49,20 @@ def estimate_noise(
         others: class probabilities [n, k] of other reference classifiers, by name, that may be
             selected instead of the method's (`labelsieve.estimation.transition.select`). A
             posterior has taken them into account itself.
+        renamed: given class -> the class its pictures are by name, where names changed places
+            (`labelsieve.estimation.agreement.Agreement`).
     """
+    noise = _of_pictures(evidence, data, seed, others)
+    return noise_rate.by_names(noise, renamed or {}, len(data))
+
+
+def _of_pictures(
+    evidence: Evidence,
+    data: Dataset,
+    seed: int,
+    others: Mapping[str, np.ndarray] | None,
+) -> Noise:
+    """The estimate without a look at names."""
     labels = data.labels
     if evidence.posterior:
         return noise_rate.summarise(
@@ -163,7 +177,7 @@ def summarise(
     return {
         **facts,
         **_counts(run.scores),
-        "noise_rate": {k: noise[k] for k in ("rate", "low", "high")},
+        "noise_rate": {k: noise[k] for k in ("rate", "low", "high", "renamed")},
         "noise_per_class": noise["per_class"],
         "confused_pairs": noise["pairs"],
         "unreadable": run.preflight["unreadable"],
@@ -220,7 +234,7 @@ def _renamed(order: dict[str, str]) -> str:
     return (
         "Pictures and labels match one to one under other names: "
         f"{', '.join(pairs[:SHOWN])}{more}. Were the class names mixed up? "
-        "The estimate takes the names as they are and does not count these labels."
+        "The estimate counts these labels as wrong. Put the names right before single labels."
     )
 
 

@@ -261,7 +261,9 @@ def _write_results(
 ) -> None:
     # a posterior has taken the other classifiers into account
     others = {} if evidence.posterior else task.reference_votes()
-    noise = results.estimate_noise(evidence, task.data, task.seed, others)
+    noise = results.estimate_noise(
+        evidence, task.data, task.seed, others, task.agreement.renamed
+    )
     write_json(folder / "noise.json", noise.as_dict())
     # float32, and a file of its own: with many classes it is the largest of the run
     probs = results.probs_table(task.data, evidence)

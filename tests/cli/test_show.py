@@ -49,6 +49,32 @@ def test_a_scan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run/report.html" in shown and "run/scores.parquet" in shown
 
 
+def test_where_the_interval_says_nothing_no_number_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wide = {"rate": 0.927, "low": 0.0, "high": 1.0}
+    show.scan(record(noise_rate=wide, scored=23, flagged=2))
+    few = capsys.readouterr().out
+    assert (
+        "Too few images to say how many of 23 labels are wrong; 2 are flagged." in few
+    )
+    assert "92.7" not in few
+    show.scan(record(noise_rate=wide, scored=20_000))
+    assert "The model knows too little to say" in capsys.readouterr().out
+
+
+def test_labels_under_swapped_names_are_part_of_the_headline(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noise = {"rate": 0.35, "low": 0.33, "high": 0.36, "renamed": 1 / 3}
+    show.scan(record(noise_rate=noise))
+    assert (
+        "About 35.0 % of 12,345 labels are probably wrong "
+        "(33.0 % to 36.0 %; 33.3 % bear another class's name); 1,234 are flagged."
+        in capsys.readouterr().out
+    )
+
+
 def test_quality_has_both_sides_and_a_dash_for_what_is_undefined(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

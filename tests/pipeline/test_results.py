@@ -164,6 +164,23 @@ def test_the_noise_of_a_posterior_is_its_mean(data: tuple[pa.Table, Any]) -> Non
         )
 
 
+def test_labels_under_swapped_names_are_counted(data: tuple[pa.Table, Any]) -> None:
+    _, images = data
+    k = len(images.classes)
+    # what learned from the labels finds nothing wrong with them
+    certain = np.full((len(images), k), 1e-3)
+    certain[np.arange(len(images)), images.labels] = 1 - 1e-3 * (k - 1)
+    result = Evidence(
+        certain.max(1), certain.max(1) < 0, images.labels, certain, posterior=True
+    )
+    a, b = images.classes[:2]
+    noise = results.estimate_noise(result, images, 0, renamed={a: b, b: a})
+    share = (images.labels < 2).mean()
+    assert noise.renamed == pytest.approx(share)
+    assert noise.rate == pytest.approx(share, abs=0.01)
+    assert results.estimate_noise(result, images, 0).rate < 0.01
+
+
 def test_class_probabilities_that_are_no_posterior_are_judged_with_the_labels(
     data: tuple[pa.Table, Any],
 ) -> None:
