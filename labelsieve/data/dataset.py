@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from torch import Tensor
 
 from labelsieve.data.labels import NONE, SINGLE, Labels, check_kind, occurring
 from labelsieve.data.manifest import Manifest, kind_of, read
@@ -22,6 +21,10 @@ from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.tables import SCORED, UNLABELLED
+
+if TYPE_CHECKING:
+    # a second to import, and who only looks at a run needs none of it
+    from torch import Tensor
 
 # Columns of a manifest that reach a method; the others would double the memory of a large one.
 SEEN = ["sample_id", "given_label", "content_hash", "slot"]
