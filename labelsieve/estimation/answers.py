@@ -8,8 +8,9 @@ so that without answers the scan's probabilities stay as they are. f says where 
 the whole, for labels about as suspicious, for a given label, a suggested one or a pair of both, for
 pictures of a pair that look alike, and where a linear classifier of the pictures (`second_opinion`)
 is of another mind. Its covariance is a sum of these (`Kernel`), so that an answer tells most about
-its like, and what no answer speaks of keeps the scan's word. In particular, reviewing the most
-suspicious labels says little about those that look right; a random audit does.
+its like, and what no answer speaks of keeps the scan's word. All but the first fade for labels that
+are more or less suspicious: reviewing the most suspicious ones says little about those that look
+right; a random audit does.
 
 f at the answers is found by Laplace's approximation (Rasmussen and Williams, "Gaussian Processes
 for Machine Learning", 2006, algorithm 3.1), elsewhere it is its conditional mean. Images that were
@@ -37,9 +38,9 @@ class Kernel:
     7,999, two towers, several methods (benchmarks/bench_reviewing.py).
     """
 
-    everywhere: float = 0.5
-    suspicion: float = 0.5
-    suspicion_length: float = 1.5  # of logit p
+    everywhere: float = 0.3
+    suspicion: float = 0.6
+    suspicion_length: float = 2.0  # of logit p; what fades, fades over this
     given: float = 0.3
     suggested: float = 0.3
     pair: float = 0.5
@@ -133,27 +134,31 @@ class Learner:
     def _covariance(self, rows: np.ndarray) -> np.ndarray:
         """[m, m] of f at the answers."""
         kernel = self.kernel
-        pair = self.pair[rows][:, None] == self.pair[rows]
-        given = self.given[rows][:, None] == self.given[rows]
-        suggested = self.suggested[rows][:, None] == self.suggested[rows]
-        logits = self.logits[rows]
         second = self.second[rows]
-        result: np.ndarray = (
-            kernel.everywhere**2
-            + self._suspicion(logits, logits)
-            + kernel.given**2 * given
-            + kernel.suggested**2 * suggested
-            + kernel.pair**2 * pair
-            + kernel.second_opinion**2 * np.outer(second, second)
+        local: np.ndarray = kernel.suspicion**2 + kernel.second_opinion**2 * np.outer(
+            second, second
         )
+        for of, scale in self._groups():
+            local += scale**2 * (of[rows][:, None] == of[rows])
         if self._features is not None:
             known = self._features[rows]
-            result += np.where(pair, self._alike(known, known), 0)
-        return result
+            pair = self.pair[rows][:, None] == self.pair[rows]
+            local += np.where(pair, self._alike(known, known), 0)
+        logits = self.logits[rows]
+        return kernel.everywhere**2 + local * self._near(logits, logits)
 
-    def _suspicion(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _groups(self) -> tuple[tuple[np.ndarray, float], ...]:
+        kernel = self.kernel
+        return (
+            (self.given, kernel.given),
+            (self.suggested, kernel.suggested),
+            (self.pair, kernel.pair),
+        )
+
+    def _near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """[r, m] 1 for labels that are equally suspicious, less the more they differ."""
         gap = (a[:, None] - b) / self.kernel.suspicion_length
-        values: np.ndarray = self.kernel.suspicion**2 * np.exp(-0.5 * gap**2)
+        values: np.ndarray = np.exp(-0.5 * gap**2)
         return values
 
     def _alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -164,22 +169,35 @@ class Learner:
     def _mean(self, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """[n] mean of f: covariance with the answers times weights [m], without the matrix."""
         kernel = self.kernel
-        # one of few numbers depends on the logit alone, so it is computed on a grid
-        on_grid = self._suspicion(GRID, self.logits[rows]) @ weights
-        total = kernel.everywhere**2 * weights.sum()
-        mean = total + np.interp(self.logits, GRID, on_grid)
-        mean += kernel.second_opinion**2 * (weights @ self.second[rows]) * self.second
-        groups = (
-            (self.given, kernel.given),
-            (self.suggested, kernel.suggested),
-            (self.pair, kernel.pair),
-        )
-        for of, scale in groups:
-            sums = np.bincount(of[rows], weights, minlength=int(of.max()) + 1)
-            mean += scale**2 * sums[of]
+        # all but the look-alikes depend on the logit alone within a group: a table of few logits
+        near = self._near(self.logits[rows], GRID) * weights[:, None]
+        mean = np.full(len(self.logits), kernel.everywhere**2 * weights.sum())
+        mean += kernel.suspicion**2 * np.interp(self.logits, GRID, near.sum(0))
+        by_second = np.interp(self.logits, GRID, self.second[rows] @ near)
+        mean += kernel.second_opinion**2 * self.second * by_second
+        for of, scale in self._groups():
+            mean += scale**2 * self._of_group(of, rows, near)
         if self._features is not None:
             self._add_alike(mean, rows, weights, self._features)
         return mean
+
+    def _of_group(
+        self, of: np.ndarray, rows: np.ndarray, near: np.ndarray
+    ) -> np.ndarray:
+        """[n] sums of `near` [m, grid] over the answers of each label's group, at its logit."""
+        groups, number = np.unique(of[rows], return_inverse=True)
+        # the last row stays zero: groups without an answer
+        table = np.zeros((len(groups) + 1, len(GRID)))
+        np.add.at(table, number, near)
+        place = np.searchsorted(groups, of).clip(max=len(groups) - 1)
+        place = np.where(groups[place] == of, place, len(groups))
+        # linear between the points of the grid, which are evenly spread
+        exact = (self.logits - GRID[0]) / (GRID[1] - GRID[0])
+        below = exact.astype(np.int64)
+        part = exact - below
+        result: np.ndarray = (1 - part) * table[place, below]
+        result += part * table[place, below + 1]
+        return result
 
     def _add_alike(
         self,
@@ -193,6 +211,7 @@ class Learner:
             judged = np.flatnonzero(self.pair[rows] == number)
             members = self._of_pair[number]
             alike = self._alike(features[members], features[rows[judged]])
+            alike *= self._near(self.logits[members], self.logits[rows[judged]])
             mean[members] += alike @ weights[judged]
 
     def others(self, posterior: np.ndarray, answers: Answers) -> np.ndarray:
@@ -280,20 +299,44 @@ def _laplace(
     """
     f = np.zeros(len(offset))
     weights = f
-    for _ in range(30):
-        p = sigmoid(offset + f)
-        # of the likelihood; never quite 0, so that the matrix below is regular
-        curvature = (p * (1 - p)).clip(1e-6)
-        root = np.sqrt(curvature)
-        wanted = curvature * f + wrong - p
-        matrix = root[:, None] * covariance * root
-        matrix[np.diag_indices_from(matrix)] += 1
-        lower = cholesky(matrix, lower=True, check_finite=False)
-        solved = cho_solve((lower, True), root * (covariance @ wanted))
-        weights = wanted - root * solved
-        before = f
-        f = covariance @ weights
+    height = _height(f, weights, offset, wrong)
+    for _ in range(50):
+        step = _newton(covariance, f, offset, wrong) - weights
+        # far from the solution Newton's method overshoots: half the way, until it climbs
+        for halving in range(30):
+            trial = weights + step / 2**halving
+            reached = covariance @ trial
+            new = _height(reached, trial, offset, wrong)
+            if new >= height:
+                break
+        moved = float(np.abs(reached - f).max())
+        weights, f, height = trial, reached, new
         # a thousandth of a logit is a quarter of a thousandth of a probability
-        if np.abs(f - before).max() < 1e-3:
+        if moved < 1e-3:
             break
+    return weights
+
+
+def _height(
+    f: np.ndarray, weights: np.ndarray, offset: np.ndarray, wrong: np.ndarray
+) -> float:
+    """Logarithm of the posterior density of f, but for a constant."""
+    z = offset + f
+    return float((wrong * z - np.logaddexp(0, z)).sum() - weights @ f / 2)
+
+
+def _newton(
+    covariance: np.ndarray, f: np.ndarray, offset: np.ndarray, wrong: np.ndarray
+) -> np.ndarray:
+    """[m] weights after a step of Newton's method from f."""
+    p = sigmoid(offset + f)
+    # of the likelihood; never quite 0, so that the matrix below is regular
+    curvature = (p * (1 - p)).clip(1e-6)
+    root = np.sqrt(curvature)
+    wanted = curvature * f + wrong - p
+    matrix = root[:, None] * covariance * root
+    matrix[np.diag_indices_from(matrix)] += 1
+    lower = cholesky(matrix, lower=True, check_finite=False)
+    solved = cho_solve((lower, True), root * (covariance @ wanted))
+    weights: np.ndarray = wanted - root * solved
     return weights
