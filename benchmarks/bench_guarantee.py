@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from timing import machine, table
 
-from labelsieve.estimation import audit_design, stop_rule
-from labelsieve.estimation.guarantee import select, share
+from labelsieve.estimation.audits import shares, stop_rule
+from labelsieve.estimation.audits.selection import select, share
 
 Q = 0.1  # false alarms, and wrong corrections
 CLEAN = 0.01  # wrong labels in a clean part
@@ -76,9 +76,12 @@ class Cell:
     p_wrong: np.ndarray  # [n]
 
 
-def cells(folder: Path | None) -> Iterator[Cell]:
+Row = tuple[Cell, dict[str, float]]
+
+
+def cells(folder: Path | None, only: str) -> Iterator[Cell]:
     """All cells; broken scores only for the first file of each set."""
-    files = sorted(folder.glob("*.npz")) if folder else []
+    files = sorted(folder.glob(f"*{only}*.npz")) if folder else []
     seen: set[str] = set()
     for file in files:
         arrays = dict(np.load(file, allow_pickle=False))
@@ -225,8 +228,8 @@ def audits(cell: Cell, draws: int) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     lists = listings(cell, answers)
     review = Review(cell, answers)
-    stratum = audit_design.strata(cell.p_wrong, cell.given, answers)
-    wanted = audit_design.neyman(cell.p_wrong, stratum, answers)
+    stratum = shares.strata(cell.p_wrong, cell.given, answers)
+    wanted = shares.neyman(cell.p_wrong, stratum, answers)
     members = [np.flatnonzero(stratum == h) for h in range(len(wanted))]
     for _ in range(draws):
         for kind, listing in lists.items():
@@ -314,12 +317,12 @@ def note_rate(
 ) -> None:
     wrong = cell.wrong[sample]
     if stratum is None:
-        rate = audit_design.estimate(cell.p_wrong, sample, wrong)
+        rate = shares.estimate(cell.p_wrong, sample, wrong)
         kind = "uniform"
         plain = share(int(wrong.sum()), len(sample))
         found["classical width"].append(plain.high - plain.low)
     else:
-        rate = audit_design.stratified(cell.p_wrong, stratum, sample, wrong)
+        rate = shares.stratified(cell.p_wrong, stratum, sample, wrong)
         kind = "strata"
     missed = not rate.low <= cell.wrong.mean() <= rate.high
     found[f"{kind} missed"].append(float(missed))
@@ -335,9 +338,7 @@ PROMISES = {
 }
 
 
-def validity(
-    rows: list[tuple[Cell, dict[str, float]]], draws: int
-) -> list[list[object]]:
+def validity(rows: list[Row], draws: int) -> list[list[object]]:
     """Per promise: mean, worst cell, cells that are above by more than chance."""
     lines = []
     for name, most in PROMISES.items():
@@ -369,7 +370,7 @@ def validity(
     return lines
 
 
-def power(rows: list[tuple[Cell, dict[str, float]]]) -> list[list[object]]:
+def power(rows: list[Row]) -> list[list[object]]:
     """Per set of labels, its best method: what the same would cost by checking at random."""
     best: dict[str, tuple[Cell, dict[str, float]]] = {}
     for cell, row in rows:
@@ -403,7 +404,7 @@ def power(rows: list[tuple[Cell, dict[str, float]]]) -> list[list[object]]:
     return lines
 
 
-def intervals(rows: list[tuple[Cell, dict[str, float]]]) -> str:
+def intervals(rows: list[Row]) -> str:
     """How often the intervals of the share of wrong labels missed it."""
     parts = []
     for kind in ("strata", "uniform"):
@@ -424,12 +425,35 @@ def intervals(rows: list[tuple[Cell, dict[str, float]]]) -> str:
     )
 
 
+def measured(args: argparse.Namespace) -> list[Row]:
+    """All cells; those that `--save` holds are not measured again."""
+    known: dict[str, dict[str, float]] = {}
+    if args.save and args.save.exists():
+        for line in args.save.read_text().splitlines():
+            row = json.loads(line)
+            known[row.pop("cell")] = row
+    rows: list[Row] = []
+    started = time.perf_counter()
+    for cell in cells(args.arrays, args.only):
+        name = f"{cell.name}, {cell.method}, {args.draws}"
+        if name not in known:
+            known[name] = audits(cell, args.draws)
+            if args.save:
+                with args.save.open("a") as file:
+                    file.write(json.dumps({"cell": name, **known[name]}) + "\n")
+        rows.append((cell, known[name]))
+        spent = time.perf_counter() - started
+        print(f"\r{len(rows)} cells, {spent:.0f} s  {name}", end="", flush=True)
+    print()
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arrays", type=Path, help="folder of .npz files")
     parser.add_argument("--draws", type=int, default=1000, help="audits per cell")
     parser.add_argument("--only", default="", help="files whose name contains this")
-    parser.add_argument("--save", type=Path, help="figures of all cells as JSON")
+    parser.add_argument("--save", type=Path, help="JSON lines; the same call continues")
     parser.add_argument(
         "--pictures", type=Path, help="folder for the pictures of the docs"
     )
@@ -440,25 +464,13 @@ def main() -> None:
         draw(args.pictures)
         return
     print(machine())
-    rows = []
-    started = time.perf_counter()
-    for cell in cells(args.arrays):
-        if args.only in cell.name:
-            rows.append((cell, audits(cell, args.draws)))
-            spent = time.perf_counter() - started
-            print(
-                f"\r{len(rows)} cells, {spent:.0f} s  {cell.name} {cell.method}", end=""
-            )
-    print()
+    rows = measured(args)
     title = f"Promises over {args.draws:,} audits of each cell"
     table(title, VALIDITY, validity(rows, args.draws))
     print(f"\n{intervals(rows)}")
     table(
         "What is gained, with the best method of each set of labels", POWER, power(rows)
     )
-    if args.save:
-        facts = [{"labels": c.name, "method": c.method, **row} for c, row in rows]
-        args.save.write_text(json.dumps(facts, indent=1))
 
 
 if __name__ == "__main__":

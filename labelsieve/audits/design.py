@@ -25,7 +25,7 @@ import pyarrow as pa
 from labelsieve.audits.answers import Answers, replay
 from labelsieve.audits.population import Population, digest_of
 from labelsieve.errors import OptionError, RunError
-from labelsieve.estimation import guarantee, stop_rule
+from labelsieve.estimation.audits import selection, stop_rule
 from labelsieve.files import fingerprint, locked, read_json, readable, write_json
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
@@ -277,11 +277,11 @@ def suggest(opened: Run, decisions: Decisions | None, wish: Wish) -> str:
     if wish.goal != "rate":
         first = population.slice_for(wish.answers) if wish.goal == "list" else 0
         p_clean = 1 - population.p_wrong[population.rows(first)]
-        needed = guarantee.answers_needed(_running_mean(p_clean), wish.max_false_alarms)
+        needed = selection.answers_needed(_running_mean(p_clean), wish.max_false_alarms)
         parts.append(_needed("a list of wrong labels", needed, wish.max_false_alarms))
     if wish.goal == "any":
         right_first = population.p_wrong[population.rows(0)][::-1]
-        needed = guarantee.answers_needed(_running_mean(right_first), wish.max_wrong)
+        needed = selection.answers_needed(_running_mean(right_first), wish.max_wrong)
         parts.append(_needed("a clean part", needed, wish.max_wrong))
         may_remain = int(wish.target_error * len(population.ids))
         least = stop_rule.answers_needed(size, may_remain, 1 - wish.confidence)

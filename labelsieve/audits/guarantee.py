@@ -1,7 +1,7 @@
 """What the answers of a run promise: lists of wrong labels, corrections, a clean part.
 
-The mathematics is in `labelsieve.estimation.guarantee`. What counts for a promise is kept apart
-structurally: the scores are those of the scan, whose digest was written down before the first
+The mathematics is in `labelsieve.estimation.audits.selection`. What counts for a promise is kept
+apart structurally: the scores are those of the scan, whose digest was written down before the first
 answer, and the answers are those of the drawn images, none of which had a decision before. So what
 the ranking of a review has learned from answers never comes near a promise.
 """
@@ -22,9 +22,9 @@ from labelsieve.audits.answers import Answers
 from labelsieve.audits.design import Design
 from labelsieve.audits.population import Population
 from labelsieve.errors import RunError
-from labelsieve.estimation import audit_design
-from labelsieve.estimation.audit_design import Rate
-from labelsieve.estimation.guarantee import Selection, Share, select
+from labelsieve.estimation.audits import shares
+from labelsieve.estimation.audits.selection import Selection, Share, select
+from labelsieve.estimation.audits.shares import Rate
 from labelsieve.runs import audit as earlier_audit
 from labelsieve.runs.decisions import Decision, Decisions, open_decisions
 from labelsieve.runs.run import Run
@@ -186,8 +186,8 @@ class Audit:
             return None
         if self.design.wish.goal == "rate":
             stratum = self.population.strata(len(self.design.ids))
-            return audit_design.stratified(p_wrong, stratum, asked, wrong)
-        return audit_design.estimate(p_wrong, asked, wrong)
+            return shares.stratified(p_wrong, stratum, asked, wrong)
+        return shares.estimate(p_wrong, asked, wrong)
 
     def people(self) -> str:
         """How often people err, from images that two of them judged; "" with too few."""
@@ -195,7 +195,7 @@ class Audit:
         if len(second) < PAIRS:
             return ""
         differ = sum(first != other for first, other in second)
-        return words.people(audit_design.error_of_people(differ, len(second)))
+        return words.people(shares.error_of_people(differ, len(second)))
 
 
 def _incomplete(design: Design, answers: Answers) -> str:
@@ -278,7 +278,7 @@ class Promised:
             return []
         given = audit.population.given[audit.sample]
         classes = audit.population.opened.classes
-        return audit_design.per_class(given, audit.flags(unclear=True), classes)
+        return shares.per_class(given, audit.flags(unclear=True), classes)
 
     @cached_property
     def confusions(self) -> list[dict[str, Any]]:
@@ -289,7 +289,7 @@ class Promised:
         labels = audit.population.scored["given_label"]
         given = labels.take(pa.array(audit.sample)).to_pylist()
         right = [audit.answers.named.get(i) for i in audit.answers.wrong]
-        return audit_design.confusions(given, right)
+        return shares.confusions(given, right)
 
     @cached_property
     def people(self) -> str:

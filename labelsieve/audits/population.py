@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve.estimation import stop_rule
-from labelsieve.estimation.audit_design import neyman, strata
+from labelsieve.estimation.audits import stop_rule
+from labelsieve.estimation.audits.shares import neyman, strata
 from labelsieve.runs import digests
 from labelsieve.runs.run import Run
 from labelsieve.tables import RowsOf

@@ -1,4 +1,4 @@
-"""When a review may stop, from a complete audit; see `labelsieve.estimation.stop_rule`."""
+"""When a review may stop, from a complete audit; see `labelsieve.estimation.audits.stop_rule`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from labelsieve.audits import words
 from labelsieve.audits.guarantee import Audit, Promised
-from labelsieve.estimation import stop_rule
+from labelsieve.estimation.audits import stop_rule
 from labelsieve.runs.decisions import open_decisions
 from labelsieve.runs.run import Run
 

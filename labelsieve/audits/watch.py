@@ -13,7 +13,7 @@ from labelsieve.audits.design import Wish
 from labelsieve.audits.guarantee import Audit, of_run
 from labelsieve.audits.population import Population
 from labelsieve.audits.stopping import Stop, stop_of
-from labelsieve.estimation.audit_design import Rate
+from labelsieve.estimation.audits.shares import Rate
 from labelsieve.runs.decisions import Decisions, person_of
 from labelsieve.runs.run import Run
 

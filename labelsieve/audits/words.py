@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labelsieve.audits.design import Design
-from labelsieve.estimation.audit_design import Rate
-from labelsieve.estimation.guarantee import Share
+from labelsieve.estimation.audits.selection import Share
+from labelsieve.estimation.audits.shares import Rate
 from labelsieve.progress import plain
 
 NO_AUDIT = (

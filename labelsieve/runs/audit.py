@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from labelsieve.estimation.audit_design import Rate, estimate
+from labelsieve.estimation.audits.shares import Rate, estimate
 from labelsieve.runs.decisions import SETTLED, WRONG, Decision, Decisions
 from labelsieve.runs.run import Run
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve.estimation.audit_design import Rate
+from labelsieve.estimation.audits.shares import Rate
 from labelsieve.estimation.noise_rate import noise_matrix
 from labelsieve.files import replacing
 from labelsieve.runs import audit

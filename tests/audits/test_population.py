@@ -6,7 +6,7 @@ from fixtures.audited import Audited
 from scipy import stats
 
 from labelsieve.audits.population import Population
-from labelsieve.estimation.stop_rule import gain
+from labelsieve.estimation.audits.stop_rule import gain
 
 
 def test_a_population_leaves_out_what_was_decided(audited: Audited) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from labelsieve.audits import words
 from labelsieve.audits.design import Design, Wish
-from labelsieve.estimation.guarantee import Share
+from labelsieve.estimation.audits.selection import Share
 
 
 def design(**changed: object) -> Design:

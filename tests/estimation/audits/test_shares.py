@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelsieve.estimation.audit_design import (
+from labelsieve.estimation.audits.shares import (
     LEAST,
     bands,
     confusions,

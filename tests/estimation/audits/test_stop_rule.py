@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelsieve.estimation import stop_rule
-from labelsieve.estimation.stop_rule import (
+from labelsieve.estimation.audits import stop_rule
+from labelsieve.estimation.audits.stop_rule import (
     answers_needed,
     chance_of_few,
     gain,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelsieve.estimation.guarantee import (
+from labelsieve.estimation.audits.selection import (
     answers_needed,
     benjamini_hochberg,
     mistakes_by_rank,
@@ -25,6 +25,7 @@ def test_the_hand_example_of_a_p_value() -> None:
     assert p_values(np.array([0.95, 0.3]), scores[null], 4) == pytest.approx(
         [1 / 5, 2 / 5]
     )
+    assert p_values(np.array([0.5]), np.empty(0), 9) == pytest.approx([1 / 10])
 
 
 def naive_list(

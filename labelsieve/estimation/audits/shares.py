@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve.estimation.guarantee import Share, share
+from labelsieve.estimation.audits.selection import Share, share
 
 # Answers in a stratum: with fewer its variance is a guess.
 LEAST = 5

@@ -74,12 +74,13 @@ def p_values(scores: np.ndarray, nulls: np.ndarray, n: int) -> np.ndarray:
     """Conformal p-values [m]; see the module's docstring.
 
     Args:
-        scores: [m] of rows that nobody judged.
+        scores: [m] of rows that nobody judged, the highest first.
         nulls: scores of the judged rows that are null, in any order.
         n: how many rows were judged, null or not.
     """
-    ordered = np.sort(nulls)
-    above = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    # each null counts from the first row on that does not score higher: n look-ups, not m
+    first = np.searchsorted(-scores, -nulls, side="left")
+    above = np.cumsum(np.bincount(first, minlength=len(scores) + 1))[: len(scores)]
     return (1 + above) / (n + 1)
 
 
