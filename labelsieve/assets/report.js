@@ -1,4 +1,4 @@
-// Draws the three charts with Observable Plot. Colours come from the page, so that dark mode and print follow it.
+// Draws three charts with Observable Plot, and the map. Colours come from the page, so that dark mode and print follow it.
 (() => {
   const data = JSON.parse(document.getElementById("charts").textContent);
   const short = (name) => (name.length > 22 ? name.slice(0, 21) + "…" : name);
@@ -65,7 +65,53 @@
       place.replaceChildren(chart);
       place.querySelectorAll("svg").forEach((svg) => svg.setAttribute("aria-hidden", "true")); // the place says what it is
     }
+    map();
   }
+  // The map: a canvas, as thousands of shapes in a page are slow.
+  function map() {
+    const canvas = document.getElementById("map-canvas");
+    if (!canvas) return;
+    const { x, y, given, issue, names, path } = data.map, how = document.getElementById("map-colour").value;
+    const wide = canvas.parentElement.clientWidth, high = Math.min(520, Math.round(0.62 * wide)), ratio = window.devicePixelRatio || 1;
+    canvas.width = wide * ratio;
+    canvas.height = high * ratio;
+    canvas.style.height = high + "px";
+    const pen = canvas.getContext("2d"), ink = (name) => getComputedStyle(document.body).getPropertyValue(name);
+    pen.scale(ratio, ratio);
+    const counts = new Map();
+    given.forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
+    const known = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 10).map(([k]) => k);
+    const paint = (k) => (known.includes(k) ? d3.schemeTableau10[known.indexOf(k)] : "#888");
+    const colour = (i) => (how === "given" ? paint(given[i]) : ink(issue[i] ? "--wrong" : "--right"));
+    const at = (i) => [10 + x[i] * (wide - 20), 10 + (1 - y[i]) * (high - 20)];
+    x.forEach((_, i) => {
+      const [left, top] = at(i);
+      pen.beginPath();
+      pen.arc(left, top, issue[i] ? 4.2 : 3, 0, 7);
+      pen.globalAlpha = issue[i] ? 0.95 : 0.55;
+      pen.fillStyle = colour(i);
+      pen.fill();
+      if (issue[i]) { pen.lineWidth = 1.3; pen.strokeStyle = ink("--ink"); pen.stroke(); }
+    });
+    const legend = document.getElementById("map-legend");
+    legend.replaceChildren(...(how === "given" ? known : []).map((k) => {
+      const item = document.createElement("li"), dot = document.createElement("i");
+      dot.style.background = paint(k);
+      item.append(dot, names[k]);
+      return item;
+    }));
+    canvas.onmousemove = (event) => {
+      let best = -1, nearest = 100;
+      x.forEach((_, i) => {
+        const [left, top] = at(i), far = (left - event.offsetX) ** 2 + (top - event.offsetY) ** 2;
+        if (far < nearest) { nearest = far; best = i; }
+      });
+      document.getElementById("map-said").textContent = best < 0 ? "\u00a0" : `${path[best]}, labelled ${names[given[best]]}${issue[best] ? ", suspicious" : ""}`;
+    };
+  }
+  document.getElementById("map-colour")?.addEventListener("change", map);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", map);
+
   let drawn = 0;
   const again = () => { if (Math.abs(window.innerWidth - drawn) > 20) { drawn = window.innerWidth; draw(); } };
   const settings = [...document.querySelectorAll("[aria-labelledby=settings] details")];

@@ -22,11 +22,21 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
-def report(run: Folder, data: Moved = None, as_json: Json = False) -> None:
+def report(
+    run: Folder,
+    data: Moved = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also suspects after the 10,000th, in files beside it."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Write report.html of a run again, with the decisions made since."""
-    from labelsieve.runs.report import make
+    from labelsieve.report.page import make
 
-    path = make(run, data)
+    path = make(run, data, everything=everything)
     answer({"report": str(path)}, as_json, lambda _: say(f"Report  {path}"))
 
 

@@ -40,10 +40,19 @@ def scan(
         "labelsieve-run"
     ),
     method: Annotated[str, typer.Option(help="See: labelsieve methods.")] = "deft",
-    model: Annotated[str, typer.Option(help="See: labelsieve models.")] = "tiny",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="See: labelsieve models. auto: tiny up to 64 pixels, else CLIP."
+        ),
+    ] = "auto",
     preset: Annotated[
-        str, typer.Option(help="Named settings of the method: default, paper, ...")
-    ] = "default",
+        str,
+        typer.Option(
+            help="Named settings of the method: default, fast, paper, ... auto: fast only "
+            "where a processor would take hours."
+        ),
+    ] = "auto",
     fast: Annotated[
         bool,
         typer.Option(
@@ -103,7 +112,7 @@ def scan(
     from labelsieve.pipeline import scan as pipeline
 
     # two presets at once have no meaning; the same one twice does no harm
-    if fast and preset not in ("default", "fast"):
+    if fast and preset not in ("auto", "default", "fast"):
         raise OptionError(
             f"--fast and --preset {preset} exclude each other.",
             "--fast is --preset fast.",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from labelsieve import progress
 from labelsieve.data.images import Preprocess
-from labelsieve.errors import LabelsieveError
+from labelsieve.errors import LabelsieveError, ModelError
 from labelsieve.models import trust
 
 TINY = Path(__file__).parent.parent / "assets" / "tiny"  # the embedded model
@@ -50,7 +50,24 @@ def one_line(name: str, help: str = trust.COMPLETE) -> Iterator[None]:
     except LabelsieveError:
         raise
     except Exception as error:
+        if _is_offline(error):
+            raise not_here(name) from error
         raise trust.refusal(name, _reason(error), help) from error
+
+
+def not_here(name: str, instead: str = "") -> ModelError:
+    """The error for a model of the hub that is not on this machine and cannot be fetched now."""
+    return ModelError(
+        f"Model '{name}' is not on this machine, and the hub cannot be reached.",
+        f"Run 'hf download {name}' once with a network, or copy its folder here and give "
+        f"that as --model. {instead}".rstrip(),
+    )
+
+
+def _is_offline(error: Exception) -> bool:
+    """Whether the libraries of the hub say, in one of their ways, that there is no connection."""
+    said = str(error)
+    return "couldn't connect to" in said or "offline mode" in said.lower()
 
 
 def _reason(error: Exception) -> str:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import urllib.parse
+import urllib.request
 from types import ModuleType
 
 import torch
 
-from labelsieve import registry
+from labelsieve import progress, registry
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
 from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder
 
 ROOM = "models/families"  # of the registry
+DEMO = "tiny"  # inside the package
+DEMO_SIDE = 64  # pixels up to which pictures lose nothing that matters at its 32
+PHOTOS = "openai/clip-vit-base-patch16"  # what is taken for larger ones
 # Models that were tried: name, number of weights and what each is for.
 RECOMMENDED = (
     (
         "tiny",
         "4 M",
-        "embedded; 32 x 32 pixels; demo, tests, small pictures without a network",
+        "embedded; 32 x 32 pixels; digits and small pictures, no network needed",
     ),
     ("openai/clip-vit-base-patch16", "150 M", "the paper's model; everyday photos"),
     ("openai/clip-vit-large-patch14", "428 M", "better and about four times slower"),
@@ -70,6 +77,39 @@ def _try_out(encoder: DualEncoder) -> None:
         raise trust.refusal(
             encoder.name, "it gives no finite numbers for a gray picture"
         )
+
+
+def ready(name: str) -> None:
+    """See to it that a model of the hub is on this machine, or that a download is announced.
+
+    Raises:
+        ModelError: it is not here, and the hub is switched off.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+        return
+    if constants.is_offline_mode() or not _reachable(constants.ENDPOINT):
+        raise hugging_face.not_here(name, f"With --model {DEMO} the demo model runs.")
+    size = next((size for known, size, _ in RECOMMENDED if known == name), "")
+    # weights are stored with four bytes each
+    megabytes = 4 * int(size.split()[0]) if size else 0
+    progress.note(
+        f"{name} ({size} weights) is downloaded once, about {megabytes} MB; "
+        f"--model {DEMO} needs no download and suits pictures up to {DEMO_SIDE} pixels."
+    )
+
+
+def _reachable(address: str) -> bool:
+    """Whether a server answers; its own client would try for half a minute before it says no."""
+    # behind a proxy only the proxy can be asked
+    if urllib.request.getproxies():
+        return True
+    host = urllib.parse.urlsplit(address).hostname
+    with contextlib.suppress(OSError), socket.create_connection((host, 443), timeout=5):
+        return True
+    return False
 
 
 def preprocess_of(name: str) -> Preprocess:

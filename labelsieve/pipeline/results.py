@@ -174,6 +174,7 @@ def summarise(
     chosen = facts.get("method_facts", {}).get("chosen")
     method = chosen or run.record["command"]["method"]
     warnings = preflight.Preflight(**run.preflight).warnings()
+    of_names = text_warnings(agreement, method)
     return {
         **facts,
         **_counts(run.scores),
@@ -181,7 +182,8 @@ def summarise(
         "noise_per_class": noise["per_class"],
         "confused_pairs": noise["pairs"],
         "unreadable": run.preflight["unreadable"],
-        "warnings": text_warnings(agreement, method) + warnings,
+        "warnings": of_names + warnings,
+        "text_warnings": of_names,
         "agreement": agreement.as_dict(),
         "quality": evaluate_detection(run.scores, run.truth()),
         "files": _files(run),

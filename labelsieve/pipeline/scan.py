@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, Unpack
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.torch import save_file
 
-from labelsieve import registry, tables
+from labelsieve import progress, registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, prepare
 from labelsieve.data.load import load
@@ -26,9 +26,10 @@ from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
-from labelsieve.models.load import load_encoder, preprocess_of
-from labelsieve.pipeline import findings, results
-from labelsieve.runs import pictures, report
+from labelsieve.models.load import DEMO, load_encoder, preprocess_of
+from labelsieve.pipeline import caveats, choice, findings, results
+from labelsieve.report import page as report
+from labelsieve.runs import pictures
 from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.runs.run import Run, run_folder
 from labelsieve.settings import (
@@ -75,8 +76,10 @@ class ScanOptions(BoundedOptions):
 
     Attributes:
         method: name of a file in `labelsieve.methods`.
-        model: "tiny" (inside the package), a Hugging Face directory or a hub id.
-        preset: of the method: "default", "fast" and others.
+        model: "tiny" (inside the package), a Hugging Face directory or a hub id; "auto" takes
+            "tiny" for pictures up to 64 pixels and CLIP ViT-B/16 for larger ones.
+        preset: of the method: "default", "fast" and others; "auto" is "default", but "fast"
+            where that would take a processor hours.
         settings: fields of the method's `Settings`; they outweigh the preset.
         seed: of everything random.
         device: "auto", "cpu", "cuda" or "mps".
@@ -87,8 +90,8 @@ class ScanOptions(BoundedOptions):
     """
 
     method: str = "deft"
-    model: str = "tiny"
-    preset: str = "default"
+    model: str = "auto"
+    preset: str = "auto"
     settings: Mapping[str, Any] | None = None
     # torch takes seeds of 63 bits
     seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
@@ -106,6 +109,7 @@ class _Plan:
     method: ModuleType
     settings: Any  # the method's own
     command: dict[str, Any]  # what decides the result
+    why: dict[str, str]  # what was chosen for the user, and why
 
 
 def scan(
@@ -158,9 +162,11 @@ def scan(
         task = Task(
             prepared.dataset, encoder, plan.options.seed, folder.path, fingerprint=key
         )
+        trained = plan.options.preset != "fast" and "fast" in plan.method.PRESETS
+        choice.tell_cost(encoder, len(task.data), plan.options.model, trained)
         evidence = _detect(plan, task, folder)
         clock.lap("detect")
-        facts = _facts(prepared, task, evidence)
+        facts = {**_facts(prepared, task, evidence), "chosen": plan.why}
         _write_results(folder.path, prepared, task, evidence)
         _write_detector(folder.path / "detector", plan, task, evidence)
         clock.lap("estimate and write")
@@ -169,7 +175,11 @@ def scan(
         )
         clock.lap("look at pictures")
         summary = results.summarise(Run(output), facts, task.agreement)
-        folder.note({**summary, "findings": shown, "seconds": clock.laps})
+        summary["findings"] = shown
+        summary["caveats"] = caveats.of_run(
+            Run(output), plan.options.model, shown, summary["text_warnings"]
+        )
+        folder.note({**summary, "seconds": clock.laps})
         _write_report(Run(output), plan.spec)
         clock.lap("report")
         folder.finish({"seconds": clock.laps})
@@ -177,7 +187,7 @@ def scan(
         return Run(output)
 
 
-def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
+def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
     """The preflight alone: what is wrong with the data.
 
     No model is loaded, only its preprocessing is looked up. Images are decoded (and cached),
@@ -185,7 +195,9 @@ def look(data: Any, *, model: str = "tiny") -> preflight.Preflight:
     """
     spec = load(data)
     source = open_source(spec)
-    manifest = read(source, open_items(source, preprocess_of(model)))
+    # any model's preparation will do to see whether pictures can be read
+    name = DEMO if model == choice.AUTO else model
+    manifest = read(source, open_items(source, preprocess_of(name)))
     return preflight.check(manifest, spec.class_names)
 
 
@@ -193,12 +205,30 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     source = open_source(spec)
     # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
+    options, why = _chosen(source, method, options)
     if options.preset not in method.PRESETS:
         raise OptionError(unknown("--preset", options.preset, method.PRESETS))
     preset = method.PRESETS[options.preset]
     settings = resolve(method.Settings, preset, options.settings or {})
     command = _command(spec, options, settings)
-    return _Plan(spec, source, options, method, settings, command)
+    return _Plan(spec, source, options, method, settings, command, why)
+
+
+def _chosen(
+    source: Source, method: ModuleType, options: ScanOptions
+) -> tuple[ScanOptions, dict[str, str]]:
+    """Options without "auto", and why these were taken."""
+    why = {}
+    if options.model == choice.AUTO:
+        name, why["model"] = choice.model_for(source)
+        options = replace(options, model=name)
+    if options.preset == choice.AUTO:
+        device = choose_device(options.device).type
+        name, why["preset"] = choice.preset_for(source, method, options.model, device)
+        options = replace(options, preset=name)
+        if name != "default":
+            progress.note(f"--preset {name}: {why['preset']}.")
+    return options, why
 
 
 def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from labelsieve.errors import LabelsieveError, OptionError, RunError
+from labelsieve.report import page as report
 from labelsieve.review.queue import Filters, Suspects
-from labelsieve.runs import report
 from labelsieve.runs.decisions import Conflict, Decision, Decisions
 from labelsieve.runs.pages import template
 from labelsieve.runs.pictures import Images, open_pictures, webp
@@ -134,7 +134,10 @@ class Review:
             "near": near,
             "seen": now.seq if now else 0,
             "now": in_words(now),
-            "reasons": report.reasons(card),
+            "reasons": {
+                "positive": card.get("positive_logit"),
+                "negative": card.get("negative_logit"),
+            },
         }
 
     def decide(

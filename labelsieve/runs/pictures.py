@@ -227,7 +227,8 @@ def webp(
     except LabelsieveError:
         return None
     buffer = io.BytesIO()
-    lossless = max(image.size) <= LOSSLESS
+    # a photo that was made as small as that has no such pixels
+    lossless = max(image.size) <= min(LOSSLESS, side - 1)
     image.save(buffer, "WEBP", quality=quality, lossless=lossless)
     return buffer.getvalue()
 

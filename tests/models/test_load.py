@@ -35,7 +35,7 @@ class TestErrors:
     def test_not_found(self) -> None:
         with pytest.raises(
             ModelError,
-            match=r"Model 'no/such-model' cannot be loaded: .*Use tiny, a Hugging Face directory",
+            match=r"Model 'no/such-model' is not on this machine.*hf download no/such-model",
         ):
             load_encoder("no/such-model")
 

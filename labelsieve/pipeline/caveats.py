@@ -1,0 +1,78 @@
+"""What changes the meaning of a result, in a sentence each: it stands beside the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from labelsieve.data.preflight import Preflight
+from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS
+from labelsieve.runs.run import Run
+from labelsieve.tables import QUALITY, read_parquet
+
+# Below, an estimated share of wrong labels has an interval that says next to nothing.
+FEW_IMAGES = 100
+# Images of a class from which neighbours and probes learn what it looks like.
+FEW_OF_CLASS = 5
+
+
+def of_run(
+    run: Run, model: str, findings: Mapping[str, Any], names: list[str]
+) -> list[str]:
+    """What a person must know before the verdict.
+
+    Args:
+        model: that judged the images.
+        findings: what `labelsieve.pipeline.findings.write` gave.
+        names: warnings about the class names.
+    """
+    checked = Preflight(**run.preflight)
+    side = _typical_side(run) if findings else 0.0
+    of_model = list(_of_model(model, side))
+    # what the demo model knows of photos says nothing about the names
+    if not of_model:
+        of_model += [*names, *_of_names(checked)]
+    return [*of_model, *_of_size(checked)]
+
+
+def demo_on_photos(side: float) -> str:
+    """The sentence about the demo model and pictures of this side in pixels."""
+    return (
+        f"The demo model ({DEMO}) judged these pictures, which are about {side:.0f} pixels "
+        f"wide, as 32 × 32 pixels. It is made for digits and small pictures: for photos take "
+        f"--model {PHOTOS}."
+    )
+
+
+def _of_model(model: str, side: float) -> Iterator[str]:
+    if model == DEMO and side > DEMO_SIDE:
+        yield demo_on_photos(side)
+
+
+def _of_names(checked: Preflight) -> Iterator[str]:
+    if 2 * len(checked.id_like) > len(checked.classes):
+        yield (
+            "Most class names look like ids and say nothing to a model that reads: "
+            "give names in words with --class-names."
+        )
+
+
+def _of_size(checked: Preflight) -> Iterator[str]:
+    if checked.usable < FEW_IMAGES:
+        yield f"With {checked.usable} images every figure here is rough."
+    small = sum(count < FEW_OF_CLASS for count in checked.classes.values())
+    if 2 * small > len(checked.classes):
+        yield (
+            f"{small} of {len(checked.classes)} classes have fewer than {FEW_OF_CLASS} "
+            "images: too few to learn what they look like."
+        )
+
+
+def _typical_side(run: Run) -> float:
+    """Median over the images of the mean side, in pixels; 0 where none could be read."""
+    table = read_parquet(run.file("quality.parquet"), QUALITY)
+    area = pc.multiply(table["width"], table["height"]).drop_null()
+    return float(np.median(np.sqrt(area.to_numpy()))) if len(area) else 0.0

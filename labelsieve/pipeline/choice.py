@@ -1,0 +1,137 @@
+"""What is chosen where the user left it open: the model by the pictures, the preset by arithmetic.
+
+Nothing here looks at a clock, so that the same data and options give the same scores on a busy
+machine. What was chosen and why is said, written into run.json, and overruled by --model and
+--preset.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from labelsieve import progress
+from labelsieve.data.images import open_image, read_bytes
+from labelsieve.data.sources import Source
+from labelsieve.models import hugging_face
+from labelsieve.models.encoder import DualEncoder
+from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, ready
+
+AUTO = "auto"
+LOOKED_AT = (
+    64  # pictures whose size says which model is meant: they are opened, not decoded
+)
+# Passes of a picture through the image tower with a method's default preset: ten to fifteen
+# epochs forward and backward, which is twice as much, and a few views.
+PASSES = 30
+# Operations that a processor does in one to three hours, at 100 to 300 thousand millions a second.
+AFFORDABLE = 1e15
+TOLD_FROM = 30.0  # seconds: what is quicker is not worth a line
+
+
+def model_for(source: Source) -> tuple[str, str]:
+    """The model for the pictures of a source, and why.
+
+    Raises:
+        ModelError: it is not on this machine and cannot be downloaded.
+    """
+    if getattr(source, "modality", "images") != "images":
+        return DEMO, "the only model that needs no download"
+    sides = [s for s in map(_side, _first_images(source)) if s is not None]
+    side = float(np.median(sides)) if sides else 0.0
+    if side <= DEMO_SIDE:
+        return DEMO, f"the pictures are at most {DEMO_SIDE} pixels wide and high"
+    ready(PHOTOS)
+    return PHOTOS, f"the pictures are larger than {DEMO_SIDE} pixels"
+
+
+def _first_images(source: Source) -> Iterable[Any]:
+    return (row.image for row in islice(source.rows(), LOOKED_AT))
+
+
+def _side(image: Any) -> int | None:
+    """The longer side of a picture in pixels; None for what is none."""
+    try:
+        if isinstance(image, bytes | str | Path):
+            with open_image(read_bytes(image)) as header:
+                return max(header.size)
+        if isinstance(image, Image.Image):
+            return max(image.size)
+        # [h, w], [h, w, 3] or [3, h, w]: the two largest of up to three sides
+        return int(sorted(np.shape(image))[-1])
+    # decoders raise nearly everything on broken files, and arrays may be ragged
+    except Exception:
+        return None
+
+
+def preset_for(
+    source: Source, method: ModuleType, model: str, device: str
+) -> tuple[str, str]:
+    """The preset of a method, and why: "fast" only where a processor would take hours.
+
+    Raises:
+        ModelError: the model's configuration cannot be read.
+    """
+    if device != "cpu" or "fast" not in method.PRESETS:
+        return "default", "it is the method's own"
+    each = PASSES * operations(model)
+    if not each:
+        return "default", "the arithmetic of the model is not known"
+    affordable = int(AFFORDABLE / each)
+    # no more rows are listed than are needed to know
+    if sum(1 for _ in islice(source.rows(), affordable + 1)) <= affordable:
+        return "default", f"up to {affordable:,} images are quick enough on a processor"
+    return "fast", (
+        f"more than {affordable:,} images in {PASSES} passes of {model} are more than "
+        f"{AFFORDABLE:.0e} operations, hours on a processor; --preset default takes that time"
+    )
+
+
+def operations(model: str) -> float:
+    """Floating-point operations of one picture in the image tower; 0 where they are not known.
+
+    Two for each weight of the blocks and each token, 24 w² a block and token at width w, and
+    4 w t² for the attention of t tokens.
+    """
+    config = hugging_face.read_config(model)
+    tower = getattr(config, "vision_config", config)
+    try:
+        tokens = (tower.image_size // tower.patch_size) ** 2 + 1
+        width, depth = tower.hidden_size, tower.num_hidden_layers
+        return float(depth * (24 * width**2 * tokens + 4 * width * tokens**2))
+    # other families have other words for it
+    except (AttributeError, TypeError):
+        return 0.0
+
+
+@torch.no_grad()
+def tell_cost(encoder: DualEncoder, images: int, model: str, trained: bool) -> None:
+    """Say before the work what it will take here, by the pace of two small batches.
+
+    Args:
+        trained: whether the method sends pictures through the tower more than once.
+    """
+    pixels = encoder.normalise(encoder.blank().repeat(4, 1, 1, 1))
+    # the first one also loads libraries
+    for _ in range(2):
+        start = time.perf_counter()
+        encoder.image_features(pixels)
+        seconds = (time.perf_counter() - start) / len(pixels)
+    passes = PASSES if trained else 1
+    whole = seconds * images * passes
+    if whole < TOLD_FROM:
+        return
+    times = "once" if passes == 1 else f"about {passes} times"
+    hours = f"{whole / 3600:.1f} hours" if whole > 5400 else f"{whole / 60:.0f} minutes"
+    quicker = "; --fast takes one pass" if trained else ""
+    progress.note(
+        f"{images:,} images go {times} through {model}: about {hours} here{quicker}."
+    )

@@ -1,0 +1,187 @@
+"""The suspects of the report: every flagged label with its picture, within a budget of bytes.
+
+The first ones are large enough to judge; the further down the list, the smaller they are, so that
+ten thousand fit into one file. What was decided about each is read from the decisions.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from labelsieve.runs.pictures import Pictures, webp
+from labelsieve.runs.reasons import Neighbours, neighbours
+from labelsieve.runs.run import Run
+from labelsieve.runs.standing import Standing
+
+MOST = 10_000  # suspects in one file; the rest lies in files beside it
+LARGE = 100  # of them that come with reasons, and as large as a screen shows them
+MEDIUM = 400
+# Sides in pixels and WebP qualities of these, and of all that follow.
+OF_LARGE = (400, 80)
+OF_MEDIUM = (240, 75)
+OF_SMALL = ((160, 65), (112, 55), (88, 45), (64, 40), (48, 30))
+OF_REASONS = (96, 70)
+# Bytes that the small ones may take together: with the others and all words the file stays
+# below 25 MB. Base64 makes four bytes of three.
+BUDGET = 14_000_000
+NEAR = 3  # trusted pictures of each class beside a large one
+WORKERS = 8  # decoding leaves Python's lock
+PREFIX = "data:image/webp;base64,"
+
+
+@dataclass
+class Suspects:
+    """What the page needs of its suspects, column by column, as JSON has it.
+
+    Attributes:
+        classes: names that `given`, `suggested` and `decided` are numbers of; -1 is none.
+        wrong: probability that the label is wrong; suggested_prob: that the suggestion is right.
+        verdict: what people decided, empty where nobody did. decided: the right class, if known.
+        picture: WebP in base64, empty where it cannot be read.
+        near: by row, [class, numbers in `pool`] of the nearest trusted pictures.
+    """
+
+    classes: list[str]
+    path: list[str]
+    given: list[int]
+    suggested: list[int]
+    wrong: list[float]
+    suggested_prob: list[float]
+    verdict: list[str]
+    decided: list[int]
+    picture: list[str]
+    near: dict[int, list[tuple[int, list[int]]]] = field(default_factory=dict)
+    pool: list[str] = field(default_factory=list)
+
+
+def order(standing: Standing) -> np.ndarray:
+    """Rows [m] of a run's scored images that are suspects, the most suspicious first.
+
+    Those that the scan flagged, and those that people called wrong.
+    """
+    # scores come with the most suspicious first; what people said of one moves no other
+    return np.flatnonzero(standing.scanned.issue | standing.issue)
+
+
+def suspects(
+    opened: Run, standing: Standing, rows: np.ndarray, pictures: Pictures
+) -> Suspects:
+    """The suspects `rows` [m] of a run for one file."""
+    ids = standing.ids.take(rows).to_pylist()
+    found = _columns(opened, standing, rows)
+    found.picture = _pictures(ids, pictures)
+    alike = neighbours(opened)
+    if alike is not None:
+        _add_reasons(found, ids[:LARGE], alike, pictures)
+    return found
+
+
+def _columns(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
+    # scored images come first among the scores, in the order of the standing
+    paths = opened.scores["path"].take(rows).to_pylist()
+    # a reviewer is offered another class even where the label is likelier
+    suggested = np.where(
+        standing.suggested[rows] == standing.given[rows],
+        standing.best_other[rows],
+        standing.suggested[rows],
+    )
+    other = suggested == standing.best_other[rows]
+    prob = np.where(
+        other, standing.best_other_prob[rows], standing.suggested_prob[rows]
+    )
+    return Suspects(
+        classes=list(standing.classes),
+        path=paths,
+        given=standing.given[rows].tolist(),
+        suggested=suggested.tolist(),
+        # four digits: what a person reads, and half of the bytes
+        wrong=np.round(standing.p_wrong[rows], 4).tolist(),
+        suggested_prob=np.round(prob, 4).tolist(),
+        verdict=[verdict or "" for verdict in standing.verdicts[rows]],
+        decided=standing.decided[rows].tolist(),
+        picture=[],
+    )
+
+
+def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
+    """Pictures of all suspects, smaller towards the end of the list."""
+    small = max(1, len(ids) - LARGE - MEDIUM)
+    room = BUDGET * 3 // 4 // small
+
+    def encode(numbered: tuple[int, str]) -> str:
+        number, sample_id = numbered
+        if number < LARGE:
+            return _base64(webp(pictures, sample_id, *OF_LARGE))
+        if number < LARGE + MEDIUM:
+            return _base64(webp(pictures, sample_id, *OF_MEDIUM))
+        return _within(pictures, sample_id, room)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        # in the order of the ids, whichever is done first
+        return list(pool.map(encode, enumerate(ids)))
+
+
+def _within(pictures: Pictures, sample_id: str, room: int) -> str:
+    """A picture as large as `room` bytes allow; the smallest, where even that is larger."""
+    smallest = None
+    for side, quality in OF_SMALL:
+        smallest = webp(pictures, sample_id, side, quality)
+        if smallest is None or len(smallest) <= room:
+            break
+    return _base64(smallest)
+
+
+def _base64(picture: bytes | None) -> str:
+    # a picture without data would show as a broken one; nothing shows as nothing
+    return base64.b64encode(picture).decode() if picture else ""
+
+
+def _add_reasons(
+    found: Suspects, ids: list[str], alike: Neighbours, pictures: Pictures
+) -> None:
+    """The nearest trusted pictures of the given and of the suggested class of each."""
+    numbers: dict[str, int] = {}
+    for row, sample_id in enumerate(ids):
+        beside = []
+        for label in dict.fromkeys((found.given[row], found.suggested[row])):
+            if label < 0:
+                continue
+            near = alike.nearest(sample_id, found.classes[label], NEAR)
+            beside.append((label, list(_pooled(near, numbers, found.pool, pictures))))
+        found.near[row] = beside
+
+
+def _pooled(
+    ids: list[str], numbers: dict[str, int], pool: list[str], pictures: Pictures
+) -> Iterator[int]:
+    """Numbers of pictures in the pool; each is in it once, whatever it stands beside."""
+    for sample_id in ids:
+        if sample_id not in numbers:
+            numbers[sample_id] = len(pool)
+            pool.append(_base64(webp(pictures, sample_id, *OF_REASONS)))
+        if pool[numbers[sample_id]]:
+            yield numbers[sample_id]
+
+
+def examples(
+    opened: Run, standing: Standing, rows: np.ndarray, pictures: Pictures
+) -> list[dict[str, Any]]:
+    """The most frequent confusions, each with its number of suspects and four pictures."""
+    numbers = {name: number for number, name in enumerate(standing.classes)}
+    shown = []
+    for pair in opened.noise["pairs"][:8]:
+        here = rows[
+            (standing.given[rows] == numbers.get(pair["given"], -1))
+            & (standing.suggested[rows] == numbers.get(pair["suggested"], -1))
+        ]
+        ids = standing.ids.take(here[:4]).to_pylist()
+        encoded = [_base64(webp(pictures, i, *OF_REASONS)) for i in ids]
+        addresses = [PREFIX + picture for picture in encoded if picture]
+        shown.append({**pair, "flagged": len(here), "pictures": addresses})
+    return shown

@@ -1,0 +1,118 @@
+"""Writing report.html: the verdict and what limits it, suspects, charts, data and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelsieve.audits import guarantee
+from labelsieve.estimation.noise_rate import says_little
+from labelsieve.files import replacing
+from labelsieve.report import cards, charts
+from labelsieve.runs import standing
+from labelsieve.runs.pages import asset, library, template
+from labelsieve.runs.pictures import Pictures, open_pictures
+from labelsieve.runs.run import Run, alone
+from labelsieve.runs.standing import Standing
+
+
+def make(
+    folder: str | Path | Run, data: str | None = None, *, everything: bool = False
+) -> Path:
+    """Write `report.html` of a run again, with what people decided since.
+
+    Args:
+        data: the scanned data, where they are no longer where they were scanned.
+        everything: also write the suspects that do not fit into it, as report-2.html and so on.
+
+    Raises:
+        RunError: no run, not finished, damaged, or its data cannot be opened.
+    """
+    opened = folder if isinstance(folder, Run) else Run(folder)
+    opened.require_finished()
+    # no scan replaces the run meanwhile
+    with alone(opened):
+        return write(opened, open_pictures(opened, data), everything=everything)
+
+
+def write(opened: Run, pictures: Pictures, *, everything: bool = False) -> Path:
+    """Write `report.html` of a run whose results are there."""
+    now = standing.of_run(opened)
+    rows = cards.order(now)
+    _write(opened.report, _page(opened, now, rows, pictures))
+    if everything:
+        for number, part in _others(rows):
+            path = opened.report.with_name(f"report-{number}.html")
+            _write(path, _further(opened, now, part, pictures, number))
+    return opened.report
+
+
+def _others(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows that the first file has no room for, with the number of their file."""
+    for start in range(cards.MOST, len(rows), cards.MOST):
+        yield start // cards.MOST + 1, rows[start : start + cards.MOST]
+
+
+def _write(path: Path, html: str) -> None:
+    with replacing(path) as scratch:
+        # file names may hold bytes that are no text
+        scratch.write_text(html, encoding="utf-8", errors="backslashreplace")
+        scratch.chmod(0o600)  # it shows the user's pictures
+
+
+def _page(opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures) -> str:
+    first = rows[: cards.MOST]
+    return template("report.html.j2").render(
+        **_verdict(opened, now),
+        record=opened.record,
+        caveats=opened.record.get("caveats", []),
+        preflight=opened.preflight,
+        suspects=vars(cards.suspects(opened, now, first, pictures)),
+        first=1,
+        flagged=len(rows),
+        pairs=cards.examples(opened, now, rows, pictures),
+        classes=charts.classes(opened),
+        charts=charts.of_run(opened, now),
+        style=asset("style.css") + asset("report.css"),
+        scripts=[
+            library("d3"),
+            library("plot"),
+            asset("report.js"),
+            asset("suspects.js"),
+        ],
+    )
+
+
+def _further(
+    opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures, number: int
+) -> str:
+    """A file of suspects alone."""
+    return template("report_more.html.j2").render(
+        record=opened.record,
+        suspects=vars(cards.suspects(opened, now, rows, pictures)),
+        first=(number - 1) * cards.MOST + 1,
+        style=asset("style.css") + asset("report.css"),
+        scripts=[asset("suspects.js")],
+    )
+
+
+def _verdict(opened: Run, now: Standing) -> dict[str, Any]:
+    """The sentence at the top: the audited rate where there is one, else the model's estimate."""
+    rate, low, high = opened.noise_rate
+    promised = guarantee.of_run(opened)
+    audit = promised.rate
+    if audit is not None:
+        rate, low, high = audit.rate, audit.low, audit.high
+    decided = now.verdicts[now.verdicts != None]  # noqa: E711  (element by element)
+    reviewed = {"images": len(decided), "wrong": int((decided != "keep").sum())}
+    return {
+        "verdict": {"rate": rate, "low": low, "high": high},
+        # with these bounds a number would say more than is known
+        "unknown": audit is None and says_little(low, high),
+        "audit": audit,
+        "promises": promised.sentences if audit is not None else [],
+        "reviewed": reviewed if len(decided) else None,
+    }
