@@ -2,7 +2,8 @@
 
     seeds = [0, 1, 2]                    # of planted errors, and of methods
     [[tower]]   name, model              # model: what --model of scan takes; default: the name
-    [[method]]  name, method, preset, settings
+    [[method]]  name, method, preset, settings; noise_rate = "realised" tells it the share of
+                wrong labels
     [[data]]    name; one of path, archive, embedded; noise, a list; limit; and what scan is
                 told of data
     noise       kind and rate (as labelsieve noise), or kind = "recorded" and column, the
@@ -30,6 +31,8 @@ READY = Path(__file__).parent.parent / "assets" / "bench"
 EMBEDDED = ("digits",)  # data sets that come with the package
 AXES = ("tower", "data", "noise", "method", "seed")
 KEYS = ("tower", "method", "data", "seeds")  # of a configuration
+# As noise_rate of a method: the share of wrong labels that its cell really has.
+REALISED = "realised"
 LARGEST_SEED = 2**63 - 1  # torch's generators take no larger one
 E = TypeVar("E")
 
@@ -305,7 +308,11 @@ def _check_settings(method: Method) -> None:
     room = registry.load("methods", method.detector)
     if method.preset not in room.PRESETS:
         raise OptionError(unknown("preset", method.preset, room.PRESETS))
-    resolve(room.Settings, room.PRESETS[method.preset], method.settings)
+    settings = dict(method.settings)
+    # a number by the time of the scan
+    if settings.get("noise_rate") == REALISED:
+        settings["noise_rate"] = 0.5
+    resolve(room.Settings, room.PRESETS[method.preset], settings)
 
 
 def _data(entry: dict[str, Any]) -> Data:

@@ -23,7 +23,9 @@ from filelock import FileLock
 from labelsieve import progress
 from labelsieve.bench.cell import of
 from labelsieve.bench.material import material, truth
+from labelsieve.bench.plan import REALISED
 from labelsieve.data.dataset import Dataset, prepare
+from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.features import cached
@@ -194,10 +196,11 @@ def _features(images: Dataset, encoder: DualEncoder, rows: np.ndarray) -> None:
 def cell(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, Any]:
     """An ordinary scan, and its figures."""
     source, tower = (read_json(Path(need) / "result.json") for need in job["needs"])
+    spec = DataSpec(**source["spec"])
     own = folder / "cache"
     _share_cache(own, tower)
     try:
-        opened = _scan(job["scan"], DataSpec(**source["spec"]), folder / "run")
+        opened = _scan(told(job["scan"], spec), spec, folder / "run")
     finally:
         _remove(own)
     # measured before the figures are computed, which are no part of the scan
@@ -213,6 +216,25 @@ def cell(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
     }
     return figures
+
+
+def told(options: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
+    """Options of a scan; a method that is to know the share of wrong labels is told it."""
+    settings = dict(options["settings"])
+    if settings.get("noise_rate") == REALISED:
+        settings["noise_rate"] = _realised(spec)
+    return {**options, "settings": settings}
+
+
+def _realised(spec: DataSpec) -> float:
+    """Share of wrong labels among those whose truth is known."""
+    wrong = 0
+    known = 0
+    for row in open_source(spec).rows():
+        if row.label is not None and row.truth is not None:
+            known += 1
+            wrong += row.label != row.truth
+    return wrong / max(known, 1)
 
 
 def _remove(folder: Path) -> None:

@@ -12,7 +12,7 @@ from labelsieve.cache import cache_folder, cached_array, key_of
 from labelsieve.data.dataset import Dataset
 from labelsieve.estimation.agreement import FITS, Agreement
 from labelsieve.features import probe, references
-from labelsieve.features.cached import ImageFeatures, Look
+from labelsieve.features.cached import Corners, ImageFeatures, Look
 from labelsieve.features.zero_shot import (
     ZeroShot,
     class_features,
@@ -39,6 +39,8 @@ class Task:
     seed: of everything random.
     folder: of the run, for checkpoints; None keeps none.
     fingerprint: of data, model and settings; checkpoints of another one are not used.
+    look: what of each picture is looked at where a method names no view: all of it, or the mean
+        of its corners.
     """
 
     data: Dataset
@@ -46,6 +48,7 @@ class Task:
     seed: int = 0
     folder: Path | None = None
     fingerprint: str = ""
+    look: Corners | None = None
 
     def checkpoint(self, name: str) -> Checkpoint | None:
         """Where a training keeps its state, so that an interrupted one goes on."""
@@ -64,9 +67,9 @@ class Task:
         """[n, d] float32 or float16 of length one, mapped read-only.
 
         Args:
-            view: of augmented pictures, or the mean of several; None takes them as they are.
+            view: of augmented pictures, or the mean of several; None takes the task's look.
         """
-        return self.features.all(view)
+        return self.features.all(view or self.look)
 
     def class_features(self, template: str | None = None) -> np.ndarray:
         """[k, d] float32 of length one, of the class names in a prompt, the data's by default."""
@@ -122,7 +125,8 @@ class Task:
         data, seed = self.data, self.seed
         # unlike features, answers depend on labels: `fingerprint` covers them, `content` does not
         kind = (data.fingerprint, data.preprocess.to_json(), self.features.weights)
-        key = key_of(*kind, seed, folds, balanced)
+        looks = () if self.look is None else (repr(self.look),)
+        key = key_of(*kind, seed, folds, balanced, *looks)
 
         def compute() -> np.ndarray:
             x = np.asarray(self.image_features(), dtype=np.float32)

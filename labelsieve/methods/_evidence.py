@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from labelsieve.estimation import flagging
 from labelsieve.estimation.calibration import fit_curve, of_given, with_given
+from labelsieve.features.cached import Corners
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.methods._posterior import select_reference
@@ -42,6 +43,22 @@ class OwnRule(KnownRate):
     """
 
     flags: Literal["posterior", "estimated", "own"] = "posterior"
+
+
+@dataclass(frozen=True)
+class Frozen(OwnRule):
+    """Settings of methods that look at features of the untouched tower.
+
+    corners: each picture is the mean of four crops into its corners, two of them mirrored, as
+        `deft` sees it; no publication has that.
+    """
+
+    corners: bool = False
+
+
+def seen(task: Task, settings: Frozen) -> Task:
+    """The task as a method is to see it."""
+    return replace(task, look=Corners()) if settings.corners else task
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from labelsieve.features.probe import standardise
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import AtLeast
 from labelsieve.training import losses
 from labelsieve.training.loop import Batch, Problem, Recipe, fit
@@ -38,7 +38,7 @@ PERCENTILE = 0.99  # of the threshold samples, as in the paper
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """Optimiser: the paper's first stage (no drops of the learning rate)."""
 
     # the first epoch does not count, so there are at least two
@@ -117,6 +117,7 @@ def areas(
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Train twice and compare every margin with those of labels known to be wrong."""
+    task = seen(task, settings)
     above = _above_threshold(task, settings)
     ranking = Ranking(
         suspicion=-above,

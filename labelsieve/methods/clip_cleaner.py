@@ -33,7 +33,7 @@ from labelsieve.estimation.mixture import upper_cluster
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import temperature_facts, temperature_of
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import Above, Share
 
 COST = "one pass of the image tower (cached), five linear probes, two mixtures for each class"
@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {"temperature": 0.
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """The paper's, but for the temperature."""
 
     posterior: Annotated[float, Share()] = 0.5  # least posterior of the better Gaussian
@@ -113,6 +113,7 @@ def rescue(p_clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Apply the four rules."""
+    task = seen(task, settings)
     words = in_words(task, settings)
     balanced = task.out_of_fold(balanced=True)
     answers = {"words": words, "probe": balanced}

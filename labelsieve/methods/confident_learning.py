@@ -21,7 +21,7 @@ from cleanlab.rank import get_label_quality_scores
 from labelsieve.features.probe import FOLDS
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import AtLeast
 
 COST = "one pass of the image tower (cached), five linear probes; needs cleanlab"
@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {}}
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """Defaults are cleanlab's."""
 
     folds: Annotated[int, AtLeast(2)] = FOLDS
@@ -51,6 +51,7 @@ class Settings(OwnRule):
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Hand the probe's answers to cleanlab."""
+    task = seen(task, settings)
     labels = task.data.labels
     probs = task.out_of_fold(folds=settings.folds).astype(np.float64)
     # cleanlab checks that rows sum to one more closely than float32 does

@@ -18,7 +18,7 @@ from labelsieve import registry
 from labelsieve.errors import OptionError
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 
 COST = (
     "the sum of its members' costs; by default one pass of the image tower (cached) "
@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {}, "no-text": {"methods": "knn
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """See the module's docstring."""
 
     methods: str = "zero-shot,lemon,knn,aum"  # names, separated by commas
@@ -58,6 +58,7 @@ def mean_rank(p_clean: np.ndarray) -> np.ndarray:
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Let every member judge."""
+    task = seen(task, settings)
     # all are loaded first: a library that is not installed is missed before any work
     rooms = {name: registry.load("methods", name) for name in settings.names()}
     members = {name: room.detect(task, room.Settings()) for name, room in rooms.items()}

@@ -18,7 +18,7 @@ from labelsieve.estimation.calibration import of_given
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import AtLeast
 
 COST = (
@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {}}
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """See the module's docstring."""
 
     neighbours: Annotated[int, AtLeast(1)] = 50
@@ -40,6 +40,7 @@ class Settings(OwnRule):
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Let the neighbours vote on each label."""
+    task = seen(task, settings)
     data = task.data
     rows, cosines = nearest(task.image_features(), settings.neighbours)
     # above 0, so that the votes never sum to 0

@@ -33,7 +33,7 @@ from labelsieve.estimation.calibration import of_given
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import Above, AtLeast
 
 COST = (
@@ -48,7 +48,7 @@ GRID = 1_000  # points that the density is looked at, as in the authors' code
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """The paper's fixed setting."""
 
     neighbours: Annotated[int, AtLeast(1)] = 30
@@ -131,6 +131,7 @@ def _sample(values: np.ndarray, seed: int) -> np.ndarray:
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Score each label and every other class, too."""
+    task = seen(task, settings)
     labels = task.data.labels
     answer = task.zero_shot(settings.temperature)
     features = np.asarray(task.image_features(), dtype=np.float32)

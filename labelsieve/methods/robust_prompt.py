@@ -32,7 +32,7 @@ from labelsieve.features.probe import split
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.settings import AtLeast
 from labelsieve.training import losses
@@ -57,7 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """See the module's docstring."""
 
     labels: Literal["given", "model"] = "given"
@@ -143,6 +143,7 @@ def few_of_each(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Learn contexts and judge each image by one that has not seen its label."""
+    task = seen(task, settings)
     labels = task.data.labels
     logits = _logits(task, settings)
     probs = softmax(logits)

@@ -27,7 +27,7 @@ from labelsieve.errors import OptionError
 from labelsieve.estimation.calibration import of_given
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import Above, AtLeast
 
 COST = "one pass of the image tower (cached)"
@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """See the module's docstring."""
 
     rho: Annotated[float, AtLeast(0)] = 0.3  # least probability of the given label
@@ -95,6 +95,7 @@ def least(probs: np.ndarray, labels: np.ndarray, settings: Settings) -> np.ndarr
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Compare the probability of each label with its threshold."""
+    task = seen(task, settings)
     labels = task.data.labels
     answer = task.zero_shot(settings.temperature)
     other = task.zero_shot(settings.temperature, settings.second_template)

@@ -29,7 +29,7 @@ from labelsieve.estimation.calibration import of_given
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.settings import Above, AtLeast
 
 COST = "one pass of the image tower (cached); Sinkhorn's iterations on images x classes"
@@ -44,7 +44,7 @@ CLOSE = 1e-4  # class masses this far from the marginal (L1) are near enough
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """The paper's."""
 
     epsilon: Annotated[float, AtLeast(1e-4)] = 0.01  # strength of the entropy
@@ -75,6 +75,7 @@ def potentials(
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Share the pictures out and see who got another class."""
+    task = seen(task, settings)
     labels = task.data.labels
     n = len(labels)
     answer = task.zero_shot(settings.temperature)

@@ -4,39 +4,54 @@ CLIP label matching (Radford et al., ICML 2021, section 3.1.2, with one prompt):
 p(k | x) = softmax_k(cos(x, t_k) / T), score p(given label), own rule: argmax p is another
 class. T is the model's own, one over its logit scale; with T = 1 the probabilities of many
 classes are all alike and this is a much weaker baseline. Nothing is learned.
+
+Preset `transition` ranks by p(given | x, given label) under the estimated T
+(labelsieve.estimation.transition), on four corners of each picture: what DeFT starts from.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from labelsieve.estimation.calibration import of_given
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
-from labelsieve.methods._evidence import OwnRule, Ranking, from_ranking
+from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
+from labelsieve.methods._posterior import TEXT, select_among
 from labelsieve.settings import Above
 
 COST = "one pass of the image tower (cached)"
 NEEDS = ("text",)
 JUDGES = ("single",)
-PRESETS: dict[str, dict[str, Any]] = {"default": {}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "corners": {"corners": True},
+    "transition": {"corners": True, "judge": "transition"},
+}
 
 
 @dataclass(frozen=True)
-class Settings(OwnRule):
+class Settings(Frozen):
     """See the module's docstring."""
 
     temperature: Annotated[float | None, Above(0)] = None  # auto: the model's own
+    # labels are ranked by the answer, or by Bayes' rule with T
+    judge: Literal["answer", "transition"] = "answer"
 
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Compare each label with the model's answer."""
+    task = seen(task, settings)
     labels = task.data.labels
     # the temperature changes probabilities, never the answer
     answer = task.zero_shot(settings.temperature)
     probs = answer.probs()
     given = of_given(probs, labels)
+    if settings.judge == "transition":
+        given = of_given(
+            select_among({TEXT: probs}, labels, task.seed).posterior(labels), labels
+        )
     ranking = Ranking(
         suspicion=-given,
         # of the cosines: in float32 two probabilities may both be 1

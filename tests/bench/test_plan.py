@@ -249,3 +249,17 @@ def test_filters_that_cannot_be(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         steps.narrow(cells, [only])
+
+
+def test_a_method_may_be_told_the_realised_rate(tmp_path: Any) -> None:
+    config = tmp_path / "c.toml"
+    method = '[{ name = "knn", settings = { noise_rate = "realised" } }]'
+    data = '[{ name = "digits", embedded = "digits", noise = [{ kind = "pair", rate = 0.2 }] }]'
+    config.write_text(
+        f'tower = [{{ name = "tiny" }}]\nmethod = {method}\ndata = {data}\n'
+    )
+    (cell,) = plan.read(str(config)).cells()
+    assert cell.method.settings["noise_rate"] == plan.REALISED
+    config.write_text(config.read_text().replace("realised", "known"))
+    with pytest.raises(OptionError, match="noise_rate"):
+        plan.read(str(config))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from labelsieve.bench import material, worker
@@ -19,6 +20,7 @@ from labelsieve.cache import cache_folder
 from labelsieve.data.dataset import prepare
 from labelsieve.data.spec import DataSpec
 from labelsieve.files import write_json
+from labelsieve.tables import write_parquet
 
 NO_WATCH: Any = None  # these steps do not look at it
 TABLE = Data(
@@ -158,3 +160,16 @@ class _NoThread:
 
     def start(self) -> None:
         pass
+
+
+def test_a_method_is_told_the_share_that_is_wrong(tmp_path: Path) -> None:
+    table = tmp_path / "t.parquet"
+    labels = ["a", "b", "b", "a", None, "a"]
+    truth = ["a", "b", "a", "a", "a", None]
+    images = [b"no picture"] * 6
+    write_parquet(pa.table({"image": images, "label": labels, "true": truth}), table)
+    spec = DataSpec(table, "image", "label", "true")
+    wanted = {"seed": 0, "settings": {"noise_rate": "realised", "views": 4}}
+    told = worker.told(wanted, spec)
+    assert told == {"seed": 0, "settings": {"noise_rate": 0.25, "views": 4}}
+    assert worker.told({"settings": {"views": 1}}, spec) == {"settings": {"views": 1}}
