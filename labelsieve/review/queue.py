@@ -1,168 +1,310 @@
-"""Which image a person sees next: suspects in order, filtered, each in one window only."""
+"""Which images a person sees next: suspects in order, filtered, each in one window only."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from labelsieve.review import reranking
+from labelsieve.features.similar import Similar, similar
+from labelsieve.review.columns import Columns
+from labelsieve.review.filters import DEFAULT, Filters, Sorting, inside
 from labelsieve.review.leases import Leases
-from labelsieve.runs import audit
-from labelsieve.runs.decisions import SETTLED, WRONG, Decision, Decisions
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs import standing
+from labelsieve.runs.decisions import SETTLED, VERDICTS, WRONG, Decision, Decisions
 from labelsieve.runs.reasons import neighbours
 from labelsieve.runs.run import Run
+from labelsieve.runs.standing import Standing
 
-BATCH = 10  # decisions after which the ranking is refined: a minute's work of a person
+VIEWS = 12  # sorted lists that are kept: 8 MB each for a million images
+# numbers of verdicts in arrays; 0 is none
+CODE = {verdict: number for number, verdict in enumerate(VERDICTS, 1)}
 
 
-@dataclass(frozen=True)
-class Filters:
-    """What a person wants to see; None and 0 leave everything in."""
+def _is_one_of(verdicts: tuple[str, ...]) -> np.ndarray:
+    """[verdicts + 1] bool, to be looked up by the numbers of verdicts."""
+    return np.array([False, *(verdict in verdicts for verdict in VERDICTS)])
 
-    given: str | None = None
-    suggested: str | None = None
-    least: float = 0.0  # probability that the label is wrong
-    everything: bool = False  # also labels that are not flagged
+
+IS_SETTLED = _is_one_of(SETTLED)
+IS_WRONG = _is_one_of(WRONG)
+IS_CHANGED = _is_one_of(("accept", "other"))
 
 
 class Suspects:
-    """The scored images of a run and what is decided about them.
+    """The scored images of a run, what is decided about them, and what follows.
 
     Safe to use from several threads.
 
     Attributes:
-        rows: one dictionary per image, in the order of the run's scores.
-        at: number of the row, by sample id.
-        p_wrong: [n] probability that the label is wrong, refined by decisions.
-        refined_on: number of decisions behind the present order.
+        columns: what the scan found.
+        now: the posterior after the answers so far.
+        offered: [n] int64 the class that a reviewer is offered; the given one if it is likeliest.
+        verdict: [n] int8 number of what was decided, 0 for nothing.
+        seen: [n] int64 number of the decision that holds, 0 for none.
+        skipped: [n] bool skipped last.
     """
 
     def __init__(self, opened: Run, decisions: Decisions) -> None:
-        scored = opened.scores.filter(opened.scores["p_clean"].is_valid())
-        # images that could not be read are not shown: there is nothing to look at
-        self.rows: list[dict[str, Any]] = scored.to_pylist()
-        self.at = {row["sample_id"]: number for number, row in enumerate(self.rows)}
-        self.classes = opened.classes
-        # looked up at every decision
-        self.known_classes = frozenset(self.classes)
+        self.columns = Columns(opened)
         self.decisions = decisions
-        self.alike = neighbours(opened)
-        self._given = self._column("given_label", object)
-        self._suggested = self._column("suggested_label", object)
-        self._issue = self._column("is_label_issue", bool)
-        self.scored_wrong = 1 - self._column("p_clean", float)
-        self.p_wrong = self.scored_wrong.copy()
-        self._order = np.arange(len(self.rows))
-        # drawn among all scored images, not among suspects: that is what makes it a sample
-        self._audit_order = audit.order([row["sample_id"] for row in self.rows])
-        self._features = _features_by_row(opened, self.at)
+        self._opened = opened
+        n = len(self.columns)
+        self.verdict = np.zeros(n, dtype=np.int8)
+        self.seen = np.zeros(n, dtype=np.int64)
+        self.skipped = np.zeros(n, dtype=bool)
+        self._last = 0  # the decision that these arrays know of
+        self._views: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
         self._leases = Leases()
-        # guards the leases and the order; decisions have a lock of their own
-        self._lock = threading.Lock()
-        self.refined_on = 0
-        self.refine()
+        # guards the leases, the views and the arrays; decisions have a lock of their own
+        self._lock = threading.RLock()
+        self.queues: dict[str, np.ndarray] = {}
+        # [n, 2] places on the map, once it is computed
+        self.places: np.ndarray | None = None
+        # [n] rows in the order in which a review gains most; audits tell it
+        self.by_gain: Callable[[], np.ndarray] = lambda: self._order
+        self.use(standing.of_run(opened, decisions))
+        self.take_in()
 
-    def _column(self, name: str, dtype: type) -> np.ndarray:
-        return np.array([row[name] for row in self.rows], dtype=dtype)
+    @cached_property
+    def alike(self) -> Any:
+        """Trusted images by class, None without features."""
+        return neighbours(self._opened)
+
+    @cached_property
+    def similar(self) -> Similar | None:
+        """What looks like an image, None without features."""
+        return similar(self._opened, self.columns.at)
+
+    def use(self, now: Standing) -> None:
+        """Order what is left by a posterior."""
+        # stable: equal probabilities keep the order of the scan
+        order = np.argsort(-np.asarray(now.p_wrong), kind="stable")
+        suggested = np.asarray(now.suggested)
+        # of what belongs to no class the best of the wrong ones
+        offered = np.where(suggested >= 0, suggested, now.best_other)
+        with self._lock:
+            self.now = now
+            self.offered = offered.astype(np.int64)
+            self._order = order
+
+    # --- what was decided
+
+    def take_in(self) -> int:
+        """Learn of decisions that anybody took since; gives the number of the latest."""
+        last, changed = self.decisions.since(self._last)
+        with self._lock:
+            for sample_id, decision in changed.items():
+                # a script may have decided about images that the scan could not read
+                row = self.columns.at.get(sample_id)
+                if row is not None:
+                    self._put(row, sample_id, decision)
+            self._last = max(self._last, last)
+        return last
+
+    def _put(self, row: int, sample_id: str, decision: Decision | None) -> None:
+        self.verdict[row] = CODE[decision.verdict] if decision else 0
+        self.seen[row] = decision.seq if decision else 0
+        self.skipped[row] = self.decisions.last_was_skip(sample_id)
+
+    # --- which images, and in which order
+
+    def rows(self, filters: Filters, sorting: Sorting | None = None) -> np.ndarray:
+        """[m] rows that pass the filters, in order. Kept until somebody decides."""
+        sorting = sorting or Sorting()
+        last = self.take_in()
+        key = (filters, sorting, last, id(self.now), len(self.queues))
+        with self._lock:
+            view = self._views.pop(key, None)
+        if view is None:
+            view = self._sorted(self.mask(filters), filters, sorting)
+        with self._lock:
+            self._views[key] = view
+            while len(self._views) > VIEWS:
+                self._views.popitem(last=False)
+        return view
+
+    def _sorted(
+        self, mask: np.ndarray, filters: Filters, sorting: Sorting
+    ) -> np.ndarray:
+        by = sorting.by
+        if by == "similar" and self.similar and 0 <= sorting.like < len(mask):
+            rows = np.flatnonzero(mask)
+            return rows[np.argsort(-self.similar.to(sorting.like)[rows], kind="stable")]
+        if by == "name":
+            return self._among(self.columns.by_name, mask)
+        rows = self._among(self._order, mask)
+        if by == "pair":
+            return rows[np.argsort(-self._frequency(rows), kind="stable")]
+        if by == "class":
+            return rows[np.argsort(self.columns.given[rows], kind="stable")]
+        if by == "gain":
+            return self._among(self.by_gain(), mask)
+        # a queue has an order of its own: the worst first
+        if filters.show in self.queues and by == "suspicion":
+            return self._among(self.queues[filters.show], mask)
+        return rows
+
+    @staticmethod
+    def _among(order: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        # the mask is laid over the order, which costs less than sorting what passes
+        return order[mask[order]]
+
+    def _frequency(self, rows: np.ndarray) -> np.ndarray:
+        """[m] how often the confusion of each row occurs among them; no two alike by chance."""
+        pair = self.pair_codes(rows)
+        values, inverse, counts = np.unique(
+            pair, return_inverse=True, return_counts=True
+        )
+        # equally frequent pairs stay apart
+        rank = np.lexsort((values, -counts))
+        place = np.empty(len(rank))
+        place[rank] = -np.arange(len(rank))
+        return place[inverse]
+
+    def pair_codes(self, rows: np.ndarray) -> np.ndarray:
+        """[m] int64: number of the pair of given and offered label of each row."""
+        classes = len(self.columns.classes) + 1
+        offered = self.offered[rows]
+        return self.columns.given[rows].astype(np.int64) * classes + offered
+
+    def mask(self, filters: Filters) -> np.ndarray:
+        """[n] bool: rows that pass the filters."""
+        columns = self.columns
+        passing = self._decided(filters.decided) & self._scanned(filters.show)
+        if filters.given is not None:
+            passing &= columns.given == columns.code(filters.given)
+        if filters.suggested is not None:
+            wanted = columns.code(filters.suggested)
+            passing &= self.offered == wanted
+        if filters.least > 0:
+            passing &= np.asarray(self.now.p_wrong) >= filters.least
+        if filters.text:
+            passing &= columns.with_text(filters.text)
+        if filters.lasso and self.places is not None:
+            passing &= inside(self.places, filters.corners)
+        return passing
+
+    def _decided(self, decided: str) -> np.ndarray:
+        """[n] bool by what people said."""
+        if decided == "any":
+            return np.ones(len(self.columns), dtype=bool)
+        if decided == "open":
+            return ~IS_SETTLED[self.verdict]
+        if decided == "settled":
+            return np.asarray(IS_SETTLED[self.verdict])
+        if decided == "changed":
+            return np.asarray(IS_CHANGED[self.verdict])
+        if decided == "skip":
+            return self.skipped & ~IS_SETTLED[self.verdict]
+        return np.asarray(self.verdict == CODE[decided])
+
+    def _scanned(self, show: str) -> np.ndarray:
+        """[n] bool by what the scan said, or by queue."""
+        flagged = self.columns.flagged
+        if show == "all":
+            return np.ones(len(flagged), dtype=bool)
+        if show == "flagged":
+            return flagged.copy()
+        if show == "kept":
+            return ~flagged
+        mask = np.zeros(len(flagged), dtype=bool)
+        mask[self.queues.get(show, np.empty(0, dtype=np.int64))] = True
+        return mask
 
     # --- what comes next
 
-    def find(self, filters: Filters, window: str, count: int = 1) -> list[int]:
+    def find(
+        self, filters: Filters, window: str, count: int = 1, person: str = ""
+    ) -> list[int]:
         """Rows to show next in a window; the first one is the window's from now on.
 
-        Undecided ones, most suspicious first, then those that were skipped.
+        Most suspicious first, then those that were skipped.
         """
-        current = self.decisions.all_current()
-        skipped = self.decisions.skipped()
+        view = self.rows(filters)
         with self._lock:
             # this window gives up what it showed before
             taken = self._leases.rows(window)
-            # skipped ones come again when nothing else is left
-            later = []
             rows: list[int] = []
-            for row in self._open(filters, current):
-                if len(rows) == count:
-                    break
-                if row in taken:
-                    continue
-                if self.rows[row]["sample_id"] in skipped:
-                    later.append(row)
-                else:
-                    rows.append(row)
-            rows += later[: count - len(rows)]
+            # skipped ones come again when nothing else is left
+            for part in (view[~self.skipped[view]], view[self.skipped[view]]):
+                # among so many must be enough that no other window shows
+                few = part[: count + len(taken)].tolist()
+                rows += [row for row in few if row not in taken]
+            rows = rows[:count]
             if rows:
-                self._leases.take(window, rows[0])
+                self._leases.take(window, rows[:1], person)
         return rows
 
-    def hold(self, window: str, row: int) -> None:
-        """A window shows this row, whatever would have been next."""
+    def hold(self, window: str, rows: list[int], person: str = "") -> None:
+        """A window shows these rows, whatever would have been next."""
         with self._lock:
-            self._leases.take(window, row)
+            self._leases.take(window, rows, person)
 
     def ticket(self, window: str) -> int:
         """Number of the lease of what a window shows, for `renew` and `release`."""
         with self._lock:
             return self._leases.ticket(window)
 
-    def renew(self, window: str, ticket: int) -> None:
+    def renew(self, window: str, ticket: int, person: str = "") -> None:
         """The window is still open."""
         with self._lock:
-            self._leases.renew(window, ticket)
+            self._leases.renew(window, ticket, person)
 
     def release(self, window: str, ticket: int) -> None:
         """The window was closed: what it showed may come next elsewhere."""
         with self._lock:
             self._leases.release(window, ticket)
 
-    def _open(self, filters: Filters, current: Mapping[str, Decision]) -> Iterator[int]:
-        """Undecided rows that pass the filters, in order."""
-        passing = self._mask(filters)
-        # the mask is laid over the order, which costs less than sorting what passes
-        for row in self._order[passing[self._order]]:
-            decision = current.get(self.rows[row]["sample_id"])
-            if decision is None or decision.verdict not in SETTLED:
-                yield int(row)
+    def held(self, window: str) -> list[tuple[str, frozenset[int]]]:
+        """What other windows show: a name or nothing, and the rows."""
+        with self._lock:
+            return [(each.person, each.rows) for each in self._leases.others(window)]
 
-    def _mask(self, filters: Filters, *, settled: bool = False) -> np.ndarray:
-        """[n] bool: rows that pass the filters; `settled`: whatever their scores."""
-        passing = np.ones(len(self.rows), dtype=bool)
-        if filters.given is not None:
-            passing &= self._given == filters.given
-        if filters.suggested is not None:
-            passing &= self._suggested == filters.suggested
-        if not settled:
-            passing &= self.p_wrong >= filters.least
-            passing &= self._issue | filters.everything
-        return passing
+    # --- how far it is
 
-    def bulk(self, given: str, suggested: str, above: float) -> list[int]:
-        """Undecided flagged rows of a pair, most suspicious first.
+    def progress(self, filters: Filters) -> dict[str, Any]:
+        """How many suspects are settled, and errors expected among all that is not.
 
-        Args:
-            above: least probability of the suggestion.
+        Which images are suspects was decided by the scan, so that what is left only falls.
         """
-        rows = self._open(Filters(given, suggested), self.decisions.all_current())
-        return [r for r in rows if self.rows[r]["suggested_prob"] >= above]
+        self.take_in()
+        # scores and suggestions change with answers: what they leave out is counted, too
+        everything = replace(filters, suggested=None, least=0.0, decided="any")
+        mask = self.mask(everything)
+        settled = IS_SETTLED[self.verdict]
+        p = np.asarray(self.now.p_wrong)
+        return {
+            "done": int((mask & settled).sum()),
+            "all": int(mask.sum()),
+            "left": float(p[~settled].sum()),
+            "wrong": int(IS_WRONG[self.verdict].sum()),
+            "learned_from": self.now.learned_from,
+        }
 
-    def pairs(self) -> list[tuple[str, str, int]]:
-        """(given, suggested, number) of undecided flagged rows, most frequent first."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for row in self._open(Filters(), self.decisions.all_current()):
-            about = self.rows[row]
-            counts[about["given_label"], about["suggested_label"]] += 1
-        return [(given, suggested, n) for (given, suggested), n in counts.most_common()]
+    def pairs(self, count: int) -> list[tuple[str, str, int]]:
+        """(given, offered, number) of open suspects, the most frequent first."""
+        codes, counts = np.unique(
+            self.pair_codes(self.rows(DEFAULT)), return_counts=True
+        )
+        width = len(self.columns.classes) + 1
+        pairs = []
+        for place in np.argsort(-counts, kind="stable")[:count]:
+            given, offered = divmod(int(codes[place]), width)
+            names = self.columns.name(given), self.columns.name(offered)
+            pairs.append((str(names[0]), str(names[1]), int(counts[place])))
+        return pairs
 
     def search(self, words: str, count: int = 12) -> list[str]:
         """Classes that match what was typed: the exact one, then by prefix, then inside."""
         wanted = words.strip().casefold()
         # casefold: ß finds ss, and İ finds i
-        matches = [name for name in self.classes if wanted in name.casefold()]
+        matches = [name for name in self.columns.classes if wanted in name.casefold()]
 
         def rank(name: str) -> tuple[bool, bool, str]:
             folded = name.casefold()
@@ -170,107 +312,8 @@ class Suspects:
 
         return sorted(matches, key=rank)[:count]
 
-    # --- how far it is
-
-    def progress(self, filters: Filters) -> dict[str, Any]:
-        """Decided and all suspects under the filters, and errors expected among the rest."""
-        settled = np.zeros(len(self.rows), dtype=bool)
-        p = self.p_wrong.copy()
-        wrong = 0
-        for sample_id, decision in self.decisions.all_current().items():
-            row = self.at.get(sample_id)
-            if row is None:
-                continue
-            settled[row] = decision.verdict in SETTLED
-            # judged wrong in the audit, and the right label is still to be named
-            p[row] = 1.0 if decision.verdict == "wrong" else p[row]
-            wrong += decision.verdict in WRONG
-        p[settled] = 0.0
-        # a decided suspect stays counted when refinement makes it less suspicious
-        done = settled & self._mask(filters, settled=True)
-        return {
-            "done": int(done.sum()),
-            "all": int((done | self._mask(filters)).sum()),
-            "left": float(p.sum()),
-            "wrong": wrong,
-            "refined_on": self.refined_on,
-        }
-
-    def audit_state(self, window: str = "") -> dict[str, Any]:
-        """The audit so far: its estimate, how many were judged, and the next for a window."""
-        current = self.decisions.all_current()
-        with self._lock:
-            # what other windows show was drawn too, and its answer is on the way
-            taken = {self.rows[r]["sample_id"] for r in self._leases.rows(window)}
-            upcoming = self._next_of_audit(current, taken)
-            if upcoming is not None:
-                self._leases.take(window, self.at[upcoming])
-        ids, wrong, unclear = audit.judged(self._audit_order, current, pending=taken)
-        result = None
-        if ids:
-            sample = np.array([self.at[i] for i in ids])
-            result = audit.estimate(self.scored_wrong, sample, np.array(wrong))
-        return {
-            "estimate": result,
-            "judged": len(ids),
-            "unclear": unclear,
-            "next": upcoming,
-            "wanted": audit.SIZE,
-        }
-
-    def _next_of_audit(
-        self, current: Mapping[str, Decision], taken: set[str]
-    ) -> str | None:
-        for sample_id in self._audit_order:
-            if sample_id not in current and sample_id not in taken:
-                return sample_id
-        return None
-
     # --- learning from decisions
 
     def refine(self) -> None:
-        """Order what is left by what people decided so far."""
-        known = self._judgements()
-        p_wrong = self.scored_wrong.copy()
-        if known:
-            judged = reranking.Judged(
-                np.array([self.at[d.sample_id] for d in known]),
-                np.array([d.verdict in WRONG for d in known]),
-            )
-            p_wrong = reranking.refine(
-                self.scored_wrong, self._given, self._features, judged
-            )
-        # stable: equal probabilities keep the order of the scan
-        order = np.argsort(-p_wrong, kind="stable")
-        with self._lock:
-            self.p_wrong = p_wrong
-            self._order = order
-            self.refined_on = len(known)
-
-    def refine_if_due(self) -> bool:
-        """Refine when a batch of decisions came in, or was undone, since the last time."""
-        # undoing ten decisions is as good a reason as taking ten
-        due = abs(len(self._judgements()) - self.refined_on) >= BATCH
-        if due:
-            self.refine()
-        return due
-
-    def _judgements(self) -> list[Decision]:
-        """Decisions that say whether a label is right, oldest first."""
-        known = []
-        for sample_id, decision in self.decisions.all_current().items():
-            if sample_id in self.at and decision.verdict != "skip":
-                known.append(decision)
-        return sorted(known, key=lambda d: d.seq)
-
-
-def _features_by_row(opened: Run, at: Mapping[str, int]) -> np.ndarray | None:
-    """Cached features in the order of the rows, None when they are gone."""
-    cached = cached_features(opened)
-    if cached is None:
-        return None
-    ids, features = cached
-    order = np.empty(len(at), dtype=np.int64)
-    for position, sample_id in enumerate(ids):
-        order[at[str(sample_id)]] = position
-    return np.asarray(features)[order]
+        """Bring the posterior, and the order of what is left, up to what was decided."""
+        self.use(self.now.updated(self.decisions.all_current()))

@@ -23,7 +23,8 @@ from fastapi.responses import PlainTextResponse, Response
 
 from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.review.app import routes
-from labelsieve.review.session import NotInRun, Review
+from labelsieve.review.deciding import Changed, NotInRun
+from labelsieve.review.session import Review
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 # nothing but this server's own files, and no other site around or behind the page
@@ -97,7 +98,7 @@ def make_app(review: Review, token: str, names: Names) -> FastAPI:
 
     @app.exception_handler(LabelsieveError)
     async def explain(request: Request, error: LabelsieveError) -> Response:
-        status = {NotInRun: 404, OptionError: 422}.get(type(error), 500)
+        status = {NotInRun: 404, OptionError: 422, Changed: 409}.get(type(error), 500)
         return PlainTextResponse(str(error), status)
 
     @app.middleware("http")

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import importlib
-import secrets
 import threading
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-from labelsieve.errors import LabelsieveError, OptionError, RunError
-from labelsieve.report import page as report
-from labelsieve.review.queue import Filters, Suspects
-from labelsieve.runs.decisions import Conflict, Decision, Decisions
+import numpy as np
+
+from labelsieve.features import projection
+from labelsieve.review.auditing import Auditing
+from labelsieve.review.deciding import Deciding, NotInRun
+from labelsieve.review.filters import GRID, Filters, Sorting, to_query
+from labelsieve.review.pictures import SIDES, Shown
+from labelsieve.review.queue import CODE, IS_CHANGED, IS_WRONG, Suspects
+from labelsieve.review.shown import Describing, in_words
+from labelsieve.runs import reasons
+from labelsieve.runs.decisions import Decisions, person_of
 from labelsieve.runs.pages import template
-from labelsieve.runs.pictures import Images, open_pictures, webp
+from labelsieve.runs.pictures import open_pictures
 from labelsieve.runs.run import Run
 
-AUDIT_VERDICTS = ("keep", "wrong", "skip")
-BULK_SHOWN = 200  # pictures on the page that asks before a bulk decision
 PAIRS_SHOWN = (
     200  # entries of the menu of confusions; more than anybody scrolls through
 )
 HISTORY_SHOWN = 200
-QUALITY = 90  # of WebP: labels are judged by small details
-WORDS = {
-    "keep": "the label is right",
-    "accept": "it is {label}",
-    "other": "it is {label}",
-    "none": "no class fits",
-    "wrong": "the label is wrong",
-    "skip": "skipped",
-    "undo": "undone",
-}
-
-
-class NotInRun(LabelsieveError):
-    """What was asked for is not in the run under review."""
+MOST_CELLS = 500  # of one answer: more than a screen shows
 
 
 class Review:
@@ -46,7 +38,7 @@ class Review:
     Args:
         opened: a finished run.
         data: the scanned data, where they are no longer where they were scanned.
-        background: refine the ranking in a thread of its own, so that no answer waits for it.
+        background: learn from answers in a thread of its own, so that none waits for it.
 
     Raises:
         RunError: the run is not finished, or its data cannot be opened.
@@ -57,286 +49,289 @@ class Review:
     ) -> None:
         opened.require_finished()
         self.opened = opened
-        self.pictures: Images = open_pictures(opened, data)
+        self.pictures = Shown(open_pictures(opened, data))
         self.decisions = Decisions(opened.folder)
         self.suspects = Suspects(opened, self.decisions)
-        self._background = background
-        if background:
-            # takes a second to load; the first answer of an audit would wait for it
-            load = importlib.import_module
-            threading.Thread(target=load, args=("scipy.stats",), daemon=True).start()
-        self._refining = threading.Lock()
+        self.describing = Describing(self.suspects, self.pictures)
+        self.auditing = Auditing(opened, self.suspects)
+        self.suspects.by_gain = self.auditing.by_gain
+        self.deciding = Deciding(self.suspects, background=background)
+        # read at once: filters may name a queue
+        _ = self.queues
         # report.html is written by one request at a time
         self._reporting = threading.Lock()
+        self._mapping = threading.Lock()
+        if background:
+            threading.Thread(target=self._prepare, daemon=True).start()
+
+    def _prepare(self) -> None:
+        """What takes a second and is wanted later, so that nobody waits for it then."""
+        importlib.import_module("scipy.stats")
+        self.auditing.stop()
+        _ = self.suspects.alike
+        _ = self.suspects.columns.by_name
+        if self.suspects.similar is not None:
+            self.suspects.similar.prepare()
 
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
         return template(f"review/{name}.html.j2").render(**values)
 
-    # --- single decisions
+    # --- what the pages show
 
-    def front_page(self, filters: Filters, window: str) -> str:
-        """The page with the next suspect, the filters and the menu of confusions."""
-        return self.page(
-            "page",
-            **self._stage(filters, window),
-            classes=self.suspects.classes,
-            pairs=self.suspects.pairs()[:PAIRS_SHOWN],
-        )
-
-    def card(
-        self, filters: Filters, window: str, *, row: int | None, notice: str
+    def front_page(
+        self, filters: Filters, window: str, *, row: int | None = None, person: str = ""
     ) -> str:
-        """The part of the page that changes from decision to decision.
+        """The page with the next suspect, or with a certain image."""
+        stage = self._stage(filters, window, row, person=person)
+        # what stands outside of the stage comes with the page
+        return self.page("page", oob=False, **stage, **self.frame())
 
-        Args:
-            row: shown instead of the next suspect.
-        """
-        return self.page("stage", **self._stage(filters, window, row, notice))
+    def card(self, filters: Filters, window: str, **options: Any) -> str:
+        """The part of the page that changes from decision to decision; options of `_stage`."""
+        return self.page("stage", oob=True, **self._stage(filters, window, **options))
 
     def _stage(
-        self, filters: Filters, window: str, row: int | None = None, notice: str = ""
+        self,
+        filters: Filters,
+        window: str,
+        row: int | None = None,
+        *,
+        notice: str = "",
+        conflict: bool = False,
+        person: str = "",
     ) -> dict[str, Any]:
         # two: the picture of the second is fetched ahead
-        rows = self.suspects.find(filters, window, 2)
+        rows = self.suspects.find(filters, window, 2, person)
         if row is not None:
             rows = [row, *(r for r in rows if r != row)][:2]
-            self.suspects.hold(window, row)
-        stage: dict[str, Any] = {
-            "card": None,
-            "progress": self.suspects.progress(filters),
-            "filters": filters,
-            "w": window,
+            self.suspects.hold(window, [row], person)
+        return {
+            "card": self.describing.card(rows[0], filters.show) if rows else None,
+            "upcoming": rows[1] if rows[1:] else None,
             "lease": self.suspects.ticket(window) or "",
             "notice": notice,
+            "conflict": conflict,
+            **self.state(filters, window),
         }
-        if rows:
-            stage |= self._about(rows[0])
-            # its picture is fetched ahead
-            stage["upcoming"] = (
-                self.suspects.rows[rows[1]]["sample_id"] if rows[1:] else None
-            )
-        return stage
 
-    def _about(self, row: int) -> dict[str, Any]:
-        """A suspect with the reasons to suspect it, and what holds about it."""
-        card = self.suspects.rows[row]
-        now = self.decisions.current(card["sample_id"])
-        near = []
-        if self.suspects.alike is not None:
-            # a suggestion may be the given label: shown once
-            for label in dict.fromkeys([card["given_label"], card["suggested_label"]]):
-                ids = self.suspects.alike.nearest(card["sample_id"], label)
-                near.append({"label": label, "ids": ids})
+    def state(self, filters: Filters, window: str) -> dict[str, Any]:
+        """How far it is, and what others do: stands on every view."""
         return {
-            "card": card,
-            "p_wrong": float(self.suspects.p_wrong[row]),
-            "near": near,
-            "seen": now.seq if now else 0,
-            "now": in_words(now),
-            "reasons": {
-                "positive": card.get("positive_logit"),
-                "negative": card.get("negative_logit"),
-            },
+            **self.counts(filters, window),
+            "filters": filters,
+            "w": window,
+            "query": to_query(filters, window),
         }
 
-    def decide(
-        self, sample_id: str, verdict: str, label: str, window: str, seen: int
-    ) -> str:
-        """Write one decision.
+    def frame(self) -> dict[str, Any]:
+        """Menus of the filters."""
+        return {
+            "classes": self.suspects.columns.classes,
+            "queues": self.queues,
+            "has_features": self.suspects.similar is not None,
+            "total": len(self.suspects.columns),
+        }
 
-        Args:
-            seen: number of the latest decision about the image that the window knows of.
+    @cached_property
+    def queues(self) -> list[dict[str, Any]]:
+        """Queues beside the suspects: near-duplicates, outliers, dark ones, ..."""
+        entries = []
+        at = self.suspects.columns.at
+        for queue in reasons.queues(self.opened):
+            rows = at.rows(queue.ids)
+            shown = rows[rows >= 0]
+            self.suspects.queues[queue.name] = shown
+            partners = [at.get(i or "", -1) for i in queue.partners]
+            found = zip(rows.tolist(), queue.why, partners, strict=True)
+            findings = {row: (why, partner) for row, why, partner in found if row >= 0}
+            self.describing.findings[queue.name] = findings
+            entries.append(
+                {"name": queue.name, "title": queue.title, "count": len(shown)}
+            )
+        return entries
 
-        Returns:
-            A notice when somebody else was faster, else nothing.
+    # --- one image
 
-        Raises:
-            NotInRun: no such image.
-            OptionError: no such verdict or class.
-        """
-        about = self.suspects.rows[self.row(sample_id)]
-        if verdict == "other" and label not in self.suspects.known_classes:
-            raise OptionError(f"'{label}' is not a class of this data set.")
-        if verdict == "accept":
-            label = about["suggested_label"]
-        # whatever key was pressed: naming the given label says that it is right
-        if verdict in ("accept", "other") and label == about["given_label"]:
-            verdict = "keep"
-        return self._write(sample_id, verdict, label, window, seen)
-
-    def _write(
-        self, sample_id: str, verdict: str, label: str, window: str, seen: int
-    ) -> str:
-        try:
-            self.decisions.add(sample_id, verdict, label or None, by=window, seen=seen)
-        except Conflict as conflict:
-            return f"{conflict.what} It holds: {in_words(conflict.now) or 'undone'}."
-        self._learn()
-        return ""
-
-    def undo(self, window: str) -> tuple[int | None, str]:
-        """Take back the latest decision of a window.
-
-        Returns:
-            Row of the image that it was about, and a notice.
-        """
-        undone = self.decisions.undo(window)
-        self._learn()
-        if not undone:
-            return None, "Nothing to undo in this window."
-        row = self.suspects.at.get(undone[0].sample_id)
-        if len(undone) == 1:
-            return row, "1 decision was undone."
-        return row, f"{len(undone)} decisions were undone."
-
-    def row(self, sample_id: str) -> int:
-        """Row of an image.
-
-        Raises:
-            NotInRun: there is none.
-        """
-        row = self.suspects.at.get(sample_id)
-        if row is None:
-            raise NotInRun("No such image in this run.")
-        return row
-
-    def picture(self, sample_id: str, side: int) -> bytes:
-        """An image of this run as WebP, at most `side` pixels wide and high.
+    def picture(self, row: int, size: str) -> bytes:
+        """An image of this run as WebP, in a size of `labelsieve.review.pictures.SIDES`.
 
         Raises:
             NotInRun: there is none, or it cannot be read.
         """
-        if sample_id not in self.pictures:
+        if not 0 <= row < len(self.suspects.columns) or size not in SIDES:
             raise NotInRun("No such image in this run.")
-        picture = webp(self.pictures, sample_id, side, QUALITY)
+        picture = self.pictures.get(self.suspects.columns.sample_id(row), size)
         if picture is None:
             raise NotInRun("The image cannot be read.")
         return picture
 
-    # --- many decisions
+    # --- many images
 
-    def bulk_page(self, window: str, given: str, suggested: str, above: float) -> str:
-        """What a bulk decision would be about."""
-        rows = self.suspects.bulk(given, suggested, above)
+    def cells(
+        self, filters: Filters, sorting: Sorting, window: str, start: int, count: int
+    ) -> dict[str, Any]:
+        """One screen of the grid; its images are this window's from now on."""
+        rows = self.suspects.rows(filters, sorting)
+        start = max(0, min(start, len(rows) - 1))
+        shown = rows[start : start + min(count, MOST_CELLS)].tolist()
+        self.suspects.hold(window, shown)
+        return {
+            "total": len(rows),
+            "start": start,
+            "cells": self.describing.cells(shown, window),
+            "lease": self.suspects.ticket(window),
+            **self.counts(filters, window),
+        }
+
+    def rows(self, filters: Filters, sorting: Sorting) -> dict[str, Any]:
+        """The first rows that pass the filters, and how many do; nobody holds them."""
+        rows = self.suspects.rows(filters, sorting)
+        return {"total": len(rows), "rows": rows[:MOST_CELLS].tolist()}
+
+    def some_cells(
+        self, filters: Filters, rows: Sequence[int], window: str, *, hold: bool = False
+    ) -> dict[str, Any]:
+        """Certain images as they are now.
+
+        Args:
+            hold: the window shows these from now on.
+        """
+        self.suspects.take_in()
+        known = [r for r in rows[:MOST_CELLS] if 0 <= r < len(self.suspects.columns)]
+        if hold:
+            self.suspects.hold(window, known)
+        cells = self.describing.cells(known, window)
+        lease = self.suspects.ticket(window)
+        return {"cells": cells, "lease": lease, **self.counts(filters, window)}
+
+    def counts(self, filters: Filters, window: str) -> dict[str, Any]:
+        """Progress and what others do, for scripts."""
+        stop = self.auditing.stop()
+        return {
+            "progress": self.suspects.progress(filters),
+            "others": self.describing.others(window),
+            "stop": asdict(stop) if stop else None,
+        }
+
+    def grid_page(self, filters: Filters, sorting: Sorting, window: str) -> str:
+        """The page with many images at once; a script asks for `cells`."""
         return self.page(
-            "bulk",
-            w=window,
-            given=given,
-            suggested=suggested,
-            above=above,
-            count=len(rows),
-            shown=[self.suspects.rows[r] for r in rows[:BULK_SHOWN]],
+            "grid",
+            sorting=sorting,
+            pairs=self.suspects.pairs(PAIRS_SHOWN),
+            **self.state(filters, window),
+            **self.frame(),
         )
 
-    def accept_all(
-        self, window: str, given: str, suggested: str, above: float, count: int
-    ) -> bool:
-        """Accept the suggestions of a pair.
-
-        Returns:
-            Whether it was done; not where somebody decided meanwhile, so that their number is
-            no longer the `count` that was confirmed.
-        """
-        rows = self.suspects.bulk(given, suggested, above)
-        # a person confirms what was on the screen, and nothing else
-        if len(rows) != count:
-            return False
-        wanted = []
-        for row in rows:
-            wanted.append((self.suspects.rows[row]["sample_id"], "accept", suggested))
-        self.decisions.add_all(wanted, by=window, batch=secrets.token_hex(8))
-        self._learn()
-        return True
+    # --- what was decided
 
     def history_page(self, window: str) -> str:
         """The latest decisions, each with a button to undo it."""
         rows = []
         for decision, can_undo in self.decisions.history(HISTORY_SHOWN):
             # a script may have decided about images that the scan could not read
-            row = self.suspects.at.get(decision.sample_id)
+            row = self.suspects.columns.at.get(decision.sample_id)
             if row is not None:
-                about = self.suspects.rows[row]
-                words = in_words(decision)
+                columns = self.suspects.columns
                 rows.append(
                     {
                         "decision": decision,
                         "open": can_undo,
-                        "words": words,
-                        "about": about,
+                        "words": in_words(decision),
+                        "person": person_of(decision.by),
+                        "row": row,
+                        "path": columns.path(row),
+                        "given": columns.name(int(columns.given[row])),
                     }
                 )
         return self.page("history", rows=rows, w=window)
 
-    def undo_one(self, seq: int, window: str) -> None:
-        """Take back one decision of the history."""
-        self.decisions.undo_one(seq, window)
-        self._learn()
+    def write_report(self) -> Path:
+        """Write report.html with what was decided so far."""
+        from labelsieve.report.page import write  # not needed before the first report
+
+        with self._reporting:
+            return write(self.opened, self.pictures.images)
 
     # --- the random sample
 
-    def audit_page(self, window: str) -> str:
+    def audit_page(self, window: str, person: str = "") -> str:
         """The page with the next image of the random sample."""
-        return self.page("audit", **self._audit(window), notice="")
+        return self.page("audit", **self._audit(window, person=person))
 
-    def audit_card(self, window: str, notice: str) -> str:
-        """The part of the audit page that changes from answer to answer."""
-        return self.page("audit_stage", **self._audit(window), notice=notice)
+    def audit_card(self, window: str, **options: Any) -> str:
+        """The part of the page that changes from answer to answer; options of `_audit`."""
+        return self.page("audit_stage", **self._audit(window, **options))
 
-    def _audit(self, window: str) -> dict[str, Any]:
-        state = self.suspects.audit_state(window)
-        card = None
-        if state["next"] is not None:
-            card = self.suspects.rows[self.suspects.at[state["next"]]]
+    def _audit(
+        self,
+        window: str,
+        notice: str = "",
+        *,
+        conflict: bool = False,
+        person: str = "",
+    ) -> dict[str, Any]:
         return {
-            "audit": state,
-            "card": card,
+            **self.auditing.as_dict(window, person),
+            "notice": notice,
+            "conflict": conflict,
             "w": window,
             "lease": self.suspects.ticket(window) or "",
             "model": self.opened.noise,
+            "others": self.describing.others(window),
         }
 
-    def answer(self, sample_id: str, verdict: str, window: str) -> str:
-        """Write one answer of the audit; returns and raises as `decide`."""
-        if verdict not in AUDIT_VERDICTS:
-            raise OptionError("An audit is answered with keep, wrong or skip.")
-        self.row(sample_id)
-        # 0: an image that was decided meanwhile is no fresh answer
-        return self._write(sample_id, verdict, "", window, seen=0)
+    # --- the map
 
-    def write_report(self) -> Path:
-        """Write report.html with what was decided so far."""
-        with self._reporting:
-            return report.write(self.opened, self.pictures)
+    def map_page(self, filters: Filters, window: str) -> str:
+        """The page with all images as points; a script asks for `points`."""
+        state = self.state(filters, window)
+        return self.page("map", **state, **self.frame())
 
-    # --- learning from decisions
+    def points(self) -> bytes:
+        """What never changes of all n points: x, y and given label, n uint16 of each.
 
-    def _learn(self) -> None:
-        """Refine the ranking when enough decisions came in."""
-        if not self._background:
-            self.suspects.refine_if_due()
-        # one thread at a time: decisions that come in meanwhile count the next time
-        elif self._refining.acquire(blocking=False):
-            threading.Thread(target=self._refine, daemon=True).start()
+        Nothing without features.
+        """
+        places = self.places()
+        if places is None:
+            return b""
+        given = self.suspects.columns.given.astype("<u2")
+        x, y = places[:, 0].astype("<u2"), places[:, 1].astype("<u2")
+        return x.tobytes() + y.tobytes() + given.tobytes()
 
-    def _refine(self) -> None:
-        try:
-            self.suspects.refine_if_due()
-        # the disk is full or the file damaged: the next decision says so to a person
-        except RunError:
-            pass
-        finally:
-            self._refining.release()
+    def states(self, filters: Filters) -> bytes:
+        """What answers change: probability of an error in 255ths, and a state, n uint8 of each.
 
+        States: 0 not flagged, 1 flagged, 2 the label was kept, 3 changed, 4 no class or wrong;
+        and 128 where the filters leave the image in.
+        """
+        self.suspects.take_in()
+        verdict = self.suspects.verdict
+        p = np.rint(np.asarray(self.suspects.now.p_wrong) * 255).astype(np.uint8)
+        state = self.suspects.columns.flagged.astype(np.uint8)
+        state[verdict == CODE["keep"]] = 2
+        state[IS_WRONG[verdict]] = 4
+        state[IS_CHANGED[verdict]] = 3
+        # by default the map shows all: suspects stand out by their colour
+        wanted = replace(
+            filters,
+            show="all" if filters.show == "flagged" else filters.show,
+            decided="any" if filters.decided == "open" else filters.decided,
+        )
+        state[self.suspects.mask(wanted)] |= 128
+        return p.tobytes() + state.tobytes()
 
-def in_words(decision: Decision | None) -> str:
-    """What a decision says about the label; nothing where there is none."""
-    if decision is None:
-        return ""
-    return WORDS[decision.verdict].replace("{label}", str(decision.label))
-
-
-def to_query(filters: Filters, window: str) -> str:
-    """Filters and window as the query of an address."""
-    wanted = {name: value for name, value in asdict(filters).items() if value}
-    return urlencode({"w": window, **wanted})
+    def places(self) -> np.ndarray | None:
+        """[n, 2] uint16 where each image lies on the map; None without features."""
+        with self._mapping:
+            if self.suspects.places is None:
+                made = projection.of_run(self.opened)
+                if made is None:
+                    return None
+                rows = self.suspects.columns.at.rows(made.ids.to_pylist())
+                places = np.zeros((len(self.suspects.columns), 2), dtype=np.uint16)
+                places[rows[rows >= 0]] = np.rint(made.xy[rows >= 0] * GRID)
+                self.suspects.places = places
+        return self.suspects.places

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
-from labelsieve.errors import OptionError, RunError
-from labelsieve.review.queue import Filters
-from labelsieve.review.session import NotInRun, Review, in_words, to_query
+from labelsieve.errors import RunError
+from labelsieve.review.deciding import NotInRun
+from labelsieve.review.filters import DEFAULT, GRID, Filters, Sorting
+from labelsieve.review.session import MOST_CELLS, Review
 from labelsieve.runs.run import Run, run_folder
 
 
@@ -32,42 +34,76 @@ def test_data_that_moved_are_named_and_then_shown(planted: Any) -> None:
     with pytest.raises(RunError, match="--data"):
         Review(planted.run)
     review = Review(planted.run, data=str(moved), background=False)
-    assert review.picture(planted.wrong[0], 100)[8:12] == b"WEBP"
+    assert review.picture(0, "small")[8:12] == b"WEBP"
 
 
-def test_nonsense_is_refused_in_words(planted: Any, review: Review) -> None:
-    sample_id = planted.wrong[0]
-    for verdict, label in (("other", "no such class"), ("nonsense", ""), ("undo", "")):
-        with pytest.raises(OptionError):
-            review.decide(sample_id, verdict, label, "w", 0)
-    with pytest.raises(OptionError, match="keep, wrong or skip"):
-        review.answer(sample_id, "accept", "w")
-    with pytest.raises(NotInRun, match="No such image"):
-        review.decide("x#y", "keep", "", "w", 0)
-    with pytest.raises(NotInRun, match="No such image"):
-        review.picture("x#y", 100)
-    assert review.decisions.all_current() == {}
+def test_only_rows_and_sizes_that_there_are_have_pictures(review: Review) -> None:
+    for row, size in ((-1, "small"), (48, "small"), (0, "huge")):
+        with pytest.raises(NotInRun, match="No such image"):
+            review.picture(row, size)
 
 
-def test_a_decision_in_words(planted: Any, review: Review) -> None:
-    sample_id = planted.wrong[0]
-    review.decide(sample_id, "other", "two", "w", 0)
-    decision = review.decisions.current(sample_id)
-    assert in_words(decision) in ("it is two", "the label is right")
-    assert in_words(None) == ""
+def test_a_screen_of_the_grid_is_the_windows(planted: Any, review: Review) -> None:
+    screen = review.cells(DEFAULT, Sorting(), "mine", 2, 5)
+    assert (screen["total"], screen["start"]) == (len(planted.wrong), 2)
+    assert [c["row"] for c in screen["cells"]] == [2, 3, 4, 5, 6]
+    assert review.suspects.find(DEFAULT, "other", 3) == [0, 1, 7]
+    last = review.cells(DEFAULT, Sorting(), "mine", 10_000, 5)
+    assert [c["row"] for c in last["cells"]] == [len(planted.wrong) - 1]
+    none = review.cells(Filters(text="nowhere"), Sorting(), "mine", 0, 5)
+    assert none["cells"] == [] and none["total"] == 0
+    assert (
+        len(review.cells(Filters(show="all"), Sorting(), "m", 0, 10**9)["cells"]) == 48
+    )
+    assert MOST_CELLS < 1000
 
 
-def test_filters_survive_in_an_address() -> None:
-    query = to_query(Filters("a b", None, 0.5, True), "w1")
-    assert query == "w=w1&given=a+b&least=0.5&everything=True"
+def test_certain_images_are_told_and_held_only_if_wanted(review: Review) -> None:
+    told = review.some_cells(DEFAULT, [3, 99, -1, 1], "mine")
+    assert [c["row"] for c in told["cells"]] == [3, 1]
+    assert review.suspects.find(DEFAULT, "other") == [0]
+    review.some_cells(DEFAULT, [0], "mine", hold=True)
+    assert review.suspects.find(DEFAULT, "other") == [1]
 
 
-def test_the_audit_counts_answers_at_once(planted: Any, review: Review) -> None:
-    """An image that another window shows does not hold up what comes after it."""
-    waiting = review.suspects.audit_state("one")["next"]
-    for number in range(1, 11):
-        shown = review.suspects.audit_state("two")["next"]
-        assert shown != waiting
-        review.answer(shown, "keep", "two")
-        assert review.suspects.audit_state("two")["judged"] == number
-    assert f">10</b> of {100} judged" in review.audit_card("two", "")
+def test_the_map_holds_every_image(planted: Any, review: Review) -> None:
+    points = np.frombuffer(review.points(), "<u2").reshape(3, 48)
+    assert points[:2].min() > 0 and points[:2].max() < GRID
+    assert np.array_equal(points[2], review.suspects.columns.given)
+    p, state = np.frombuffer(review.states(DEFAULT), np.uint8).reshape(2, 48)
+    assert np.array_equal(p, np.rint(255 * review.suspects.now.p_wrong))
+    flagged = review.suspects.columns.flagged
+    assert np.array_equal(state, 128 + flagged)
+    verdicts = {0: ("keep", ""), 1: ("accept", ""), 2: ("none", "")}
+    for row, answer in verdicts.items():
+        review.deciding.decide_many([row], [0], answer, "w")
+    given = review.suspects.columns.name(review.suspects.columns.given[0])
+    state = np.frombuffer(review.states(Filters(given=given)), np.uint8)[48:]
+    assert (state[:3] & 127).tolist() == [2, 3, 4]
+    passes = review.suspects.columns.given == review.suspects.columns.given[0]
+    assert np.array_equal(state >= 128, passes)
+
+
+def test_without_features_there_is_no_map_and_no_look_alikes(
+    planted: Any, own_cache: Any
+) -> None:
+    run_folder(planted.folder).note({"features": "elsewhere.npy"})
+    review = Review(Run(planted.folder), background=False)
+    assert review.points() == b""
+    assert review.describing.card(0)["near"] == []
+    assert "no longer in the cache" in review.front_page(DEFAULT, "w")
+    rows = review.suspects.rows(DEFAULT, Sorting("similar", 3))
+    assert rows.tolist() == review.suspects.rows(DEFAULT).tolist()
+
+
+def test_queues_of_a_scan_are_offered(planted: Any, monkeypatch: Any) -> None:
+    from labelsieve.runs import reasons
+
+    ids = [planted.wrong[3], "not scored#1", planted.wrong[1]]
+    partners = [planted.wrong[7], None, None]
+    queue = reasons.Queue("dark", "Dark", ids, ["as a night", "b", "c"], partners)
+    monkeypatch.setattr(reasons, "queues", lambda opened: [queue])
+    review = Review(planted.run, background=False)
+    page = review.front_page(Filters(show="dark"), "w")
+    assert "Dark (2)" in page and "As a night" in page and "image?row=7" in page
+    assert review.suspects.rows(Filters(show="dark")).tolist() == [3, 1]

@@ -1,0 +1,267 @@
+// Many images at once: mark, select, answer. The server keeps the order; a screen is asked for at a time.
+import { $, $$, bytes, get, hold, image, notice, post, showState, typing, w } from "./window.js";
+import { chooseClass } from "./classes.js";
+import { zoom } from "./zoom.js";
+
+const SIZES = [88, 124, 168, 232, 336]; // sides of cells in pixels
+const WORDS = 40, GAP = 10; // pixels below a picture for its labels, and between cells
+const LEAST = 12; // cells of a screen, also of a telephone that is scrolled then
+const grid = $("#grid"), query = grid.dataset.query, sort = () => $("#sort").value;
+let cells = [], start = 0, total = 0, at = 0, anchor = 0, busy = false, quick = [];
+const chosen = new Set(); // positions on this screen
+let size = 2;
+try { size = Number(localStorage.getItem("labelsieve-size") ?? 2); } catch { /* the middle one */ }
+$("#size").value = size;
+
+// --- asking for a screen
+const room = () => innerHeight - grid.getBoundingClientRect().top - scrollY - $(".actions").offsetHeight - 14;
+const columns = () => Math.max(1, Math.floor((grid.clientWidth + GAP) / (SIZES[size] + GAP)));
+function fits() {
+  const wide = (grid.clientWidth - GAP * (columns() - 1)) / columns(), high = wide + (size ? WORDS : 0) + GAP - 8;
+  const rows = Math.max(1, Math.floor((room() + GAP) / high));
+  return Math.max(rows, Math.ceil(LEAST / columns())) * columns();
+}
+async function load(from) {
+  const wanted = new URLSearchParams(query);
+  const like = new URLSearchParams(location.search).get("like");
+  wanted.set("sort", sort()); wanted.set("start", Math.max(0, from)); wanted.set("count", fits());
+  if (like !== null) wanted.set("like", like);
+  const answer = await get(`cells?${wanted}`);
+  cells = answer.cells; start = answer.start; total = answer.total; hold(answer.lease);
+  chosen.clear(); at = 0; anchor = 0;
+  showState(answer);
+  draw();
+}
+
+// --- drawing
+function draw() {
+  for (const name of SIZES.keys()) grid.classList.toggle(`size-${name}`, name === size);
+  const nodes = [];
+  let pair = null, group = null;
+  cells.forEach((cell, number) => {
+    const these = `${cell.given} → ${cell.offered}`;
+    if (sort() === "pair" && these !== pair) {
+      pair = these;
+      group = element("div", "group"); group.setAttribute("role", "group"); group.setAttribute("aria-label", these);
+      const title = element("button", "group-title"); title.type = "button"; title.tabIndex = -1; title.dataset.pair = these;
+      title.textContent = these; title.title = "Select these"; title.setAttribute("aria-hidden", "true");
+      nodes.push(title, group);
+    }
+    (group || { append: (node) => nodes.push(node) }).append(drawn(cell, number));
+  });
+  grid.replaceChildren(...nodes);
+  grid.classList.toggle("grouped", sort() === "pair");
+  $("#empty").hidden = cells.length > 0; grid.hidden = !cells.length;
+  $("#range").textContent = cells.length ? `${(start + 1).toLocaleString("en")}–${(start + cells.length).toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
+  $("#count").textContent = total.toLocaleString("en"); $("[data-do=all]").disabled = !total;
+  $("#back").disabled = start === 0; $("#forward").disabled = start + cells.length >= total;
+  quickClasses(); marks();
+}
+function element(kind, name) { const node = document.createElement(kind); node.className = name; return node; }
+function drawn(cell, number) {
+  const node = element("div", "cell");
+  node.id = `cell-${number}`; node.setAttribute("role", "option"); node.dataset.number = number;
+  const frame = element("span", "frame"), picture = document.createElement("img");
+  picture.src = image(cell.row, size > 2 ? "medium" : "small"); picture.alt = ""; picture.draggable = false; picture.decoding = "async";
+  frame.append(picture, element("span", "tick"));
+  const words = element("span", "words");
+  node.append(frame, words); tell(node, cell);
+  return node;
+}
+function tell(node, cell) {
+  const differs = cell.offered && cell.offered !== cell.given;
+  const words = $(".words", node), line = element("span", "labels"), given = element("b", "given"), offered = element("b", "right");
+  given.textContent = cell.given; line.append(given);
+  if (differs) { offered.textContent = cell.offered; line.append(" → ", offered); }
+  const state = element("span", "state");
+  state.textContent = cell.decided ? cell.decided : cell.held ? `${cell.held} looks at it` : `wrong: ${Math.round(100 * cell.p)} %`;
+  words.replaceChildren(line, state);
+  node.title = `${cell.path}\n${cell.given}, ${cell.words} (${Math.round(100 * cell.p)} %)${differs ? `; offered: ${cell.offered}` : ""}${cell.person ? `\n${cell.person} decided` : ""}`;
+  node.setAttribute("aria-label", `${cell.path}: labelled ${cell.given}, ${cell.words}${differs ? `, offered ${cell.offered}` : ""}${cell.decided ? `, decided: ${cell.decided}` : ""}`);
+  for (const [name, on] of Object.entries({ settled: cell.settled, kept: cell.kept, changed: cell.settled && !cell.kept, held: Boolean(cell.held), likely: cell.primary === "accept" })) node.classList.toggle(name, Boolean(on));
+}
+const node = (number) => document.getElementById(`cell-${number}`);
+function marks() {
+  cells.forEach((_, number) => {
+    const one = node(number);
+    one.setAttribute("aria-selected", String(chosen.has(number))); one.classList.toggle("marked", number === at);
+  });
+  if (cells[at]) { grid.setAttribute("aria-activedescendant", `cell-${at}`); node(at).scrollIntoView({ block: "nearest" }); }
+  else grid.removeAttribute("aria-activedescendant");
+  $("#chosen").textContent = chosen.size ? `${chosen.size} selected` : "Keys act on the marked image";
+  $("#chosen").classList.toggle("some", chosen.size > 0);
+}
+// the classes that this screen is mostly about have keys of their own
+function quickClasses() {
+  const votes = new Map();
+  for (const cell of cells) for (const name of [cell.offered, cell.given]) if (name) votes.set(name, (votes.get(name) || 0) + 1);
+  quick = [...votes].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 9).map(([name]) => name);
+  $("#quick").replaceChildren(...quick.map((name, number) => {
+    const button = element("button", ""), key = document.createElement("kbd"), text = document.createElement("span");
+    button.type = "button"; button.dataset.label = name; key.textContent = number + 1; text.textContent = name; button.append(key, text);
+    return button;
+  }));
+}
+
+// --- answers
+const aimed = () => chosen.size ? [...chosen].sort((a, b) => a - b) : cells[at] ? [at] : [];
+async function decide(numbers, verdict, label = "") {
+  if (busy || !numbers.length) return;
+  busy = true;
+  const many = numbers.map((number) => cells[number]);
+  try {
+    const answer = await post("decide-many", { rows: many.map((c) => c.row).join(), seen: many.map((c) => c.seen).join(), verdict, label });
+    const some = answer.written === 1 ? "1 answer saved" : `${answer.written} answers saved`;
+    notice(answer.refused ? `${some}; ${answer.refused} had been decided by somebody else meanwhile: look again.` : `${some}.`, answer.refused > 0);
+    await refresh();
+    if (chosen.size) chosen.clear(); else at = nextOpen();
+    marks();
+  } catch { /* `trouble` has said it */ } finally { busy = false; }
+}
+const open = (number) => !cells[number].settled;
+function nextOpen() {
+  for (let step = 1; step <= cells.length; step++) if (open((at + step) % cells.length)) return (at + step) % cells.length;
+  return at;
+}
+// the same images as they are now: they keep their places, so that nothing moves under a hand
+async function refresh() {
+  if (!cells.length) return;
+  const wanted = new URLSearchParams(query); wanted.set("rows", cells.map((c) => c.row).join());
+  const answer = await get(`some?${wanted}`);
+  answer.cells.forEach((cell, number) => { cells[number] = cell; tell(node(number), cell); });
+  showState(answer);
+}
+async function rest() {
+  const left = cells.keys().filter ? [...cells.keys()].filter((n) => open(n) && !chosen.has(n)) : [];
+  if (left.length) { chosen.clear(); left.forEach((n) => chosen.add(n)); await decide(left, "keep"); }
+  if (!busy) await next();
+}
+// what was decided on this screen is no longer in a list of what is open
+const onlyOpen = () => !new URLSearchParams(query).has("decided");
+const next = () => load(start + (onlyOpen() ? cells.filter((c) => !c.settled).length : cells.length));
+const back = () => load(start - fits());
+async function undo() {
+  if (busy) return;
+  busy = true;
+  try {
+    const answer = await post("undo-many", {});
+    notice(answer.notice); await refresh();
+    const shown = cells.findIndex((cell) => cell.row === answer.rows[0]);
+    if (shown >= 0) { at = shown; marks(); }
+  } catch { /* said */ } finally { busy = false; }
+}
+function askAll() {
+  $("#confirm-words").textContent = `${total.toLocaleString("en")} images pass the filters. One answer about all of them is one decision, and one undo takes it back.`;
+  $("#confirm").showModal();
+}
+$("#confirm").addEventListener("close", async () => {
+  if ($("#confirm").returnValue !== "yes") return;
+  const verdict = $("#confirm input:checked").value;
+  try {
+    const answer = await post("decide-all", { ...Object.fromEntries(new URLSearchParams(query)), count: total, verdict });
+    notice(`${answer.written.toLocaleString("en")} answers saved.`);
+  } catch { /* said */ }
+  load(0);
+});
+
+// --- mouse: click selects one, Shift up to there, Ctrl one more, dragging a rectangle
+let drag = null;
+grid.addEventListener("pointerdown", (event) => {
+  if (event.button || event.pointerType === "touch") return;
+  if (event.target.closest(".group-title")) return;
+  drag = { x: event.pageX, y: event.pageY, moved: false, before: new Set(event.shiftKey || event.ctrlKey || event.metaKey ? chosen : []) };
+});
+addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  if (!drag.moved && Math.hypot(event.pageX - drag.x, event.pageY - drag.y) < 6) return;
+  if (!drag.moved) { drag.moved = true; drag.box = element("div", "rubber"); document.body.append(drag.box); getSelection()?.removeAllRanges(); }
+  const [left, right] = [drag.x, event.pageX].sort((a, b) => a - b), [top, bottom] = [drag.y, event.pageY].sort((a, b) => a - b);
+  Object.assign(drag.box.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
+  chosen.clear(); drag.before.forEach((n) => chosen.add(n));
+  cells.forEach((_, number) => {
+    const box = node(number).getBoundingClientRect();
+    if (box.right + scrollX > left && box.left + scrollX < right && box.bottom + scrollY > top && box.top + scrollY < bottom) { chosen.add(number); at = number; }
+  });
+  marks();
+});
+addEventListener("pointerup", () => { if (drag?.moved) { drag.box.remove(); dragged = performance.now(); } drag = null; });
+let dragged = -1e9; // the click that ends a drag selects nothing
+grid.addEventListener("click", (event) => {
+  const title = event.target.closest(".group-title");
+  if (title) {
+    chosen.clear();
+    cells.forEach((c, number) => { if (`${c.given} → ${c.offered}` === title.dataset.pair && open(number)) chosen.add(number); });
+    marks(); return;
+  }
+  const one = event.target.closest(".cell");
+  if (!one || performance.now() - dragged < 50) return;
+  const number = Number(one.dataset.number);
+  if (event.shiftKey) range(anchor, number);
+  else { if (chosen.has(number)) chosen.delete(number); else chosen.add(number); anchor = number; }
+  at = number; grid.focus({ preventScroll: true }); marks();
+});
+grid.addEventListener("dblclick", (event) => {
+  const one = event.target.closest(".cell");
+  if (one) { const cell = cells[one.dataset.number]; chosen.delete(Number(one.dataset.number)); marks(); zoom(cell.row, cell.path); }
+});
+function range(from, to) { chosen.clear(); for (let n = Math.min(from, to); n <= Math.max(from, to); n++) chosen.add(n); }
+
+// --- keys
+const cellsAbove = () => columns();
+const MOVES = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: cellsAbove, ArrowUp: () => -cellsAbove(), Home: () => -at, End: () => cells.length - 1 - at };
+const ACTS = { a: "accept", k: "keep", n: "none", s: "skip" };
+const DOES = {
+  r: rest, u: undo, pagedown: next, pageup: back, "+": () => resize(1), "=": () => resize(1), "-": () => resize(-1),
+  i: () => { cells.forEach((_, n) => { if (chosen.has(n)) chosen.delete(n); else if (open(n)) chosen.add(n); }); marks(); },
+  escape: () => { chosen.clear(); marks(); }, o: () => $("#other").focus(),
+  z: () => cells[at] && zoom(cells[at].row, cells[at].path),
+  l: () => { if (cells[at]) location.href = `grid?${new URLSearchParams({ w, show: "all", decided: "any", sort: "similar", like: cells[at].row })}`; },
+  enter: () => { if (cells[at]) location.href = `./?${query}&row=${cells[at].row}`; },
+};
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.defaultPrevented || $("dialog[open]") || typing(event.target)) return;
+  const key = event.key.toLowerCase();
+  if (event.ctrlKey || event.metaKey) {
+    if (key === "a") { event.preventDefault(); cells.forEach((_, n) => { if (open(n)) chosen.add(n); }); marks(); }
+    return;
+  }
+  if (event.target.matches("button, a") && (key === "enter" || key === " ")) return;
+  if (event.target.matches("input[type=range]") && MOVES[event.key]) return;
+  if (MOVES[event.key]) {
+    event.preventDefault();
+    const to = at + MOVES[event.key]();
+    if (to < 0 || to >= cells.length) return;
+    at = to;
+    if (event.shiftKey) range(anchor, at); else anchor = at;
+    return marks();
+  }
+  if (key === " ") { event.preventDefault(); if (chosen.has(at)) chosen.delete(at); else if (cells[at]) chosen.add(at); anchor = at; return marks(); }
+  const act = ACTS[key], label = /^[1-9]$/.test(key) && quick[key - 1], job = DOES[key];
+  if (!act && !label && !job) return;
+  event.preventDefault();
+  if (event.repeat && !["pagedown", "pageup"].includes(key)) return;
+  if (act) decide(aimed(), act); else if (label) decide(aimed(), "other", label); else if (!busy) job();
+});
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-act], [data-do], #quick [data-label]");
+  if (!button) return;
+  if (button.dataset.act) decide(aimed(), button.dataset.act);
+  else if (button.dataset.label) decide(aimed(), "other", button.dataset.label);
+  else ({ rest, undo, all: askAll })[button.dataset.do]();
+});
+chooseClass((label) => { decide(aimed(), "other", label); grid.focus({ preventScroll: true }); });
+$("#back").addEventListener("click", back);
+$("#forward").addEventListener("click", next);
+
+// --- sizes
+function resize(step) { $("#size").value = Math.max(0, Math.min(4, size + step)); resized(); }
+function resized() {
+  size = Number($("#size").value);
+  try { localStorage.setItem("labelsieve-size", size); } catch { /* forgotten, then */ }
+  load(start);
+}
+$("#size").addEventListener("input", resized);
+let waiting = 0;
+addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => load(start), 250); });
+load(0).then(() => grid.focus({ preventScroll: true })).catch(() => {});
+export { $$, bytes };

@@ -1,0 +1,59 @@
+// A picture enlarged up to its full resolution: wheel and buttons zoom, dragging moves, Z or Esc closes.
+import { $, image } from "./window.js";
+
+const dialog = $("#zoom"), picture = $("#zoomed"), pane = $("#zoom .pane");
+const STEP = 1.4, MOST = 32; // one press of a button; screen pixels to one of the picture
+let scale = 1, fit = 1, x = 0, y = 0, drag = null;
+
+function draw() { picture.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; words(); }
+function words() {
+  const size = picture.naturalWidth ? `${picture.naturalWidth} × ${picture.naturalHeight}, shown at ${Math.round(100 * scale)} %` : "loading …";
+  $("#zoom-words").textContent = `${picture.alt} · ${size}`;
+  picture.classList.toggle("pixels", scale >= 3);
+}
+function fitted() {
+  const box = pane.getBoundingClientRect();
+  fit = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight, 8) || 1;
+  scale = fit; x = (box.width - scale * picture.naturalWidth) / 2; y = (box.height - scale * picture.naturalHeight) / 2;
+  draw();
+}
+function zoomAt(factor, px, py) {
+  const next = Math.max(fit / 2, Math.min(MOST, scale * factor));
+  x = px - (px - x) * next / scale; y = py - (py - y) * next / scale; scale = next;
+  draw();
+}
+const middle = () => { const box = pane.getBoundingClientRect(); return [box.width / 2, box.height / 2]; };
+
+export const zoomed = () => dialog.open;
+export function zoom(row, path) {
+  picture.alt = path; picture.removeAttribute("src"); picture.src = image(row, "full");
+  const query = new URLSearchParams(location.search);
+  $("#zoom-open").href = `./?${new URLSearchParams({ w: query.get("w") || "", row })}`;
+  if (!dialog.open) dialog.showModal();
+  words();
+}
+picture.addEventListener("load", fitted);
+pane.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const box = pane.getBoundingClientRect();
+  zoomAt(Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
+}, { passive: false });
+pane.addEventListener("pointerdown", (event) => { drag = [event.clientX - x, event.clientY - y]; pane.setPointerCapture(event.pointerId); });
+pane.addEventListener("pointermove", (event) => { if (drag) { x = event.clientX - drag[0]; y = event.clientY - drag[1]; draw(); } });
+pane.addEventListener("pointerup", () => { drag = null; });
+pane.addEventListener("dblclick", (event) => { const box = pane.getBoundingClientRect(); if (scale > fit * 1.01) fitted(); else zoomAt(Math.max(1 / scale, 2.5), event.clientX - box.left, event.clientY - box.top); });
+$("#zoom-in").addEventListener("click", () => zoomAt(STEP, ...middle()));
+$("#zoom-out").addEventListener("click", () => zoomAt(1 / STEP, ...middle()));
+$("#zoom-fit").addEventListener("click", fitted);
+dialog.addEventListener("keydown", (event) => {
+  const step = { "+": STEP, "=": STEP, "-": 1 / STEP }[event.key];
+  if (step) zoomAt(step, ...middle());
+  else if (event.key === "0") fitted();
+  else if (event.key.toLowerCase() === "z") dialog.close();
+  else return;
+  event.preventDefault(); event.stopPropagation();
+});
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-zoom]");
+  if (button) { event.preventDefault(); zoom(button.dataset.zoom, button.dataset.path); }
+});

@@ -1,0 +1,97 @@
+"""The random sample of a run under review: what it asks next, and when the review may stop."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from labelsieve.audits import design
+from labelsieve.audits.stopping import Stop
+from labelsieve.audits.watch import State, Watch
+from labelsieve.review.queue import Suspects
+from labelsieve.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an audit asks a window.
+
+    Attributes:
+        second: somebody else answered already; two answers tell how often people err.
+    """
+
+    row: int
+    second: bool
+
+
+class Auditing:
+    """The audit of one run. Safe to use from several threads."""
+
+    def __init__(self, opened: Run, suspects: Suspects) -> None:
+        self._opened = opened
+        self._suspects = suspects
+        # one window at a time is given its next image
+        self._lock = threading.RLock()
+
+    @cached_property
+    def watch(self) -> Watch:
+        """The audits, read once: a second for a million images."""
+        with self._lock:
+            return Watch(self._opened, self._suspects.decisions)
+
+    def ask(self, window: str, person: str = "") -> Question | None:
+        """The next image for a window, which is its from now on; None when all is answered."""
+        with self._lock:
+            columns = self._suspects.columns
+            # what other windows show was drawn too, and its answer is on the way
+            others = self._suspects.held(window)
+            taken = {columns.sample_id(row) for _, rows in others for row in rows}
+            sample_id, second = self.watch.next(taken), False
+            # without a name nobody knows that it is somebody else who answers again
+            if sample_id is None and person:
+                sample_id, second = self.watch.again(person, taken), True
+            if sample_id is None:
+                return None
+            row = columns.at[sample_id]
+            self._suspects.hold(window, [row], person)
+            return Question(row, second)
+
+    def state(self) -> State | None:
+        """How far the audit is, and what holds."""
+        with self._lock:
+            return self.watch.state()
+
+    def stop(self) -> Stop | None:
+        """When the review may stop; None while no audit tells."""
+        # a run without an audit need not be read for it
+        if "watch" not in self.__dict__ and design.current(self._opened) is None:
+            return None
+        state = self.state()
+        return state.stop if state else None
+
+    def by_gain(self) -> np.ndarray:
+        """[n] rows, those first whose review gains most, in the committed order of audits."""
+        with self._lock:
+            queue = np.asarray(self.watch.queue, dtype=np.int64)
+        # an audit may be about a part of the images: the others come last
+        rest = np.setdiff1d(np.arange(len(self._suspects.columns)), queue)
+        return np.concatenate([queue, rest])
+
+    def as_dict(self, window: str, person: str) -> dict[str, Any]:
+        """For the template of the audit's page."""
+        question = self.ask(window, person)
+        card = None
+        if question is not None:
+            columns = self._suspects.columns
+            card = {
+                "row": question.row,
+                "second": question.second,
+                "sample_id": columns.sample_id(question.row),
+                "path": columns.path(question.row),
+                "given": columns.name(int(columns.given[question.row])),
+            }
+        return {"audit": self.state(), "card": card}

@@ -1,0 +1,100 @@
+"""The scored images of a run as columns: a million rows take megabytes, not gigabytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve.runs.run import Run
+from labelsieve.tables import RowsOf
+
+SEARCHES = 8  # texts whose rows are kept: what one person types letter by letter
+
+
+class Columns:
+    """What a scan found, one entry per scored image, in the order of the run's scores.
+
+    Attributes:
+        ids: [n] sample ids.
+        paths: [n] what a person reads.
+        classes: the labels that occur, sorted.
+        given: [n] int32 number of the given label.
+        flagged: [n] bool what the scan flagged.
+        at: rows by sample id.
+    """
+
+    def __init__(self, opened: Run) -> None:
+        # images that could not be read are not shown: there is nothing to look at
+        scored = opened.scores.filter(opened.scores["p_clean"].is_valid())
+        scored = scored.combine_chunks()
+        self._scored = scored
+        self.ids = _whole(scored["sample_id"])
+        self.paths = _whole(scored["path"])
+        self.classes: list[str] = opened.classes
+        names = pa.array(self.classes, pa.string())
+        given = pc.index_in(scored["given_label"], names)
+        self.given = pc.fill_null(given, -1).to_numpy().astype(np.int32)
+        flagged = pc.fill_null(scored["is_label_issue"], False)
+        self.flagged = np.asarray(flagged.to_numpy(), dtype=bool)
+        self.at = RowsOf(self.ids)
+        self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sample_id(self, row: int) -> str:
+        return str(self.ids[row].as_py())
+
+    def path(self, row: int) -> str:
+        return str(self.paths[row].as_py())
+
+    def name(self, code: int) -> str | None:
+        """Label of a number; None for none of them."""
+        return self.classes[code] if code >= 0 else None
+
+    def code(self, label: str | None) -> int:
+        """Number of a label; -1 where it does not occur."""
+        return self._codes.get(label or "", -1)
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {name: code for code, name in enumerate(self.classes)}
+
+    def number(self, column: str, row: int) -> float | None:
+        """A column that a method added, at a row; None where it added none."""
+        if column not in self._scored.column_names:
+            return None
+        value = self._scored[column][row].as_py()
+        return None if value is None else float(value)
+
+    def with_text(self, text: str) -> np.ndarray:
+        """[n] bool: paths that hold a text, whatever its case."""
+        mask = self._searches.pop(text, None)
+        if mask is None:
+            found = pc.match_substring(self.paths, text, ignore_case=True)
+            mask = np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
+        self._searches[text] = mask
+        # the search that was wanted longest ago goes first
+        while len(self._searches) > SEARCHES:
+            self._searches.popitem(last=False)
+        return mask
+
+    @cached_property
+    def by_name(self) -> np.ndarray:
+        """[n] rows sorted by path."""
+        return np.asarray(pc.sort_indices(self.paths)).astype(np.int64)
+
+    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
+        """Rows of those ids that are there, in their order."""
+        rows = self.at.rows(ids)
+        return rows[rows >= 0]
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array: single values of many chunks are slow to find."""
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -1,0 +1,197 @@
+"""What the pages say about one image: on a card, in a cell of the grid, at a point of the map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from labelsieve.review.pictures import Shown
+from labelsieve.review.queue import CODE, IS_SETTLED, Suspects
+from labelsieve.runs.decisions import Decision, person_of
+
+KEYS = 9  # classes that have a key of their own, 1 to 9
+NEAR = 6  # trusted images of a class beside a card; low screens show half of them
+# least probability of an error, and what is said of the label
+WORDS = (
+    (0.95, "almost certainly wrong"),
+    (0.80, "very likely wrong"),
+    (0.55, "probably wrong"),
+    (0.35, "perhaps wrong"),
+    (0.10, "probably right"),
+    (0.00, "very likely right"),
+)
+# a suggestion is offered first only where it is likelier than everything else together, and
+# the label only where an error is clearly the less likely case
+LIKELY = 0.5
+UNLIKELY = 0.35
+SAID = {
+    "keep": "the label is right",
+    "accept": "it is {label}",
+    "other": "it is {label}",
+    "none": "no class fits",
+    "wrong": "the label is wrong",
+    "skip": "skipped",
+    "undo": "undone",
+}
+
+
+def in_words(decision: Decision | None) -> str:
+    """What a decision says about the label; nothing where there is none."""
+    if decision is None:
+        return ""
+    return SAID[decision.verdict].replace("{label}", str(decision.label))
+
+
+def how_wrong(p: float) -> str:
+    """A probability of an error in words."""
+    return next(words for least, words in WORDS if p >= least)
+
+
+class Describing:
+    """Turns rows into what a template or a script of the pages shows."""
+
+    def __init__(self, suspects: Suspects, pictures: Shown) -> None:
+        self.suspects = suspects
+        self.pictures = pictures
+        # by name of a queue and row: why it is there, and its partner's row or -1
+        self.findings: dict[str, dict[int, tuple[str, int]]] = {}
+
+    def card(self, row: int, queue: str = "") -> dict[str, Any]:
+        """Everything about one image, for the card's template.
+
+        Args:
+            queue: name of the queue that it is shown from.
+        """
+        why, partner = self.findings.get(queue, {}).get(row, ("", -1))
+        columns, now = self.suspects.columns, self.suspects.now
+        sample_id = columns.sample_id(row)
+        given = str(columns.name(int(columns.given[row])))
+        offered = columns.name(int(self.suspects.offered[row]))
+        decision = self.suspects.decisions.current(sample_id)
+        return {
+            "row": row,
+            "sample_id": sample_id,
+            "path": columns.path(row),
+            "given": given,
+            "offered": offered,
+            "offered_prob": self.probability_offered(row),
+            "words": how_wrong(float(now.p_wrong[row])),
+            "p_wrong": float(now.p_wrong[row]),
+            "primary": self.primary(row),
+            "classes": self.classes(row),
+            "near": self.near(sample_id, [given, offered]),
+            "facts": self.pictures.facts(sample_id),
+            "seen": int(self.suspects.seen[row]),
+            "decided": in_words(decision),
+            "person": person_of(decision.by) if decision else "",
+            "reason": self.reason(row, given),
+            "why": why,
+            "partner": partner,
+        }
+
+    def primary(self, row: int) -> str:
+        """Which answer is offered first: accept, keep, or neither."""
+        p_wrong = float(self.suspects.now.p_wrong[row])
+        differs = self.suspects.offered[row] != self.suspects.columns.given[row]
+        likely = min(p_wrong, self.probability_offered(row)) >= LIKELY
+        if differs and likely:
+            return "accept"
+        return "keep" if p_wrong < UNLIKELY else ""
+
+    def probability_offered(self, row: int) -> float:
+        """Probability of what a reviewer is offered."""
+        offered = int(self.suspects.offered[row])
+        return float(self.suspects.now.posterior[row, offered])
+
+    def classes(self, row: int) -> list[dict[str, Any]]:
+        """The likeliest classes, each with its probability."""
+        posterior = np.asarray(self.suspects.now.posterior[row], dtype=float)
+        # an answer leaves zeros: what comes first among them is as in the list of classes
+        order = np.argsort(-posterior, kind="stable")[:KEYS]
+        given = int(self.suspects.columns.given[row])
+        likely = []
+        for code in order.tolist():
+            name = self.suspects.columns.classes[code]
+            likely.append(
+                {"name": name, "p": float(posterior[code]), "given": code == given}
+            )
+        return likely
+
+    def near(self, sample_id: str, labels: list[str | None]) -> list[dict[str, Any]]:
+        """Trusted images of the given and the offered class that look most alike."""
+        if self.suspects.alike is None:
+            return []
+        near = []
+        # a suggestion may be the given label: shown once
+        for label in dict.fromkeys(labels):
+            ids = self.suspects.alike.nearest(sample_id, label, NEAR)
+            rows = self.suspects.columns.rows_of(ids).tolist()
+            if rows:
+                paths = [self.suspects.columns.path(r) for r in rows]
+                images = [
+                    {"row": r, "path": p} for r, p in zip(rows, paths, strict=True)
+                ]
+                near.append({"label": label, "images": images})
+        return near
+
+    def reason(self, row: int, given: str) -> str:
+        """What the learned prompts say, in words; nothing where the method has none."""
+        positive = self.suspects.columns.number("positive_logit", row)
+        negative = self.suspects.columns.number("negative_logit", row)
+        if positive is None or negative is None:
+            return ""
+        if positive >= negative:
+            return f"In words, “{given}” does fit this picture."
+        return f"In words, “{given}” does not fit this picture."
+
+    def cells(self, rows: Iterable[int], window: str) -> list[dict[str, Any]]:
+        """Images of the grid, or at a point of the map."""
+        held = self.suspects.held(window)
+        return [self._cell(int(row), held) for row in rows]
+
+    def _cell(self, row: int, held: list[tuple[str, frozenset[int]]]) -> dict[str, Any]:
+        columns, now = self.suspects.columns, self.suspects.now
+        cell: dict[str, Any] = {
+            "row": row,
+            "path": columns.path(row),
+            "given": columns.name(int(columns.given[row])),
+            "offered": columns.name(int(self.suspects.offered[row])),
+            "p": round(float(now.p_wrong[row]), 3),
+            "words": how_wrong(float(now.p_wrong[row])),
+            "primary": self.primary(row),
+            "seen": int(self.suspects.seen[row]),
+        }
+        if self.suspects.verdict[row]:
+            decision = self.suspects.decisions.current(columns.sample_id(row))
+            cell["decided"] = in_words(decision)
+            cell["settled"] = bool(IS_SETTLED[self.suspects.verdict[row]])
+            cell["kept"] = bool(self.suspects.verdict[row] == CODE["keep"])
+            cell["person"] = person_of(decision.by) if decision else ""
+        for person, theirs in held:
+            if row in theirs:
+                cell["held"] = person or "another window"
+        return cell
+
+    def others(self, window: str) -> str:
+        """What other windows hold, in a sentence; nothing where there are none."""
+        named: dict[str, int] = {}
+        unnamed = []
+        for person, rows in self.suspects.held(window):
+            if person:
+                named[person] = named.get(person, 0) + len(rows)
+            else:
+                unnamed.append(len(rows))
+        parts = [f"{person} looks at {_images(n)}" for person, n in named.items()]
+        if len(unnamed) == 1:
+            parts.append(f"another window looks at {_images(unnamed[0])}")
+        elif unnamed:
+            total = _images(sum(unnamed))
+            parts.append(f"{len(unnamed)} other windows look at {total}")
+        sentence = ", ".join(parts)
+        return sentence[:1].upper() + sentence[1:]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

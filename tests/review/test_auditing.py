@@ -1,0 +1,73 @@
+"""The audit: each window its own image, every answer counts at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
+
+from labelsieve.audits import design
+from labelsieve.review.filters import DEFAULT
+from labelsieve.review.session import Review
+
+
+@pytest.fixture
+def review(planted: Any) -> Review:
+    return Review(planted.run, background=False)
+
+
+def answer(review: Review, planted: Any, window: str, person: str = "") -> str:
+    question = review.auditing.ask(window, person)
+    assert question is not None
+    sample_id = review.suspects.columns.sample_id(question.row)
+    verdict = "wrong" if sample_id in planted.wrong else "keep"
+    notice = review.deciding.answer(
+        sample_id, (verdict, ""), window, person, second=question.second
+    )
+    assert notice == ""
+    return sample_id
+
+
+def test_answers_count_at_once_whatever_another_window_shows(
+    planted: Any, review: Review
+) -> None:
+    """An image that another window shows does not hold up what comes after it."""
+    waiting = review.auditing.ask("one")
+    seen = set()
+    for number in range(1, 11):
+        seen.add(answer(review, planted, "two"))
+        state = review.auditing.state()
+        assert state is not None and state.answered == number
+    assert waiting is not None
+    assert review.suspects.columns.sample_id(waiting.row) not in seen
+
+
+def test_a_whole_audit_tells_when_to_stop(planted: Any, review: Review) -> None:
+    assert review.auditing.stop() is None
+    assert (
+        design.current(planted.run) is None
+    )  # a question begins an audit, nothing else
+    for _ in range(48):
+        answer(review, planted, "w", "Ada")
+    state = review.auditing.state()
+    assert state is not None and state.complete and state.rate is not None
+    assert state.rate.wrong == len(planted.wrong)
+    stop = review.auditing.stop()
+    assert stop is not None and stop.sentence in review.front_page(DEFAULT, "w")
+    # all is answered: with another name the same are asked again, blind
+    assert review.auditing.ask("w", "Ada") is None
+    assert review.auditing.ask("w2") is None
+    again = review.auditing.ask("w2", "Bob")
+    assert again is not None and again.second
+    for _ in range(20):
+        answer(review, planted, "w2", "Bob")
+    state = review.auditing.state()
+    assert state is not None and "0 of 20" in state.people
+
+
+def test_the_order_of_gain_names_every_row_once(review: Review) -> None:
+    rows = review.auditing.by_gain()
+    assert np.array_equal(np.sort(rows), np.arange(len(review.suspects.columns)))

@@ -1,0 +1,96 @@
+"""Pictures in a few sizes, made once; and what is known of a file."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
+
+from labelsieve.review import pictures as module
+from labelsieve.review.pictures import SIDES, Shown, in_units
+from labelsieve.runs.pictures import open_pictures
+
+
+@pytest.fixture
+def shown(planted: Any) -> Shown:
+    return Shown(open_pictures(planted.run))
+
+
+def sides(picture: bytes | None) -> tuple[int, int]:
+    assert picture is not None
+    with Image.open(io.BytesIO(picture)) as image:
+        return image.size
+
+
+def test_a_picture_is_as_large_as_was_asked_for_and_never_larger_than_it_is() -> None:
+    class One:
+        def read(self, sample_id: str) -> Any:
+            return Image.new("RGB", (1500, 750), sample_id)
+
+    shown = Shown(One())  # type: ignore[arg-type]
+    assert sides(shown.get("red", "small")) == (160, 80)
+    assert sides(shown.get("red", "medium")) == (384, 192)
+    assert sides(shown.get("red", "large")) == (1024, 512)
+    assert sides(shown.get("red", "full")) == (1500, 750)
+    assert shown.facts("red") == module.Facts(1500, 750, "")
+
+
+def test_a_picture_is_made_once_and_the_oldest_goes_first(
+    shown: Shown, planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = module.webp
+
+    def counted(images: Any, sample_id: str, *more: Any) -> bytes | None:
+        made.append(sample_id)
+        return real(images, sample_id, *more)
+
+    monkeypatch.setattr(module, "webp", counted)
+    first, second, third = planted.wrong[:3]
+    once = shown.get(first, "small")
+    assert shown.get(first, "small") is once and made == [first]
+    shown.get(first, "full")
+    shown.get(first, "full")  # looked at once: not kept
+    assert made == [first] * 3
+    monkeypatch.setattr(module, "ROOM", 2 * len(once or b"") + 1)
+    shown.get(second, "small")
+    shown.get(first, "small")
+    shown.get(third, "small")
+    made.clear()
+    shown.get(first, "small")
+    shown.get(second, "small")
+    assert second in made and shown._taken <= module.ROOM
+    assert shown._taken == sum(map(len, shown._made.values()))
+
+
+def test_facts_are_those_of_the_file(shown: Shown, planted: Any) -> None:
+    facts = shown.facts(planted.wrong[0])
+    (file,) = planted.data.glob(f"{planted.wrong[0].rpartition('#')[0]}")
+    with Image.open(file) as image:
+        wanted = module.Facts(*image.size, in_units(file.stat().st_size))
+    assert facts == wanted
+    assert shown.facts("x#y") is None and shown.get("x#y", "small") is None
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 KB"),
+        (41_234, "41 KB"),
+        (999_600, "1.0 MB"),
+        (8_250_000_000, "8.2 GB"),
+        (8_250_000_000_000, "8250 GB"),
+    ],
+)
+def test_sizes_are_said_as_people_say_them(size: int, words: str) -> None:
+    assert in_units(size) == words
+
+
+def test_the_largest_picture_is_one_that_webp_holds() -> None:
+    assert max(SIDES.values()) == 2**14 - 1

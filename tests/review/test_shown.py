@@ -1,0 +1,120 @@
+"""What the pages say about one image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
+
+from labelsieve.review.session import Review
+from labelsieve.review.shown import how_wrong, in_words
+
+
+@pytest.fixture
+def review(planted: Any) -> Review:
+    return Review(planted.run, background=False)
+
+
+def test_probabilities_have_words() -> None:
+    said = [how_wrong(p) for p in (1, 0.95, 0.8, 0.6, 0.5, 0.2, 0.0)]
+    assert said[0] == said[1] == "almost certainly wrong"
+    assert said[2:] == [
+        "very likely wrong",
+        "probably wrong",
+        "perhaps wrong",
+        "probably right",
+        "very likely right",
+    ]
+
+
+def test_a_suggestion_comes_first_only_where_it_is_likely(review: Review) -> None:
+    suspects, describing = review.suspects, review.describing
+    assert describing.primary(0) == "accept"
+    cases = {  # probability of the label and of the other three
+        "accept": (0.1, 0.7, 0.1, 0.1),
+        "keep": (0.8, 0.1, 0.05, 0.05),
+        "": (0.2, 0.4, 0.2, 0.2),
+    }
+    given = int(suspects.columns.given[0])
+    for primary, (own, *others) in cases.items():
+        posterior = np.array(suspects.now.posterior)
+        posterior[0] = np.insert(others, given, own)
+        p_clean = suspects.now.p_clean.copy()
+        p_clean[0] = own
+        suspects.use(replace(suspects.now, posterior=posterior, p_clean=p_clean))
+        assert describing.primary(0) == primary
+        classes = describing.classes(0)
+        shares = [c["p"] for c in classes]
+        assert shares == sorted(shares, reverse=True) and len(classes) == 4
+        assert [c["given"] for c in classes].count(True) == 1
+
+
+def test_a_card_says_what_holds_and_who_said_it(planted: Any, review: Review) -> None:
+    sample_id = planted.wrong[0]
+    row = review.deciding.row(sample_id)
+    card = review.describing.card(row)
+    assert (card["given"], card["offered"]) == (
+        planted.given[sample_id],
+        planted.truth[sample_id],
+    )
+    assert card["decided"] == card["person"] == "" and card["seen"] == 0
+    assert card["facts"].width > 0
+    review.deciding.decide(sample_id, "none", "", "w", 0, "Ada")
+    card = review.describing.card(row)
+    assert (card["decided"], card["person"]) == ("no class fits", "Ada")
+    assert card["seen"] == review.decisions.current(sample_id).seq  # type: ignore[union-attr]
+
+
+def test_trusted_images_have_the_label_that_they_stand_for(review: Review) -> None:
+    card = review.describing.card(0)
+    assert [n["label"] for n in card["near"]] == [card["given"], card["offered"]]
+    for near in card["near"]:
+        rows = [image["row"] for image in near["images"]]
+        assert rows and not review.suspects.columns.flagged[rows].any()
+        for row in rows:
+            code = review.suspects.columns.given[row]
+            assert review.suspects.columns.name(code) == near["label"]
+
+
+def test_prompts_speak_in_words(review: Review, monkeypatch: Any) -> None:
+    numbers = {"positive_logit": 1.0, "negative_logit": 2.0}
+    monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: numbers[c])
+    assert (
+        review.describing.reason(0, "cat")
+        == "In words, “cat” does not fit this picture."
+    )
+    numbers["positive_logit"] = 3.0
+    assert (
+        review.describing.reason(0, "cat") == "In words, “cat” does fit this picture."
+    )
+    monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: None)
+    assert review.describing.reason(0, "cat") == ""
+
+
+def test_cells_say_who_holds_them(planted: Any, review: Review) -> None:
+    review.suspects.hold("other", [0, 1], "Ada")
+    review.suspects.hold("third", [2])
+    review.suspects.hold("mine", [3])
+    cells = review.describing.cells(range(4), "mine")
+    assert [c.get("held") for c in cells] == ["Ada", "Ada", "another window", None]
+    said = "Ada looks at 2 images, another window looks at 1 image"
+    assert review.describing.others("mine") == said
+    review.suspects.hold("fourth", [2, 3])
+    assert "2 other windows look at 3 images" in review.describing.others("mine")
+    sample_id = review.suspects.columns.sample_id(0)
+    review.deciding.decide(sample_id, "keep", "", "mine", 0, "Grace")
+    (cell,) = review.describing.cells([0], "mine")
+    assert cell["decided"] == "the label is right" and cell["settled"] and cell["kept"]
+    assert cell["person"] == "Grace"
+
+
+def test_a_decision_in_words(planted: Any, review: Review) -> None:
+    sample_id = planted.wrong[0]
+    review.deciding.decide(sample_id, "other", planted.truth[sample_id], "w", 0)
+    decision = review.decisions.current(sample_id)
+    assert in_words(decision) == f"it is {planted.truth[sample_id]}"
+    assert in_words(None) == ""
