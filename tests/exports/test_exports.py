@@ -25,6 +25,7 @@ def test_every_format_says_what_it_is() -> None:
     names = registry.names("exports")
     assert names == [
         "cleanlab",
+        "coco",
         "csv",
         "fiftyone",
         "hf",
@@ -33,6 +34,8 @@ def test_every_format_says_what_it_is() -> None:
         "label-studio",
         "parquet",
     ]
+        "webdataset",
+        "yolo",
     for name in names:
         room = registry.load("exports", name)
         assert room.TARGET == "folder" or re.fullmatch(r"\.\w+", room.TARGET)

@@ -247,9 +247,11 @@ def _of_json(member: Any, names: Sequence[str], classes: list[str]) -> str | Non
     if not isinstance(content, dict):
         return None
     for name in names:
-        value = content.get(name)
-        if isinstance(value, str | int | float):
-            return label_text(value, classes)
+        # the first that is there says it, also that there is none
+        if name in content:
+            value = content[name]
+            known = isinstance(value, str | int | float)
+            return label_text(value, classes) if known else None
     return None
 
 
