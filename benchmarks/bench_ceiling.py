@@ -1,6 +1,6 @@
 """What features of a tower would support if the truth were known: rows of an oracle.
 
-    python benchmarks/bench_ceiling.py --data-root DATA [--models tiny benchmarks/tower] [--limit 4000]
+    python benchmarks/bench_ceiling.py --data-root DATA [--models tiny benchmarks/tower]
 
 No method: everything here has seen true labels. On the tables of CIFAR-10N and CIFAR-100N below
 DATA, the images that `labelsieve bench offline` draws, and features averaged over four corners
@@ -70,28 +70,14 @@ def rows_of(task: Task, true: np.ndarray) -> dict[str, tuple[float, float]]:
 
 def tasks(path: Path, column: str, model: str, limit: int) -> tuple[Task, np.ndarray]:
     """The images of a cell of the bench, and their true classes."""
-    spec = load(
-        path,
-        image_column="image",
-        label_column=column,
-        truth_column="clean_label",
-        id_column="index",
-    )
+    columns = {"image_column": "image", "id_column": "index"}
+    spec = load(path, label_column="clean_label", **columns)
     encoder = load_encoder(model)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"
         # recorded labels, of images that are drawn as the bench draws them
-        plan = Plan("recorded", column=column, limit=limit)
-        planting.plant(
-            load(
-                path,
-                image_column="image",
-                label_column="clean_label",
-                id_column="index",
-            ),
-            plan,
-            table,
-        )
+        plan = Plan("recorded", recorded=column, limit=limit)
+        planting.plant(spec, plan, table)
         planted = load(
             table,
             image_column="image",

@@ -115,7 +115,10 @@ def flags(
     settings: KnownRate,
 ) -> tuple[np.ndarray, str]:
     """Which labels are called wrong [n] and by which rule, by what the user asked for."""
-    wanted = getattr(settings, "flags", "posterior")
+    wanted = "posterior"
+    # deft has rules of its own and takes no part in this
+    if isinstance(settings, Rules | OwnRule):
+        wanted = settings.flags
     rules = {"posterior": flagging.flag_by_f1(1 - p_clean), "own": own}
     flagged, rule = flagging.choose(
         suspicion,
