@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve.features.similar import Similar, similar
 from labelsieve.review.columns import Columns
 from labelsieve.review.filters import DEFAULT, Filters, Sorting, inside
 from labelsieve.review.leases import Leases
+from labelsieve.review.similar import Similar, similar
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, VERDICTS, WRONG, Decision, Decisions
 from labelsieve.runs.reasons import neighbours

@@ -16,9 +16,8 @@ from labelsieve.features import projection
 from labelsieve.review.auditing import Auditing
 from labelsieve.review.deciding import Deciding, NotInRun
 from labelsieve.review.filters import GRID, Filters, Sorting, to_query
-from labelsieve.review.pictures import SIDES, Shown
 from labelsieve.review.queue import CODE, IS_CHANGED, IS_WRONG, Suspects
-from labelsieve.review.shown import Describing, in_words
+from labelsieve.review.shown import SIDES, Describing, Shown, in_words
 from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions, person_of
 from labelsieve.runs.pages import template
@@ -154,7 +153,7 @@ class Review:
     # --- one image
 
     def picture(self, row: int, size: str) -> bytes:
-        """An image of this run as WebP, in a size of `labelsieve.review.pictures.SIDES`.
+        """An image of this run as WebP, in a size of `labelsieve.review.shown.SIDES`.
 
         Raises:
             NotInRun: there is none, or it cannot be read.

@@ -269,15 +269,6 @@ class Decisions:
         with self._reading():
             return {i: holds(stack) for i, stack in self._stacks.items() if stack}
 
-    def skipped(self) -> set[str]:
-        """Images that were skipped last."""
-        skipped = set()
-        with self._reading():
-            for sample_id, stack in self._stacks.items():
-                if stack and stack[-1].verdict == "skip":
-                    skipped.add(sample_id)
-        return skipped
-
     def history(self, count: int = 100) -> list[tuple[Decision, bool]]:
         """The latest rows, newest first, and whether each can be undone."""
         with self._reading():

@@ -10,8 +10,8 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
-from labelsieve.review import pictures as module
-from labelsieve.review.pictures import SIDES, Shown, in_units
+from labelsieve.review import shown as module
+from labelsieve.review.shown import SIDES, Shown, in_units
 from labelsieve.runs.pictures import open_pictures
 
 
