@@ -44,7 +44,8 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
         data: a folder with one sub-folder per class, a CSV, TSV, JSONL or Parquet file, a
             `save_to_disk` folder, "hf://OWNER/NAME", "archive:NAME:FOLDER" (a benchmark's
             official archive), a `datasets.Dataset`, a torch Dataset of (image, label), a
-            tuple (images, labels), or what an earlier call gave.
+            tuple (images, labels), a pandas or polars data frame, an Arrow table or a dict of
+            columns, or what an earlier call gave.
         options: `Options`, explained in `labelsieve.data.spec.DataSpec`; `class_names` may
             also be the path of a file (`read_class_names`).
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from labelsieve import progress
 from labelsieve.data.images import open_image, read_bytes
 from labelsieve.data.sources import Source
 from labelsieve.models import hugging_face
+from labelsieve.models.device import choose_device
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, ready
 
@@ -35,6 +37,27 @@ PASSES = 30
 # Operations that a processor does in one to three hours, at 100 to 300 thousand millions a second.
 AFFORDABLE = 1e15
 TOLD_FROM = 30.0  # seconds: what is quicker is not worth a line
+
+
+def settle(
+    source: Source, method: ModuleType, options: Any
+) -> tuple[Any, dict[str, str]]:
+    """Options of a scan without "auto", and why these were taken, by name.
+
+    Raises:
+        ModelError: as `model_for`.
+    """
+    why = {}
+    if options.model == AUTO:
+        name, why["model"] = model_for(source)
+        options = replace(options, model=name)
+    if options.preset == AUTO:
+        device = choose_device(options.device).type
+        name, why["preset"] = preset_for(source, method, options.model, device)
+        options = replace(options, preset=name)
+        if name != "default":
+            progress.note(f"--preset {name}: {why['preset']}.")
+    return options, why
 
 
 def model_for(source: Source) -> tuple[str, str]:

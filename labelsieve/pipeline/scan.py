@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, Unpack
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.torch import save_file
 
-from labelsieve import progress, registry, tables
+from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, prepare
 from labelsieve.data.load import load
@@ -27,7 +27,7 @@ from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import DEMO, load_encoder, preprocess_of
-from labelsieve.pipeline import caveats, choice, findings, results
+from labelsieve.pipeline import caveats, changes, choice, findings, results
 from labelsieve.report import page as report
 from labelsieve.runs import pictures
 from labelsieve.runs.folder import FINISHED, WorkFolder
@@ -40,7 +40,6 @@ from labelsieve.settings import (
     override,
     resolve,
 )
-from labelsieve.tables import TRUTH
 
 # What of a data set's description decides the result, besides the data and the class names.
 DESCRIBING = (
@@ -141,7 +140,9 @@ def scan(
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
     if folder.find(plan.command, force=force) == FINISHED:
-        return _finished(Run(output), plan)
+        # also what nothing opens now: the next command would fail on it
+        folder.verify()
+        return _with_data(_finished(Run(output), plan), plan.spec)
     # loading comes before reading: the model says how pictures are prepared
     clock = _Clock()
     device = choose_device(plan.options.device)
@@ -184,7 +185,14 @@ def scan(
         clock.lap("report")
         folder.finish({"seconds": clock.laps})
         # opened again: the record was written since
-        return Run(output)
+        return _with_data(Run(output), plan.spec)
+
+
+def _with_data(run: Run, spec: DataSpec) -> Run:
+    """A run that still has its pictures, where they are objects of this process."""
+    if spec.path() is None:
+        run.in_memory = pictures.Images(spec, run.manifest)
+    return run
 
 
 def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
@@ -205,30 +213,13 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     source = open_source(spec)
     # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
-    options, why = _chosen(source, method, options)
+    options, why = choice.settle(source, method, options)
     if options.preset not in method.PRESETS:
         raise OptionError(unknown("--preset", options.preset, method.PRESETS))
     preset = method.PRESETS[options.preset]
     settings = resolve(method.Settings, preset, options.settings or {})
     command = _command(spec, options, settings)
     return _Plan(spec, source, options, method, settings, command, why)
-
-
-def _chosen(
-    source: Source, method: ModuleType, options: ScanOptions
-) -> tuple[ScanOptions, dict[str, str]]:
-    """Options without "auto", and why these were taken."""
-    why = {}
-    if options.model == choice.AUTO:
-        name, why["model"] = choice.model_for(source)
-        options = replace(options, model=name)
-    if options.preset == choice.AUTO:
-        device = choose_device(options.device).type
-        name, why["preset"] = choice.preset_for(source, method, options.model, device)
-        options = replace(options, preset=name)
-        if name != "default":
-            progress.note(f"--preset {name}: {why['preset']}.")
-    return options, why
 
 
 def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, Any]:
@@ -353,57 +344,15 @@ def _finished(earlier: Run, plan: _Plan) -> Run:
     items = reopen_items(plan.source, earlier.record["preprocess"])
     want_truth = plan.spec.truth_column is not None
     now = read(plan.source, items, want_truth=want_truth)
-    before = _labels(earlier.manifest, earlier.truth())
-    after = _labels(now.table, now.truth)
+    before = changes.labels(earlier.manifest, earlier.truth())
+    after = changes.labels(now.table, now.truth)
     if before != after:
         raise RunError(
             f"The data have changed since '{earlier.folder}' was made: "
-            f"{_difference(before, after)}.",
+            f"{changes.difference(before, after)}.",
             "Choose another folder with -o, or replace the run with --force.",
         )
     return earlier
-
-
-def _labels(
-    manifest: pa.Table, truth: pa.Table | None
-) -> dict[str, tuple[str | None, str | None]]:
-    """Given and true label by sample id."""
-    known: dict[str, str | None] = {}
-    if truth is not None:
-        columns = (truth[name].to_pylist() for name in TRUTH.names)
-        known = dict(zip(*columns, strict=True))
-    ids = manifest["sample_id"].to_pylist()
-    given = manifest["given_label"].to_pylist()
-    labels = {}
-    for sample_id, label in zip(ids, given, strict=True):
-        labels[sample_id] = (label, known.get(sample_id))
-    return labels
-
-
-def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """How many images are new, gone, changed or relabelled, in words."""
-    new = after.keys() - before.keys()
-    gone = before.keys() - after.keys()
-    # an id is the user's key and a hash of the content
-    changed = {_key(i) for i in new} & {_key(i) for i in gone}
-    relabelled = [i for i in before.keys() & after.keys() if before[i] != after[i]]
-    counts = (
-        (len(new) - len(changed), "is new", "are new"),
-        (len(gone) - len(changed), "is gone", "are gone"),
-        (len(changed), "has other pixels", "have other pixels"),
-        (len(relabelled), "has another label", "have another label"),
-    )
-    parts = []
-    for count, of_one, of_many in counts:
-        if count == 1:
-            parts.append(f"1 image {of_one}")
-        elif count:
-            parts.append(f"{count} images {of_many}")
-    return ", ".join(parts)
-
-
-def _key(sample_id: str) -> str:
-    return sample_id.rpartition("#")[0]
 
 
 class _Clock:

@@ -8,6 +8,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from labelsieve.errors import LabelsieveError
+from labelsieve.runs.pictures import open_pictures, thumbnail
+from labelsieve.runs.run import Run
+
+SMALL = 3_000  # characters of a picture's address: icons and digits take fewer
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
@@ -62,3 +67,27 @@ def library(name: str) -> Markup:
     (code,) = (ASSETS / "vendor").glob(f"{name}*.min.js")
     licence = Markup("/*\n") + asset(f"vendor/{name}.LICENSE") + Markup("*/\n")
     return licence + asset(f"vendor/{code.name}")
+
+
+def in_notebook(opened: Run, shown: int = 12) -> str:
+    """A run as HTML for a notebook: verdict, what limits it, the first suspects as pictures."""
+    if not opened.finished:
+        # Markup escapes what stands for {}
+        return str(Markup("<p>{}</p>").format(repr(opened)))
+    found = opened.suspects(shown).to_pylist()
+    try:
+        pictures = open_pictures(opened)
+    # the data are gone, or were in memory: the words are left
+    except LabelsieveError:
+        pictures = None
+    for row in found:
+        row["picture"] = thumbnail(pictures, row["sample_id"], 240) if pictures else ""
+        # a lossless file of few bytes has few pixels, which count each
+        row["small"] = 0 < len(row["picture"]) < SMALL
+    headline = opened.headline
+    return template("run.html.j2").render(
+        headline=headline[0].upper() + headline[1:],
+        caveats=opened.record.get("caveats", []),
+        suspects=found,
+        folder=opened.folder,
+    )

@@ -21,14 +21,20 @@ checkpoints/        of work under way; removed when it is done
 
 from __future__ import annotations
 
+import webbrowser
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from labelsieve import registry
 from labelsieve.errors import RunError
+from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import read_json
+from labelsieve.progress import note
 from labelsieve.runs._shape import check_shape
 from labelsieve.runs.digests import DIGESTS, RESTORE, read_record, verify
 from labelsieve.runs.folder import FINISHED, WorkFolder
@@ -70,6 +76,8 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        # of data in memory, which cannot be opened again: set by the scan that has them
+        self.in_memory: Any = None
         # told at once and not at the first use, which may be far from here
         if not (self.folder / RECORD).is_file():
             raise RunError(
@@ -78,7 +86,86 @@ class Run:
             )
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+        return f"Run({str(self.folder)!r}): {self.headline}"
+
+    @property
+    def headline(self) -> str:
+        """What the scan found, in a sentence."""
+        if not self.finished:
+            return "not finished; the same command continues."
+        rate, low, high = self.noise_rate
+        interval = f"{100 * low:.1f} to {100 * high:.1f} %"
+        if says_little(low, high):
+            return f"how many labels are wrong cannot be said ({interval})."
+        return (
+            f"about {100 * rate:.1f} % of {self.record['scored']:,} labels are probably "
+            f"wrong ({interval}); "
+            f"{self.record['flagged']:,} are flagged."
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, what limits it, and the first suspects as pictures."""
+        from labelsieve.runs.pages import in_notebook
+
+        return in_notebook(self)
+
+    def suspects(self, n: int = 20) -> pa.Table:
+        """The n most suspicious labels about which nobody has decided, as the run stands now.
+
+        Returns:
+            sample_id, path, given_label, suggested_label, p_wrong and suggested_prob; the
+            probabilities have learned from all decisions.
+        """
+        from labelsieve.runs import standing
+
+        now = standing.of_run(self)
+        table = now.table()
+        rows = np.flatnonzero(now.issue & (now.verdicts == None))  # noqa: E711
+        rows = rows[np.argsort(-now.p_wrong[rows], kind="stable")][:n]
+        # scored images come first among the scores, in the same order
+        known = self.scores.select(["sample_id", "path", "given_label"]).take(rows)
+        table = table.take(rows)
+        known = known.append_column("suggested_label", table["suggested_label"])
+        known = known.append_column("p_wrong", pc.subtract(1.0, table["p_clean"]))
+        return known.append_column("suggested_prob", table["suggested_prob"])
+
+    def to_pandas(self) -> Any:
+        """The scores as a data frame; its index is that of the data frame that was scanned.
+
+        For other data it is the user's id, the path, or the number of the row.
+
+        Raises:
+            RunError: pandas is not installed.
+        """
+        try:
+            frame = self.scores.to_pandas()
+        except ImportError as error:
+            raise RunError("pandas is not installed.", "pip install pandas") from error
+        # an id is the user's key and a hash of the content
+        keys = [i.rpartition("#")[0] for i in self.scores["sample_id"].to_pylist()]
+        numbers = [key.removeprefix("row") for key in keys]
+        # text alone is kept of an index; what were numbers are numbers again
+        whole = all(number.lstrip("-").isdecimal() for number in numbers)
+        frame.index = [int(number) for number in numbers] if whole else keys
+        return frame
+
+    def review(self, *, port: int = 0, browser: bool = True) -> None:
+        """Open the page where people decide, until interrupted (Ctrl+C, or the stop button).
+
+        Args:
+            port: 0 takes a free one.
+            browser: open the page in a browser; its address is printed in any case.
+
+        Raises:
+            RunError: the run is not finished, or its data cannot be opened.
+        """
+        # by name: a run is opened also where the extra 'review' is not installed
+        server = registry.need("labelsieve.review.server")
+        session = registry.need("labelsieve.review.session")
+        reviewed = session.Review(self)
+        launch = webbrowser.open if browser else None
+        listening = server.Listening("127.0.0.1", port, ())
+        server.serve(reviewed, listening, launch=launch, tell=note)
 
     @cached_property
     def record(self) -> dict[str, Any]:

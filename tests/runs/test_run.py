@@ -113,3 +113,49 @@ def test_a_finished_run_has_a_whole_command_and_all_classes(planted: Any) -> Non
     write_record(path, record)
     assert Run(planted.folder).finished
     assert Run(planted.folder).all_classes == Run(planted.folder).classes
+
+
+def test_a_run_shows_itself_in_a_notebook(planted: Any) -> None:
+    html = planted.run._repr_html_()
+    assert repr(planted.run).startswith("Run('") and planted.run.headline in repr(planted.run)
+    # pictures of suspects, and a hostile class name as text
+    assert html.count('src="data:image/webp;base64,') == 12
+    assert "image-rendering:pixelated" in html
+    assert "<script" not in html and "&lt;img src=x onerror" in html
+
+
+def test_suspects_are_those_nobody_has_decided(planted: Any) -> None:
+    from labelsieve.runs.decisions import Decisions
+
+    found = planted.run.suspects(5)
+    flagged = planted.run.scores.filter(planted.run.scores["is_label_issue"])
+    assert found["sample_id"].to_pylist() == flagged["sample_id"].to_pylist()[:5]
+    for row in found.to_pylist():
+        assert row["suggested_label"] == planted.truth[row["sample_id"]]
+        assert row["p_wrong"] >= row["suggested_prob"] > 0
+    first = found["sample_id"][0].as_py()
+    Decisions(planted.folder).add(first, "keep")
+    assert first not in planted.run.suspects(100)["sample_id"].to_pylist()
+    assert len(planted.run.suspects(100)) == len(planted.wrong) - 1
+
+
+def test_scores_as_a_data_frame(planted: Any) -> None:
+    pytest.importorskip("pandas")
+    frame = planted.run.to_pandas()
+    assert len(frame) == len(planted.given)
+    assert (frame.index == [i.rpartition("#")[0] for i in frame["sample_id"]]).all()
+
+
+def test_review_from_python_is_the_command(
+    planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = pytest.importorskip("labelsieve.review.server")
+    served = []
+
+    def serve(review: Any, listening: Any, **options: Any) -> None:
+        served.append((review.opened.folder, listening.port, options["launch"]))
+        review.decisions.close()
+
+    monkeypatch.setattr(server, "serve", serve)
+    planted.run.review(port=7000, browser=False)
+    assert served == [(planted.folder, 7000, None)]

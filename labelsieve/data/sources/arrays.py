@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labelsieve.data.sources import Row, label_text
+from labelsieve.data.sources.frames import is_frame
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 
@@ -23,6 +24,9 @@ OPTIONS_OF_TABLES = (
 def accepts(spec: DataSpec) -> bool:
     """Can this storage read it?"""
     if spec.path() is not None or type(spec.data).__module__.startswith("datasets."):
+        return False
+    # a table has rows and a length, too
+    if is_frame(spec.data):
         return False
     return isinstance(spec.data, tuple) or (
         hasattr(spec.data, "__getitem__") and hasattr(spec.data, "__len__")

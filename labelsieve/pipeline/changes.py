@@ -1,0 +1,52 @@
+"""Whether data are still those that a finished run read, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from labelsieve.tables import TRUTH
+
+
+def labels(
+    manifest: pa.Table, truth: pa.Table | None
+) -> dict[str, tuple[str | None, str | None]]:
+    """Given and true label by sample id."""
+    known: dict[str, str | None] = {}
+    if truth is not None:
+        columns = (truth[name].to_pylist() for name in TRUTH.names)
+        known = dict(zip(*columns, strict=True))
+    ids = manifest["sample_id"].to_pylist()
+    given = manifest["given_label"].to_pylist()
+    found = {}
+    for sample_id, label in zip(ids, given, strict=True):
+        found[sample_id] = (label, known.get(sample_id))
+    return found
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """How many images are new, gone, changed or relabelled, in words."""
+    new = after.keys() - before.keys()
+    gone = before.keys() - after.keys()
+    # an id is the user's key and a hash of the content
+    changed = {_key(i) for i in new} & {_key(i) for i in gone}
+    relabelled = [i for i in before.keys() & after.keys() if before[i] != after[i]]
+    counts = (
+        (len(new) - len(changed), "is new", "are new"),
+        (len(gone) - len(changed), "is gone", "are gone"),
+        (len(changed), "has other pixels", "have other pixels"),
+        (len(relabelled), "has another label", "have another label"),
+    )
+    parts = []
+    for count, of_one, of_many in counts:
+        if count == 1:
+            parts.append(f"1 image {of_one}")
+        elif count:
+            parts.append(f"{count} images {of_many}")
+    return ", ".join(parts)
+
+
+def _key(sample_id: str) -> str:
+    return sample_id.rpartition("#")[0]
