@@ -181,6 +181,7 @@ class _Candidate:
 
     temperature: float
     weights: np.ndarray
+    faultless: np.ndarray  # [m] log-likelihoods if no label is wrong
     class_similarity: float | None
     free: _Fit  # under the T of this prior
     preferred: _Fit  # under that T or the symmetric one, as held-out labels prefer
@@ -230,6 +231,10 @@ def _tenable_rates(
         if not clearly_below(candidate.preferred.held_out, best.preferred.held_out):
             yield candidate.free.rate
             yield candidate.preferred.rate
+    # T finds a few errors even where there are none: it takes them out of the model's doubts
+    faultless = _likeliest([candidate.faultless for candidate in candidates])
+    if not clearly_below(faultless, likeliest.free.fitted):
+        yield 0.0
 
 
 def _higher_rates(
@@ -266,14 +271,14 @@ def _candidates(
     soft = soften(probs, temperature)
     weights = balance(soft, np.bincount(labels, minlength=k) / n)
     calibrated = reweigh(soft, weights)
+    faultless = np.log(calibrated[np.arange(n), labels].clip(1e-30))
+    common = (temperature, weights, faultless)
     # the index ... takes all images
     of_each = [fit_symmetric(calibrated[p], labels[p]) for p in (..., half, ~half)]
     symmetric = _fit(calibrated, labels, half, of_each)
     if k > FREE:
         by_picture = _by_picture(calibrated, labels, of_each[0])
-        return [
-            _Candidate(temperature, weights, None, symmetric, symmetric, by_picture)
-        ]
+        return [_Candidate(*common, None, symmetric, symmetric, by_picture)]
     priors = np.stack([prior(calibrated, s) for s in CLASS_SIMILARITIES])
     # all images, one half, the other: three matrices of each prior, one prior after the other
     seen = np.stack([half | True, half, ~half])
@@ -285,9 +290,7 @@ def _candidates(
         preferred = max(free, symmetric, key=lambda fit: fit.held_out.mean())
         by_picture = _by_picture(calibrated, labels, three[0])
         candidates.append(
-            _Candidate(
-                temperature, weights, class_similarity, free, preferred, by_picture
-            )
+            _Candidate(*common, class_similarity, free, preferred, by_picture)
         )
     return candidates
 

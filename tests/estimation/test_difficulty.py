@@ -112,7 +112,7 @@ def test_the_interval_holds_the_share_of_errors_that_depend_on_the_picture() -> 
         posterior, labels, classes, [r for r in fitted.rates if r <= noise.rate]
     )
     assert by_class.high < wrong
-    assert noise.low < wrong < noise.high < wrong + 0.1
+    assert noise.low < wrong < noise.high < wrong + 0.15
 
 
 def test_labels_contradict_a_dependence_that_is_not_there(

@@ -43,6 +43,17 @@ def test_overconfidence_is_found_and_calibrated() -> None:
     assert abs(rate - wrong) < abs(naive - wrong) / 3
 
 
+def test_labels_without_errors_may_have_none() -> None:
+    """T takes a few out of the model's doubts; that none is wrong explains the labels as well."""
+    probs, truth, _ = world(sharpness=4.0)
+    # a calibration between two temperatures that are tried
+    clean = estimate.fit_transition(calibration.soften(probs, 0.93), truth)
+    assert min(clean.rates) == 0 and max(clean.rates) < 0.1
+    rng = np.random.default_rng(1)
+    labels = np.where(rng.random(N) < 0.05, (truth + 1) % K, truth)
+    assert min(estimate.fit_transition(probs, labels).rates) > 0.01
+
+
 def test_with_very_many_classes_the_matrix_is_symmetric(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
