@@ -561,7 +561,7 @@ class TestPlainVersion:
             < 10 * CLOSE
         )
         assert distance(evidence.learned["visual_prompts"], prompts) < 10 * CLOSE
-        assert distance(evidence.p_clean, last) < 10 * CLOSE
+        assert distance(evidence.columns["score"], last) < 10 * CLOSE
         assert np.array_equal(evidence.flagged, last <= 0.5)
         assert 0 < evidence.flagged.sum() < 20
 

@@ -44,21 +44,23 @@ from labelsieve.estimation.transition import (
     sample,
     select,
 )
-from labelsieve.features import probe
+from labelsieve.features.cached import Corners
 from labelsieve.features.task import Task
-from labelsieve.features.zero_shot import softmax
+from labelsieve.features.zero_shot import cosines, softmax, temperature_of
+from labelsieve.methods._picture_votes import PREFIX, PictureProbes
 
 TEXT = "text"  # the reference classifier that answers with the class names
-# Added to the logit of P(wrong) where people labelled, for zero-shot answers; a probe has learned
-# people's confusions. Chosen on `random_label1` of CIFAR-10N, rows 0 to 7,999, where labels said to
-# be wrong with .03, .14, .29, .50, .70 are so with .08, .30, .56, .71, .90: one shift for all.
-DOUBT = 1.0
+# Added to the logit of P(wrong) where people labelled. Chosen on `random_label1` of CIFAR-10N, rows
+# 0 to 7,999: labels said to be wrong with .03, .14, .29, .50, .70 by zero-shot answers are so
+# with .08, .30, .56, .71, .90, one shift for all, also if 40 or 9 % of the images taken are wrong.
+# Of a probe (False), which has learned some of people's confusions, half as much.
+DOUBT = {True: 1.0, False: 0.5}
 # Hesitation from which on labels count as people's: theirs have .30 to .38, symmetric, pair and
 # instance noise .00, .00 and .13 with the same model.
 PEOPLE = 0.3
-# Temperature of the other classes' shares, as both votes come from one tower and err together:
-# zero-shot answers and a probe. Suggestions said to be right with .95 and .89 on average were so
-# with .98 and .87; without, .96 and .73 (`random_label1`, as above).
+# Temperature of the other classes' shares, where zero-shot answers are the reference, and where a
+# probe is: errors of one tower go together. DeFT's suggestions said to be right with .97 and .89 on
+# average were so with .98 and .87; without, .96 and .73 (`random_label1`, as above).
 OTHERS = {True: 1.5, False: 2.0}
 
 
@@ -81,7 +83,8 @@ class Reference:
         """[n, k] float32 probability of each class, given picture and label [n]."""
         probs = self.transition.posterior(self.vote, labels)
         right = sigmoid(logit(of_given(probs, labels)) - self.doubt)
-        return with_given(probs, labels, right)
+        # which other class is right is doubtful, too
+        return with_given(soften(probs, OTHERS[self.name == TEXT]), labels, right)
 
     def wrong_rate(self, labels: np.ndarray) -> float:
         """Share of these labels [n] that are wrong."""
@@ -118,11 +121,9 @@ def select_among(
     vote = transition.calibrate(votes[name])
     # a classifier hesitates between classes that labels confuse; T must not count that again
     transition = transition.simplified(vote, labels, seed)
-    if name != TEXT:
-        return Reference(name, vote, transition)
     rows = sample(len(labels), seed)
     people = min(1.0, hesitation(vote[rows], labels[rows]) / PEOPLE)
-    return Reference(name, vote, transition, DOUBT * people)
+    return Reference(name, vote, transition, DOUBT[name == TEXT] * people)
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,12 @@ class Learned:
     class_weights: [k] float64, and temperature: what the reference classifier is calibrated with.
     votes_temperature: of the product of both votes.
     probe: weights [k, d] and biases [k] float64 of the reference classifier; None: zero-shot.
+        Only detectors of earlier versions have it.
     curve: from P(wrong) by both votes to what holds; None: as it is.
+    pictures: probes of frozen features; None: the reference classifier votes alone.
+    picture_calibration: temperature [1] and class weights [k], after each other, of their vote.
+    look: what of each picture the frozen votes saw: whole pictures, or corners, mirrored or not.
+    text: whether class names are the reference classifier.
     """
 
     parameters: dict[str, Tensor]
@@ -209,22 +215,19 @@ class Learned:
     votes_temperature: float
     probe: tuple[np.ndarray, np.ndarray] | None
     curve: Curve | None = None
+    pictures: PictureProbes | None = None
+    picture_calibration: np.ndarray | None = None
+    look: Corners | None = None
+    text: bool = True
 
     @classmethod
     def of(
         cls,
-        task: Task,
         parameters: Mapping[str, Tensor],
         reference: Reference,
         votes_temperature: float,
     ) -> Learned:
         """From what was found out about the images of a task."""
-        weights = None
-        if reference.name != TEXT:
-            # out-of-fold probes are for these images; others are judged by one probe of all
-            features = np.asarray(task.image_features(), dtype=np.float32)
-            data = task.data
-            weights = probe.linear(features, data.labels, len(data.classes), task.seed)
         transition = reference.transition
         return cls(
             {name: p.detach() for name, p in parameters.items()},
@@ -232,7 +235,8 @@ class Learned:
             transition.weights,
             transition.temperature,
             votes_temperature,
-            weights,
+            None,
+            text=reference.name == TEXT,
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -253,6 +257,13 @@ class Learned:
         if self.curve is not None:
             points = np.stack([self.curve.scores, self.curve.values])
             tensors["curve"] = torch.from_numpy(points)
+        if self.pictures is not None and self.picture_calibration is not None:
+            tensors |= self.pictures.tensors()
+            calibration = torch.from_numpy(self.picture_calibration)
+            tensors["picture_calibration"] = calibration
+        if self.look is not None:
+            tensors["mirror"] = torch.tensor(self.look.mirror)
+        tensors["text"] = torch.tensor(self.text)
         return tensors | self.parameters
 
     @classmethod
@@ -272,8 +283,24 @@ class Learned:
         # detectors of earlier versions have none
         if "curve" in rest:
             curve = Curve(*rest.pop("curve").cpu().numpy())
+        pictures = PictureProbes.from_tensors(rest)
+        calibration = None
+        if pictures is not None:
+            calibration = rest.pop("picture_calibration").cpu().numpy()
+        look = Corners(bool(rest.pop("mirror"))) if "mirror" in rest else None
+        text = bool(rest.pop("text")) if "text" in rest else weights is None
         return cls(
-            rest, matrix, class_weights, temperature, votes_temperature, weights, curve
+            {name: p for name, p in rest.items() if not name.startswith(PREFIX)},
+            matrix,
+            class_weights,
+            temperature,
+            votes_temperature,
+            weights,
+            curve,
+            pictures,
+            calibration,
+            look,
+            text,
         )
 
     def calibrated(self, votes: Votes, reference: Reference) -> Learned:
@@ -299,14 +326,31 @@ class Learned:
         """
         # detectors of earlier versions keep what they said
         if self.curve is not None:
-            probs = soften(probs, OTHERS[self.probe is None])
+            probs = soften(probs, OTHERS[self.text])
         return with_given(probs, labels, right)
 
     def vote(self, task: Task) -> np.ndarray:
         """[n, k] class probabilities of the reference classifier for other images, calibrated."""
-        if self.probe is None:
-            probs = task.zero_shot().probs()
-        else:
+        if self.probe is not None:
             weight, bias = self.probe
             probs = softmax(np.asarray(task.image_features()) @ weight.T + bias)
+        elif self.text:
+            probs = text_vote(task, self.look)
+        else:
+            return self.picture_vote(task)
         return calibrate(probs, self.temperature, self.class_weights)
+
+    def picture_vote(self, task: Task) -> np.ndarray:
+        """[n, k] class probabilities of the probes for other images, calibrated."""
+        assert self.pictures is not None and self.picture_calibration is not None
+        probs = self.pictures.answers(task.image_features(self.look))
+        temperature = float(self.picture_calibration[0])
+        return calibrate(probs, temperature, self.picture_calibration[1:])
+
+
+def text_vote(task: Task, look: Corners | None) -> np.ndarray:
+    """[n, k] zero-shot probabilities, of whole pictures or of the mean of their corners."""
+    if look is None:
+        return task.zero_shot().probs()
+    values = cosines(task.image_features(look), task.class_features())
+    return softmax(values / temperature_of(task.encoder, None))

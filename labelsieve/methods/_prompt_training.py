@@ -1,10 +1,20 @@
-"""How dual prompts are trained: settings, what is built, and the warm-up that ends by itself.
+"""How dual prompts are trained: settings, what is built, when the warm-up ends, what is kept.
+
+Some images are held out. After each epoch their given labels are compared with the model's answers:
+accuracy on noisy labels is largest where accuracy on right ones is (Chen et al., AAAI 2021), so no
+true labels are needed. It ends the warm-up, for good, and the best epoch is kept; the untouched
+model is epoch 0, and where it is the best nothing that was trained is used.
+
+Step sizes of Adam are shares of the size of what they change. The token vectors of OpenAI's
+models are three times as small as those of our tiny ones, and a step of fixed size that suits
+one destroys the other.
 
 Shapes: b images, n images in all, k classes, d width of the common space.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -24,16 +34,27 @@ from labelsieve.methods._evidence import KnownRate
 from labelsieve.models import adapters
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.prompts import DualPrompts
-from labelsieve.settings import AtLeast, OneOf
+from labelsieve.settings import Above, AtLeast, OneOf, Share
 from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
 # Epochs by the reference classifier: classes whose names mean nothing to the model are learned
 # from pictures alone, which takes longer.
 EPOCHS = {"text": 6, "pictures": 12}
-HELD_OUT = 0.1  # share of the images whose noisy labels decide when the warm-up ends,
+LEAST_STEPS = 100  # few images are seen more often; fewer steps do not leave the start
+MOST_STEPS = 3_000  # many images are seen less often; 12 epochs of 16,000
+HELD_OUT = 0.1  # share of the images whose noisy labels decide which epoch is kept,
+LEAST_HELD_OUT = 100  # at least so many, but no more than a fifth of all,
 MOST_HELD_OUT = 2_000  # at most: their accuracy then has a standard error of 1 %
-LEAST_PER_CLASS = 10  # images; with fewer nothing is held out and the warm-up is all
+LEAST_PER_CLASS = (
+    10  # images; with fewer nothing can be held out, and nothing is trained
+)
 NEGATIVE_NOISE = 0.1  # by which negative contexts start away from positive ones
+# Steps of Adam as shares of the root mean square of what is tuned, at its start. With the
+# tower that they were chosen on they are steps of 2e-3 of contexts and residuals, 5e-3 of prompts.
+CONTEXT_STEP = 0.04
+RESIDUAL_STEP = 0.023  # of 1 / sqrt(width), as features of length one have it
+PROMPT_STEP = 0.047
+ZERO_STEP = 5e-3  # adapters that start at zero have no size of their own
 
 
 @dataclass(frozen=True)
@@ -50,11 +71,15 @@ class TrainingSettings(KnownRate):
     # prompt features get a learned vector per class; auto: where a probe is the reference
     residuals: bool | None = None
     epochs: Annotated[int | None, AtLeast(0)] = None  # auto: `EPOCHS` of the reference
-    # epochs that trust every label; auto: until held-out noisy accuracy stops rising
+    # epochs that trust every label, and the last epoch is kept; auto: until held-out noisy
+    # accuracy stops rising, and the best epoch is kept
     warmup_epochs: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    image_lr: Annotated[float, AtLeast(0)] = 5e-3
-    text_lr: Annotated[float, AtLeast(0)] = 2e-3
+    # auto: by the size of what is tuned
+    image_lr: Annotated[float | None, AtLeast(0)] = None
+    text_lr: Annotated[float | None, AtLeast(0)] = None
+    ramp: Annotated[float, Share()] = 0.1  # share of the steps in which rates rise
+    clip: Annotated[float | None, Above(0)] = 1.0  # largest norm of the gradient
     momentum: Annotated[float, AtLeast(0)] = 0.9
     weight_decay: Annotated[float, AtLeast(0)] = 5e-4
     schedule: Literal["cosine", "smooth"] = "smooth"
@@ -62,21 +87,54 @@ class TrainingSettings(KnownRate):
     accumulate: Annotated[int, AtLeast(1)] = 1
     # "real": selected labels must also be the best class, and the warm-up uses SCE
     rule: Rule = "threshold"
-    mirror: bool = True  # augmentation and views mirror pictures
+    # augmentation and views mirror pictures; auto: unless that changes their classes
+    mirror: bool | None = None
 
-    def recipe(self) -> Recipe:
-        """How it is optimised."""
-        epochs = max(EPOCHS.values()) if self.epochs is None else self.epochs
+    def recipe(self, lr: float) -> Recipe:
+        """How it is optimised; `lr` is that of the image side."""
         return Recipe(
-            epochs=epochs,
+            epochs=max(EPOCHS.values()) if self.epochs is None else self.epochs,
             batch_size=self.batch_size,
-            lr=self.image_lr,
+            lr=lr,
             optimizer=self.optimizer,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             schedule=self.schedule,
             accumulate=self.accumulate,
+            clip=self.clip,
+            ramp=self.ramp,
         )
+
+
+def fitting_epochs(n: int, k: int, batch_size: int, reference: str) -> int:
+    """Epochs that make a sensible number of steps; 0 with too few images of k classes."""
+    if n < LEAST_PER_CLASS * k:
+        return 0
+    steps = math.ceil(n / batch_size)
+    least = math.ceil(LEAST_STEPS / steps)
+    most = max(1, MOST_STEPS // steps)
+    return min(max(EPOCHS[reference], least), most)
+
+
+def rates_of(detector: Detector, settings: TrainingSettings) -> dict[str, float]:
+    """The highest learning rate of each parameter, by name."""
+    rates = {}
+    for name, parameter in detector.parameters().items():
+        text = name in detector.text_parameters()
+        given = settings.text_lr if text else settings.image_lr
+        rates[name] = _own_rate(name, parameter) if given is None else given
+    return rates
+
+
+def _own_rate(name: str, parameter: nn.Parameter) -> float:
+    """A step that follows the size of what it changes."""
+    if name == "residuals":
+        # zero at the start; what they are added to is of length one
+        return RESIDUAL_STEP / math.sqrt(parameter.shape[-1])
+    size = float(parameter.detach().float().square().mean().sqrt())
+    if name == "contexts":
+        return CONTEXT_STEP * size
+    return PROMPT_STEP * size if name == "visual_prompts" else ZERO_STEP
 
 
 def build(task: Task, settings: TrainingSettings, seed: int) -> Detector:
@@ -112,38 +170,50 @@ def features_for(task: Task, settings: TrainingSettings) -> np.ndarray | None:
     return task.image_features() if settings.tuning == "features" else None
 
 
-def train(
-    detector: Detector, task: Task, settings: TrainingSettings
-) -> dict[str, Tensor]:
-    """Train in place.
+@dataclass(frozen=True)
+class Trained:
+    """What a training has come to.
 
-    Returns:
-        What was last seen of each image: "p_clean" [n] float32 and "selected" [n] bool.
+    p_clean: [n] float32 and selected: [n] bool, as each image was last seen in training.
+    epoch: the one that is kept; 0 is the untouched model.
+    accuracy: on held-out noisy labels, of the untouched model and after each epoch; empty where
+        nothing was held out.
     """
-    training = _Training(detector, task, settings)
+
+    p_clean: Tensor
+    selected: Tensor
+    epoch: int
+    accuracy: tuple[float, ...] = ()
+
+
+def train(detector: Detector, task: Task, settings: TrainingSettings) -> Trained:
+    """Train in place, and leave the detector with the weights of the epoch that is kept."""
+    rates = rates_of(detector, settings)
+    recipe = settings.recipe(max(rates.values(), default=0.0))
+    training = _Training(detector, task, settings, recipe.epochs)
     fit(
         Problem(
             detector.parameters(),
             np.setdiff1d(np.arange(len(task.data)), training.held_out),
             training.load,
             training.loss_of,
-            rates=dict.fromkeys(detector.text_parameters(), settings.text_lr),
+            rates=rates,
             what="Training prompts",
             memory=training.memory,
             after_epoch=training.after_epoch,
         ),
-        settings.recipe(),
+        recipe,
         seed=task.seed,
         checkpoint=task.checkpoint("deft"),
     )
-    return training.memory
+    return training.ended()
 
 
 class _Training:
     """What the training loop calls, and what it keeps from step to step."""
 
     def __init__(
-        self, detector: Detector, task: Task, settings: TrainingSettings
+        self, detector: Detector, task: Task, settings: TrainingSettings, epochs: int
     ) -> None:
         self._detector = detector
         self._data = task.data
@@ -152,15 +222,21 @@ class _Training:
         self._labels = torch.from_numpy(task.data.labels)
         n, k = len(task.data), len(task.data.classes)
         self.held_out = np.empty(0, dtype=np.int64)
-        if settings.warmup_epochs is None and n >= LEAST_PER_CLASS * k:
+        if settings.warmup_epochs is None and n >= LEAST_PER_CLASS * k and epochs:
             self.held_out = held_out_rows(n, task.seed)
         # tensors, because they are saved and restored with the checkpoint
         self.memory = {
             "p_clean": torch.zeros(n),
             "selected": torch.zeros(n, dtype=torch.bool),
             "warm": torch.ones(1),
-            "accuracy": torch.zeros(settings.recipe().epochs),
+            "done": torch.zeros(1),
+            # of the untouched model, then after each epoch
+            "accuracy": torch.full((1 + epochs,), torch.nan),
         }
+        if len(self.held_out):
+            self.memory["accuracy"][0] = _untouched(task, self.held_out)
+            for name, parameter in detector.parameters().items():
+                self.memory[f"best {name}"] = parameter.detach().cpu().clone()
 
     def load(self, rows: np.ndarray) -> Tensor:
         """Raw pixels or frozen features of a batch."""
@@ -190,7 +266,9 @@ class _Training:
         if self._features is not None:
             return loaded.to(encoder.device)
         pictures = encoder.normalise(loaded)
-        return crop_and_mirror(pictures, generator, mirror=self._settings.mirror)
+        # None is for the caller to decide; photographs may be mirrored
+        mirror = self._settings.mirror is not False
+        return crop_and_mirror(pictures, generator, mirror=mirror)
 
     def _is_warmup(self, epoch: int) -> bool:
         if self._settings.warmup_epochs is None:
@@ -198,13 +276,35 @@ class _Training:
         return epoch < self._settings.warmup_epochs
 
     def after_epoch(self, epoch: int) -> bool:
-        """End the warm-up once held-out accuracy stops rising. Training itself goes on."""
+        """Keep the best weights, and end the warm-up once held-out accuracy stops rising."""
+        self.memory["done"][0] = epoch
         if len(self.held_out):
             accuracy = self.memory["accuracy"]
-            accuracy[epoch - 1] = self._accuracy()
-            rising = still_rising(accuracy[:epoch].numpy(), len(self.held_out))
-            self.memory["warm"][0] = float(rising)
+            accuracy[epoch] = self._accuracy()
+            trained = accuracy[1 : epoch + 1].numpy()
+            # of equally good epochs the first: later ones have memorised more labels
+            if trained.argmax() == epoch - 1:
+                for name, parameter in self._detector.parameters().items():
+                    self.memory[f"best {name}"].copy_(parameter.detach())
+            # for good: with selection accuracy may rise again, which is no reason to stop it
+            if not still_rising(trained, len(self.held_out)):
+                self.memory["warm"][0] = 0
+        # training itself goes on
         return False
+
+    @torch.no_grad()
+    def ended(self) -> Trained:
+        """Put back the weights of the epoch that is kept."""
+        seen = self.memory["p_clean"], self.memory["selected"]
+        if not len(self.held_out):
+            return Trained(*seen, epoch=int(self.memory["done"]))
+        for name, parameter in self._detector.parameters().items():
+            parameter.copy_(self.memory[f"best {name}"])
+        accuracy = self.memory["accuracy"].tolist()
+        best = max(range(1, len(accuracy)), key=accuracy.__getitem__)
+        # a model that has learned nothing is no second opinion
+        kept = best if accuracy[best] >= accuracy[0] else 0
+        return Trained(*seen, epoch=kept, accuracy=tuple(accuracy))
 
     @torch.no_grad()
     def _accuracy(self) -> float:
@@ -220,11 +320,19 @@ class _Training:
         return float((np.concatenate(answers) == self._data.labels[rows]).mean())
 
 
+def _untouched(task: Task, rows: np.ndarray) -> float:
+    """Share of held-out images whose given label is the untouched model's answer."""
+    features = task.features.some(rows)
+    answers = (features @ task.class_features().T).argmax(1)
+    return float((answers == task.data.labels[rows]).mean())
+
+
 def held_out_rows(n: int, seed: int) -> np.ndarray:
-    """Rows [h] int64 that are not trained on, so that they can tell when the warm-up ends."""
-    count = min(MOST_HELD_OUT, int(HELD_OUT * n))
+    """Rows [h] int64 that are not trained on, so that they can tell which epoch is best."""
+    count = max(int(HELD_OUT * n), min(LEAST_HELD_OUT, n // 5))
     # another stream than those of training, which are seeded by (seed, epoch)
-    return np.sort(np.random.default_rng([seed, 1]).choice(n, count, replace=False))
+    rng = np.random.default_rng([seed, 1])
+    return np.sort(rng.choice(n, min(MOST_HELD_OUT, count), replace=False))
 
 
 def still_rising(accuracies: np.ndarray, n: int) -> bool:

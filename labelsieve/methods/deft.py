@@ -13,24 +13,28 @@ and labels judged in the last training epoch, on augmented pictures, while the w
 Preset `default` differs where small towers and human errors showed it must (docs/design.md has
 the measurements):
 - The number of visual prompts follows the tower, contexts start at the words of the template,
-  Adam makes step sizes independent of the tower's logit scale, and the warm-up ends when accuracy
-  on held-out noisy labels stops rising: selection begun too early locks in first guesses.
+  Adam's steps follow the size of what they change, and the warm-up ends when accuracy on
+  held-out noisy labels stops rising: selection begun too early locks in first guesses. The best
+  epoch by that accuracy is kept; where it is the untouched model, nothing trained is used.
 - Labels are judged in a pass of its own, on four fixed views of each picture, by Bayes' rule
-  (`_posterior`): the class probabilities of the positive prompts, times those of a reference
-  classifier, times the probability T[k, y] that class k is labelled y. The first know these data
-  but have learned from wrong labels; the reference classifier knows nothing of the label it
-  judges, and T is estimated with it. The learned threshold alone asks whether a class is likelier
-  than chance given the noisy labels, and lets frequent human confusions pass.
-- The reference classifier is the untouched model's zero-shot answer, or, where the model does not
-  know the classes by name and a linear probe predicts the labels better, that probe, out of fold
-  (labelsieve.estimation.transition, "Reference classifiers"). Class names then have no meaning to
-  start from, so each class also learns a vector of its own (task residuals), for twice the epochs.
+  (`_posterior`): the votes on the class, times the probability T[k, y] that class k is labelled
+  y. The learned threshold alone asks whether a class is likelier than chance given the noisy
+  labels, and lets frequent human confusions pass.
+- Votes are: the zero-shot answer, which knows nothing of the label it judges; two probes of
+  frozen features, out of fold (`_picture_votes`); the trained positive prompts. The last two have
+  learned from the same labels and are one opinion, their mean. T is estimated with the
+  reference classifier, which is the zero-shot answer or, where the model does not know the
+  classes by name and the probes predict the labels better, the probes. Class names then have no
+  say and no meaning to start from: each class also learns a vector of its own (task residuals),
+  for twice the epochs.
+- Pictures are mirrored unless that changes their classes, which is measured (`_mirroring`).
 
-Preset `fast` trains prompts and a small map on cached features instead of tuning the tower.
+Preset `fast` trains no prompts: class names and probes vote.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -38,40 +42,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
 from labelsieve.estimation.agreement import FITS
 from labelsieve.estimation.calibration import of_given, with_given
+from labelsieve.estimation.transition import fit_transition
+from labelsieve.features.cached import Corners
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
 from labelsieve.methods._dual_prompts import Detector
+from labelsieve.methods._mirroring import keeps_classes
+from labelsieve.methods._picture_votes import LEAST, PictureProbes, learn, mean_of
 from labelsieve.methods._posterior import (
     TEXT,
     Learned,
     Reference,
     Votes,
+    select_among,
     select_reference,
+    text_vote,
     votes_temperature,
 )
 from labelsieve.methods._prompt_training import (
-    EPOCHS,
+    Trained,
     TrainingSettings,
     build,
     features_for,
+    fitting_epochs,
     train,
 )
 from labelsieve.models import adapters
 
 COST = (
     "a few passes forward and backward through the frozen image tower; "
-    "with --fast one pass forward"
+    "with --fast five passes forward"
 )
 NEEDS = ("text", "pixels")
 JUDGES = ("single",)
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "fast": {"tuning": "features", "epochs": 15, "batch_size": 256, "image_lr": 2e-3},
+    "fast": {"tuning": "features", "epochs": 0, "batch_size": 256, "image_lr": 2e-3},
     "paper": {
         "tuning_size": 20,
         "context_length": 16,
@@ -83,6 +93,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_lr": 0.03,
         "text_lr": 0.03,
         "schedule": "cosine",
+        "ramp": 0.0,
+        "clip": None,
+        "mirror": True,
         "judge": "threshold",
         "scoring": "last-epoch",
         "views": 1,
@@ -99,16 +112,7 @@ class Settings(TrainingSettings):
 
     judge: Literal["posterior", "threshold"] = "posterior"
     scoring: Literal["final", "last-epoch"] = "final"
-    # judged are whole pictures, or four crops into the corners; auto: 4 of pixels
-    views: Literal[1, 4] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tuning == "features" and self.views == 4:
-            raise OptionError(
-                "views=4 needs pictures, tuning=features has one vector of each.",
-                "Leave views out.",
-            )
+    views: Literal[1, 4] = 4  # judged are whole pictures, or crops into the corners
 
 
 def detect(task: Task, settings: Settings) -> Evidence:
@@ -116,40 +120,142 @@ def detect(task: Task, settings: Settings) -> Evidence:
     if settings.tuning not in adapters.BESIDE:
         # of the tower as it is; where it stays so, training need not wait for its features
         task.image_features()
-    reference = None if task.agreement.verdict == FITS else select_reference(task)
-    settings = completed(settings, reference.name if reference else TEXT)
+        task.image_features(_look(settings))
+    if settings.mirror is None:
+        settings = replace(settings, mirror=keeps_classes(task))
+    frozen = None if task.agreement.verdict == FITS else _frozen_votes(task, settings)
+    name = frozen.reference.name if frozen else TEXT
+    settings = completed(settings, name, len(task.data), len(task.data.classes))
     detector = build(task, settings, task.seed)
-    seen = train(detector, task, settings)
+    trained = train(detector, task, settings)
     # only now, because class probabilities of all images would be held through the training
-    reference = reference or select_reference(task)
+    frozen = frozen or _frozen_votes(task, settings)
     positive, negative = logits_of(detector, task, settings)
-    votes = Votes(positive, reference.vote, task.data.labels)
-    temperature = votes_temperature(votes, reference, task.seed)
-    learned = Learned.of(task, detector.parameters(), reference, temperature)
-    learned = learned.calibrated(votes, reference)
-    evidence = _evidence(votes, negative, learned, settings)
+    tuned = trained.epoch > 0 or settings.judge == "threshold"
+    votes = frozen.votes(positive if tuned else None, task.data.labels)
+    learned = _learned(task, detector.parameters() if tuned else {}, frozen, votes)
+    evidence = _evidence(votes, (positive, negative), learned, settings)
     if settings.scoring == "last-epoch":
-        evidence = _as_last_seen(evidence, seen, settings)
+        evidence = _as_last_seen(evidence, trained, settings)
+    reference = frozen.reference
     if settings.judge == "posterior":
-        evidence = replace(
-            evidence, rates=_tenable_rates(votes, reference, temperature)
-        )
+        temperature = learned.votes_temperature
+        rates = _tenable_rates(votes, reference, temperature)
+        evidence = replace(evidence, rates=rates)
     else:
         evidence = _believed(evidence, reference, task.data.labels)
+    return replace(evidence, facts=_facts(task, settings, reference, trained))
+
+
+def _facts(
+    task: Task, settings: Settings, reference: Reference, trained: Trained
+) -> dict[str, Any]:
     facts = temperature_facts(temperature_of(task.encoder, None), own=True)
     facts["transition_from"] = reference.name
     facts["doubt"] = reference.doubt
     facts["flags_by"] = "own rule" if settings.noise_rate is None else "known rate"
-    return replace(evidence, facts=facts)
+    facts["mirror"] = settings.mirror
+    facts["epoch"] = trained.epoch
+    facts["held_out_accuracy"] = list(trained.accuracy)
+    return facts
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """What the untouched model says of n images.
+
+    reference: the reference classifier.
+    pictures: [n, k] calibrated vote of the probes; None: only class names vote.
+    probes: for other images. calibration: of their vote, as `Learned` keeps it.
+    look: what of each picture was seen.
+    """
+
+    reference: Reference
+    pictures: np.ndarray | None = None
+    probes: PictureProbes | None = None
+    calibration: np.ndarray | None = None
+    look: Corners | None = None
+
+    def votes(self, positive: np.ndarray | None, labels: np.ndarray) -> Votes:
+        """With the logits [n, k] of the trained prompts, if they are worth hearing."""
+        vote = self.reference.vote
+        if self.reference.name != TEXT:
+            # the probes are the reference already
+            second = np.zeros(vote.shape, np.float32) if positive is None else positive
+        else:
+            second = blended(positive, self.pictures)
+        return Votes(second, vote, labels)
+
+
+def blended(positive: np.ndarray | None, pictures: np.ndarray | None) -> np.ndarray:
+    """[n, k] float32 logits: the mean of what has learned from the labels, as one vote.
+
+    Prompts and probes learned from the same labels of the same pictures; two votes would count
+    what both have learned wrongly twice.
+    """
+    if pictures is None:
+        assert positive is not None
+        return positive
+    if positive is None:
+        return np.log(pictures.clip(LEAST)).astype(np.float32)
+    both = mean_of(softmax(positive.astype(np.float64)), pictures)
+    return np.log(both.clip(LEAST)).astype(np.float32)
+
+
+def _look(settings: Settings) -> Corners | None:
+    return Corners(settings.mirror is not False) if settings.views == 4 else None
+
+
+def _frozen_votes(task: Task, settings: Settings) -> _Frozen:
+    """Of class names, and of probes of the pictures where labels are judged by votes."""
+    look = _look(settings)
+    if settings.judge == "threshold":
+        return _Frozen(select_reference(task), look=look)
+    data = task.data
+    raw, probes = learn(data, task.image_features(look), task.seed)
+    votes = {TEXT: text_vote(task, look)}
+    if task.agreement.verdict != FITS:
+        votes["pictures"] = raw
+    reference = select_among(votes, data.labels, task.seed)
+    fit, pictures = reference.transition, None
+    if reference.name == TEXT:
+        fit = fit_transition(raw, data.labels, task.seed)
+        pictures = fit.calibrate(raw)
+    calibration = np.concatenate([[fit.temperature], fit.weights])
+    return _Frozen(reference, pictures, probes, calibration, look)
+
+
+def _learned(
+    task: Task, parameters: Mapping[str, Tensor], frozen: _Frozen, votes: Votes
+) -> Learned:
+    """What other images are judged by."""
+    temperature = votes_temperature(votes, frozen.reference, task.seed)
+    learned = Learned.of(parameters, frozen.reference, temperature)
+    learned = replace(
+        learned,
+        pictures=frozen.probes,
+        picture_calibration=frozen.calibration,
+        look=frozen.look,
+    )
+    return learned.calibrated(votes, frozen.reference)
 
 
 def _believed(evidence: Evidence, reference: Reference, labels: np.ndarray) -> Evidence:
-    """The paper's flags and order, with probabilities that mean what they say."""
+    """The paper's flags and order, with probabilities that mean what they say.
+
+    Column `score` is what the paper calls the clean probability.
+    """
     suspicion = -evidence.p_clean
     p_clean = 1 - reference.curve(suspicion, labels)(suspicion)
     probs = with_given(evidence.probs, labels, p_clean)
-    rates = reference.transition.rates
-    return replace(evidence, p_clean=p_clean, probs=probs, posterior=True, rates=rates)
+    return replace(
+        evidence,
+        p_clean=p_clean,
+        probs=probs,
+        posterior=True,
+        rates=reference.transition.rates,
+        columns={**evidence.columns, "score": evidence.p_clean},
+    )
 
 
 def _tenable_rates(
@@ -166,28 +272,41 @@ def _tenable_rates(
 
 def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
     """Judge the labels of other images with a trained detector."""
-    # both of the tower as it is, before adapters are put into it
+    # votes of the tower as it is, before adapters are put into it
     known = Learned.from_tensors(learned)
     vote = known.vote(task)
-    # whether it has them was decided by the other data
+    pictures = known.picture_vote(task) if known.pictures and known.text else None
+    # what was left to the method was decided by the other data
+    mirror = settings.mirror if known.look is None else known.look.mirror
     residuals = "residuals" in known.parameters
-    detector = build(task, replace(settings, residuals=residuals), 0)
+    settings = replace(settings, residuals=residuals, mirror=mirror)
+    detector = build(task, settings, 0)
     with torch.no_grad():
         for name, parameter in detector.parameters().items():
-            parameter.copy_(known.parameters[name])
-    positive, negative = logits_of(detector, task, settings)
-    votes = Votes(positive, vote, task.data.labels)
+            # nothing that was trained is used where the untouched model was better
+            if known.parameters:
+                parameter.copy_(known.parameters[name])
+    logits = logits_of(detector, task, settings)
+    positive = logits[0] if known.parameters else None
+    if not known.text and positive is None:
+        positive = np.zeros(vote.shape, dtype=np.float32)
+    votes = Votes(blended(positive, pictures), vote, task.data.labels)
     # a known share of wrong labels was that of the other data
-    return _evidence(votes, negative, known, replace(settings, noise_rate=None))
+    return _evidence(votes, logits, known, replace(settings, noise_rate=None))
 
 
-def completed(settings: Settings, reference: str) -> Settings:
-    """Settings with what was left to the method, which depends on the reference classifier."""
+def completed(settings: Settings, reference: str, n: int, k: int) -> Settings:
+    """Settings with what was left to the method.
+
+    It depends on the reference classifier and on the numbers n of images and k of classes.
+    """
     epochs = settings.epochs
     residuals = settings.residuals
+    if epochs is None:
+        epochs = fitting_epochs(n, k, settings.batch_size, reference)
     return replace(
         settings,
-        epochs=EPOCHS[reference] if epochs is None else epochs,
+        epochs=epochs,
         residuals=reference != TEXT if residuals is None else residuals,
     )
 
@@ -197,20 +316,25 @@ def logits_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positive and negative logits [n, k] of all pictures."""
     features = features_for(task, settings)
-    return detector.judge(task.data, features, settings.views or 4, settings.mirror)
+    mirror = settings.mirror is not False
+    return detector.judge(task.data, features, settings.views, mirror)
 
 
 def _evidence(
-    votes: Votes, negative: np.ndarray, learned: Learned, settings: Settings
+    votes: Votes,
+    logits: tuple[np.ndarray, np.ndarray],
+    learned: Learned,
+    settings: Settings,
 ) -> Evidence:
-    """Judge labels from both votes and the negative logits [n, k]."""
+    """Judge labels from the votes and the positive and negative logits [n, k]."""
     labels = votes.labels
+    positive, negative = logits
     columns = {
-        "positive_logit": of_given(votes.positive, labels),
+        "positive_logit": of_given(positive, labels),
         "negative_logit": of_given(negative, labels),
     }
     if settings.judge == "threshold":
-        evidence = _by_threshold(votes.positive, negative, labels, settings)
+        evidence = _by_threshold(positive, negative, labels, settings)
     else:
         evidence = _by_posterior(votes, learned, settings)
     return replace(evidence, columns=columns, learned=learned.tensors())
@@ -251,13 +375,11 @@ def _by_threshold(
     )
 
 
-def _as_last_seen(
-    evidence: Evidence, seen: dict[str, Tensor], settings: Settings
-) -> Evidence:
+def _as_last_seen(evidence: Evidence, trained: Trained, settings: Settings) -> Evidence:
     """Judged as each image was last seen in training."""
-    p_clean = seen["p_clean"].double().numpy()
+    p_clean = trained.p_clean.double().numpy()
     # what training did not select is what the paper's code calls wrong
-    own = ~seen["selected"].numpy()
+    own = ~trained.selected.numpy()
     flagged = _flagged(p_clean, own, settings)
     return replace(evidence, p_clean=p_clean, flagged=flagged)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from labelsieve import progress
 from labelsieve.errors import LabelsieveError
-from labelsieve.settings import Above, AtLeast, Bounded
+from labelsieve.settings import Above, AtLeast, Bounded, Share
 from labelsieve.training.checkpoint import Checkpoint, TrainingState
 
 # What torch says on CUDA, on the CPU, and on Windows.
@@ -31,7 +31,8 @@ class Recipe(Bounded):
     """How parameters are optimised.
 
     The learning rate follows a cosine from `lr` to 0, changed once per epoch ("cosine") or with
-    every step ("smooth").
+    every step ("smooth"). Over the first `ramp` of all steps it rises evenly, too: Adam's first
+    steps are as large as its rate, whatever the gradients.
 
     Raises:
         OptionError: a number outside its bounds.
@@ -48,6 +49,7 @@ class Recipe(Bounded):
     # parts a batch is computed in, to save memory
     accumulate: Annotated[int, AtLeast(1)] = 1
     clip: Annotated[float | None, Above(0)] = None  # largest norm of the gradient
+    ramp: Annotated[float, Share()] = 0.0
 
     def lr_at(self, epoch: int, step: int, steps: int) -> float:
         """Learning rate of one step of an epoch that has `steps`."""
@@ -55,13 +57,16 @@ class Recipe(Bounded):
 
     def share_at(self, epoch: int, step: int, steps: int) -> float:
         """What the schedule leaves of a learning rate, from 1 down to 0."""
+        first = self.ramp * self.epochs * steps
+        # the first step is one already, else nothing would move
+        risen = min(1.0, (epoch * steps + step + 1) / max(first, 1.0))
         # the cosine is at its start for ever where the rate is constant
         done = {
             "cosine": epoch / self.epochs,
             "smooth": (epoch + step / steps) / self.epochs,
             "constant": 0.0,
         }[self.schedule]
-        return 0.5 * (1 + math.cos(math.pi * done))
+        return risen * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
