@@ -15,7 +15,7 @@ from labelsieve.report import cards, charts
 from labelsieve.runs import standing
 from labelsieve.runs.pages import asset, library, template
 from labelsieve.runs.pictures import Pictures, open_pictures
-from labelsieve.runs.run import Run, alone
+from labelsieve.runs.run import Run
 from labelsieve.runs.standing import Standing
 
 
@@ -33,9 +33,7 @@ def make(
     """
     opened = folder if isinstance(folder, Run) else Run(folder)
     opened.require_finished()
-    # no scan replaces the run meanwhile
-    with alone(opened):
-        return write(opened, open_pictures(opened, data), everything=everything)
+    return write(opened, open_pictures(opened, data), everything=everything)
 
 
 def write(opened: Run, pictures: Pictures, *, everything: bool = False) -> Path:
