@@ -40,6 +40,9 @@ EXTRAS = {
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
     "matplotlib": "bench",
+    "fsspec": "remote",
+    "s3fs": "remote",
+    "aiohttp": "remote",
     "open_clip": "open_clip",
 }
 

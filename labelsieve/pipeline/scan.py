@@ -20,6 +20,7 @@ from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
 from labelsieve.data.modalities import open_items, reopen_items
 from labelsieve.data.sources import Source, open_source
+from labelsieve.data.sources._remote import remember
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
 from labelsieve.features.task import Task
@@ -210,6 +211,7 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
 
 
 def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
+    remember(spec)
     source = open_source(spec)
     # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)

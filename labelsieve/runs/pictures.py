@@ -25,10 +25,11 @@ from labelsieve.data.images import (
 )
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import originals
+from labelsieve.data.sources._remote import hosts_in, known_hosts
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import is_inside
-from labelsieve.progress import note
+from labelsieve.progress import note, plain
 from labelsieve.runs.run import Run
 from labelsieve.tables import SCORED
 
@@ -76,7 +77,16 @@ def spec_of(opened: Run, data: str | None = None) -> DataSpec:
     fields = {k: command.get(k) for k in SPEC_FIELDS if command.get(k) is not None}
     if fields.get("root"):
         fields["root"] = _from(base, fields["root"])
-    return DataSpec(data or _from(base, command["data"]), **fields)
+    spec = DataSpec(data or _from(base, command["data"]), **fields)
+    # a run may be a stranger's: only what this user named before is read from elsewhere
+    unknown = hosts_in(replace(spec, data=command["data"])) - known_hosts()
+    if unknown and data is None:
+        raise RunError(
+            f"The run names pictures on '{plain(min(unknown))}', which you have not read "
+            "from yet.",
+            "Name their URL with --data if you trust it.",
+        )
+    return spec
 
 
 def _from(base: Path, named: str) -> str:

@@ -89,6 +89,11 @@ class ImageItems:
 
     def read(self, rows: Sequence[Row]) -> list[Item]:
         """Read rows: what the cache knows by its stamp is not opened, by its hash not decoded."""
+        for row in rows:
+            # pictures of other machines, all at once: each takes long to come
+            begin = getattr(row.image, "begin", None)
+            if begin is not None:
+                begin()
         here = os.getcwd()  # once, and not for every path
         stamps = [stamp_of(row.image, here) for row in rows]
         # all at once: a query for each file would be slow

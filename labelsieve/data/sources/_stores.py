@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from labelsieve.data.images import LARGEST_FILE
+from labelsieve.data.sources._remote import RemoteStore, url_of
 from labelsieve.data.sources._tar import TarMember, is_packed, is_tar, members
 from labelsieve.errors import DataError, ImageError
 from labelsieve.files import readable
@@ -38,11 +39,14 @@ class Store(Protocol):
 
 
 def open_store(root: Path) -> Store:
-    """The store of a folder, a zip or a tar file.
+    """The store of a folder, a zip or a tar file, or of a URL that pathlib holds.
 
     Raises:
         DataError: it is none of these, or damaged.
     """
+    url = url_of(root)
+    if url is not None:
+        return RemoteStore(url)
     if root.is_dir():
         return FolderStore(root)
     if not root.is_file():

@@ -58,6 +58,7 @@ class PackedSource:
     split: str | None = None
     labelled: bool = True
     notes: list[str] = field(default_factory=list)
+    called: str = ""  # in messages, where it is no file
     not_writable: str = (
         "a packed file is not taken apart; unpack it and scan the folder"
     )
@@ -108,7 +109,7 @@ class PackedSource:
         self._note(outside, tables, others)
 
     def _note(self, outside: list[str], tables: list[str], others: int) -> None:
-        own = readable(self.path.name)
+        own = self.called or readable(self.path.name)
         if outside:
             first = plain(outside[0])
             self.notes.append(
@@ -145,7 +146,7 @@ class PackedSource:
         deep = [parts for parts in inner if len(parts) > 1]
         if self.labelled and not deep:
             raise DataError(
-                f"'{self.path}' has no class folders.",
+                f"'{self.called or self.path}' has no class folders.",
                 "If a table has the labels: "
                 + scan_command("labels.csv", f" --root {self.path}"),
             )

@@ -129,7 +129,10 @@ def of_parts(spec: DataSpec, top: Path, parts: list[Part]) -> ShardsSource:
     return ShardsSource(
         top,
         parts,
-        [_table(top, part.name, root, columns, store) for part in parts],
+        [
+            replace(_table(top, part.name, root, columns, store), urls=spec.urls or "")
+            for part in parts
+        ],
         root or top,
         None if by_name else spec.split,
         spec.label_separator is None,

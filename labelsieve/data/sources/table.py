@@ -34,7 +34,8 @@ from labelsieve.data.sources._formats import (
 )
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Names, Tally, ask_for_separator
-from labelsieve.data.sources._stores import Store, open_store
+from labelsieve.data.sources._remote import remote_of, url_of
+from labelsieve.data.sources._stores import Missing, Store, leads_out, open_store
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import path_to_uri, readable, uri_to_path
@@ -61,7 +62,9 @@ def open_source(spec: DataSpec) -> TableSource:
     asks = spec.label_separator is None
     root = _root(spec, path)
     store = store_of(root)
-    return TableSource(path, root, columns, spec.split, asks, store=store)
+    return TableSource(
+        path, root, columns, spec.split, asks, store=store, urls=spec.urls or ""
+    )
 
 
 def store_of(root: Path) -> Store | None:
@@ -106,7 +109,8 @@ class TableSource:
     asks: bool = True
     part: str = ""
     below: str = ""
-    store: Store | None = None  # of pictures in an archive
+    store: Store | None = None  # of pictures in an archive, or on another machine
+    urls: str = ""  # hosts that the table may name URLs on
     notes: list[str] = field(default_factory=list)
     _group: tuple[int, Any] = (-1, None)  # the row group that was read last
     _cursor: _Cursor | None = None  # where reading of a huge one stands
@@ -208,10 +212,17 @@ class TableSource:
 
     def _picture(self, path: str, *, now: bool = False) -> Any:
         """A picture that the table names; `now`: the bytes of one in an archive."""
-        if self.store is None:
+        url = url_of(path) if "://" in path else None
+        if url is None and self.store is None:
             return self.root / path
-        # "./a.png" is the member "a.png"
-        member = self.store.member(posixpath.normpath(path))
+        if url is not None:
+            member: Any = remote_of(self.urls).picture(url)
+        else:
+            # "./a.png" is the member "a.png"
+            inner = posixpath.normpath(path)
+            outside = leads_out(inner)
+            member = Missing("it leads out of the data") if outside else None
+            member = member or (self.store and self.store.member(inner))
         return member.read_bytes() if now else member
 
     def _read_row(self, number: int) -> Any:
