@@ -82,9 +82,14 @@ class Population:
 
     def rows(self, first: int) -> np.ndarray:
         """Rows of the population, the most suspicious first; at most `first` of them, 0: all."""
+        return self._suspicious[:first] if first else self._suspicious
+
+    @cached_property
+    def _suspicious(self) -> np.ndarray:
+        # asked for at every answer
         rows = np.flatnonzero(self.open)
-        rows = rows[np.argsort(-self.p_wrong[rows], kind="stable")]
-        return rows[:first] if first else rows
+        result: np.ndarray = rows[np.argsort(-self.p_wrong[rows], kind="stable")]
+        return result
 
     def slice_for(self, answers: int) -> int:
         """How many of the most suspicious labels a list is best drawn from."""

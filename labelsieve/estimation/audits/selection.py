@@ -1,7 +1,7 @@
 """A list with a promised share of mistakes, from a random audit: conformal selection.
 
 Jin and Candès, "Selection by prediction with conformal p-values", Journal of Machine Learning
-Research 24 (2023), section 2, theorem 2.6; the mirror, labels that are right, is "Conformal
+Research 24 (2023), section 2; the mirror, labels that are right, is "Conformal
 Labeling" (arXiv 2510.14581). N rows have a score s, of which nothing is assumed; n of them were
 drawn at random and judged. For a list of wrong labels a row is null where its label is right (it
 would be a false alarm), for a list of right labels where it is wrong. The p-value of a row j that
@@ -14,10 +14,10 @@ p_(k) ≤ q k / m, where m = N − n. Then E[null rows in the list / rows in the
 list counts as 0), whatever the scores are worth.
 
 Why it holds: had row j been judged, too, it would be any of the n + 1 with equal chance, so that
-a null row is among the k highest of the nulls with a chance of at most k / (n + 1). The p-values
-depend on each other through the same n answers, and always in the same direction, for which the
-procedure keeps its promise. What it needs: rows were drawn with equal chances, and neither score
-nor q was chosen by the answers.
+a null row is among the k highest of the nulls with a chance of at most k / (n + 1); and how many
+rows are selected when j is does not depend on which of the n + 1 it is (docs/guide/guarantee.md has
+the proof). What it needs: rows were drawn with equal chances, and neither score nor q was chosen by
+the answers.
 
 The paper breaks ties at random; here they count against the list, so that the same audit gives
 the same list.
