@@ -1,0 +1,118 @@
+"""Whether the probability that a label is wrong means what it says, method by method.
+
+    python benchmarks/bench_calibration.py TABLE --label COLUMN --truth COLUMN --rows 0:4000
+        [--image image] [--id index] [--models tiny benchmarks/tower]
+        [--methods zero-shot knn confident-learning] [--reliability]
+
+For some rows of a Parquet table with known truth: the calibration error (15 bins) and Brier score
+of P(wrong), AUROC for wrong labels, the share that is wrong and what the probabilities expect, and
+how many suggestions are said to be right with .9 or more, and how many of them are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from labelsieve import registry
+from labelsieve.data.dataset import Prepared, prepare
+from labelsieve.data.load import load
+from labelsieve.estimation import metrics
+from labelsieve.features.task import Task
+from labelsieve.methods import Evidence
+from labelsieve.models.load import load_encoder
+from labelsieve.settings import resolve
+
+FROZEN = (
+    "zero-shot",
+    "knn",
+    "confident-learning",
+    "lemon",
+    "clip-cleaner",
+    "transport",
+    "aum",
+)
+
+
+def true_classes(prepared: Prepared) -> np.ndarray:
+    """[n] class of each image, -1 where it is not known."""
+    truth = prepared.manifest.truth
+    assert truth is not None
+    columns = (truth["sample_id"].to_pylist(), truth["true_label"].to_pylist())
+    known = dict(zip(*columns, strict=True))
+    number = {name: i for i, name in enumerate(prepared.dataset.classes)}
+    ids = prepared.dataset.ids.to_pylist()
+    return np.array([number.get(str(known.get(i)), -1) for i in ids])
+
+
+def row(evidence: Evidence, labels: np.ndarray, true: np.ndarray) -> str:
+    """Figures of one method over the images whose truth is known."""
+    known = true >= 0
+    p_clean = evidence.p_clean[known]
+    wrong = (labels != true)[known]
+    found = metrics.detection(p_clean, evidence.flagged[known], wrong)
+    sure = evidence.flagged & (evidence.probs.max(1) >= 0.9) & known
+    sure &= evidence.suggested != labels
+    right = (evidence.suggested == true)[sure].mean() if sure.any() else float("nan")
+    figures = [
+        found["ece"],
+        found["brier"],
+        found["auroc"] or float("nan"),
+        found["f1"],
+    ]
+    text = " | ".join(f"{value:.3f}" for value in figures)
+    rates = f"{wrong.mean():.3f} | {1 - p_clean.mean():.3f}"
+    return f"{text} | {rates} | {evidence.flagged.mean():.3f} | {sure.sum()}: {right:.3f} |"
+
+
+def reliability(evidence: Evidence, labels: np.ndarray, true: np.ndarray) -> None:
+    known = true >= 0
+    p_wrong = 1 - evidence.p_clean[known]
+    for tenth in metrics.honesty(p_wrong, (labels != true)[known])["reliability"]:
+        said = f"from {tenth['low']:.1f}: {tenth['images']:5d} images, said {tenth['said']:.3f}"
+        print(f"    {said}, are wrong {tenth['wrong']:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--label", required=True)
+    parser.add_argument("--truth", required=True)
+    parser.add_argument("--rows", default="0:4000")
+    parser.add_argument("--image", default="image")
+    parser.add_argument("--id", default="index")
+    parser.add_argument("--models", nargs="+", default=["tiny", "benchmarks/tower"])
+    parser.add_argument("--methods", nargs="+", default=FROZEN)
+    parser.add_argument("--reliability", action="store_true")
+    options = parser.parse_args()
+    first, last = map(int, options.rows.split(":"))
+    head = "ECE | Brier | AUROC | F1 | wrong | expected | flagged | suggestions from .9: right"
+    print(f"| tower | method | {head} |")
+    print("| --- | --- |" + " ---: |" * 8)
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "rows.parquet"
+        pq.write_table(pq.read_table(options.table).slice(first, last - first), part)
+        columns = {"image_column": options.image, "id_column": options.id}
+        spec = load(
+            part, label_column=options.label, truth_column=options.truth, **columns
+        )
+        for model in options.models:
+            encoder = load_encoder(model)
+            prepared = prepare(spec, encoder.preprocess)
+            task = Task(prepared.dataset, encoder)
+            true = true_classes(prepared)
+            for name in options.methods:
+                method = registry.load("methods", name)
+                evidence = method.detect(task, resolve(method.Settings, {}, {}))
+                figures = row(evidence, task.data.labels, true)
+                print(f"| {Path(model).name} | {name} | {figures}", flush=True)
+                if options.reliability:
+                    reliability(evidence, task.data.labels, true)
+
+
+if __name__ == "__main__":
+    main()
