@@ -93,6 +93,7 @@ class Design:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON, with its checksum."""
+        # twice through JSON: tuples are lists when they are read again
         plain = json.loads(json.dumps(asdict(self)))
         return {**plain, "digest": fingerprint(plain)}
 
@@ -129,6 +130,7 @@ def _damaged(path: Path, why: str) -> RunError:
 def _read(path: Path, content: Any) -> Design:
     if not isinstance(content, dict):
         raise _damaged(path, "an audit is not an object")
+    # the checksum is of everything else
     plain = {name: value for name, value in content.items() if name != "digest"}
     if content.get("digest") != fingerprint(plain):
         raise _damaged(path, "its checksum does not match")
@@ -137,10 +139,15 @@ def _read(path: Path, content: Any) -> Design:
         known["wish"] = Wish(**known["wish"])
         known["ids"] = tuple(map(str, known["ids"]))
         known["chances"] = tuple(map(float, known["chances"]))
+        design = Design(**known)
     # anybody can make a checksum
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OptionError) as error:
         raise _damaged(path, "a field is missing or of another kind") from error
-    return Design(**known)
+    counts = (design.number, design.first, design.population, design.after)
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    if not whole or len(design.ids) != len(design.chances):
+        raise _damaged(path, "a field is missing or of another kind")
+    return design
 
 
 def current(opened: Run) -> Design | None:
@@ -159,6 +166,7 @@ def commit(opened: Run, decisions: Decisions | None, wish: Wish) -> Design:
     opened.require_finished()
     with locked(opened.folder / NAME, f"the audits of '{readable(opened.folder)}'"):
         audits = ledger(opened)
+        # earlier ones stay in the file: how many there were is part of every promise
         if audits:
             _refuse_unfinished(opened, audits[-1], decisions)
         design = draw(opened, history(decisions), wish, len(audits) + 1)
@@ -271,6 +279,7 @@ def suggest(opened: Run, decisions: Decisions | None, wish: Wish) -> str:
     """How many answers a wish needs, by the scan's own probabilities: a plan, no promise."""
     rows = history(decisions)
     after = rows[-1].seq if rows else 0
+    # as a draw would find it now
     population = Population.of(opened, decided(rows, after))
     size = int(population.open.sum())
     parts = [f"{wish.answers:,} answers."]
@@ -280,6 +289,7 @@ def suggest(opened: Run, decisions: Decisions | None, wish: Wish) -> str:
         needed = selection.answers_needed(_running_mean(p_clean), wish.max_false_alarms)
         parts.append(_needed("a list of wrong labels", needed, wish.max_false_alarms))
     if wish.goal == "any":
+        # a clean part is a list from the other end
         right_first = population.p_wrong[population.rows(0)][::-1]
         needed = selection.answers_needed(_running_mean(right_first), wish.max_wrong)
         parts.append(_needed("a clean part", needed, wish.max_wrong))

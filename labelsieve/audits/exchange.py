@@ -126,6 +126,7 @@ def _new(
     audit: Audit, source: Path, decisions: Decisions, person: str
 ) -> Iterator[Answer]:
     """Answers of the file that the person has not given yet."""
+    # also those without an image: a right label may be one of them
     classes = audit.population.opened.all_classes
     asked = set(audit.design.ids)
     seen: dict[str, int] = {}
@@ -181,6 +182,7 @@ def _lines(source: Path) -> Iterator[tuple[int, dict[str, str]]]:
         )
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
+            # the one that the header has most of: names of columns hold none
             header = file.readline()
             file.seek(0)
             delimiter = max(DELIMITERS, key=header.count)

@@ -129,6 +129,7 @@ class Audit:
     def certify(self, kind: str, level: float) -> Certificate:
         """The list of a kind at a level, or why it is empty."""
         rows, scores, null = self._problem(kind)
+        # where each label stands among those that may be listed; -1: it may not
         # the score is a probability, of a mistake where the list is one of right labels
         expected = -scores if kind == CLEAN else 1 - scores
         place = np.full(len(self.population.ids), -1)
@@ -164,6 +165,7 @@ class Audit:
         )
         given = np.array(population.scored["given_label"].to_pylist(), dtype=object)
         named = self.answers.named
+        # what nobody named counts as a mistake, also where the suggestion may be right
         right = [named.get(i) for i in self.answers.wrong]
         mistake = np.array(right, dtype=object) != suggested[self.sample]
         has_other = (suggested != given) & (suggested != None)  # noqa: E711
@@ -177,7 +179,7 @@ class Audit:
         rows = self.population.rows(0)
         place = np.full(len(self.population.ids), -1)
         place[rows] = np.arange(len(rows))
-        # who cannot tell says nothing here
+        # who cannot tell says nothing here: there is no side to err on
         known = [a is not None for a in self.answers.wrong.values()]
         asked = place[self.sample[known]]
         wrong = self.flags(unclear=False)[known]
@@ -199,6 +201,7 @@ class Audit:
 
 
 def _incomplete(design: Design, answers: Answers) -> str:
+    # who could see a promise before the end would stop where it suits
     if answers.complete_at is None:
         return words.incomplete(design.number, len(answers.wrong), len(design.ids))
     if answers.edited:
@@ -227,6 +230,7 @@ class Promised:
 
     def serving(self, what: str) -> Audit | None:
         """The latest audit that a promise can rest on."""
+        # a better suited audit outweighs a later one
         for goal in SERVES[what]:
             for audit in reversed(self.audits):
                 if audit.design.wish.goal == goal and not audit.refused:
@@ -239,6 +243,7 @@ class Promised:
         if audit is None:
             return Certificate(kind, [], level or 0.0, refused=self.why_not(kind))
         wish = audit.design.wish
+        # another level is possible; the sentence says that it was chosen afterwards
         committed = wish.max_wrong if kind == CLEAN else wish.max_false_alarms
         return audit.certify(kind, committed if level is None else level)
 

@@ -46,6 +46,7 @@ def stop_now(
     if decisions is not None:
         current = decisions.all_current()
         decisions.close()
+        # who skipped an image has not decided about it
         known = [i for i, d in current.items() if d.verdict != "skip"]
         rows = audit.population.at.rows(known)
         judged[rows[rows >= 0]] = True
@@ -65,6 +66,7 @@ def stop_of(audit: Audit, judged: np.ndarray, target: float | None = None) -> St
     labels = len(judged)
     wanted = wish.target_error if target is None else target
     alpha = 1 - wish.confidence
+    # of the judged labels, how far from the start each wrong one lies
     places = _hits(audit, queue)
     rank = _rank(audit, places, int(wanted * labels), alpha)
     done = judged[queue]
@@ -74,6 +76,7 @@ def stop_of(audit: Audit, judged: np.ndarray, target: float | None = None) -> St
     left = stop_rule.remaining(len(queue), len(audit.sample), beyond, alpha)
     # no more can remain than nobody has decided about
     left = min(left + audit.answers.unclear, int((~done).sum()))
+    # None takes all: then everything is to be reviewed
     reviewed = int(done[:rank].sum())
     sentence = words.stop(rank, len(queue), wanted, wish.confidence)
     if abs(wanted - wish.target_error) > 1e-12:

@@ -65,6 +65,7 @@ class Watch:
         self._seen, changed = self._decisions.since(self._seen)
         if not changed:
             return
+        # only these rows: a million others stay as they are
         rows = self._all.at.rows(list(changed))
         known = [d is not None and d.verdict != "skip" for d in changed.values()]
         self._judged[rows[rows >= 0]] = np.array(known)[rows >= 0]
@@ -109,6 +110,7 @@ class Watch:
             person: who is asked, as `person_of` tells.
         """
         self._refresh()
+        # two answers are enough to compare
         twice = self._audit.answers.second if self._audit else {}
         for sample_id in self._asked():
             first = self._decisions.current(sample_id)
@@ -124,6 +126,7 @@ class Watch:
     @property
     def _population(self) -> Population:
         """What is reviewed: the population of the audit that a stop rests on."""
+        # before an audit is complete its order holds already
         audit = self._promised.serving("stop") or self._audit
         return audit.population if audit else self._all
 

@@ -50,6 +50,7 @@ def percent(value: float) -> str:
 
 def promise(about: About, count: int, tail: Share | None) -> str:
     """The promise of a list with `count` labels."""
+    # what was asked, and of what it is a sample: without both, a share means nothing
     drawn = f"{len(about.design.ids):,} answers about labels drawn at random"
     place = f"all {about.design.population:,} that nobody had decided about"
     if about.design.first:
@@ -75,12 +76,14 @@ def _end_of_list(tail: Share) -> str:
 
 def _notes(about: About) -> list[str]:
     notes = []
+    # shares pass through text: equal but for the last digit
     if abs(about.level - about.committed) > 1e-12:
         notes.append(
             f"{percent(about.level)} was chosen after the answers (the audit was begun for "
             f"{percent(about.committed)}); the promise holds for a share chosen beforehand."
         )
     number = about.design.number
+    # a promise may fail with its share in each audit: the first success of many fails oftener
     if number > 1:
         notes.append(
             f"This is audit {number} of this run: whoever takes the first of them that gives "
@@ -97,6 +100,7 @@ def why_empty(about: About, needed: int | None, named: bool) -> str:
         "clean": "clean part",
     }[about.kind]
     start = f"No {what} can be promised at {percent(about.level)}."
+    # answers "wrong" without a name say nothing about suggestions
     if about.kind == "corrections" and not named:
         return (
             f"{start} Nobody named the right label of those that were judged wrong: do so on "

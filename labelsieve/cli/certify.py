@@ -109,6 +109,7 @@ def _begin(opened: Run, wish: Any, export_to: Path | None, as_json: bool) -> Non
     from labelsieve.audits import design, exchange, words
     from labelsieve.runs.decisions import open_decisions
 
+    # questions may be written out again; a new audit is begun only when none was
     found = design.current(opened) if export_to is not None else None
     if found is None:
         found = design.commit(opened, open_decisions(opened), wish)
@@ -171,6 +172,7 @@ def certify(
 
     opened = Run(run)
     opened.require_finished()
+    # words that contradict each other, before anything is read
     _check_words(clean, corrections, max_wrong, max_false_alarms, target_error)
     promised = guarantee.of_run(opened)
     if target_error is not None:
@@ -237,6 +239,7 @@ def _write(opened: Run, found: Certificate, output: Path) -> None:
     if output.suffix.lower() not in writers:
         raise OptionError(f"-o '{output}' must end in .csv or .parquet.")
     refuse_input(output, spec_of(opened).path())
+    # by id, in the order of the list
     rows = tables.RowsOf(opened.scores["sample_id"]).rows(found.ids)
     columns = [
         "sample_id",
@@ -253,6 +256,7 @@ def _write(opened: Run, found: Certificate, output: Path) -> None:
 def _show_list(
     opened: Run, found: Certificate, output: Path | None, as_json: bool
 ) -> None:
+    # a named tuple would become a bare list in JSON
     facts = asdict(replace(found, tail=None))
     facts["tail"] = found.tail._asdict() if found.tail else None
     facts["output"] = str(output) if output else None

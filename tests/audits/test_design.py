@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ from fixtures.audited import Audited
 
 from labelsieve.audits import design
 from labelsieve.audits.design import Wish
-from labelsieve.errors import OptionError
+from labelsieve.errors import OptionError, RunError
 
 
 def test_a_design_is_read_as_it_was_committed(audited: Audited) -> None:
@@ -74,3 +75,30 @@ def test_a_plan_says_how_many_are_needed(audited: Audited) -> None:
     assert "about 265 are needed for an end of the review at 1 %" in words
     assert "clean" not in design.suggest(audited.run, None, Wish("list"))
     assert design.suggest(audited.run, None, Wish("rate")) == "300 answers."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("after", "0"),
+        ("number", None),
+        ("first", -1),
+        ("ids", 7),
+        ("chances", [0.1]),
+        ("wish", {"answers": "all"}),
+        ("wish", {"goal": "none"}),
+        ("wish", {"colour": 1}),
+        ("wish", None),
+    ],
+)
+def test_a_strangers_file_is_refused_in_one_line(
+    audited: Audited, name: str, value: object
+) -> None:
+    plan = design.commit(audited.run, None, Wish(answers=20))
+    plain = {**plan.as_dict(), name: value}
+    del plain["digest"]
+    forged = {**plain, "digest": design.fingerprint(plain)}
+    path = audited.folder / design.NAME
+    path.write_text(json.dumps({"audits": [forged]}))
+    with pytest.raises(RunError, match="not what was committed"):
+        design.current(audited.run)
