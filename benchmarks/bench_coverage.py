@@ -137,17 +137,6 @@ def labels_of(pool: Pool, labels: str, draw: int) -> np.ndarray:
     return planted
 
 
-def estimates(pool: Pool, rows: np.ndarray, labels: np.ndarray) -> tuple[Noise, Noise]:
-    """With errors that depend on the picture, and by class alone; of some rows [m]."""
-    votes = _votes(pool, rows, labels)
-    with_pictures = _estimate(pool, votes, labels)
-    levels = transition.LEVELS
-    transition.LEVELS = ()
-    by_class = _estimate(pool, votes, labels)
-    transition.LEVELS = levels
-    return with_pictures, by_class
-
-
 def _votes(pool: Pool, rows: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """As `Task.reference_votes`, of some rows."""
     data = pool.task.data
@@ -172,19 +161,32 @@ def _estimate(pool: Pool, votes: Mapping[str, np.ndarray], labels: np.ndarray) -
     )
 
 
-def measure(pool: Pool, cell: Cell, draw: int) -> dict[str, Any]:
-    """One draw: what is true and what is said."""
+def measure(pool: Pool, cell: Cell, draw: int, compare: bool) -> dict[str, Any]:
+    """One draw: what is true and what is said.
+
+    Args:
+        compare: also say what is said by class alone, which takes as long again.
+    """
     n = len(pool.truth)
     rows = np.random.default_rng([draw, cell.images]).permutation(n)[: cell.images]
     labels = labels_of(pool, cell.labels, draw)[rows]
-    noise, by_class = estimates(pool, rows, labels)
-    return {
+    votes = _votes(pool, rows, labels)
+    result = {
         "cell": list(cell),
         "draw": draw,
         "true": float((labels != pool.truth[rows]).mean()),
-        "said": [noise.rate, float(noise.low), float(noise.high)],
-        "by_class": [by_class.rate, float(by_class.low), float(by_class.high)],
+        "said": _said(_estimate(pool, votes, labels)),
     }
+    if compare:
+        levels = transition.LEVELS
+        transition.LEVELS = ()
+        result["by_class"] = _said(_estimate(pool, votes, labels))
+        transition.LEVELS = levels
+    return result
+
+
+def _said(noise: Noise) -> list[float]:
+    return [float(noise.rate), float(noise.low), float(noise.high)]
 
 
 def cells(model: str, name: str, sizes: Sequence[int], n: int) -> Iterator[Cell]:
@@ -221,7 +223,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
                 for draw in range(draws_of(cell, args, n)):
                     if (cell, draw) in done:
                         continue
-                    results.append(measure(images, cell, draw))
+                    compare = draw < args.compared
+                    results.append(measure(images, cell, draw, compare))
                     _keep(args.keep, results[-1])
     return results
 
@@ -232,16 +235,24 @@ def _keep(path: Path | None, result: dict[str, Any]) -> None:
             file.write(json.dumps(result) + "\n")
 
 
+def figures(key: str, results: Sequence[Mapping[str, Any]]) -> list[object]:
+    """Mean estimate and interval, draws that hold the truth, mean width; in per cent."""
+    some = [r for r in results if key in r]
+    if not some:
+        return ["", "", ""]
+    rate, low, high = np.array([r[key] for r in some]).T
+    true = np.array([r["true"] for r in some])
+    holds = int(((low <= true) & (true <= high)).sum())
+    mean = [f"{100 * v.mean():.1f}" for v in (rate, low, high, high - low)]
+    interval = f"{mean[0]} ({mean[1]}-{mean[2]})"
+    return [interval, f"{holds} of {len(some)}", mean[3]]
+
+
 def line(cell: Cell, results: Sequence[Mapping[str, Any]]) -> list[object]:
     """Means over the draws of a cell."""
-    true = np.array([r["true"] for r in results])
-    row: list[object] = [*cell, len(results), f"{100 * true.mean():.1f}"]
-    for key in ("said", "by_class"):
-        rate, low, high = np.array([r[key] for r in results]).T
-        holds = int(((low <= true) & (true <= high)).sum())
-        mean = [f"{100 * v.mean():.1f}" for v in (rate, low, high, high - low)]
-        row += [f"{mean[0]} ({mean[1]}-{mean[2]})", holds, mean[3]]
-    return row
+    wrong = np.mean([r["true"] for r in results])
+    row: list[object] = [*cell, f"{100 * wrong:.1f}"]
+    return row + figures("said", results) + figures("by_class", results)
 
 
 def main() -> None:
@@ -254,25 +265,33 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=30, help="of people's labels")
     parser.add_argument("--planted-draws", type=int, default=10, help="of each noise")
+    parser.add_argument(
+        "--compared", type=int, default=3, help="draws that are also judged by class"
+    )
     parser.add_argument("--keep", type=Path, help="what was measured, line by line")
     args = parser.parse_args()
     by_cell: dict[Cell, list[dict[str, Any]]] = {}
     for result in run(args):
         by_cell.setdefault(Cell(*result["cell"]), []).append(result)
-    header = [*Cell._fields, "draws", "wrong %"]
+    header = [*Cell._fields, "wrong %"]
     for what in ("", " by class"):
         header += [f"estimate{what}", f"holds{what}", f"width{what}"]
     rows = [line(cell, results) for cell, results in by_cell.items()]
-    table("95 % intervals of the share of wrong labels", header, rows)
-    results = [r for of_cell in by_cell.values() for r in of_cell]
     for key in ("said", "by_class"):
-        low, high = np.array([r[key][1:] for r in results]).T
-        true = np.array([r["true"] for r in results])
-        holds = ((low <= true) & (true <= high)).mean()
-        print(
-            f"{key}: {100 * holds:.1f} % of {len(true)} draws hold the truth, "
-            f"mean width {100 * (high - low).mean():.1f} points"
-        )
+        for people in (True, False):
+            everything = [
+                r
+                for cell, results in by_cell.items()
+                for r in results
+                if (cell.labels in SOURCES[cell.source].given) == people
+                # equal terms: draws that were judged in both ways
+                and "by_class" in r
+            ]
+            if everything:
+                whose = "people's labels" if people else "planted errors"
+                what = ["all", f"{whose}, {key}", "", "", ""]
+                rows.append([*what, *figures(key, everything), "", "", ""])
+    table("95 % intervals of the share of wrong labels", header, rows)
 
 
 if __name__ == "__main__":
