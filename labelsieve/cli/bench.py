@@ -61,6 +61,8 @@ def bench(
     from labelsieve.bench.published import show
     from labelsieve.bench.steps import Workspace
     from labelsieve.cli import show as summary
+    from labelsieve.cli import show as summary
+    from labelsieve.cli._published import published as in_words
     from labelsieve.errors import OptionError
 
     progress.be_quiet(quiet)
@@ -79,6 +81,6 @@ def bench(
         )
     # also after a run: both tables side by side
     if published:
-        answer(show(output), as_json, summary.published)
+        answer(show(output), as_json, in_words)
     else:
         answer(results, as_json, summary.bench)

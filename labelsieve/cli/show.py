@@ -5,6 +5,8 @@ Names, labels and paths come with the data: everything of theirs goes through `_
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +17,18 @@ from labelsieve.progress import plain
 
 # With that many images an estimate is wide for want of knowledge, not for want of images.
 FEW = 5_000
+# Of the findings about pictures, those that a person would want to look at.
+FINDINGS = (
+    (
+        "rivals",
+        "near-duplicate with another label",
+        "near-duplicates with other labels",
+    ),
+    ("outlier", "outlier", "outliers"),
+    ("dark", "dark picture", "dark pictures"),
+    ("blurred", "blurred picture", "blurred pictures"),
+    ("odd_size", "of an odd size", "of an odd size"),
+)
 
 
 def _console() -> Console:
@@ -46,7 +60,8 @@ def scan(record: dict[str, Any]) -> None:
     out = _console()
     # warnings come first: they say how far the rest can be trusted
     noise = record["noise_rate"]
-    for warning in record["warnings"]:
+    caveats = record.get("caveats", [])
+    for warning in [*caveats, *_other_warnings(record)]:
         out.print(f"[yellow]![/] {_text(warning)}")
     out.print(
         f"{_headline(noise, record['scored'])}; {record['flagged']:,} are flagged."
@@ -54,7 +69,8 @@ def scan(record: dict[str, Any]) -> None:
     # runs of earlier versions have neither
     facts = record.get("method_facts", {})
     why = facts.get("why") or record.get("agreement", {}).get("sentence")
-    if why:
+    # what limits the verdict says more than how far text and pictures agree
+    if why and not caveats:
         out.print(_text(why))
     _classes(out, record["noise_per_class"])
     _pairs(out, record["confused_pairs"])
@@ -63,6 +79,27 @@ def scan(record: dict[str, Any]) -> None:
     files = record["files"]
     out.print(f"Report  {_text(files['report.html'])}")
     out.print(f"Scores  {_text(files['scores.parquet'])} and .csv")
+    _also(out, record.get("findings", {}))
+    if record["flagged"]:
+        run = shlex.quote(str(Path(files["report.html"]).parent))
+        out.print(f"[bold]Next[/]    labelsieve review {_text(run)}")
+
+
+def _other_warnings(record: dict[str, Any]) -> list[str]:
+    """Warnings that the caveats do not say, or say better."""
+    said = {*record.get("caveats", []), *record.get("text_warnings", [])}
+    return [w for w in record["warnings"] if not record.get("caveats") or w not in said]
+
+
+def _also(out: Console, findings: dict[str, Any]) -> None:
+    """What pictures show besides their labels, as far as there is any."""
+    words = []
+    for name, one, many in FINDINGS:
+        count = findings.get(name, 0)
+        if count:
+            words.append(f"{count:,} {one if count == 1 else many}")
+    if words:
+        out.print(f"Also    {', '.join(words)} (in the review's queues)")
 
 
 def _headline(noise: dict[str, float], images: int) -> str:
@@ -125,9 +162,8 @@ def demo(record: dict[str, Any]) -> None:
     if record["command"]["label_column"] == "planted_label":
         out.print(
             f"These are handwritten digits of scikit-learn with [bold]{quality['wrong']} "
-            f"planted errors[/] among {quality['images']} labels."
+            f"planted errors[/] among {quality['images']:,} labels."
         )
-    scan(record)
     # recall times what there is: the record has no count of its own
     caught = round(quality["recall"] * quality["wrong"])
     out.print(
@@ -135,6 +171,8 @@ def demo(record: dict[str, Any]) -> None:
         f"precision {quality['precision']:.3f}, recall {quality['recall']:.3f}, "
         f"F1 {quality['f1']:.3f}."
     )
+    # last, so that the next command is what a person reads last
+    scan(record)
 
 
 def preflight(checked: dict[str, Any], shown: int = 20) -> None:
@@ -321,62 +359,3 @@ def _not_run(out: Console, cells: list[dict[str, Any]], shown: int) -> None:
         message = _text(cell["message"] or "")
         out.print(f"[yellow]![/] {_text(where)}: {cell['state']}: {message}")
     _and_more(out, len(cells) - shown, " in the table")
-
-
-def published(figures: dict[str, Any]) -> None:
-    """Published figures beside the results; without results, all of them in percent."""
-    out = _console()
-    if figures["results"] is None:
-        _printed(out, figures["published"], "detection", ("precision", "recall", "f1"))
-        _printed(out, figures["published"], "classification", ("best", "last"))
-    elif figures["beside"]:
-        _beside(out, figures["beside"])
-    else:
-        results = _text(figures["results"])
-        out.print(f"Nothing was published on the data, noise and rates in {results}.")
-
-
-def _beside(out: Console, rows: list[dict[str, Any]]) -> None:
-    # of keeping right labels, as the paper reports it
-    names = {"P": "precision", "R": "recall", "F1": "f1"}
-    pairs = []
-    for name in names:
-        pairs.append(Column(f"{name} there", justify="right"))
-        pairs.append(Column(f"{name} here", justify="right"))
-    table = _table("data", "tower", "method there", "here", *pairs, "differs")
-    for row in rows:
-        figures = []
-        for name in names.values():
-            figures.append(_figure(row[f"published_clean_{name}"]))
-            figures.append(_figure(row[f"clean_{name}"]))
-        table.add_row(
-            _text(f"{row['data']}, {row['noise']}"),
-            _text(row["tower"]),
-            _text(row["published_method"]),
-            _text(row["method"] or "–"),
-            *figures,
-            _text(row["differs"]),
-        )
-    out.print(table)
-
-
-def _printed(
-    out: Console, rows: list[dict[str, Any]], task: str, names: tuple[str, ...]
-) -> None:
-    """The published figures of one task."""
-    columns = [Column(name, justify="right") for name in names]
-    table = _table("data", "noise", "method", "backbone", *columns, "from")
-    for row in rows:
-        if row["task"] != task:
-            continue
-        # real noise has no rate that was chosen
-        rate = "" if row["rate"] is None else f" {100 * row['rate']:g} %"
-        table.add_row(
-            row["dataset"],
-            row["noise"] + rate,
-            row["method"],
-            row["backbone"],
-            *[_figure(row[name], ".2f") for name in names],
-            row["source"],
-        )
-    out.print(table)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from sklearn.base import BaseEstimator
 
 from labelsieve.data.load import load
 from labelsieve.errors import RunError
@@ -18,16 +19,29 @@ from labelsieve.pipeline.scan import scan
 from labelsieve.pipeline.score import score
 from labelsieve.runs.run import Run
 
+# Parameters that are no settings of the method, and their defaults; scikit-learn reads those of
+# other classes off the signature, which cannot name the settings.
+PARAMETERS: dict[str, Any] = {
+    "model": "auto",
+    "preset": "auto",
+    "seed": 0,
+    "device": "auto",
+    "precision": "auto",
+    "class_names": None,
+    "template": "a photo of a {}.",
+}
 
-class DeFT:
+
+class DeFT(BaseEstimator):
     """Find wrong labels among images and labels in memory (Wei et al., NeurIPS 2024).
 
     Args:
-        model: "tiny", a Hugging Face directory or a hub id.
+        model: "auto", "tiny", a Hugging Face directory or a hub id.
         preset, seed, device, precision: as in `labelsieve.scan`.
         class_names: label -> how it is written into prompts.
         template: plain prompt with {} for the class name.
-        settings: settings of the method, e.g. epochs=5.
+        settings: settings of the method, e.g. epochs=5. They are parameters like the others, so
+            that scikit-learn's `clone`, `get_params` and `set_params` know them.
 
     Attributes:
         classes_: labels as text, sorted.
@@ -42,11 +56,13 @@ class DeFT:
         >>> suspicious = detector.p_clean_.argsort()[:50]  # doctest: +SKIP
     """
 
+    issues_: np.ndarray
+
     def __init__(
         self,
-        model: str = "tiny",
+        model: str = "auto",
         *,
-        preset: str = "default",
+        preset: str = "auto",
         seed: int = 0,
         device: str = "auto",
         precision: str = "auto",
@@ -63,6 +79,39 @@ class DeFT:
         self.template = template
         self.settings = settings
         self._run: Run | None = None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All parameters by name, those of the method among them."""
+        params = {name: getattr(self, name) for name in PARAMETERS}
+        return {**params, **self.settings}
+
+    def set_params(self, **params: Any) -> DeFT:
+        """Set parameters by name; unknown ones are settings of the method.
+
+        They hold from the next `fit` on.
+        """
+        for name, value in params.items():
+            if name in PARAMETERS:
+                setattr(self, name, value)
+            else:
+                # a new dictionary: a clone shares none with its original
+                self.settings = {**self.settings, name: value}
+        return self
+
+    def __repr__(self) -> str:
+        given = []
+        for name, value in self.get_params().items():
+            if name not in PARAMETERS or value != PARAMETERS[name]:
+                given.append(f"{name}={value!r}")
+        return f"DeFT({', '.join(given)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether `fit` was called, for scikit-learn's `check_is_fitted`."""
+        return self._run is not None
+
+    def fit_predict(self, images: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
+        """[n] bool: train on all images, and say which of their labels are called wrong."""
+        return self.fit(images, labels).issues_
 
     def fit(self, images: Sequence[Any], labels: Sequence[Any]) -> DeFT:
         """Train on all images and judge their labels.

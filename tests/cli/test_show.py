@@ -137,7 +137,7 @@ def test_the_demo_says_what_was_planted_and_found(
 ) -> None:
     show.demo(record())
     shown = capsys.readouterr().out
-    assert "8 planted errors among 12345 labels" in shown
+    assert "8 planted errors among 12,345 labels" in shown
     assert (
         "2 of 8 wrong labels found: precision 0.500, recall 0.250, F1 0.333." in shown
     )
@@ -203,3 +203,26 @@ def test_scores_and_cache(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "/c: 2 MB\n"
     show.cache({"folder": "/c", "bytes": 0, "deleted": 7_000_000})
     assert capsys.readouterr().out == "/c: 0 MB, 7 MB deleted\n"
+
+
+def test_what_limits_the_verdict_comes_first_and_the_next_command_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    about_names = "Text is the wrong tool here."
+    show.scan(
+        record(
+            caveats=["The demo model judged these pictures."],
+            warnings=[about_names, "3 images are unreadable."],
+            text_warnings=[about_names],
+            findings={"rivals": 2, "dark": 1, "blurred": 0},
+            files={"report.html": "my run/report.html", "scores.parquet": "s.parquet"},
+        )
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "! The demo model judged these pictures."
+    assert lines[1] == "! 3 images are unreadable."
+    assert not any(about_names in line for line in lines)
+    assert "Also    2 near-duplicates with other labels, 1 dark picture" in lines[-2]
+    assert lines[-1] == "Next    labelsieve review 'my run'"
+    show.demo(record())
+    assert capsys.readouterr().out.splitlines()[-1] == "Next    labelsieve review run"

@@ -124,3 +124,37 @@ def test_unfitted(data: tuple[list[Any], list[Any]]) -> None:
         question: Callable[..., Any] = ask
         with pytest.raises(RunError, match="not fitted"):
             question(*data)
+
+
+def test_scikit_learn_clones_it_and_sets_its_parameters() -> None:
+    from sklearn.base import clone
+    from sklearn.utils.validation import check_is_fitted
+
+    detector = DeFT("tiny", seed=3, class_names={"0": "zero"}, **QUICK)
+    twin = clone(detector)
+    assert twin is not detector and twin.get_params() == detector.get_params()
+    assert twin.get_params()["epochs"] == 1 and twin.settings == QUICK
+    twin.set_params(epochs=4, seed=5)
+    assert (twin.settings["epochs"], twin.seed) == (4, 5)
+    assert (detector.settings["epochs"], detector.seed) == (1, 3)
+    assert repr(DeFT("tiny", epochs=2)) == "DeFT(model='tiny', epochs=2)"
+    with pytest.raises(Exception, match="not fitted"):
+        check_is_fitted(detector)
+
+
+def test_every_parameter_of_the_signature_is_one_for_scikit_learn() -> None:
+    import inspect
+
+    signature = inspect.signature(DeFT.__init__).parameters
+    named = {
+        name: p.default
+        for name, p in signature.items()
+        if p.kind is not p.VAR_KEYWORD and name != "self"
+    }
+    assert named == DeFT().get_params()
+
+
+def test_fitted_is_known(fitted: DeFT) -> None:
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(fitted)
