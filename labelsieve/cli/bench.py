@@ -61,7 +61,6 @@ def bench(
     from labelsieve.bench.published import show
     from labelsieve.bench.steps import Workspace
     from labelsieve.cli import show as summary
-    from labelsieve.cli import show as summary
     from labelsieve.cli._published import published as in_words
     from labelsieve.errors import OptionError
 
