@@ -303,16 +303,24 @@ class Promised:
 
     @cached_property
     def sentences(self) -> list[str]:
-        """What is promised, each with its conditions."""
+        """The share of wrong labels, what is promised, and how often people err."""
         said = [words.rate(self.rate)] if self.rate else []
         if self.refused:
             return [*said, self.refused]
+        said += self.promises
+        said += words.confusions(self.confusions)
+        return [*said, self.people] if self.people else said
+
+    @cached_property
+    def promises(self) -> list[str]:
+        """What is promised, each in a sentence with its conditions."""
+        said = []
         for kind in (WRONG, CORRECTIONS, CLEAN):
             certificate = self.certificate(kind)
             # that an audit for another purpose says nothing about this need not be told
             if certificate.sentence:
                 said.append(certificate.sentence)
-        return [*said, self.people] if self.people else said
+        return said
 
 
 def of_run(opened: Run, decisions: Decisions | None = None) -> Promised:

@@ -53,6 +53,15 @@ def stop_now(
     return stop_of(audit, judged, target)
 
 
+def sentences(opened: Run, promised: Promised) -> list[str]:
+    """Everything that the audits of a run say, the end of its review included."""
+    said = list(promised.sentences)
+    stop = stop_now(opened, promised)
+    if stop is not None:
+        said.insert(len(said) - bool(promised.people), stop.sentence)
+    return said
+
+
 def stop_of(audit: Audit, judged: np.ndarray, target: float | None = None) -> Stop:
     """When the review of `audit.population.queue` may stop.
 

@@ -158,7 +158,7 @@ class Watch:
             # strata that nobody has looked at would count as clean
             audit.rate() if complete or audit.design.wish.goal == "any" else None,
             audit.people(),
-            self._promised.sentences if complete and not audit.refused else [],
+            self._promised.promises if complete and not audit.refused else [],
             audit.refused if complete else "",
             stop_of(rests_on, self._judged) if rests_on else None,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from labelsieve.audits.design import Design
 from labelsieve.estimation.audits.selection import Share
@@ -15,6 +17,7 @@ NO_AUDIT = (
     "given without a design committed beforehand give a share of wrong labels, and no promise."
 )
 AGAIN = "Begin another audit with labelsieve audit."
+CONFUSIONS = 3  # that a sentence holds
 MISTAKES = {
     "wrong": "right after all (false alarms)",
     "corrections": "changed to something that is not right",
@@ -171,6 +174,19 @@ def rate(found: Rate) -> str:
         f"{percent(found.high)} with 95 % confidence ({found.method}, {found.judged:,} answers "
         "about labels drawn at random), as those who answered judge them."
     )
+
+
+def confusions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The most frequent confusions that the audit found; none where nobody named what is right."""
+    if not rows:
+        return []
+    parts = []
+    for row in rows[:CONFUSIONS]:
+        parts.append(
+            f"{percent(row['rate'])} of '{plain(row['given'])}' are '{plain(row['right'])}' "
+            f"({percent(row['low'])} to {percent(row['high'])})"
+        )
+    return [f"In the audit, {', '.join(parts)}, each with 95 % confidence."]
 
 
 def people(found: Share) -> str:

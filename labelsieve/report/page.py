@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve.audits import guarantee
+from labelsieve.audits import guarantee, stopping
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import replacing
 from labelsieve.report import cards, charts
@@ -111,6 +111,7 @@ def _verdict(opened: Run, now: Standing) -> dict[str, Any]:
         # with these bounds a number would say more than is known
         "unknown": audit is None and says_little(low, high),
         "audit": audit,
-        "promises": promised.sentences if audit is not None else [],
+        # without any audit there is nothing to say but that there is none
+        "promises": stopping.sentences(opened, promised) if promised.audits else [],
         "reviewed": reviewed if len(decided) else None,
     }

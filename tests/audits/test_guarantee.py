@@ -44,7 +44,10 @@ def test_a_complete_audit_promises_three_lists(audited: Audited) -> None:
     assert all(suggested[i] != audited.given[i] for i in promised.corrections.ids)
     assert "at most 10 % are expected to be right after all" in promised.wrong.sentence
     assert "judge them" in promised.wrong.sentence
-    assert len(promised.sentences) == 4 and promised.rate is not None
+    assert promised.rate is not None and len(promised.promises) == 3
+    first, *promises, last = promised.sentences
+    assert "of the labels are wrong" in first and promises == promised.promises
+    assert last.startswith("In the audit, ") and "95 % confidence" in last
 
 
 def test_the_mean_over_audits_keeps_the_promise(

@@ -7,7 +7,7 @@ from fixtures.audited import Audited
 
 from labelsieve.audits import design, guarantee
 from labelsieve.audits.design import Wish
-from labelsieve.audits.stopping import stop_now, stop_of
+from labelsieve.audits.stopping import sentences, stop_now, stop_of
 
 
 def audit_of(audited: Audited, **wish: object) -> guarantee.Audit:
@@ -24,6 +24,8 @@ def test_reviewing_to_the_rank_leaves_no_more_than_the_target(audited: Audited) 
     assert f"Review to rank {found.rank:,} of 2,000" in found.sentence
     assert "at most 2 % wrong labels remain, 95 % sure" in found.sentence
     assert not found.reached and found.done == 0
+    told = sentences(audited.run, guarantee.of_run(audited.run))
+    assert found.sentence in told and len(told) == 6
     population = audit.population
     ids = population.ids.take(population.queue).to_pylist()
     audited.answer(ids[: found.rank])
