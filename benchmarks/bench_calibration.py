@@ -55,9 +55,10 @@ def row(evidence: Evidence, labels: np.ndarray, true: np.ndarray) -> str:
     p_clean = evidence.p_clean[known]
     wrong = (labels != true)[known]
     found = metrics.detection(p_clean, evidence.flagged[known], wrong)
-    sure = evidence.flagged & (evidence.probs.max(1) >= 0.9) & known
-    sure &= evidence.suggested != labels
-    right = (evidence.suggested == true)[sure].mean() if sure.any() else float("nan")
+    suggested = evidence.suggested
+    sure = evidence.probs[np.arange(len(labels)), suggested] >= 0.9
+    sure &= evidence.flagged & known & (suggested != labels)
+    right = (suggested == true)[sure].mean() if sure.any() else float("nan")
     figures = [
         found["ece"],
         found["brier"],
