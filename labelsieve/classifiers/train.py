@@ -38,7 +38,7 @@ from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.runs import pictures
 from labelsieve.runs.decisions import Decision, open_decisions
 from labelsieve.runs.folder import CHECKPOINTS, FINISHED, WorkFolder
-from labelsieve.runs.run import Run
+from labelsieve.runs.run import Run, alone
 from labelsieve.settings import (
     AtLeast,
     Below,
@@ -165,7 +165,10 @@ def train(
         LabelsieveError: what is wrong with run, data or options, and what to do.
     """
     options = override(options or TrainOptions(), choices, "training")
-    work = _resolve(run, options, data, val)
+    with alone(run):
+        work = _resolve(run, options, data, val)
+        # for the model card, hours later: the run may be another one then
+        _ = work.run.noise
     path = Path(output) if output is not None else _own_folder(work.run)
     folder = model_folder(path)
     if folder.find(work.command, force=force) == FINISHED:

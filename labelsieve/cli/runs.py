@@ -164,6 +164,7 @@ def apply(
     """
     from labelsieve.corrections.apply import carry_out, in_words, prepare
     from labelsieve.corrections.policy import Policy
+    from labelsieve.runs.run import alone
 
     # exactly one: what would be done must be plain from the words
     if in_place + (output is not None) + reverse != 1:
@@ -173,21 +174,22 @@ def apply(
         )
     # Policy refuses other words, and names the valid ones
     kind = cast(Literal["reviewed", "certified", "auto"], policy)
-    work = prepare(
-        run,
-        Policy(kind, min_confidence, relabel or not drop, drop),
-        patch=patch,
-        data=data,
-        columns=columns.given(),
-    )
-    result = carry_out(
-        work,
-        output=output,
-        yes=yes,
-        reverse=reverse,
-        links=not copy_files,
-        finish=finish,
-    )
+    with alone(run):
+        work = prepare(
+            run,
+            Policy(kind, min_confidence, relabel or not drop, drop),
+            patch=patch,
+            data=data,
+            columns=columns.given(),
+        )
+        result = carry_out(
+            work,
+            output=output,
+            yes=yes,
+            reverse=reverse,
+            links=not copy_files,
+            finish=finish,
+        )
     # a line break in a name cannot be told from one between lines: escaped where it is put in
     answer(result, as_json, lambda _: say(*in_words(result).split("\n")))
 

@@ -19,7 +19,7 @@ from labelsieve.files import fingerprint, read_json, state_folder, write_json
 from labelsieve.progress import note
 from labelsieve.runs.decisions import open_decisions
 from labelsieve.runs.pictures import spec_of
-from labelsieve.runs.run import Run
+from labelsieve.runs.run import Run, alone
 
 PATCH = "corrections.parquet"
 LISTED = "dry-run.json"  # what was listed last; only that can be confirmed
@@ -322,11 +322,12 @@ def apply(
         raise OptionError("`yes` goes with in_place=True.", "Nothing was changed.")
     if isinstance(policy, str):  # the command line's word; other words are refused
         policy = Policy(policy)
-    work = prepare(run if isinstance(run, Run) else Path(run), policy or Policy())
-    if output is not None:
-        return carry_out(work, output=Path(output), links=links)
-    if not yes:
-        return carry_out(work)
-    # a program has no terminal on which the changes could be read and confirmed
-    with write_back.alone(work.spec):
-        return _change(work)
+    with alone(run):
+        work = prepare(run if isinstance(run, Run) else Path(run), policy or Policy())
+        if output is not None:
+            return carry_out(work, output=Path(output), links=links)
+        if not yes:
+            return carry_out(work)
+        # a program has no terminal on which the changes could be read and confirmed
+        with write_back.alone(work.spec):
+            return _change(work)

@@ -20,6 +20,9 @@ RELABEL = "relabel"
 DROP = "drop"
 # Key in the metadata of a patch's schema: facts about how it was applied.
 FACTS = b"labelsieve"
+HAS_FACTS = b"labelsieve-facts"  # likewise: a damaged key would else pass for none
+DIGEST = "sha256"  # among the facts: of the rows and of the other facts
+SEALED = "sealed"  # likewise: there is a digest, also where its own key is what was damaged
 # What no row can do without.
 NEEDED = ("sample_id", "uri", "path")
 
@@ -45,8 +48,20 @@ def write_patch(
     patch: pa.Table, path: Path, facts: Mapping[str, Any] | None = None
 ) -> None:
     """Write a patch; `facts` say how it was applied."""
-    about = json.dumps(dict(facts or {})).encode()
-    write_parquet(patch.replace_schema_metadata({FACTS: about}), path)
+    told = {**(facts or {}), SEALED: True}
+    about = json.dumps({**told, DIGEST: _digest(patch, told)}).encode()
+    told_twice = {FACTS: about, HAS_FACTS: b"yes"}
+    write_parquet(patch.replace_schema_metadata(told_twice), path)
+
+
+def _digest(patch: pa.Table, facts: Mapping[str, Any]) -> str:
+    """SHA-256 of what a patch says, whatever the types of its columns.
+
+    Parquet has checksums of its pages, and none of its schema, where the facts are.
+    """
+    columns = [patch[name].to_pylist() for name in CORRECTIONS.names]
+    text = json.dumps([dict(facts), columns], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_patch(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -67,6 +82,11 @@ def read_patch(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         table = table.select(CORRECTIONS.names).cast(CORRECTIONS)
     except pa.ArrowException as error:
         raise _damaged(path, f"a column is not text ({error})") from error
+    # patches of earlier versions have none
+    digest = facts.pop(DIGEST, None)
+    if (digest or SEALED in facts) and digest != _digest(table, facts):
+        raise _damaged(path, "it does not match its checksum")
+    facts.pop(SEALED, None)
     # two rows for one image would say two things
     check_unique(table)
     for row in table.to_pylist():
@@ -75,6 +95,8 @@ def read_patch(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _facts(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]:
+    if HAS_FACTS in metadata and FACTS not in metadata:
+        raise _damaged(path, "its facts are gone")
     try:
         facts = json.loads(metadata.get(FACTS, b"{}"))
     except ValueError as error:

@@ -48,7 +48,7 @@ from labelsieve.runs.pictures import (
     original,
     spec_of,
 )
-from labelsieve.runs.run import Run
+from labelsieve.runs.run import Run, alone
 from labelsieve.tables import CORRUPT
 
 __all__ = ["Names", "Rows", "collect", "export", "safe_name"]
@@ -225,7 +225,8 @@ def export(
     # where the scan read them, and where they are now
     for named in {None, data}:
         refuse_input(target, spec_of(opened, named).path())
-    rows = collect(opened, only, data=data)
+    with alone(opened):
+        rows = collect(opened, only, data=data)
     rows = replace(rows, safe_formulas=safe_formulas)
     # two calls at once: the second finds the work of the first
     with locked(target, f"'{readable(target)}'"):

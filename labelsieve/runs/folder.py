@@ -130,13 +130,18 @@ class WorkFolder:
         return RUNNING
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, longest: float = FOREVER) -> Iterator[None]:
         """Keep other processes from working in the folder; waits, with a line, while one does.
 
         Several locks of one thread on the same folder are one lock.
+
+        Args:
+            longest: seconds to wait; without end for a scan, as another may take a day.
+
+        Raises:
+            RunError: another process has it for longer.
         """
-        # a scan may take a day
-        with locked(self.path, f"'{readable(self.path)}'", longest=FOREVER):
+        with locked(self.path, f"'{readable(self.path)}'", longest=longest):
             yield
 
     def verify(self) -> None:

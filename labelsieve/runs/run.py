@@ -22,6 +22,8 @@ checkpoints/        of work under way; removed when it is done
 from __future__ import annotations
 
 import webbrowser
+import contextlib
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,18 @@ import pyarrow.compute as pc
 from labelsieve import registry
 from labelsieve.errors import RunError
 from labelsieve.estimation.noise_rate import says_little
-from labelsieve.files import read_json
+from labelsieve.files import LONGEST_WAIT, read_json
 from labelsieve.progress import note
-from labelsieve.runs._shape import check_shape
+from labelsieve.runs._shape import (
+    check_ids,
+    check_noise,
+    check_preflight,
+    check_probs,
+    check_same_images,
+    check_scores,
+    check_shape,
+    typed,
+)
 from labelsieve.runs.digests import DIGESTS, RESTORE, read_record, verify
 from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.tables import MANIFEST, SCORES, TRUTH, read_parquet
@@ -63,6 +74,32 @@ def run_folder(path: str | Path) -> WorkFolder:
     return WorkFolder(
         Path(path), RECORD, OWNED, "run", changing=("report.html",), private=True
     )
+
+
+@contextlib.contextmanager
+def alone(run: str | Path | Run | None) -> Iterator[None]:
+    """Keep other commands from a run folder while the block reads, plans and writes.
+
+    They wait, and say so.
+
+    Args:
+        run: None for nothing to lock.
+
+    Raises:
+        RunError: no such run, or it was replaced while another command worked on it.
+    """
+    if run is None:
+        yield
+        return
+    opened = run if isinstance(run, Run) else Run(run)
+    before = opened.files
+    with run_folder(opened.folder).locked(longest=LONGEST_WAIT):
+        if Run(opened.folder).files != before:
+            raise RunError(
+                f"'{opened.folder}' was replaced since it was opened.",
+                "Call again; it is read anew.",
+            )
+        yield
 
 
 class Run:
@@ -181,6 +218,11 @@ class Run:
         check_shape(path, record, whole=record.get("state") == FINISHED)
         return record
 
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 by name, of every file of a finished run; empty of one that is not."""
+        return dict(self._record.get(DIGESTS, {}))
+
     def file(self, name: str) -> Path:
         """Path of a file of the run, once its bytes are known to be those of the scan.
 
@@ -198,20 +240,21 @@ class Run:
 
         Columns of `labelsieve.tables.SCORES` and the method's own.
         """
-        table = read_parquet(self.file("scores.parquet"))
+        path = self.file("scores.parquet")
         # methods add columns of their own, so the schema is a lower bound
-        lacking = [n for n in SCORES.names if n not in table.column_names]
-        if lacking:
-            raise RunError(
-                f"'{self.folder / 'scores.parquet'}' lacks the column '{lacking[0]}'.",
-                "Run labelsieve scan again.",
-            )
+        table = typed(path, read_parquet(path), SCORES)
+        check_scores(path, table)
         return table
 
     @cached_property
     def manifest(self) -> pa.Table:
         """Every image as it was read."""
-        return read_parquet(self.file("manifest.parquet"), MANIFEST)
+        path = self.file("manifest.parquet")
+        table = read_parquet(path, MANIFEST)
+        check_ids(path, table)
+        if self.finished:
+            check_same_images(path, table, self.scores)
+        return table
 
     def truth(self) -> pa.Table | None:
         """True labels, where the user named a column of them."""
@@ -224,7 +267,10 @@ class Run:
 
         Columns sample_id, and probs, a list of k numbers in the order of `classes`.
         """
-        return read_parquet(self.file("probs.parquet"))
+        path = self.file("probs.parquet")
+        table = read_parquet(path)
+        check_probs(path, table, self.classes, self.scores)
+        return table
 
     @property
     def classes(self) -> list[str]:
@@ -255,7 +301,10 @@ class Run:
     @cached_property
     def noise(self) -> dict[str, Any]:
         """Estimated share of wrong labels, overall and per class, and the given -> true matrix."""
-        return read_json(self.file("noise.json"))
+        path = self.file("noise.json")
+        noise = read_json(path)
+        check_noise(path, noise)
+        return noise
 
     @property
     def noise_rate(self) -> tuple[float, float, float]:
@@ -266,7 +315,10 @@ class Run:
     @property
     def preflight(self) -> dict[str, Any]:
         """Findings about the data."""
-        return read_json(self.file("preflight.json"))
+        path = self.file("preflight.json")
+        found = read_json(path)
+        check_preflight(path, found)
+        return found
 
     @property
     def finished(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import sys
@@ -161,3 +162,22 @@ def _work(
         except Exception as error:
             words = " ".join(str(error).split())
             writer.send((case, f"{type(error).__name__}: {words[:600]}"))
+
+
+def main_here(words: list[str]) -> tuple[int, str]:
+    """Run the command line in this process: exit code and what it said on stderr.
+
+    Raises:
+        Exception: a fault of the package, which a terminal would show as a traceback.
+    """
+    from labelsieve.cli import app
+
+    err = io.StringIO()
+    sys.argv = ["labelsieve", *words]
+    code: Any = 0
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+        try:
+            app.main()
+        except SystemExit as exit:
+            code = exit.code or 0
+    return int(code), err.getvalue()

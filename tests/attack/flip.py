@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attack.children import labelsieve, start_forking, watched
+import numpy as np
+
+from attack.children import labelsieve, main_here, start_forking, watched
 from attack.samples import state, write_digits
 
 # What is there to be damaged. The history is that of a copy of the data, corrected in place.
 PREPARE = (
+    "scan {base}/data -o {base}/zero-shot --method zero-shot -q",
     "scan {base}/data -o {base}/run --fast --set epochs=1 -q",
     "train {base}/run -o {base}/classifier --set epochs=1 --use all -q",
     "apply {base}/run {auto} --in-place --data {base}/corrected",
@@ -62,9 +65,12 @@ def read_csv(run: Path, data: Path) -> Any:
 
 def read_report(run: Path, data: Path) -> Any:
     """The report, made again."""
-    from labelsieve.report import page as report
+    from labelsieve import LabelsieveError
 
-    return report.make(run).read_bytes()
+    code, err = main_here(["report", str(run)])
+    if code:
+        raise LabelsieveError(err, "")
+    return (run / "report.html").read_bytes()
 
 
 def read_detector(run: Path, data: Path) -> Any:
@@ -95,14 +101,25 @@ def read_history(folder: Path, data: Path) -> Any:
     return state(folder)
 
 
-def read_cache(cache: Path, data: Path) -> Any:
-    """A scan that finds in the cache what it needs."""
+def read_features(cache: Path, data: Path) -> Any:
+    """A scan that finds in the cache what towers computed."""
     import labelsieve
 
     os.environ["LABELSIEVE_CACHE"] = str(cache)
     again = cache.parent / "again"
-    options = {"preset": "fast", "settings": {"epochs": 1}}
-    return labelsieve.scan(data, output=again, **options).scores.to_pylist()
+    return labelsieve.scan(data, output=again, method="zero-shot").scores.to_pylist()
+
+
+def read_pixels(cache: Path, data: Path) -> Any:
+    """All pictures as towers see them."""
+    from labelsieve.data.dataset import prepare as read
+    from labelsieve.data.spec import DataSpec
+    from labelsieve.models.load import preprocess_of
+
+    os.environ["LABELSIEVE_CACHE"] = str(cache)
+    images = read(DataSpec(str(data)), preprocess_of("tiny")).dataset
+    pixels = images.inputs(np.arange(len(images)))
+    return [images.content, pixels.numpy().tobytes()]
 
 
 READERS: dict[str, Reader] = {
@@ -112,7 +129,8 @@ READERS: dict[str, Reader] = {
     "score": read_detector,
     "predict": read_classifier,
     "reverse": read_history,
-    "scan": read_cache,
+    "scan": read_features,
+    "pixels": read_pixels,
 }
 
 
@@ -123,7 +141,7 @@ def readers_of(part: str, file: str) -> list[str]:
     if part == "corrected":
         return ["reverse"]
     if part.endswith("cache"):
-        return ["scan"]
+        return ["pixels"] if file.startswith("pixels") else ["scan"]
     readers = ["Run", "export", "report"]
     if file.startswith("detector") or file == "run.json":
         readers.append("score")
@@ -212,9 +230,9 @@ def hurt(
     """
     os.environ["LABELSIEVE_CACHE"] = str(base / USED)
     for name in readers_of(part, file):
-        copy = _fresh(base, part)
+        copy = fresh(base, part)
         right = _right(name, copy, base / "data")
-        copy = _fresh(base, part)
+        copy = fresh(base, part)
         damage(copy / file)
         result = outcome(READERS[name], copy, base / "data")
         named = result.startswith("error") and not part.endswith("cache")
@@ -222,7 +240,7 @@ def hurt(
             raise ValueError(f"{name} gives {result[:200]} after {what} of {file}")
 
 
-def _fresh(folder: Path, part: str) -> Path:
+def fresh(folder: Path, part: str) -> Path:
     """A copy to be hurt, always at the same place, since records hold absolute paths."""
     copy = folder / "hurt" / part
     shutil.rmtree(copy.parent, ignore_errors=True)

@@ -13,7 +13,6 @@ import json
 import os
 import random
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attack.children import labelsieve, start_forking, watched
+from attack.children import labelsieve, main_here, start_forking, watched
 from attack.samples import digits, state, write_digits
 
 # Bytes per process; a case that wants more is a fault and must not take the machine along.
@@ -104,20 +103,10 @@ def mutate(data: bytes, base: Path, draw: random.Random) -> bytes:
 
 def command(*arguments: object) -> None:
     """Run the command line here; raises unless it ends well or with one line of error."""
-    from labelsieve.cli import app
-
-    err = io.StringIO()
-    out = io.StringIO()
-    sys.argv = ["labelsieve", *map(str, arguments)]
-    code: Any = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            app.main()
-        except SystemExit as exit:
-            code = exit.code or 0
+    code, err = main_here([*map(str, arguments)])
     if code not in (0, 2):
-        raise ValueError(f"exit {code}: {err.getvalue()[-300:]}")
-    if code == 2 and not err.getvalue().strip():
+        raise ValueError(f"exit {code}: {err[-300:]}")
+    if code == 2 and not err.strip():
         raise ValueError("exit 2 without a word")
 
 

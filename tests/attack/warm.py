@@ -1,6 +1,7 @@
 """Everything that a command imports, so that processes forked from here start at once.
 
-Only imports: what is computed, opened or locked here would be shared by all children.
+Only imports, and the commands: what is computed, opened or locked here would be shared by all
+children.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import gc
 import importlib
 import pkgutil
 
+import typer
+
 import labelsieve
+from labelsieve.cli import app
 
 # What commands import when they first need it, besides the modules of this package.
 LATE = (
@@ -52,6 +56,8 @@ def _warm() -> None:
         if not name.endswith("__main__"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    # what typer builds anew for every call: the commands and their options
+    app.app = typer.main.get_command(app.app)  # type: ignore[assignment]
     # objects that the collector never touches stay on pages that all children share
     gc.collect()
     gc.freeze()

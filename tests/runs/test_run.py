@@ -42,7 +42,7 @@ def test_missing_and_damaged_tables_are_named(tmp_path: Path) -> None:
     tables.write_parquet(
         pa.table({"sample_id": ["a"], "path": ["a"]}), opened.folder / "scores.parquet"
     )
-    with pytest.raises(RunError, match="lacks the column 'given_label'"):
+    with pytest.raises(RunError, match="not have one column 'given_label'"):
         _ = opened.scores
     with pytest.raises(RunError, match=r"noise\.json' is missing"):
         _ = opened.noise
@@ -54,7 +54,11 @@ def test_noise_rate_is_estimate_low_high(tmp_path: Path) -> None:
     opened = Run(tmp_path / "run")
     write_json(
         opened.folder / "noise.json",
-        {"rate": 0.2, "low": 0.1, "high": 0.4, "per_class": {"a": 0.2, "b": 0.1}},
+        {
+            **{"rate": 0.2, "low": 0.1, "high": 0.4, "pairs": []},
+            "per_class": {"a": 0.2, "b": 0.1},
+            "matrix": {"given": [0], "true": [1], "share": [0.1]},
+        },
     )
     assert opened.noise_rate == (0.2, 0.1, 0.4)
     assert opened.classes == ["a", "b"]
