@@ -17,6 +17,8 @@ USES = {
     "clean": "the labels that the scan did not flag",
     "clean+relabelled": "the labels that the scan did not flag, and confident suggestions "
     "in place of flagged ones",
+    "certified": "the labels that a random audit promises to be right, but for a share that "
+    "was chosen beforehand",
     "all": "every given label, flagged or not (a baseline)",
     "weighted": "every given label, each weighed by the probability that it is right",
     "gmm": "before each epoch, the labels whose loss belongs to the lower of two Gaussians "

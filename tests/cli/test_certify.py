@@ -125,3 +125,59 @@ def test_lists_are_never_written_over_the_data(
 ) -> None:
     odd = call("certify", answered.folder, "-o", tmp_path / "list.txt")
     assert odd.code == 2 and ".csv or .parquet" in odd.err
+
+
+def test_what_is_promised_is_corrected_exported_and_trained_on(
+    planted: Any, call: Call, tmp_path: Path
+) -> None:
+    """Real pictures, the whole way: forty-eight of them, so the shares are large."""
+    run = planted.folder
+    refused = call("apply", run, "-o", tmp_path / "no", "--policy", "certified")
+    assert refused.code == 2 and "no random audit was begun" in refused.err
+    words = ["--answers", 24, "--max-false-alarms", 0.5, "--max-wrong", 0.5]
+    assert call("audit", run, *words, "--export", tmp_path / "q.csv").code == 0
+    with (tmp_path / "q.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        true = planted.truth[row["sample_id"]]
+        wrong = true != row["given_label"]
+        row["answer"], row["right_label"] = ("wrong", true) if wrong else ("right", "")
+    with (tmp_path / "q.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    brought = call("audit", run, "--import", tmp_path / "q.csv", "--by", "Ann")
+    assert brought.code == 0, brought.err
+    listed = call("certify", run, "--corrections", "--json").json()["ids"]
+    assert listed and all(i in planted.wrong for i in listed)
+    people = [r for r in rows if r["answer"] == "wrong"]
+    done = call(
+        "apply", run, "-o", tmp_path / "out", "--policy", "certified", "--json"
+    ).json()
+    assert done["relabelled"] == len(people) + len(listed)
+    clean = call("certify", run, "--clean", "--json").json()["ids"]
+    table = tmp_path / "clean.csv"
+    only = ("--only", "certified", "-o", table)
+    assert call("export", run, "--to", "csv", *only).code == 0
+    with table.open(encoding="utf-8") as file:
+        exported = {row["sample_id"] for row in csv.DictReader(file)}
+    assert exported == {*clean, *(row["sample_id"] for row in rows)}
+    model = tmp_path / "model"
+    trained = call(
+        "train", run, "--use", "certified", "-o", model, "--set", "epochs=1", "-q"
+    )
+    assert trained.code == 0, trained.err
+    samples = pq.read_table(model / "samples.parquet").to_pylist()
+    used = {row["sample_id"] for row in samples if row["weight"] > 0}
+    assert used == exported
+
+
+def test_auto_says_that_it_promises_nothing(
+    planted: Any, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("labelsieve.corrections.apply.note", told.append)
+    done = call("apply", planted.folder, "-o", tmp_path / "out", "--policy", "auto")
+    assert done.code == 0 and "--policy auto promises nothing" in told[0]
+    told.clear()
+    assert call("apply", planted.folder, "-o", tmp_path / "two").code == 0 and not told
