@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from labelsieve.data.given import given as own_numbers
 from labelsieve.data.sources import archive
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, unknown
@@ -35,6 +36,9 @@ class Options(TypedDict, total=False):
     class_names: Mapping[str, str] | str | Path | None
     template: str | None
     labelled: bool
+    embeddings: Any
+    pred_probs: Any
+    rows_match: bool
 
 
 def load(data: Any, **options: Unpack[Options]) -> DataSpec:
@@ -59,6 +63,10 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
         given["class_names"] = read_class_names(Path(given["class_names"]))
     if "template" in given:
         _check_template(given["template"])
+    for name in ("embeddings", "pred_probs"):
+        if name in given:
+            match = bool(given.get("rows_match"))
+            given[name] = own_numbers(given[name], name, rows_match=match)
     if isinstance(data, DataSpec):
         return replace(data, **given)
     if isinstance(data, str) and data.startswith(archive.PREFIX):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labelsieve.data.given import Given
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -26,6 +28,8 @@ class DataSpec:
         root: the folder that image paths in a table are relative to.
         split: the part to read, such as "train".
         class_names: label -> how it is written into prompts.
+        embeddings, pred_probs: the user's own, in the place of a model's.
+        rows_match: those without ids have a row for each row of the data, in their order.
         template: of plain prompts, with {} for the class name.
         labelled: False for images to classify: labels may be missing, and folders need no
             classes.
@@ -46,6 +50,9 @@ class DataSpec:
     class_names: Mapping[str, str] = field(default_factory=dict)
     template: str = "a photo of a {}."
     labelled: bool = True
+    embeddings: Given | None = None
+    pred_probs: Given | None = None
+    rows_match: bool = False
 
     def path(self) -> Path | None:
         """`data` as a path, None when it is an object."""

@@ -20,20 +20,20 @@ FEW_OF_CLASS = 5
 
 
 def of_run(
-    run: Run, model: str, findings: Mapping[str, Any], names: list[str]
+    run: Run, model: str, findings: Mapping[str, Any], names: list[str] | None
 ) -> list[str]:
     """What a person must know before the verdict.
 
     Args:
         model: that judged the images.
         findings: what `labelsieve.pipeline.findings.write` gave.
-        names: warnings about the class names.
+        names: warnings about the class names; None where nothing has read them.
     """
     checked = Preflight(**run.preflight)
     side = _typical_side(run) if findings else 0.0
     of_model = list(_of_model(model, side))
     # what the demo model knows of photos says nothing about the names
-    if not of_model:
+    if not of_model and names is not None:
         of_model += [*names, *_of_names(checked)]
     return [*of_model, *_of_size(checked)]
 

@@ -28,7 +28,7 @@ from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import DEMO, load_encoder, preprocess_of
-from labelsieve.pipeline import caveats, changes, choice, findings, results
+from labelsieve.pipeline import caveats, changes, choice, findings, own, results
 from labelsieve.report import page as report
 from labelsieve.runs import pictures
 from labelsieve.runs.folder import FINISHED, WorkFolder
@@ -164,11 +164,14 @@ def scan(
         task = Task(
             prepared.dataset, encoder, plan.options.seed, folder.path, fingerprint=key
         )
+        task = own.task_for(plan.spec, plan.source, task)
         trained = plan.options.preset != "fast" and "fast" in plan.method.PRESETS
-        choice.tell_cost(encoder, len(task.data), plan.options.model, trained)
+        if not own.digests(plan.spec):
+            choice.tell_cost(encoder, len(task.data), plan.options.model, trained)
         evidence = _detect(plan, task, folder)
         clock.lap("detect")
         facts = {**_facts(prepared, task, evidence), "chosen": plan.why}
+        facts["method_facts"] = {**facts["method_facts"], **own.facts(plan.spec)}
         _write_results(folder.path, prepared, task, evidence)
         _write_detector(folder.path / "detector", plan, task, evidence)
         clock.lap("estimate and write")
@@ -178,9 +181,11 @@ def scan(
         clock.lap("look at pictures")
         summary = results.summarise(Run(output), facts, task.agreement)
         summary["findings"] = shown
-        summary["caveats"] = caveats.of_run(
-            Run(output), plan.options.model, shown, summary["text_warnings"]
-        )
+        # with own embeddings no model has judged anything
+        judge = "" if plan.spec.embeddings is not None else plan.options.model
+        reads = "text" in plan.method.NEEDS
+        names = summary["text_warnings"] if reads else None
+        summary["caveats"] = caveats.of_run(Run(output), judge, shown, names)
         folder.note({**summary, "seconds": clock.laps})
         _write_report(Run(output), plan.spec)
         clock.lap("report")
@@ -215,6 +220,7 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     source = open_source(spec)
     # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
+    options = own.settle(spec, method, options)
     options, why = choice.settle(source, method, options)
     if options.preset not in method.PRESETS:
         raise OptionError(unknown("--preset", options.preset, method.PRESETS))
@@ -237,6 +243,7 @@ def _command(spec: DataSpec, options: ScanOptions, settings: Any) -> dict[str, A
     for name in DESCRIBING_IF_GIVEN:
         if getattr(spec, name) is not None:
             command[name] = getattr(spec, name)
+    command.update(own.digests(spec))
     for name in ScanOptions.__dataclass_fields__:
         command[name] = getattr(options, name)
     # resolved: a default that changes with a version is another command
