@@ -22,6 +22,7 @@ from labelsieve.data.labels import SET, SINGLE, write_set
 from labelsieve.data.sources import Row
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Tally
+from labelsieve.data.sources._remote import remote_of, url_of
 from labelsieve.data.sources._stores import Missing, Store, leads_out
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, OptionError
@@ -138,6 +139,7 @@ class AnnotationSource:
     wanted: str | None
     split: str | None = None
     labelled: bool = True
+    urls: str = ""  # hosts that they may name URLs on
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -198,7 +200,8 @@ class AnnotationSource:
     @property
     def root(self) -> Path:
         """The folder, zip or tar file that the pictures are in."""
-        where: Path = getattr(self.store, "root", None) or self.store.path  # type: ignore[attr-defined]
+        # folders have a root, packed files a path
+        where: Path = getattr(self.store, "root", None) or vars(self.store)["path"]
         return where
 
     def _picture_rows(self, picture: Picture, keys: RowKeys) -> Iterator[Row]:
@@ -238,6 +241,9 @@ class AnnotationSource:
         return self._named(picture.name)
 
     def _named(self, name: str) -> Any:
+        url = url_of(name) if "://" in name else None
+        if url is not None:
+            return remote_of(self.urls).picture(url)
         # the annotations may be a stranger's
         if leads_out(name):
             return Missing(f"'{readable(name)}' leads out of the data")

@@ -25,6 +25,7 @@ EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+DAMAGED = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 FAULTS = (tarfile.TarError, OSError, EOFError, zlib.error, LZMAError, ValueError)
 
@@ -36,7 +37,7 @@ class _Info(tarfile.TarInfo):
     def fromtarfile(cls, tar: tarfile.TarFile) -> _Info:
         try:
             return super().fromtarfile(tar)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+        except DAMAGED as error:
             raise tarfile.ReadError(f"{error} at byte {tar.offset:,}") from error
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:

@@ -68,6 +68,7 @@ def open_source(spec: DataSpec) -> LabelStudioSource:
         sorted(names),
         items_of(spec),
         labelled=spec.labelled,
+        urls=spec.urls or "",
     )
 
 
@@ -245,7 +246,7 @@ def _check_there(
     path: Path, root: Path, tasks: Sequence[Picture], is_named: bool
 ) -> None:
     """Raises DataError where the pictures are elsewhere."""
-    looked_for = tasks[:LOOKED_FOR]
+    looked_for = [task for task in tasks[:LOOKED_FOR] if "://" not in task.name]
     for picture in looked_for:
         # as it was called before it was uploaded
         plain_name = UPLOAD_MARK.sub("", picture.name)

@@ -113,6 +113,17 @@ def test_pictures_that_are_elsewhere_are_asked_for(tmp_path: Path) -> None:
     assert row.image == tmp_path / "far" / "1.png"
 
 
+def test_addresses_on_other_machines_are_asked_for(tmp_path: Path) -> None:
+    url = "https://images.example.org/1.png"
+    path = write(tmp_path, [task(1, [choice("cat")], image=url)])
+    with pytest.raises(
+        DataError, match=r"'images\.example\.org', .* with --urls images"
+    ):
+        rows(path)
+    (row,) = rows(path, urls="images.example.org")
+    assert row.image.url == url and row.label == "cat"
+
+
 @pytest.mark.parametrize(
     ("tasks", "fault"),
     [
