@@ -91,6 +91,7 @@ def _of_errors(
     calibrated: np.ndarray, labels: np.ndarray, matrix: np.ndarray, level: Level
 ) -> tuple[np.ndarray, np.ndarray]:
     """At c = 1: probability [n] of each label as a wrong one, and of an error in its class."""
+    # the diagonal of T says how often each class is labelled right
     rows = np.arange(len(labels))
     k = len(matrix)
     # certainty in the last digit is rounding, and 0 to the power of `growth` would rule errors out

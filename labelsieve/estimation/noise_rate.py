@@ -155,6 +155,7 @@ class _Whole:
         """
         share = float(wrong.mean()) if len(wrong) else self.rate
         spread = _spread(wrong)
+        # the estimate of a method may lie outside of what its reference classifier says
         low = min(self._moved(share, self.low), share) - spread
         high = max(self._moved(share, self.high), share) + spread
         return max(0.0, low), min(1.0, high)
@@ -214,6 +215,7 @@ def by_names(noise: Noise, order: Mapping[str, str], images: int) -> Noise:
     # zero-shot answers may have counted by name already
     if noise.matrix[given, given].sum() > noise.matrix[given, shown].sum():
         matrix[:, shown] = noise.matrix[:, given]
+    # all shares sum to one, but rounding may leave the trace above it
     rate = float(np.clip(1 - np.trace(matrix), 0, 1))
     shift = rate - noise.rate
     per_class = dict(noise.per_class)
@@ -262,6 +264,7 @@ def _swapped_pairs(
 
 def _largest(matrix: np.ndarray) -> list[tuple[int, int]]:
     """Cells of the most frequent confusions in expected counts [k, k]."""
+    # what is right is no confusion
     errors = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-errors, axis=None)[:SHOWN]
     cells = zip(*np.unravel_index(order, errors.shape), strict=True)
