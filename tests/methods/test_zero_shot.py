@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.features.cached import Corners
 from labelsieve.methods import zero_shot
+from labelsieve.methods._posterior import TEXT, select_among
 
 
 def naive(planted: Any, temperature: float) -> np.ndarray:
@@ -45,3 +47,28 @@ def test_at_temperature_one_all_classes_are_alike(plant: Callable[..., Any]) -> 
     assert np.allclose(flat.columns["score"], given, atol=1e-4)
     assert flat.columns["score"].max() < 0.6 < own.columns["score"].max()
     assert np.array_equal(flat.flagged, own.flagged)
+
+
+def test_corners_are_seen_where_asked_for(plant: Callable[..., Any]) -> None:
+    planted = plant(each=6, noise=60.0)
+    whole = planted.detect(zero_shot)
+    found = planted.detect(zero_shot, corners=True)
+    features = planted.task.image_features(Corners())
+    cosines = features @ planted.task.class_features().T
+    probs = np.exp(50 * cosines) / np.exp(50 * cosines).sum(1, keepdims=True)
+    given = probs[np.arange(24), planted.images.labels]
+    np.testing.assert_allclose(found.columns["score"], given, atol=1e-4)
+    assert np.abs(whole.columns["score"] - given).max() > 1e-3
+
+
+def test_with_transition_labels_are_ranked_by_bayes_rule(
+    plant: Callable[..., Any],
+) -> None:
+    planted = plant(noise=60.0)
+    found = planted.detect(zero_shot, judge="transition")
+    labels = planted.images.labels
+    votes = {TEXT: planted.task.zero_shot().probs()}
+    posterior = select_among(votes, labels, 0).posterior(labels)
+    wanted = posterior[np.arange(120), labels]
+    np.testing.assert_allclose(found.columns["score"], wanted, atol=1e-6)
+    assert planted.auroc(found.p_clean) > 0.97
