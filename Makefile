@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN = $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test open-clip attack lint types docs clean
+.PHONY: demo test open-clip attack lint types docs clip-check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -30,6 +30,10 @@ open-clip:
 
 attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+# make clip-check DATA=folder [MODELS='--model "CLIP ViT-B/32=folder"']
+clip-check: $(VENV)/.installed
+	HF_HUB_OFFLINE= $(BIN)/python tools/clip_check.py --data-root "$(DATA)" $(MODELS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

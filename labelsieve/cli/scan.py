@@ -22,8 +22,8 @@ from labelsieve.errors import OptionError
 app = typer.Typer()
 
 DATA_HELP = (
-    "Folder with one sub-folder per class, CSV, TSV, JSONL or Parquet file, save_to_disk "
-    "folder, or hf://OWNER/NAME."
+    "Folder of class folders, tables or YOLO; CSV, TSV, JSONL or Parquet file or a pattern of "
+    "these; zip, tar, WebDataset, COCO, CVAT, Label Studio; save_to_disk folder, hf:// or s3://."
 )
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 Table = Annotated[
@@ -56,7 +56,7 @@ def scan(
     fast: Annotated[
         bool,
         typer.Option(
-            "--fast", help="Train on cached features: much faster, slightly worse."
+            "--fast", help="Probes of cached features, no tuning: much faster."
         ),
     ] = False,
     tuning: Annotated[
@@ -95,6 +95,22 @@ def scan(
     template: Annotated[
         str, typer.Option(help="Prompt, with {} for the class name.")
     ] = "a photo of a {}.",
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            help="File of your own embeddings by id: .npy, .npz, Parquet, CSV, JSONL."
+        ),
+    ] = None,
+    pred_probs: Annotated[
+        str | None,
+        typer.Option(help="Likewise of class probabilities, a column per class."),
+    ] = None,
+    rows_match: Annotated[
+        bool,
+        typer.Option(
+            "--rows-match", help="Such files without ids are in the order of the data."
+        ),
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     preflight: Annotated[
@@ -123,6 +139,9 @@ def scan(
         truth_column=truth_column,
         class_names=class_names or {},
         template=template,
+        embeddings=embeddings,
+        pred_probs=pred_probs,
+        rows_match=rows_match,
     )
     if preflight:
         # no model is loaded and no run folder is begun
