@@ -83,6 +83,6 @@ def test_mistakes_are_one_line(
 def test_the_help_names_what_is_ready(call: Any) -> None:
     shown = " ".join(call("bench", "--help").out.split())
     assert (
-        "offline, paper-real, paper-synthetic, smoke, or a TOML file of your own"
+        "clip, offline, paper-real, paper-synthetic, smoke, or a TOML file of your own"
         in shown
     )
