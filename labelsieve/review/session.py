@@ -22,7 +22,7 @@ from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions, person_of
 from labelsieve.runs.pages import template
 from labelsieve.runs.pictures import open_pictures
-from labelsieve.runs.run import Run
+from labelsieve.runs.run import Run, alone
 
 PAIRS_SHOWN = (
     200  # entries of the menu of confusions; more than anybody scrolls through
@@ -250,7 +250,8 @@ class Review:
         """Write report.html with what was decided so far."""
         from labelsieve.report.page import write  # not needed before the first report
 
-        with self._reporting:
+        # a run that was scanned anew meanwhile gets no report of the old one
+        with self._reporting, alone(self.opened):
             return write(self.opened, self.pictures.images)
 
     # --- the random sample
