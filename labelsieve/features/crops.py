@@ -45,6 +45,7 @@ def find(thumbs: np.ndarray, pairs: Sequence[tuple[int, int]]) -> Iterator[Part]
         thumbs: [n, 64, 64] uint8, gray.
         pairs: rows of pictures to compare.
     """
+    # windows of a picture are made once for all that it is compared with
     partners: dict[int, list[int]] = {}
     for first, second in pairs:
         partners.setdefault(first, []).append(second)

@@ -68,6 +68,7 @@ def find(thumbs: np.ndarray, near: np.ndarray, sides: np.ndarray) -> list[Pair]:
     rest = []
     for start in range(0, len(candidates), PAIRS):
         part = candidates[start : start + PAIRS]
+        # cheap, and enough for most: crops take a hundred times as long
         straight, mirrored = _correlations(thumbs, part)
         for row, (first, second) in enumerate(part.tolist()):
             value = float(max(straight[row], mirrored[row]))
@@ -83,6 +84,7 @@ def find(thumbs: np.ndarray, near: np.ndarray, sides: np.ndarray) -> list[Pair]:
 
 def groups(pairs: list[Pair], n: int) -> np.ndarray:
     """[p] int64: the same number for all pairs of pictures that hang together."""
+    # pictures are nodes, pairs are edges
     first = np.array([pair.first for pair in pairs], dtype=np.int64)
     second = np.array([pair.second for pair in pairs], dtype=np.int64)
     links = coo_array((np.ones(len(pairs)), (first, second)), shape=(n, n))

@@ -63,6 +63,7 @@ def _of_names(checked: Preflight) -> Iterator[str]:
 def _of_size(checked: Preflight) -> Iterator[str]:
     if checked.usable < FEW_IMAGES:
         yield f"With {checked.usable} images every figure here is rough."
+    # neighbours and probes of such a class are mostly other classes
     small = sum(count < FEW_OF_CLASS for count in checked.classes.values())
     if 2 * small > len(checked.classes):
         yield (

@@ -72,6 +72,7 @@ def model_for(source: Source) -> tuple[str, str]:
     side = float(np.median(sides)) if sides else 0.0
     if side <= DEMO_SIDE:
         return DEMO, f"the pictures are at most {DEMO_SIDE} pixels wide and high"
+    # before anything is read: a download may be announced, or be impossible
     ready(PHOTOS)
     return PHOTOS, f"the pictures are larger than {DEMO_SIDE} pixels"
 
@@ -153,6 +154,7 @@ def tell_cost(encoder: DualEncoder, images: int, model: str, trained: bool) -> N
         whole = min(whole, each * images * passes)
     if whole < TOLD_FROM:
         return
+    # in the largest unit that leaves a digit or two
     times = "once" if passes == 1 else f"about {passes} times"
     hours = f"{whole / 3600:.1f} hours" if whole > 5400 else f"{whole / 60:.0f} minutes"
     quicker = "; --fast takes one pass" if trained else ""

@@ -32,7 +32,7 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-class DeFT(BaseEstimator):
+class DeFT(BaseEstimator):  # type: ignore[misc]
     """Find wrong labels among images and labels in memory (Wei et al., NeurIPS 2024).
 
     Args:

@@ -40,6 +40,7 @@ def write(
         return {}
     usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
     numbers, thumbs = quality.measure(source, usable["uri"], usable["content_hash"])
+    # one search serves both: candidates for duplicates, and how alone each image is
     near, isolation = _neighbours(features)
     found = quality.findings(numbers, isolation)
     pairs = duplicates.find(thumbs, near, numbers[:, :2].min(1))

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from labelsieve import registry
-from labelsieve.data.given import Given
 from labelsieve.data.sources import Source
-from labelsieve.data.spec import DataSpec
+from labelsieve.data.spec import DataSpec, Given
 from labelsieve.errors import OptionError
-from labelsieve.features import given
+from labelsieve.features import task as given
 from labelsieve.features.task import Task
 from labelsieve.models.load import DEMO
 from labelsieve.pipeline.choice import AUTO
@@ -29,6 +28,7 @@ def settle(spec: DataSpec, method: ModuleType, options: Any) -> Any:
     """
     if spec.embeddings is None and spec.pred_probs is None:
         return options
+    # a method that reads names or trains on pictures would judge by another model
     if method.NEEDS:
         without = []
         for name in registry.names("methods"):
@@ -64,6 +64,7 @@ def task_for(spec: DataSpec, source: Source, task: Task) -> Task:
         rows = _rows(spec.pred_probs, source, task)
         columns = spec.pred_probs.classes
         answers = given.answers(rows, columns, task.data.classes)
+    # a task with the same data, model and seed
     known = {field.name: getattr(task, field.name) for field in fields(Task)}
     return given.GivenTask(**known, own_features=features, own_answers=answers)
 

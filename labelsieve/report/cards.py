@@ -75,6 +75,7 @@ def suspects(
     """The suspects `rows` [m] of a run for one file."""
     ids = standing.ids.take(rows).to_pylist()
     found = _columns(opened, standing, rows)
+    # the largest part of the work, and of the file
     found.picture = _pictures(ids, pictures)
     alike = neighbours(opened)
     if alike is not None:
@@ -122,6 +123,7 @@ def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
             return _base64(webp(pictures, sample_id, *OF_MEDIUM))
         return _within(pictures, sample_id, room)
 
+    # one after the other, a thousand photos would take half a minute
     with ThreadPoolExecutor(WORKERS) as pool:
         # in the order of the ids, whichever is done first
         return list(pool.map(encode, enumerate(ids)))
@@ -175,6 +177,7 @@ def examples(
     """The most frequent confusions, each with its number of suspects and four pictures."""
     numbers = {name: number for number, name in enumerate(standing.classes)}
     shown = []
+    # more than a screenful nobody compares
     for pair in opened.noise["pairs"][:8]:
         here = rows[
             (standing.given[rows] == numbers.get(pair["given"], -1))

@@ -110,6 +110,7 @@ def points(opened: Run, standing: Standing) -> dict[str, Any] | None:
     The map of the review page where there is one, else the two main directions of the features.
     Suspects are all on it, as far as there is room; the others are evenly spaced.
     """
+    # nothing is computed anew for the report: arranging many images takes minutes
     kept = projection.read(opened)
     ids, xy, method = (
         (None, None, "") if kept is None else (kept.ids, kept.xy, kept.method)
@@ -156,8 +157,10 @@ def _main_directions(features: np.ndarray) -> np.ndarray:
     # of the covariance, which is small however many images there are
     _, directions = np.linalg.eigh(centred.T @ centred)
     places = centred @ directions[:, : -min(3, features.shape[1] + 1) : -1]
+    # features of a single number
     if places.shape[1] < 2:
         places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    # a few far away ones would squeeze all others into the middle
     low, high = np.percentile(places, (0.5, 99.5), axis=0)
     scaled: np.ndarray = ((places - low) / np.maximum(high - low, 1e-9)).clip(0, 1)
     return scaled

@@ -15,7 +15,7 @@ from labelsieve.report import cards, charts
 from labelsieve.runs import standing
 from labelsieve.runs.pages import asset, library, template
 from labelsieve.runs.pictures import Pictures, open_pictures
-from labelsieve.runs.run import Run
+from labelsieve.runs.run import Run, alone
 from labelsieve.runs.standing import Standing
 
 
@@ -33,7 +33,9 @@ def make(
     """
     opened = folder if isinstance(folder, Run) else Run(folder)
     opened.require_finished()
-    return write(opened, open_pictures(opened, data), everything=everything)
+    # no scan replaces the run meanwhile
+    with alone(opened):
+        return write(opened, open_pictures(opened, data), everything=everything)
 
 
 def write(opened: Run, pictures: Pictures, *, everything: bool = False) -> Path:
@@ -100,10 +102,12 @@ def _further(
 def _verdict(opened: Run, now: Standing) -> dict[str, Any]:
     """The sentence at the top: the audited rate where there is one, else the model's estimate."""
     rate, low, high = opened.noise_rate
+    # of people's answers to a random sample, which are right whatever the model is
     promised = guarantee.of_run(opened)
     audit = promised.rate
     if audit is not None:
         rate, low, high = audit.rate, audit.low, audit.high
+    # what was skipped is not decided
     decided = now.verdicts[now.verdicts != None]  # noqa: E711  (element by element)
     reviewed = {"images": len(decided), "wrong": int((decided != "keep").sum())}
     return {

@@ -74,6 +74,7 @@ def in_notebook(opened: Run, shown: int = 12) -> str:
     if not opened.finished:
         # Markup escapes what stands for {}
         return str(Markup("<p>{}</p>").format(repr(opened)))
+    # few: a notebook keeps every output it has shown
     found = opened.suspects(shown).to_pylist()
     try:
         pictures = open_pictures(opened)

@@ -102,9 +102,9 @@ def test_fast_is_taken_on_a_processor_when_arithmetic_says_hours() -> None:
     assert endless.asked <= affordable + 1
     few = open_source(load(pictures(8)))
     assert choice.preset_for(few, deft, "tiny", "cpu")[0] == "default"
-    assert choice.preset_for(Counted(), deft, "tiny", "cuda")[0] == "default"  # type: ignore[arg-type]
+    assert choice.preset_for(endless, deft, "tiny", "cuda")[0] == "default"
     knn = registry.load("methods", "knn")
-    assert choice.preset_for(Counted(), knn, "tiny", "cpu")[0] == "default"  # type: ignore[arg-type]
+    assert choice.preset_for(endless, knn, "tiny", "cpu")[0] == "default"
 
 
 def test_operations_are_those_of_a_vision_transformer(

@@ -40,6 +40,7 @@ def is_frame(data: Any) -> bool:
 def open_source(spec: DataSpec) -> FrameSource:
     """Open it; raises DataError with what to do."""
     frame = spec.data
+    # as on disk: what the user names, else what such columns are usually called
     names = _names(frame)
     image = _pick(spec.image_column, "image_column", IMAGE_NAMES, names)
     label = None
@@ -51,6 +52,7 @@ def open_source(spec: DataSpec) -> FrameSource:
             raise DataError(f"{option}: {unknown('Column', column, names)}")
     keys = _cells(frame, spec.id_column) if spec.id_column else _index(frame)
     images = _cells(frame, image)
+    # lists and not columns: sources are read row by row, from several threads
     source = FrameSource(
         images=images,
         labels=_optional(frame, label, len(images)),
@@ -164,6 +166,7 @@ class FrameSource:
                 continue
             image = self._image(number)
             shown = isinstance(image, str | Path)
+            # of a picture in memory a person sees which row it is
             yield Row(
                 key=key,
                 uri=str(number),
@@ -192,8 +195,10 @@ class FrameSource:
 
 def _one(label: Any, number: int) -> str | None:
     """A label as text; DataError where it is several values."""
+    # numpy and torch have numbers of their own
     value = label.item() if getattr(label, "ndim", None) == 0 else label
-    if isinstance(value, list | tuple | dict | set) or getattr(value, "ndim", 0):
+    several = isinstance(value, list | tuple | dict | set)
+    if several or getattr(value, "ndim", 0) > 0:
         raise DataError(
             f"The label of row {number} is {type(label).__name__}, not one value."
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from labelsieve.data.given import given
+from labelsieve.data.spec import given
 from labelsieve.errors import DataError
 
 IDS = ["cat/1.png", "row7", "dog/2.png"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelsieve.errors import DataError
-from labelsieve.features import given
+from labelsieve.features import task as given
 
 VALUES = np.array([[0.2, 0.6], [3.0, 1.0]], dtype=np.float32)
 
