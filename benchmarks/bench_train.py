@@ -67,6 +67,11 @@ ROWS = {
         "zero-shot", settings={"epochs": 0, "head_start": "text"}, clean=True, once=True
     ),
     "head": Row("linear head, all labels", settings={"tune": "head"}),
+    "probe": Row(
+        "linear probe, clean part",
+        use="clean",
+        settings={"epochs": 0, "head_start": "probe"},
+    ),
     "all": Row("fine-tuned, all labels"),
     "clean": Row("fine-tuned, clean part", use="clean"),
     "relabelled": Row("fine-tuned, clean part and relabelled", use="clean+relabelled"),

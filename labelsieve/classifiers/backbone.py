@@ -17,17 +17,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import OptionError
+from labelsieve.features import probe
 from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder, normalise
 from labelsieve.models.load import is_encoder, load_encoder
 
 SIDE = 224  # pixels, where a configuration names none: ImageNet's usual side
 WHOLE = 384  # as in transformers' ConvNextImageProcessor
+UNSEEN = 10.0  # logits below the least likely class that was seen: odds of 20,000 to 1
 # Image classifiers of transformers that share their model_type with an image-text model.
 IMAGE_CLASSIFIERS = ("CLIPForImageClassification", "SiglipForImageClassification")
 
@@ -237,6 +240,51 @@ def head_from_texts(backbone: Backbone, texts: Sequence[str], pixels: Tensor) ->
         encoder.logit_scale / length * encoder.text_features(texts) @ projection.T
     )
     head.bias.zero_()
+
+
+def head_of(model: Any) -> nn.Linear | None:
+    """The linear layer behind a backbone's body; None where there is none, or several."""
+    if isinstance(model, TowerClassifier):
+        return model.classifier
+    inner = set(model.base_model.modules())
+    heads = [m for m in model.modules() if m not in inner and isinstance(m, nn.Linear)]
+    return heads[0] if len(heads) == 1 else None
+
+
+@contextlib.contextmanager
+def features_before(head: nn.Linear) -> Iterator[list[Tensor]]:
+    """What the head is given while this is open, [b, width] float32 of each batch."""
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].detach().float().flatten(1).cpu())
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def head_from_probe(
+    head: nn.Linear, features: np.ndarray, labels: np.ndarray, seed: int
+) -> None:
+    """Let a head begin as logistic regression on what it is given.
+
+    Linear probing, then fine-tuning (Kumar et al., "Fine-Tuning can Distort Pretrained Features
+    and Underperform Out-of-Distribution", ICLR 2022): under a random head the first steps spoil
+    good features, and few images never lead back.
+
+    Args:
+        features: [t, width] of training images. labels: [t] their classes.
+    """
+    weight, bias = probe.linear(features, labels, head.out_features, seed)
+    # classes without training images: unlikely, but finite, so that training can go on
+    bias = np.where(np.isfinite(bias), bias, bias[np.isfinite(bias)].min() - UNSEEN)
+    head.weight.copy_(torch.from_numpy(weight))
+    if head.bias is not None:
+        head.bias.copy_(torch.from_numpy(bias))
 
 
 def is_tower(checkpoint: str) -> bool:

@@ -17,9 +17,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from labelsieve import progress
+from labelsieve.classifiers import selection
 from labelsieve.classifiers.backbone import (
     Backbone,
+    features_before,
+    head_from_probe,
     head_from_texts,
+    head_of,
     logits_of,
     parameters_of,
     save_memory,
@@ -34,10 +39,17 @@ from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation import metrics, mixture
+from labelsieve.features import probe
 from labelsieve.files import replacing
 from labelsieve.models import encoder
 from labelsieve.training.checkpoint import Checkpoint
-from labelsieve.training.loop import Batch, Problem, fit, is_memory_error
+from labelsieve.training.loop import (
+    LESS_MEMORY,
+    Batch,
+    Problem,
+    fit,
+    is_memory_error,
+)
 
 BATCH = 256  # pictures that are validated at once
 LOOK_AT = 512  # pictures whose features scale a head that begins with texts
@@ -104,8 +116,9 @@ class Fitting:
         """Weights whose mean over the training set is one, and what else must survive a stop."""
         # else the learning rate would mean less where labels weigh little
         scaled = torch.from_numpy(weight / weight[self.rows].mean()).float()
-        # accuracy and loss on the validation images, per epoch
-        history = torch.full((self.settings.epochs, 2), torch.nan, dtype=torch.float64)
+        # accuracy and loss on the validation images, of the start and per epoch
+        shape = (1 + self.settings.epochs, 2)
+        history = torch.full(shape, torch.nan, dtype=torch.float64)
         memory: Memory = {"weight": scaled, "history": history}
         if self.objective.loss == "elr":
             memory["elr"] = torch.zeros(len(self.images), len(self.images.classes))
@@ -121,6 +134,23 @@ class Fitting:
             texts = [self.images.template.format(name) for name in self.images.names]
             first = self.images.inputs(self.rows[:LOOK_AT])
             head_from_texts(self.backbone, texts, self.normalised(first))
+        if self.settings.head_start == "probe":
+            self._begin_as_probe()
+
+    def _begin_as_probe(self) -> None:
+        """Logistic regression on what the head is given of the training images, as they are."""
+        head = head_of(self.backbone.model)
+        if head is None:
+            progress.note("The classifier has no single head: it begins at random.")
+            return
+        rows = self.rows
+        if len(rows) > probe.TRAIN_ON:
+            chosen = np.random.default_rng([self.seed, len(rows)])
+            rows = np.sort(chosen.choice(rows, probe.TRAIN_ON, replace=False))
+        with features_before(head) as seen:
+            self._probabilities(self.images, rows)
+        features = torch.cat(seen).numpy()
+        head_from_probe(head, features, self.labels[rows], self.seed)
 
     def run(
         self, folder: Path, fingerprint: str, val: Dataset | None = None
@@ -142,7 +172,15 @@ class Fitting:
         aside = self._validation(val)
         # beside the checkpoint, so that a continued training still has it
         best = folder / "chosen.safetensors"
+        # of epoch 0, which every start has again; no file, as nothing may come of it yet
+        model = self.backbone.model
+        begun = {
+            name: t.detach().cpu().clone() for name, t in model.state_dict().items()
+        }
         try:
+            # the same at every start; with a checkpoint what was kept of it is put back
+            if len(aside.rows):
+                self._judge(0, aside)
             fit(
                 Problem(
                     self.parameters,
@@ -160,11 +198,12 @@ class Fitting:
             )
         except LabelsieveError as error:
             if is_memory_error(error.__cause__):
-                more = f"{error.do} Or --set checkpointing=true (slower)."
+                # validation says what helps predicting, which is less
+                more = f"{LESS_MEMORY} Or --set checkpointing=true (slower)."
                 raise LabelsieveError(error.what, more) from error
             raise
         # also where everything was done before: figures come from the weights themselves
-        return self._result(best, aside)
+        return self._result(best, begun, aside)
 
     def _validation(self, val: Dataset | None) -> Validation:
         if val is not None:
@@ -176,10 +215,8 @@ class Fitting:
         """Validate and select after an epoch; True ends the training."""
         waited = 0
         if len(aside.rows):
-            # float64: compared with each other to choose, so not rounded
-            figures = torch.tensor(self.validate(aside), dtype=torch.float64)
-            self.memory["history"][epoch - 1] = figures
-            waited = epoch - self._chosen()
+            self._judge(epoch, aside)
+            waited = epoch - selection.best(self.memory["history"])
             if waited == 0:
                 _save_weights(self.backbone.model, best)
         trusts = epoch < self.settings.warmup_epochs
@@ -188,6 +225,11 @@ class Fitting:
             self.divide()
         patience = self.settings.patience
         return patience is not None and waited >= patience
+
+    def _judge(self, epoch: int, aside: Validation) -> None:
+        # float64: compared with each other to choose, so not rounded
+        figures = torch.tensor(self.validate(aside), dtype=torch.float64)
+        self.memory["history"][epoch] = figures
 
     def loss_of(self, batch: Batch, loaded: Tensor) -> Tensor:
         """Mean of weight times loss of a batch, with gradient."""
@@ -237,14 +279,6 @@ class Fitting:
         accuracy = float((probs.argmax(1) == labels).mean())
         return accuracy, float(-_log_of_labels(probs, labels).mean())
 
-    def _chosen(self) -> int:
-        """The epoch, from 1 on, with the highest accuracy, then the lowest loss, then the first."""
-        done = []
-        for epoch, (accuracy, loss) in enumerate(self.memory["history"].tolist(), 1):
-            if accuracy == accuracy:  # NaN: not reached yet
-                done.append((-accuracy, loss, epoch))
-        return min(done)[2]
-
     def divide(self) -> None:
         """Weigh only labels whose loss belongs to the lower of two Gaussians.
 
@@ -258,20 +292,25 @@ class Fitting:
             weight = torch.from_numpy(clean / clean.mean()).float()
             self.memory["weight"][self.rows] = weight
 
-    def _result(self, best: Path, aside: Validation) -> dict[str, Any]:
+    def _result(
+        self, best: Path, begun: dict[str, Tensor], aside: Validation
+    ) -> dict[str, Any]:
         facts = self._facts(aside)
-        epochs = len(facts["history"])
         if not len(aside.rows):
             return facts
+        epochs = facts["history"][-1]["epoch"]
         if not epochs:  # nothing was trained: the backbone as it began
-            accuracy, loss = self.validate(aside)
-            return {**facts, "last": {"epoch": 0, "accuracy": accuracy, "loss": loss}}
+            return {**facts, "last": facts["history"][0]}
         model = self.backbone.model
         facts["last"] = self._figures(epochs, aside)
         # a copy, since the kept epoch's weights are loaded over them
         last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        model.load_state_dict(_read_weights(best, self.device))
-        facts["chosen"] = self._figures(self._chosen(), aside)
+        chosen = selection.best(self.memory["history"])
+        kept = _read_weights(best, self.device) if chosen else begun
+        model.load_state_dict(kept)
+        facts["chosen"] = self._figures(chosen, aside)
+        labels = aside.labels[aside.rows]
+        selection.warn_of_chance(facts["chosen"]["accuracy"], labels)
         facts["kept"] = "last" if self.settings.keep == "last" else "chosen"
         if self.settings.keep == "last":
             model.load_state_dict(last)
@@ -281,10 +320,7 @@ class Fitting:
 
     def _facts(self, aside: Validation) -> dict[str, Any]:
         """What is known before the kept epoch is looked at."""
-        history = []
-        for epoch, (accuracy, loss) in enumerate(self.memory["history"].tolist(), 1):
-            if accuracy == accuracy:
-                history.append({"epoch": epoch, "accuracy": accuracy, "loss": loss})
+        history = selection.measured(self.memory["history"])
         source = "clean part" if aside.images is self.images else "given"
         facts: dict[str, Any] = {
             "validation": {"images": len(aside.rows), "source": source},
@@ -299,7 +335,7 @@ class Fitting:
 
     def _figures(self, epoch: int, aside: Validation) -> dict[str, Any]:
         """Of the backbone as it is now."""
-        accuracy, loss = self.memory["history"][epoch - 1].tolist()
+        accuracy, loss = self.memory["history"][epoch].tolist()
         probs = self._probabilities(aside.images, aside.rows)
         measured = metrics.classification(probs, aside.labels[aside.rows])
         return {

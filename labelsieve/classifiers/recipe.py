@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,14 @@ def recipe_name(checkpoint: str, wanted: str = "auto") -> str:
     return OF_FAMILY.get(model_type, "convnext")
 
 
+def mirrored(record: Mapping[str, Any]) -> bool:
+    """Whether the scan of a record mirrored pictures: as it was told, or as it found out."""
+    told = (record["command"].get("settings") or {}).get("mirror")
+    found = record.get("method_facts", {}).get("mirror")
+    # methods that have no such setting say nothing; photographs may be mirrored
+    return next((bool(m) for m in (told, found) if m is not None), True)
+
+
 @dataclass(frozen=True)
 class Settings(Bounded):
     """How a backbone is trained; the recipe of its family comes first, then what the user sets.
@@ -61,15 +70,16 @@ class Settings(Bounded):
     checkpointing: bool = False
     # auto: blocks of a tower (the paper), else all
     tune: Literal["blocks", "all", "head"] | None = None
-    # text: the head begins as the zero-shot classifier
-    head_start: Literal["random", "text"] = "random"
+    # probe: the head begins as logistic regression on the training images; text: as the
+    # zero-shot classifier; random: as in the paper
+    head_start: Literal["probe", "text", "random"] = "probe"
     # auto: as the scan did
     mirror: bool | None = None
     # least share of a picture that a random crop keeps; 1 does not crop
     crop: Annotated[float, AtLeast(0.01), AtMost(1)] = 0.7
     # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
     val_share: Annotated[float, AtLeast(0), AtMost(0.5)] = 0.1
-    # which epoch is saved; both: the last one in a folder below
+    # which epoch is saved, 0 being the start; both: the last one in a folder below
     keep: Literal["chosen", "last", "both"] = "chosen"
     # stop after so many epochs without a better one; auto: never
     patience: Annotated[int | None, AtLeast(1)] = None

@@ -27,7 +27,7 @@ from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.fine_tuning import Fitting
 from labelsieve.classifiers.objective import LOSSES, Objective
 from labelsieve.classifiers.pretrained import LAST, RECORD
-from labelsieve.classifiers.recipe import RECIPES, Settings, recipe_name
+from labelsieve.classifiers.recipe import RECIPES, Settings, mirrored, recipe_name
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
@@ -238,8 +238,7 @@ def _settings(opened: Run, checkpoint: str, options: TrainOptions) -> Settings:
     recipe = RECIPES[recipe_name(checkpoint, options.recipe)]
     settings = resolve(Settings, recipe, options.settings or {})  # the later one wins
     if settings.mirror is None:
-        scanned = opened.record["command"].get("settings") or {}
-        settings = replace(settings, mirror=bool(scanned.get("mirror", True)))
+        settings = replace(settings, mirror=mirrored(opened.record))
     return settings
 
 

@@ -22,6 +22,10 @@ from labelsieve.errors import LabelsieveError
 from labelsieve.settings import Above, AtLeast, Bounded, Share
 from labelsieve.training.checkpoint import Checkpoint, TrainingState
 
+LESS_MEMORY = (
+    "Try --set accumulate=4 (same result), a smaller --set batch_size, "
+    "--precision bfloat16, or --device cpu."
+)
 # What torch says on CUDA, on the CPU, and on Windows.
 MEMORY_WORDS = ("out of memory", "allocate memory", "not enough memory")
 
@@ -136,11 +140,8 @@ def fit(
     except (RuntimeError, MemoryError) as error:
         if not is_memory_error(error):
             raise
-        raise LabelsieveError(
-            f"The memory of the device is too small: {reason_of(error)}.",
-            "Try --set accumulate=4 (same result), a smaller --set batch_size, "
-            "--precision bfloat16, or --device cpu.",
-        ) from error
+        what = f"The memory of the device is too small: {reason_of(error)}."
+        raise LabelsieveError(what, LESS_MEMORY) from error
 
 
 def _fit(

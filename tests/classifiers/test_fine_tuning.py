@@ -13,12 +13,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from labelsieve.classifiers import backbone
+from labelsieve.classifiers import backbone, selection
 from labelsieve.classifiers.fine_tuning import Fitting, Validation
 from labelsieve.classifiers.objective import LOSSES, Objective
 from labelsieve.classifiers.recipe import Settings
 from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.estimation import mixture
+from labelsieve.features import probe
 from labelsieve.tables import SAMPLES
 from labelsieve.training import checkpoint, losses
 from labelsieve.training.loop import Batch, step_generator
@@ -68,7 +69,8 @@ def make(
             [images.ids, given, given, weight, ["clean"] * N, part], schema=SAMPLES
         )
         order = np.random.default_rng(3).permutation(N)  # joined by id, not by position
-        defaults = {"epochs": 3, "batch_size": 8, "lr": 0.05, "weight_decay": 0.0}
+        defaults: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 0.05}
+        defaults |= {"weight_decay": 0.0, "head_start": "random"}
         return Fitting(
             built,
             images,
@@ -211,9 +213,41 @@ def test_the_kept_epoch_is_the_best_one(
 
 def test_patience_ends_it(make: Callable[..., Fitting], tmp_path: Path) -> None:
     figures = make(epochs=6, lr=0.0, patience=2).run(tmp_path, "x")
-    assert [e["epoch"] for e in figures["history"]] == [1, 2, 3] and figures["chosen"][
+    assert [e["epoch"] for e in figures["history"]] == [0, 1, 2] and figures["chosen"][
         "epoch"
-    ] == 1
+    ] == 0
+
+
+@pytest.mark.parametrize("kind", ["clip", "resnet"])
+def test_a_head_begins_as_logistic_regression_on_what_it_is_given(
+    make: Callable[..., Fitting], tmp_path: Path, kind: str
+) -> None:
+    """And is what is kept where training makes it worse."""
+    fitting = make(kind, head_start="probe", lr=30.0, epochs=2)
+    begun = weights_of(fitting)
+    head = backbone.head_of(fitting.backbone.model)
+    assert head is not None
+    with backbone.features_before(head) as seen:
+        fitting._probabilities(fitting.images, fitting.rows)
+    x, y = torch.cat(seen).numpy(), fitting.labels[fitting.rows]
+    weight, bias = probe.linear(x, y, 3, 7)
+    np.testing.assert_allclose(head.weight.detach().numpy(), weight, rtol=1e-4)
+    np.testing.assert_allclose(head.bias.detach().numpy(), bias, rtol=1e-3, atol=1e-5)
+    figures = fitting.run(tmp_path, "x")
+    assert figures["chosen"]["epoch"] == 0 and figures["last"]["epoch"] == 2
+    assert same(weights_of(fitting), begun)
+
+
+def test_a_classifier_that_knows_nothing_is_said_to(
+    make: Callable[..., Fitting], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(selection.progress, "note", said.append)
+    fitting = make(lr=0.0)
+    held = np.flatnonzero(fitting.part == "validation")
+    fitting.labels[held] = np.arange(len(held)) % 3
+    fitting.run(tmp_path, "x")
+    assert len(said) == 1 and "the most frequent class" in said[0]
 
 
 def test_no_epochs_and_no_validation(
