@@ -252,6 +252,10 @@ def image_processor(name: str) -> Any:
     return _optional(name, AutoImageProcessor, PROCESSORS)
 
 
+# The warning that a tokenizer of transformers gives once, by its own name for it.
+TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
+
+
 def tokenizer(name: str) -> Any:
     """The tokenizer of a checkpoint, None where it has none.
 
@@ -263,6 +267,8 @@ def tokenizer(name: str) -> Any:
     words = _optional(name, AutoTokenizer, TOKENIZERS)
     if words is None:
         return None
+    # a prompt that is too long is refused in our words, which name its class
+    words.deprecation_warnings[TOO_LONG] = True
     # Where the files are missing transformers may make up one that knows no words.
     return None if set(words.get_vocab()) <= set(words.all_special_tokens) else words
 

@@ -14,6 +14,7 @@ from PIL import Image
 from labelsieve import registry, tables
 from labelsieve.data.load import load
 from labelsieve.errors import DataError, OptionError, unknown
+from labelsieve.files import locked
 from labelsieve.pipeline.scan import scan
 from labelsieve.runs.run import Run
 
@@ -54,8 +55,10 @@ def run(data: str, output: Path, *, force: bool = False) -> Run:
     demo = DEMOS[data]
     # beside the run, so that corrections can be written back to it
     table = output / f"{data}.parquet"
-    if not table.exists():
-        tables.write_parquet(demo.make(), table)
+    # two demos at once would write it twice, and the second under the first's reader
+    with locked(table, f"'{table}'"):
+        if not table.exists():
+            tables.write_parquet(demo.make(), table)
     spec = load(
         table,
         image_column="image",

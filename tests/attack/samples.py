@@ -9,6 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import labelsieve
+from attack.children import Ended
+
+TINY = Path(labelsieve.__file__).parent / "assets" / "tiny"
+ZERO_SHOT = "--method zero-shot -q --force"
+AUTO = "--policy auto --min-confidence 0.3"
 NAMES = ("zero", "one", "two")
 
 
@@ -48,3 +54,9 @@ def state(path: Path, *, hidden: bool = False) -> dict[str, str]:
         if file.is_file() and (hidden or not is_hidden):
             digests[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return digests
+
+
+def one_line(ended: Ended) -> bool:
+    """Refused as promised: exit code 2, and one line that says why."""
+    lines = ended.err.strip().splitlines()
+    return ended.code == 2 and lines[-1:] != [] and "Traceback" not in ended.err

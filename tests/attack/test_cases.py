@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +20,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import labelsieve as package
-from attack.children import Ended, labelsieve, start_forking
-from attack.samples import digits, state, write_digits
-
-TINY = Path(package.__file__).parent / "assets" / "tiny"
-ZERO_SHOT = "--method zero-shot -q --force"
-AUTO = "--policy auto --min-confidence 0.3"
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Ended]]:
-    """`run("scan data -o run")` in a working folder and with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    start_forking()
-    yield lambda words, cache="cache": labelsieve(words.split(), tmp_path / cache)
+from attack.children import Ended
+from attack.samples import AUTO, TINY, ZERO_SHOT, digits, one_line, state, write_digits
 
 
 def p_clean(folder: str) -> dict[str, float]:
     table = pq.read_table(f"{folder}/scores.parquet", columns=["sample_id", "p_clean"])
     ids, values = (table[name].to_pylist() for name in table.column_names)
     return dict(zip(ids, values, strict=True))
-
-
-def one_line(ended: Ended) -> bool:
-    """Refused as promised: exit code 2, and one line that says why."""
-    lines = ended.err.strip().splitlines()
-    return ended.code == 2 and lines[-1:] != [] and "Traceback" not in ended.err
 
 
 # --- reading
@@ -210,14 +188,6 @@ def test_names_longer_than_a_file_name_are_shortened(run: Callable[..., Ended]) 
 
 
 # --- data and patches of strangers
-
-
-@pytest.fixture
-def scanned(run: Callable[..., Ended]) -> Callable[..., Ended]:
-    """`data` and `out`, its scan."""
-    write_digits(Path("data"))
-    assert run(f"scan data -o out {ZERO_SHOT}").code == 0
-    return run
 
 
 @pytest.mark.parametrize("options", ["--in-place", "--in-place --yes", "-o copy"])
