@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from labelsieve.data.sources import archive
+from labelsieve.data.sources._values import read_values
 from labelsieve.data.spec import DataSpec
 from labelsieve.data.spec import given as own_numbers
 from labelsieve.errors import DataError, OptionError, unknown
@@ -66,7 +67,10 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
     for name in ("embeddings", "pred_probs"):
         if name in given:
             match = bool(given.get("rows_match"))
-            given[name] = own_numbers(given[name], name, rows_match=match)
+            value = given[name]
+            if isinstance(value, str | Path):
+                value = read_values(Path(value), f"--{name.replace('_', '-')}")
+            given[name] = own_numbers(value, name, rows_match=match)
     if isinstance(data, DataSpec):
         return replace(data, **given)
     if isinstance(data, str) and data.startswith(archive.PREFIX):

@@ -65,6 +65,7 @@ class FilesWriter(ABC):
     def present(self, earlier: Earlier) -> Earlier | None:
         """As `Writer.present`."""
         files = self._facts(earlier)
+        # all of them as the patch made them, or all as before: anything else is an edit
         now = {uri: digest(self._file(uri)) for uri in files}
         if all(now[uri] == fact["result"] for uri, fact in files.items()):
             return earlier
@@ -84,6 +85,7 @@ class FilesWriter(ABC):
     def steps(self, patch: pa.Table, earlier: Earlier | None) -> Plan:
         """As `Writer.steps`; corrected files lie in the history until they are exchanged."""
         folder = self.state / NEW
+        # of an interrupted call
         remove(folder)
         folder.mkdir()
         names, written = self._rewrite(patch, folder, earlier)
@@ -91,11 +93,13 @@ class FilesWriter(ABC):
         steps: list[Step] = []
         facts: dict[str, dict[str, Any]] = {}
         for uri, new in written.items():
+            # what an earlier patch kept is still the original
             own = before.get(uri) or self._keep(patch, uri, len(facts))
             if uri not in before:
                 steps.append(step("link", self._file(uri), self._kept(own)))
             steps.append(step("replace", new, self._file(uri)))
             facts[uri] = {**own, "result": digest(new)}
+        # files that the earlier patch changed and this one does not
         for uri in before.keys() - written.keys():
             steps.append(step("replace", self._kept(before[uri]), self._file(uri)))
         steps.append(step("remove-empty", folder, self._top))
@@ -144,6 +148,7 @@ class FilesWriter(ABC):
             target = output / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             made = {uri_to_path(u): f for u, f in written.items()}.get(uri)
+            # grown beside it, on the same file system
             if made is not None:
                 made.rename(target)
             else:
@@ -174,6 +179,7 @@ class FilesWriter(ABC):
 
     def _as_scanned(self, earlier: Earlier | None) -> Source:
         source: Any = open_source(self._spec)
+        # the original in the place of each file that was changed
         if earlier is not None:
             source.instead.update(self._instead(earlier))
         opened: Source = source

@@ -26,6 +26,7 @@ class Edit:
 def edited(text: str, edits: Iterable[Edit]) -> str:
     """The text after edits, none of which overlap."""
     parts, position = [], 0
+    # from the start, so that positions stay those of the old text
     for edit in sorted(edits):
         parts += [text[position : edit.start], edit.text]
         position = edit.end
@@ -65,10 +66,12 @@ def find(text: str, start: int, *path: str | int) -> tuple[int, int]:
     """
     end = DECODER.raw_decode(text, start)[1]
     for part in path:
+        # a number counts elements, a name is that of a member
         if isinstance(part, int):
             start, end = list(elements(text, start))[part]
             continue
         found = [span for name, *span in members(text, start) if name == part]
+        # which of two would be meant depends on who reads it
         if len(found) != 1:
             raise LookupError(f"'{part}' stands {len(found)} times, not once")
         start, end = found[0]

@@ -43,6 +43,7 @@ class CocoWriter(AnnotationWriter):
     ) -> Iterator[Edit]:
         ids = {name: number for number, name in source.content.categories.items()}
         wanted: dict[Any, str | None] = {}
+        # a picture that is left out goes with its annotation
         gone_images = set()
         for picture, shape, label in changes:
             if label is not None:
@@ -83,6 +84,7 @@ def _annotations(
             continue
         label = wanted[key]
         if label is None:
+            # all at once below, as commas go with them
             gone.add(number)
         else:
             yield Edit(*find(text, start, "category_id"), json.dumps(ids[label]))
@@ -91,6 +93,7 @@ def _annotations(
 
 def _images(text: str, gone: set[Any]) -> Iterator[Edit]:
     spans = list(elements(text, find(text, start_of(text), "images")[0]))
+    # by position: spans are those of the text
     numbers = set()
     for number, (start, end) in enumerate(spans):
         if json.loads(text[start:end])["id"] in gone:

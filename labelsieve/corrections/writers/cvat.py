@@ -49,6 +49,7 @@ class CvatWriter(AnnotationWriter):
 
     def _write(self, source: Any, changes: Changes, target: Path) -> None:
         data = source.path.read_bytes()
+        # a pass of its own: places are only needed where something changes
         where = _Places(source.path)
         for _ in where.parse():
             pass
@@ -69,6 +70,7 @@ def _spans(
     data: bytes, where: _Places, source: CvatSource, changes: Changes
 ) -> Iterator[tuple[int, int, bytes]]:
     for picture, shape, label in changed_rows(source, changes):
+        # the number of a box or tag over the whole file
         place = picture.place if shape is None else shape.place
         if place is None:
             raise DataError(
@@ -82,12 +84,14 @@ def _spans(
         found = LABEL.match(data, start)
         if found is None:
             raise DataError(f"'{readable(source.path)}': a label was not found.")
+        # line ends and tabs in a value would be read as spaces
         new = quoteattr(label, {"\n": "&#10;", "\t": "&#9;"})
         yield found.start(1), found.end(1), new.encode("utf-8")
 
 
 def _line(data: bytes, start: int, end: int) -> tuple[int, int, bytes]:
     """An element with the spaces before it and the line end behind it."""
+    # no line of a file is indented further than that
     space = SPACE_BEFORE.search(data, max(0, start - 200), start)
     if data[end : end + 2] == b"\r\n":
         end += 2
@@ -112,6 +116,7 @@ class _Places(Events):
         self.encoding = encoding.lower() if encoding else None
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        # labels of the task are called "label", too
         if name == "image":
             self._inside = True
         elif self._inside and name in ("box", "tag"):

@@ -44,16 +44,20 @@ class LabelStudioWriter(AnnotationWriter):
         self, text: str, source: LabelStudioSource, changes: list[Change]
     ) -> Iterator[Edit]:
         tasks = Tasks(source.path, self._spec.image_column, self._spec.label_column)
+        # the short form comes out of this in the long one, with places that the text lacks
         entries = tasks.entries()
         if "data" not in json.loads(text.removeprefix("\ufeff"))[0]:
             raise DataError(
                 f"'{readable(source.path)}' has the short form of answers (JSON-MIN).",
                 "Export it from Label Studio as JSON, and scan that.",
             )
+        # one span per task
         spans = list(elements(text, start_of(text)))
         gone_tasks: set[int] = set()
+        # of one answer all boxes that go, as commas go with them
         gone_results: dict[tuple[int, int], set[int]] = defaultdict(set)
         for picture, shape, label in changes:
+            # a picture that is left out goes with its whole task
             if shape is None and label is None:
                 gone_tasks.add(picture.place)
             elif shape is None:
@@ -87,6 +91,7 @@ def _choice(
     places = []
     for answer in tasks.answers(entry):
         places += [place for place, one in answer if one.get("type") == "choices"]
+    # a task that labelsieve exported and nobody answered
     if not places and isinstance(entry["data"].get("label"), str):
         return Edit(*find(text, start, "data", "label"), _text(label))
     if len(places) != 1:
@@ -95,6 +100,7 @@ def _choice(
             ", not one.",
             "Correct it in Label Studio.",
         )
+    # numbers of the answer in its task and of the choice in it
     ((answer_number, result),) = places
     path = ("annotations", answer_number, "result", result, "value", "choices", 0)
     return Edit(*find(text, start, *path), _text(label))

@@ -38,6 +38,7 @@ class WebDatasetWriter(FilesWriter):
 
     def _by_file(self, source: WebDataset, changes: Changes) -> Mapping[str, Changes]:
         files = grouped()
+        # as rows were counted: sample by sample, shard by shard
         number = 0
         for shard in source.shards:
             start = number
@@ -51,6 +52,7 @@ class WebDatasetWriter(FilesWriter):
     def _write(
         self, source: WebDataset, file: Path, changes: Changes, target: Path
     ) -> None:
+        # packed again it would be other bytes, also where nothing changed
         if is_packed(file):
             raise DataError(
                 f"'{readable(file)}' is compressed, and would not be the same bytes again.",
@@ -73,6 +75,7 @@ class WebDatasetWriter(FilesWriter):
 def _copy(old: Any, new: Any, length: int) -> None:
     while length:
         data = old.read(min(length, 1 << 20))
+        # the file became shorter meanwhile
         if not data:
             break
         new.write(data)
@@ -88,6 +91,7 @@ def _parts(
     with tarfile.open(file, "r:") as tar:
         for info in tar:
             key, kind = parted(info.name)
+            # copied in one range with what stands before the next change
             if key not in wanted:
                 continue
             end = info.offset_data + -(-info.size // BLOCK) * BLOCK
@@ -142,6 +146,7 @@ def _relabelled(
 ) -> bytes | None:
     """A member with another label; None where it does not hold the label."""
     classes = source.classes
+    # the same order in which reading looks for it
     if kind == (source.label or "cls") or (kind == "txt" and source.label is None):
         if classes and label in classes:
             return str(classes.index(label)).encode()
@@ -150,6 +155,7 @@ def _relabelled(
         return None
     member = tar.extractfile(info)
     text = member.read().decode("utf-8") if member else ""
+    # text stays text and a number a number
     content = json.loads(text)
     for name in [source.label] if source.label else LABEL_NAMES:
         if isinstance(content.get(name), str):

@@ -29,6 +29,7 @@ class YoloWriter(FilesWriter):
     """Writes label files anew."""
 
     def _by_file(self, source: YoloSource, changes: Changes) -> Mapping[str, Changes]:
+        # pictures of one label file are one, but boxes are many
         files = grouped()
         for picture, shape, label in changed_rows(source, changes):
             if shape is None:
@@ -48,6 +49,7 @@ class YoloWriter(FilesWriter):
         kept = []
         for number, line in enumerate(text.splitlines(keepends=True), 1):
             label = changes.get(number, "")
+            # empty lines are counted by the reader, too
             if number not in changes:
                 kept.append(line)
             elif label is not None:

@@ -64,6 +64,7 @@ class Box:
         Raises:
             ImageError: it has no area, or lies outside.
         """
+        # shares become pixels, which stay what they are
         scale = size if self.shares else (1, 1)
         edges = []
         for start, length, side, most in (
@@ -160,10 +161,12 @@ class AnnotationSource:
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the data."""
         self.notes.clear()
+        # which of both is decided once, so that rows are of one kind
         make = self._box_rows if self.items == BOXES else self._picture_rows
         keys, tally = RowKeys(None), Tally()
         seen, empty, unboxed = 0, 0, 0
         for picture in self.pictures(self.notes):
+            # counted below: a split that no picture has is a mistake
             if self.split not in (None, picture.split):
                 continue
             seen += 1
@@ -208,6 +211,7 @@ class AnnotationSource:
         label = None
         if self.labelled and self.labels_are == SET:
             label = write_set(_labels(picture))
+        # at most one, or they would be sets
         elif self.labelled:
             label = next(iter(_labels(picture)), None)
         uri = path_to_uri(picture.name)
@@ -262,6 +266,7 @@ class AnnotationSource:
 
 def _labels(picture: Picture) -> list[str]:
     """Of the whole picture; without any, those of its boxes, each once."""
+    # what was said of the whole picture outweighs what is in it
     labels = picture.labels or [s.label for s in picture.shapes if s.label is not None]
     return list(dict.fromkeys(labels))
 
@@ -290,6 +295,7 @@ class Crop:
         if kept is not None and kept[0] == self.member:
             return _cut(kept[1], self.box)
         with decoded(read_bytes(self.member)) as picture:
+            # a copy: the picture goes with the block that holds its memory
             small = picture.width * picture.height * 3 <= KEPT
             _KEPT.picture = (self.member, picture.copy()) if small else None
             return _cut(picture, self.box)

@@ -65,9 +65,11 @@ def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
 
 
 def _labelling(spec: DataSpec, path: Path, schema: pa.Schema) -> Labelling | None:
+    # several columns, where the user says so
     votes = voted(spec, schema.names, str(path))
     if votes is not None:
         return votes
+    # images to classify: labels are only read where they are named
     if not spec.labelled and not spec.label_column:
         return None
     flag = "--label-column"
@@ -120,6 +122,7 @@ def _check_types(
 
 
 def _check_list(kind: pa.DataType, name: str) -> None:
+    # lists of lists, or of boxes
     if pa.types.is_nested(kind.value_type):
         raise DataError(
             f"--label-column '{name}' holds {kind}.",

@@ -57,6 +57,7 @@ def json_kind(path: Path) -> str | None:
     if path.suffix.lower() != ".json" or not path.is_file():
         return None
     text = start_of(path)
+    # of a file of gigabytes only the start is known
     if text.startswith("{"):
         keys = ('"images"', '"annotations"', '"categories"')
         return "coco" if any(key in text for key in keys) else None
@@ -108,6 +109,7 @@ def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
         if kind in called:
             what = f"{called[kind]} annotations, '{plain(name)}'"
             return what, scan_command(folder / name)
+    # several tar files are shards, one may be a folder
     packed = seen.ending(".zip", ".tar", ".tar.gz", ".tgz")
     if len(packed) == 1:
         return "a packed data set", scan_command(folder / packed[0])
@@ -118,6 +120,7 @@ def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
 
 
 def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
+    # what is called like labels, or the only table
     table = label_table(seen)
     if seen.pictures and table is not None:
         what = f"pictures with a table of labels, '{plain(table)}'"

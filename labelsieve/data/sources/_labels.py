@@ -61,6 +61,7 @@ class Labelling:
         Raises:
             DataError: a count is no number.
         """
+        # several columns, of which one label is made
         if self.form in ("votes", "counts"):
             return majority(_votes(self, record, names))
         column = self.columns[0]
@@ -87,6 +88,7 @@ def _split(cell: Any, separator: str) -> list[str] | None:
     text = label_text(cell)
     if text is None:
         return None
+    # "a| b|" has two labels: people leave spaces, programs a mark at the end
     parts = [part.strip() for part in text.split(separator)]
     return [part for part in parts if part]
 
@@ -102,6 +104,7 @@ def _votes(
     for column in labelling.columns:
         if labelling.form == "votes":
             label = label_text(record[column], names.get(column))
+            # who did not answer has no vote
             if label is not None:
                 votes[label] += 1
         else:
@@ -110,12 +113,14 @@ def _votes(
 
 
 def _count(cell: Any, column: str) -> float:
+    # an empty cell counts as nobody
     if cell is None or cell == "":
         return 0.0
     try:
         count = float(cell)
     except (TypeError, ValueError):
         count = math.nan
+    # also false for NaN, which compares with nothing
     if not 0 <= count < math.inf:
         raise DataError(
             f"--count-columns: '{column}' holds '{cell}', which counts nothing.",
@@ -131,6 +136,7 @@ def majority(
     total = sum(votes.values())
     if not total:
         return None, None
+    # the two largest decide
     first, *others = sorted(votes.values(), reverse=True)
     share = first / total
     if others and first - others[0] <= TIE * total:
@@ -183,6 +189,7 @@ def named_columns(
             problem = unknown("Column", name, columns)
             raise DataError(f"{flag}: {problem}", f"Table: '{where}'.")
         wanted.update(fitting)
+    # in the order of the table, whatever order they were typed in
     return [column for column in columns if column in wanted]
 
 
@@ -198,6 +205,7 @@ def voted(spec: DataSpec, columns: Sequence[str], where: str) -> Labelling | Non
         "--vote-columns": spec.vote_columns,
         "--count-columns": spec.count_columns,
     }
+    # which of them is meant is not guessed
     given = [flag for flag, value in options.items() if value is not None]
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)} exclude each other.", "Give one.")
@@ -218,6 +226,7 @@ def of_column(column: str, kind: pa.DataType, separator: str | None) -> Labellin
     """How one column of labels is read."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return Labelling((column,), "list")
+    # without an answer, too: what is ambiguous is asked about when rows are read
     if separator in (None, NONE):
         return Labelling((column,))
     return Labelling((column,), "set", separator or "")
@@ -232,6 +241,7 @@ def ask_for_separator(labels: Iterable[str], where: str) -> None:
     Raises:
         DataError: the user has to say what they are.
     """
+    # the same labels come again and again
     distinct = set(labels)
     for mark in (*SURE_MARKS, *OTHER_MARKS):
         joined = [label for label in distinct if _joins(label, mark)]

@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 def url_of(text: Any) -> str | None:
     """A URL of a storage that can be read; None for anything else, such as a path."""
+    # "s3:/a" is what became of "s3://a"
     found = MANGLED.sub(r"\1://", str(text))
     scheme, mark, _ = found.partition("://")
     return found if mark and scheme in SCHEMES else None
@@ -67,6 +68,7 @@ class Remote:
         Raises:
             DataError: its host was not named.
         """
+        # before anything is sent, the name of the host is looked up
         host = host_of(url)
         if host not in self.hosts:
             raise DataError(
@@ -92,6 +94,7 @@ class Remote:
                 asyn = registry.need("fsspec.asyn")
                 data: bytes = asyn.sync(system.loop, _get, system, url, most)
                 return data
+            # no cache: each file is read once, from its start
             with system.open(url, "rb", cache_type="none") as file:
                 data = file.read(most + 1)
                 return data
@@ -136,6 +139,7 @@ class Remote:
     def _options(self, scheme: str) -> dict[str, Any]:
         # listings of other calls would hide what is new
         common = {"use_listings_cache": False, "skip_instance_cache": True}
+        # object stores do not redirect
         if scheme not in WEB:
             return common
         timeout = registry.need("aiohttp").ClientTimeout(total=TIMEOUT)
@@ -189,6 +193,7 @@ class RemotePicture:
 
     def read_bytes(self) -> bytes:
         """Its bytes; raises ImageError with the reason."""
+        # given away, so that its bytes do not stay in memory
         begun, self._begun = self._begun, None
         return self._remote.fetch(self.url) if begun is None else begun.result()
 
@@ -249,6 +254,7 @@ class RemoteStore:
 
     def member(self, name: str) -> RemotePicture:
         """As `Store.member`."""
+        # names in object stores are plain text
         quoted = quote(name) if self._url.startswith("http") else name
         return self._remote.picture(self._url + quoted)
 
@@ -258,6 +264,7 @@ class RemoteStore:
             data = self._remote.fetch(self._url + name, most)
         except ImageError as error:
             raise DataError(f"'{self._url}{name}': {error.what}.") from error
+        # half of a table would be a table, too
         if len(data) > most:
             raise DataError(f"'{self._url}{name}' has more than {most:,} bytes.")
         return data

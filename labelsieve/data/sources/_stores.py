@@ -56,6 +56,7 @@ def open_store(root: Path) -> Store:
         )
     if root.suffix.lower() == ".zip":
         return ZipStore(root)
+    # of a compressed one each picture would be looked for from the start
     if is_tar(root) and not is_packed(root):
         return TarStore(root)
     raise DataError(
@@ -72,6 +73,7 @@ class FolderStore:
 
     def names(self) -> Iterator[str]:
         """As `Store.names`."""
+        # sorted, as file systems list in any order
         for file in sorted(self.root.rglob("*")):
             if file.is_file():
                 yield file.relative_to(self.root).as_posix()
@@ -101,6 +103,7 @@ class ZipStore:
 
     def names(self) -> Iterator[str]:
         """As `Store.names`; each once, as unpacking would leave it."""
+        # a dictionary keeps the order of the file
         for name in dict.fromkeys(self._zip.namelist()):
             if not name.endswith("/"):
                 yield name
@@ -123,6 +126,7 @@ class ZipStore:
         """Bytes of a member; raises ImageError with the reason."""
         try:
             info = self._zip.getinfo(name)
+            # a header may say that it takes nothing
             packed = max(1, info.compress_size)
             if info.file_size > BOMB and info.file_size > BOMB_RATIO * packed:
                 raise ImageError("decompression bomb")
@@ -163,6 +167,7 @@ class TarStore:
         self.notes: list[str] = []
         self._members: dict[str, TarMember] = {}
         self._twice: dict[str, None] = {}
+        # the headers alone: no content is read
         for member in members(path, self.notes):
             if isinstance(member, TarMember):
                 if member.name in self._members:
@@ -198,5 +203,6 @@ class Missing:
 
 def leads_out(name: str) -> bool:
     """Whether unpacking a member would write outside of the folder it is unpacked to."""
+    # zip files of Windows have backslashes
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or "\0" in name

@@ -46,6 +46,7 @@ def open_source(spec: DataSpec) -> CocoSource:
     """Open it; raises DataError with what to do."""
     refuse_options(spec, NO_COLUMNS, "COCO annotations say what is what")
     path = Path(spec.data)
+    # once: rows, corrections and classes all come from it
     content = Content.read(path)
     store = open_store(Path(spec.root)) if spec.root else _find(path, content)
     return CocoSource(
@@ -93,6 +94,7 @@ class Content:
         categories = _by_id(path, content, "categories", "name")
         _check_names(path, categories)
         annotations = []
+        # an id is the key of a row, and of its correction
         seen = set()
         for entry in content.get("annotations") or []:
             annotation = _annotation(path, entry, names, categories)
@@ -109,6 +111,7 @@ class Content:
             found[number] = Picture(name, place=number)
         for key, image, category, box in self.annotations:
             label = self.categories[category]
+            # without a box it is about the whole picture
             if box is None:
                 found[image].labels.append(label)
             else:
@@ -148,6 +151,7 @@ def _by_id(path: Path, content: dict[str, Any], kind: str, name: str) -> dict[An
 
 
 def _check_names(path: Path, categories: dict[Any, str]) -> None:
+    # a label is a name: two of one name could not be told apart
     seen: dict[str, Any] = {}
     for number, name in categories.items():
         if name in seen:
@@ -176,8 +180,10 @@ def _annotation(
 
 def _box(sides: Any) -> Box | None:
     """None where a whole picture is annotated."""
+    # Label Studio and CVAT write [] for a whole picture
     if not isinstance(sides, Sequence) or len(sides) != 4:
         return None
+    # text in their place is no box either
     if not all(isinstance(side, int | float) for side in sides):
         return None
     left, top, width, height = (float(side) for side in sides)

@@ -38,7 +38,11 @@ def open_source(spec: DataSpec) -> CvatSource:
     refuse_options(spec, options, "CVAT annotations say what is what")
     path = Path(spec.data)
     beside = path.parent / "images"
-    root = Path(spec.root) if spec.root else beside if beside.is_dir() else path.parent
+    # the task that CVAT packs has its pictures in "images"
+    root = beside if beside.is_dir() else path.parent
+    if spec.root:
+        root = Path(spec.root)
+    # a dictionary keeps the order of the task, and each name once
     classes: dict[str, None] = {}
     for name in _declared(path):
         classes[name] = None
@@ -66,7 +70,9 @@ class Events:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # expat and not ElementTree: it tells lines and bytes, and keeps nothing
         self.parser = expat.ParserCreate()
+        # text in one piece, however the file is cut into parts
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self.start
         self.parser.EndElementHandler = self.end
@@ -92,6 +98,7 @@ class Events:
                 while data := file.read(AT_ONCE):
                     self.parser.Parse(data, False)
                     yield
+                # the end: what is still open is a fault now
                 self.parser.Parse(b"", True)
                 yield
         except expat.ExpatError as error:
@@ -116,6 +123,7 @@ class _Reader(Events):
             self._open = picture
         elif self._open is not None and name == "tag":
             self._open.labels.append(self._label(attributes))
+            # of several tags the last; pictures with one are all that is corrected
             self._open.place = self._next()
         elif self._open is not None and name == "box":
             label, box = self._label(attributes), self._box(attributes)
@@ -124,6 +132,7 @@ class _Reader(Events):
             self.ignored[name] = self.ignored.get(name, 0) + 1
 
     def end(self, name: str) -> None:
+        # only now it is whole, with all its boxes
         if name == "image" and self._open is not None:
             self.found.append(self._open)
             self._open = None
@@ -162,6 +171,7 @@ class _Reader(Events):
 def _pictures(path: Path, notes: list[str]) -> Iterator[Picture]:
     reader = _Reader(path)
     for _ in reader.parse():
+        # what one part of the file held; the next part adds its own
         yield from reader.found
         reader.found.clear()
     for name, count in reader.ignored.items():
@@ -181,8 +191,10 @@ class _Declared(Events):
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._above.append(name)
+        # the meta part ends where the first picture begins
         self.done = self.done or name == "image"
         if self._above[-2:] == ["label", "name"]:
+            # its text follows, maybe in several pieces
             self.names.append("")
 
     def end(self, name: str) -> None:

@@ -55,6 +55,7 @@ def open_source(spec: DataSpec) -> LabelStudioSource:
     """Open it; raises DataError with what to do."""
     refuse_options(spec, NO_COLUMNS, "answers of Label Studio say what is what")
     path = Path(spec.data)
+    # all at once: answers of one task may stand far apart in the short form
     tasks = list(Tasks(path, spec.image_column, spec.label_column).tasks())
     root = Path(spec.root) if spec.root else path.parent
     store = open_store(root)
@@ -117,6 +118,7 @@ class Tasks:
             isinstance(task, dict) for task in content
         ):
             raise self._fault("it is no list of tasks")
+        # the long form says "data"; the short one has the data beside the answer
         if all("data" in task for task in content):
             return content
         return self._long(content)
@@ -129,6 +131,7 @@ class Tasks:
                 str(entry.get("id")), {"id": entry.get("id"), "data": {}}
             )
             task["data"].update({k: v for k, v in entry.items() if isinstance(v, str)})
+            # the first of the usual names that is there
             names = [self.label] if self.label else [*LABEL_NAMES, "choice", "choices"]
             answers = [entry[name] for name in names if name in entry][:1]
             results = [r for answer in answers for r in _results(answer)]
@@ -147,9 +150,11 @@ class Tasks:
             for place, result in annotation:
                 choices += _choices(result)
                 picture.shapes += _boxes(result, (number, *place))
+            # an answer of boxes alone says nothing of the whole picture
             if choices:
                 votes[write_set(choices)] += 1
         chosen, share = majority(votes)
+        # a whole answer is voted on, also where it has several choices
         if chosen is not None:
             picture.labels = read_set(chosen)
         elif not votes and _is_ours(data) and isinstance(data.get("label"), str):
@@ -203,6 +208,7 @@ def _boxes(result: dict[str, Any], place: tuple[int, ...]) -> Iterator[Shape]:
     if result.get("type") != "rectanglelabels" or not isinstance(value, dict):
         return
     sides = [value.get(side) for side in ("x", "y", "width", "height")]
+    # a box that was drawn and not labelled keeps its row
     labels = value.get("rectanglelabels") or [None]
     if all(isinstance(side, int | float) for side in sides):
         # percent of the picture's sides
@@ -226,6 +232,7 @@ def _key(task: dict[str, Any], data: dict[str, Any]) -> str | None:
 
 
 def _url(data: dict[str, Any], wanted: str | None) -> str | None:
+    # as columns of tables are called
     for name in [wanted] if wanted else IMAGE_NAMES:
         value = data.get(name)
         if isinstance(value, str) and value:
@@ -237,6 +244,7 @@ def file_of(url: str) -> str:
     """The file that a task's picture is, below the root; another address stays as it is."""
     if url.startswith(LOCAL):
         return parse_qs(urlsplit(url).query).get("d", [""])[0]
+    # the number before the name is that of the project
     if url.startswith(UPLOADED):
         return unquote(url.rpartition("/")[2])
     return url
@@ -255,6 +263,7 @@ def _check_there(
         if (root / plain_name).is_file():
             _rename(tasks, root)
             return
+    # all are URLs, or there are no tasks
     if not looked_for:
         return
     own = path.parent / "local-files-root.txt"

@@ -33,6 +33,7 @@ def accepts(spec: DataSpec) -> bool:
     named = spec.label_column or spec.vote_columns or spec.count_columns
     if named or not spec.labelled:
         return True
+    # without labels, folders of classes may have them
     columns = {name.lower() for name in _column_names(path / parts[0].name)}
     return not columns.isdisjoint(LABEL_NAMES)
 
@@ -47,11 +48,13 @@ def open_source(spec: DataSpec) -> MetadataSource:
 def _parts(folder: Path) -> list[Part]:
     """Its own table, or those of its split folders."""
     for name in NAMES:
+        # one for all, beside the folders
         if (folder / name).is_file():
             return [Part(name)]
     parts = []
     for split in sorted(n for n in os.listdir(folder) if n.lower() in SPLITS):
         own = [name for name in NAMES if (folder / split / name).is_file()]
+        # the first of several formats, as of the folder itself
         parts += [Part(f"{split}/{name}", split) for name in own[:1]]
     return parts
 
@@ -73,6 +76,7 @@ class MetadataSource(ShardsSource):
         for row in super().rows():
             count += 1
             yield row
+        # counted, and not compared: a list of a million names takes memory
         pictures = sum(_pictures(table.root) for table in self.tables)
         # rows without a picture are named when they are read
         if self.split is None and pictures > count:

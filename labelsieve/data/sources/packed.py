@@ -41,6 +41,7 @@ def open_source(spec: DataSpec) -> PackedSource:
     """Open it; raises DataError with what to do."""
     refuse_options(spec, NO_COLUMNS, "folders give its images their labels")
     path = Path(spec.data)
+    # what is compressed as a whole has no members that could be found again
     store = None if is_tar(path) and is_packed(path) else open_store(path)
     return PackedSource(path, store, spec.split, spec.labelled)
 
@@ -66,14 +67,17 @@ class PackedSource:
     def rows(self) -> Iterator[Row]:
         """Rows in the order of the file."""
         self.notes.clear()
+        # twice over the names: which folders are splits shows at the end
         names = list(self._pictures())
         above = _above(names)
         splits = self._splits(names, above)
         found = self._named(names) if self.store else self._streamed(set(names))
         for name, image in found:
             parts = name[len(above) :].split("/")
+            # what is left begins with the class
             split = parts.pop(0) if splits else None
             if self.split in (None, split):
+                # a picture beside the class folders has no label
                 label = parts[0] if self.labelled and len(parts) > 1 else None
                 uri = path_to_uri(name)
                 shown = readable(name)
@@ -89,6 +93,7 @@ class PackedSource:
         """Names and bytes of pictures, each once."""
         for member in members(self.path, []):
             if not isinstance(member, TarMember) and member[0] in names:
+                # a second one of the name is left out, as when it was counted
                 names.remove(member[0])
                 yield member
 
@@ -97,6 +102,7 @@ class PackedSource:
         others, outside, tables = 0, [], []
         for name in self._all_names():
             folders = name.split("/")[:-1]
+            # first of all: also what is hidden may lead out
             if leads_out(name):
                 outside.append(name)
             elif any(part.startswith((".", "__MACOSX")) for part in folders):
@@ -121,6 +127,7 @@ class PackedSource:
                 f"'{plain(tables[0])}' in '{own}' was not read; if it holds the labels, "
                 f"unpack it and scan it with --root {own}"
             )
+        # a README is of interest only where there is no table
         elif others:
             self.notes.append(
                 f"{others} files in '{own}' are no images by their suffix"
@@ -143,6 +150,7 @@ class PackedSource:
     def _splits(self, names: list[str], above: str) -> bool:
         """Whether the first folders are splits; raises DataError where none is the wanted one."""
         inner = [name[len(above) :].split("/") for name in names]
+        # pictures in a folder at least
         deep = [parts for parts in inner if len(parts) > 1]
         if self.labelled and not deep:
             raise DataError(
@@ -151,6 +159,7 @@ class PackedSource:
                 + scan_command("labels.csv", f" --root {self.path}"),
             )
         tops = {parts[0] for parts in deep}
+        # train/cat/1.jpg, and not a class that is called "train"
         nested = any(len(parts) > 2 for parts in deep)
         splits = nested and all(name.lower() in SPLITS for name in tops)
         if self.split is not None and (not splits or self.split not in tops):
@@ -165,6 +174,7 @@ class PackedSource:
         if self.store is not None:
             data: bytes = self.store.member(name).read_bytes()
             return data
+        # from the start: slow, and the only way into a compressed stream
         for member in members(self.path, []):
             if not isinstance(member, TarMember) and member[0] == name:
                 return member[1]

@@ -53,6 +53,7 @@ def accepts(spec: DataSpec) -> bool:
         return bool(format_of(path) or any(format_of(Path(n)) for n in _matching(path)))
     if any((path / n).exists() for n in ("dataset_info.json", "dataset_dict.json")):
         return False
+    # tables beside pictures are something else: metadata, or labels
     seen = look(path)
     return bool(seen.tables) and not seen.pictures
 
@@ -116,10 +117,12 @@ def of_parts(spec: DataSpec, top: Path, parts: list[Part]) -> ShardsSource:
     """
     notes = _missing(parts)
     parts = _wanted(spec, parts)
+    # all of them, before the first is read
     for part in parts:
         _check_file(top / part.name)
     # what the first has, all have to have: it is checked when each is read
     first = top / parts[0].name
+    # names of files say it for all rows, or a column for each
     by_name = any(part.split for part in parts)
     columns = choose(
         replace(spec, split=None) if by_name else spec, first, schema_of(first)
@@ -163,6 +166,7 @@ def _wanted(spec: DataSpec, parts: list[Part]) -> list[Part]:
         raise DataError(f"'{spec.data}' holds no tables.", "Check the name.")
     if spec.split is None or not splits:
         return parts
+    # other splits are not even opened
     chosen = [part for part in parts if part.split == spec.split]
     if not chosen:
         raise DataError(unknown("Split", spec.split, [str(s) for s in splits]))
@@ -256,6 +260,7 @@ class ShardsSource:
             # the dialect of each may differ; the first says what they are like
             if not seen and table.dialect_note():
                 self.notes.append(table.dialect_note())
+            # so that messages name the shard with the row
             keys.begin(f"'{plain(part.name)}'")
             for row in table.all_rows(keys):
                 number += 1

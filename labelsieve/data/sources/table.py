@@ -59,6 +59,7 @@ def open_source(spec: DataSpec) -> TableSource:
     """Open it; raises DataError with what to do."""
     path = Path(spec.data)
     columns = choose(spec, path, schema_of(path))
+    # the answer of the user ends the questions
     asks = spec.label_separator is None
     root = _root(spec, path)
     store = store_of(root)
@@ -73,6 +74,7 @@ def store_of(root: Path) -> Store | None:
     Raises:
         DataError: it is neither, or damaged.
     """
+    # opened in any case, as it says what is wrong with the root
     store = open_store(root)
     return None if root.is_dir() else store
 
@@ -132,6 +134,7 @@ class TableSource:
         labelling = self.columns.labelling
         if labelling is None:
             return []
+        # the columns themselves are the classes
         if labelling.form == "counts":
             return list(labelling.columns)
         return self._names[labelling.columns[0]] or []
@@ -185,6 +188,7 @@ class TableSource:
         Raises:
             DataError: the user has to say what they are.
         """
+        # a pass over one column, which is short beside decoding
         labels = self.distinct_labels()
         if labels is not None:
             ask_for_separator(labels, str(self.path))
@@ -212,6 +216,7 @@ class TableSource:
 
     def _picture(self, path: str, *, now: bool = False) -> Any:
         """A picture that the table names; `now`: the bytes of one in an archive."""
+        # the quick test first: most paths are none
         url = url_of(path) if "://" in path else None
         if url is None and self.store is None:
             return self.root / path
@@ -242,6 +247,7 @@ class TableSource:
         """The image cell of a row of a row group."""
         if _size(file, group, self.columns.image) > KEPT:
             return self._streamed(group, row)
+        # neighbours follow each other, so one group is kept
         if self._group[0] != group:
             part = file.read_row_group(group, columns=[self.columns.image])
             self._group = (group, part[self.columns.image])
@@ -254,6 +260,7 @@ class TableSource:
             file = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20)
             parts = file.iter_batches(AT_ONCE, [group], columns=[self.columns.image])
             at = self._cursor = _Cursor(group, iter(parts))
+        # parts before it are decoded and dropped
         while at.number < row // AT_ONCE:
             at.part, at.number = next(at.parts), at.number + 1
         return at.part.column(0)[row % AT_ONCE].as_py()
@@ -270,6 +277,7 @@ class TableSource:
             image = self._picture(path)
         else:
             uri, shown, image = "", f"row {number}", b""
+        # images to classify need no labels
         label, agreement = None, None
         if columns.labelling:
             label, agreement = columns.labelling.read(record, self._names)

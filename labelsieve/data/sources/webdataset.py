@@ -42,6 +42,7 @@ def accepts(spec: DataSpec) -> bool:
         return False
     if path.is_dir():
         seen = look(path)
+        # one is enough: shards are alike
         tars = seen.ending(".tar")
         return bool(tars) and not seen.pictures and is_webdataset(path / tars[0])
     if path.is_file():
@@ -73,6 +74,7 @@ def _shards(path: Path) -> list[Path] | None:
         first, last = int(found[1]), int(found[2])
         if not 0 <= last - first < MOST_SHARDS:
             raise DataError(f"'{path}' names no range of shards.", "Write {000..012}.")
+        # {000..012}: as many digits as the first has
         digits = len(found[1])
         before, after = str(path)[: found.start()], str(path)[found.end() :]
         return [Path(f"{before}{n:0{digits}}{after}") for n in range(first, last + 1)]
@@ -176,6 +178,7 @@ class WebDataset:
         files = sample.files
         if not self.labelled:
             return None
+        # a file of its own outweighs what the JSON says
         kind = wanted or "cls"
         if kind in files:
             return _text(files[kind], classes)
@@ -223,8 +226,10 @@ def samples(shard: Path, notes: list[str]) -> Iterator[Sample]:
     sample: Sample | None = None
     for member in members(shard, notes):
         key, kind = parted(_name(member))
+        # what macOS packs beside, and names without an extension
         if not kind or key.rpartition("/")[2].startswith("."):
             continue
+        # the next key: the sample before it is whole
         if sample is None or sample.key != key:
             if sample is not None:
                 yield sample
@@ -290,5 +295,6 @@ def _text(member: Any, classes: list[str]) -> str | None:
     if size > LARGEST_LABEL:
         return None
     text = _read(member).decode("utf-8", "backslashreplace").strip()
+    # a number counts classes only where these have names
     number = text.isascii() and text.isdigit() and len(text) < 10
     return label_text(int(text) if number and classes else text, classes)

@@ -56,6 +56,7 @@ def _names_file(folder: Path) -> Path | None:
     for name in ("data.yaml", "dataset.yaml", "data.yml", *NAME_FILES):
         if (folder / name).is_file():
             return folder / name
+    # coco8.yaml: a single one is what is meant
     others = sorted(folder.glob("*.yaml"))
     return others[0] if len(others) == 1 else None
 
@@ -102,6 +103,7 @@ def class_names(path: Path) -> list[str]:
         names: object = [line.strip() for line in lines if line.strip()]
     else:
         names = _of_yaml(path)
+    # {0: cat, 1: dog}, as ultralytics writes them now
     if isinstance(names, dict) and sorted(names) == list(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
@@ -109,6 +111,7 @@ def class_names(path: Path) -> list[str]:
             f"'{readable(path)}' gives no names of classes.",
             "It needs names: a list, or one name for each number from 0 on.",
         )
+    # YAML makes numbers of names such as 7
     found = [str(name) for name in names]
     if len(set(found)) < len(found):
         raise DataError(f"'{readable(path)}' gives two classes the same name.")
@@ -119,6 +122,7 @@ def _of_yaml(path: Path) -> object:
     try:
         if path.stat().st_size > LARGEST_YAML:
             raise ValueError("it is too large")
+        # safe: no tag makes an object; paths in it are not followed
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise DataError(
@@ -130,6 +134,7 @@ def _of_yaml(path: Path) -> object:
 def _pictures(
     folder: Path, names: list[str], notes: list[str], instead: dict[Path, Path]
 ) -> Iterator[Picture]:
+    # label files that no picture asks for are told of
     used = set()
     for name in _images(folder):
         file = folder / label_file(name)

@@ -1,0 +1,147 @@
+"""Files of numbers that a user's own model gave: a row per image, with the id of the image.
+
+`.npy` (an array; ids a line each in FILE.ids.txt beside it), `.npz` (arrays `ids` and one more),
+Parquet, CSV, TSV and JSON lines (a column of ids, and either one column of lists or a column per
+number: of class probabilities its name is the class).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve.data.sources._formats import format_of, named, open_table, schema_of
+from labelsieve.errors import DataError
+from labelsieve.files import readable
+
+# Columns of ids as people call them, the likeliest first.
+ID_NAMES = ("sample_id", "id", "key", "path", "image", "file_name", "filename", "file")
+
+
+def read_values(path: Path, flag: str) -> Any:
+    """What a file holds, as `labelsieve.load` takes it.
+
+    Args:
+        flag: the option that names it, for messages.
+
+    Returns:
+        (ids, [m, d] float32), a table with a column "id" and one per number, or an array [m, d]
+        without ids, whose rows are matched by position if the user says so.
+
+    Raises:
+        DataError: it cannot be read, or is no such file.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise DataError(f"{flag} '{readable(path)}' does not exist.")
+    if suffix in (".npy", ".npz"):
+        return _of_numpy(path, flag)
+    if format_of(path) is None:
+        raise DataError(
+            f"{flag} '{readable(path)}' is of no kind that is read.",
+            "Give .npy, .npz, .parquet, .csv, .tsv or .jsonl.",
+        )
+    return _of_table(path, flag)
+
+
+def _of_numpy(path: Path, flag: str) -> Any:
+    try:
+        # pickles could run code
+        loaded = np.load(path, allow_pickle=False)
+        if path.suffix.lower() == ".npz":
+            return _of_archive(dict(loaded), path, flag)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"{flag} '{readable(path)}' cannot be read: {error}."
+        ) from error
+    beside = path.with_suffix(".ids.txt")
+    if not beside.is_file():
+        return loaded
+    ids = beside.read_text(encoding="utf-8").splitlines()
+    return _paired(ids, loaded, path, flag)
+
+
+def _of_archive(arrays: dict[str, np.ndarray], path: Path, flag: str) -> Any:
+    others = [name for name in arrays if name != "ids"]
+    if len(others) != 1:
+        raise DataError(
+            f"{flag} '{readable(path)}' holds {len(others)} arrays besides 'ids', not one."
+        )
+    values = arrays[others[0]]
+    if "ids" not in arrays:
+        return values
+    return _paired([str(i) for i in arrays["ids"].tolist()], values, path, flag)
+
+
+def _paired(ids: list[str], values: np.ndarray, path: Path, flag: str) -> Any:
+    if len(ids) != len(values):
+        raise DataError(
+            f"{flag} '{readable(path)}' has {len(values)} rows and {len(ids)} ids."
+        )
+    return ids, values
+
+
+def _of_table(path: Path, flag: str) -> Any:
+    names = schema_of(path).names
+    lower = {name.lower(): name for name in names}
+    column = next((lower[name] for name in ID_NAMES if name in lower), None)
+    if column is None:
+        raise DataError(
+            f"{flag} '{readable(path)}' has no column of ids.",
+            f"Call it id; there are: {', '.join(names)}.",
+        )
+    others = [name for name in names if name != column]
+    table = _read(path, names)
+    if len(others) == 1 and pa.types.is_nested(table.schema.field(others[0]).type):
+        return _of_lists(table, column, others[0], path, flag)
+    columns = {"id": table[column].cast(pa.string())}
+    for name in others:
+        columns[name] = _numbers(table[name], name, path, flag)
+    return pa.table(columns)
+
+
+def _read(path: Path, names: list[str]) -> pa.Table:
+    records: list[dict[str, Any]] = []
+    with named(path):
+        for part in open_table(path, names).parts:
+            records += part
+        # types are those of the values: text where a text table has text
+        return pa.Table.from_pylist(records, schema=None)
+
+
+def _numbers(values: pa.ChunkedArray, name: str, path: Path, flag: str) -> Any:
+    try:
+        numbers = pc.cast(values, pa.float32())
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{flag} '{readable(path)}': column '{name}' holds no numbers.",
+            "Leave out columns that are neither ids nor numbers.",
+        ) from error
+    if numbers.null_count:
+        raise DataError(f"{flag} '{readable(path)}': column '{name}' has empty cells.")
+    return numbers
+
+
+def _of_lists(
+    table: pa.Table, column: str, values: str, path: Path, flag: str
+) -> tuple[list[str], np.ndarray]:
+    ids = table[column].cast(pa.string()).to_pylist()
+    rows = table[values].to_pylist()
+    widths = {len(row) if isinstance(row, list) else 0 for row in rows}
+    if len(widths) != 1 or 0 in widths:
+        shown = ", ".join(map(str, sorted(widths)[:3]))
+        raise DataError(
+            f"{flag} '{readable(path)}': the lists in '{values}' have {shown} numbers.",
+            "All need as many.",
+        )
+    try:
+        return ids, np.asarray(rows, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{flag} '{readable(path)}': the lists in '{values}' hold no numbers."
+        ) from error

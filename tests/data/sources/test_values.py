@@ -1,0 +1,109 @@
+"""Embeddings and probabilities in files: ids stand beside them, pickles are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+import labelsieve
+from labelsieve.data.sources._values import read_values
+from labelsieve.errors import DataError, LabelsieveError
+
+IDS = ["b/2.png", "a/1.png", "c"]
+VALUES = np.arange(6, dtype=np.float32).reshape(3, 2) / 8
+FLAG = "--embeddings"
+
+
+def test_numpy_with_ids_beside_it_or_without(tmp_path: Path) -> None:
+    path = tmp_path / "e.npy"
+    np.save(path, VALUES)
+    assert np.array_equal(read_values(path, FLAG), VALUES)
+    (tmp_path / "e.ids.txt").write_text("\n".join(IDS) + "\n")
+    ids, values = read_values(path, FLAG)
+    assert ids == IDS and np.array_equal(values, VALUES)
+    (tmp_path / "e.ids.txt").write_text("a\nb\n")
+    with pytest.raises(DataError, match=r"^--embeddings '.*' has 3 rows and 2 ids"):
+        read_values(path, FLAG)
+
+
+def test_archives_of_numpy(tmp_path: Path) -> None:
+    path = tmp_path / "e.npz"
+    np.savez(path, ids=np.array(IDS), values=VALUES)
+    ids, values = read_values(path, FLAG)
+    assert ids == IDS and np.array_equal(values, VALUES)
+    np.savez(path, a=VALUES, b=VALUES)
+    with pytest.raises(DataError, match="holds 2 arrays besides 'ids', not one"):
+        read_values(path, FLAG)
+
+
+def test_lists_in_a_table(tmp_path: Path) -> None:
+    table = pa.table({"sample_id": IDS, "embedding": VALUES.tolist()})
+    pq.write_table(table, tmp_path / "e.parquet")
+    lines = [json.dumps(row) for row in table.to_pylist()]
+    (tmp_path / "e.jsonl").write_text("\n".join(lines))
+    for name in ("e.parquet", "e.jsonl"):
+        ids, values = read_values(tmp_path / name, FLAG)
+        assert ids == IDS and np.array_equal(values, VALUES)
+
+
+def test_a_column_per_class(tmp_path: Path) -> None:
+    table = pa.table({"Path": IDS, "cat": VALUES[:, 0], "dog": VALUES[:, 1]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    pacsv.write_csv(table, tmp_path / "p.csv")
+    for name in ("p.parquet", "p.csv"):
+        found = read_values(tmp_path / name, FLAG)
+        assert found.column_names == ["id", "cat", "dog"]
+        assert found["id"].to_pylist() == IDS
+        assert found["dog"].to_pylist() == VALUES[:, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ({"x": [1.0]}, r"has no column of ids\. Call it id; there are: x"),
+        ({"id": ["a"], "c": ["x"], "d": [1.0]}, "column 'c' holds no numbers"),
+        ({"id": ["a"], "c": [None], "d": [1.0]}, "column 'c' has empty cells"),
+        ({"id": ["a", "b"], "e": [[1.0], [1.0, 2.0]]}, "have 1, 2 numbers"),
+        ({"id": ["a"], "e": [["x"]]}, "hold no numbers"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=fault):
+        read_values(tmp_path / "p.parquet", FLAG)
+
+
+def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "e.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (tmp_path / "e.pkl").write_bytes(b"x")
+    (tmp_path / "x.npy").write_bytes(b"x")
+    for name, fault in (
+        ("e.npy", "cannot be read"),
+        ("x.npy", "cannot be read"),
+        ("e.pkl", "is of no kind that is read"),
+        ("gone.npy", "does not exist"),
+    ):
+        with pytest.raises(DataError, match=fault):
+            read_values(tmp_path / name, FLAG)
+
+
+def test_files_are_named_like_data(tmp_path: Path) -> None:
+    """By the option of the command line or the keyword in Python, which join by id."""
+    np.save(tmp_path / "e.npy", VALUES)
+    (tmp_path / "e.ids.txt").write_text("\n".join(IDS))
+    spec = labelsieve.load(tmp_path, embeddings=str(tmp_path / "e.npy"))
+    assert spec.embeddings is not None and spec.embeddings.ids is not None
+    assert spec.embeddings.ids.to_pylist() == IDS
+    assert np.array_equal(spec.embeddings.values, VALUES)
+    (tmp_path / "e.ids.txt").unlink()
+    with pytest.raises(LabelsieveError, match=r"rows_match|ids"):
+        labelsieve.load(tmp_path, embeddings=str(tmp_path / "e.npy"))
+    spec = labelsieve.load(tmp_path, pred_probs=tmp_path / "e.npy", rows_match=True)
+    assert spec.pred_probs is not None and len(spec.pred_probs.values) == 3
