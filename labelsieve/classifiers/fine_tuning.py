@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from labelsieve import progress
-from labelsieve.classifiers import selection
 from labelsieve.classifiers.backbone import (
     Backbone,
     features_before,
@@ -42,6 +41,7 @@ from labelsieve.estimation import metrics, mixture
 from labelsieve.features import probe
 from labelsieve.files import replacing
 from labelsieve.models import encoder
+from labelsieve.training import selection
 from labelsieve.training.checkpoint import Checkpoint
 from labelsieve.training.loop import (
     LESS_MEMORY,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from labelsieve.classifiers import backbone, selection
+from labelsieve.classifiers import backbone
 from labelsieve.classifiers.fine_tuning import Fitting, Validation
 from labelsieve.classifiers.objective import LOSSES, Objective
 from labelsieve.classifiers.recipe import Settings
@@ -21,7 +21,7 @@ from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.estimation import mixture
 from labelsieve.features import probe
 from labelsieve.tables import SAMPLES
-from labelsieve.training import checkpoint, losses
+from labelsieve.training import checkpoint, losses, selection
 from labelsieve.training.loop import Batch, step_generator
 
 PLAIN = {"crop": 1.0, "mirror": False}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from labelsieve.classifiers import selection
+from labelsieve.training import selection
 
 NAN = float("nan")
 
