@@ -150,6 +150,11 @@ class Server:
             content: bytes = answer.read()
         return content
 
+    def busy(self) -> float:
+        """Seconds of processor time so far: other programs do not change them."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self, what: str = "VmRSS") -> float:
         """Gigabytes that the process holds, or held at most (VmHWM)."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -212,10 +217,12 @@ def measure(server: Server) -> list[list[object]]:
     rows: list[list[object]] = []
     for name, call in actions(server).items():
         times = []
+        before = server.busy()
         for number in range(1, REPEATS + 1):
             start = time.perf_counter()
             call(number)
             times.append(time.perf_counter() - start)
+        busy = (server.busy() - before) / REPEATS
         first, rest = times[0], times[1:]
         rows.append(
             [
@@ -223,6 +230,7 @@ def measure(server: Server) -> list[list[object]]:
                 f"{1000 * statistics.median(rest):.0f}",
                 f"{1000 * max(rest):.0f}",
                 f"{1000 * first:.0f}",
+                f"{1000 * busy:.0f}",
                 f"{server.memory():.2f}",
             ]
         )
@@ -254,7 +262,7 @@ def main() -> None:
         )
         print(f"memory {server.memory():.2f} GB")
         time.sleep(20)  # what is prepared in the background
-        head = ["action", "median ms", "worst ms", "first ms", "memory GB"]
+        head = ["action", "median ms", "worst ms", "first ms", "CPU ms", "memory GB"]
         try:
             table("Latency", head, measure(server))
             print(f"most memory {server.memory('VmHWM'):.2f} GB")

@@ -52,7 +52,7 @@ class Review:
         self.decisions = Decisions(opened.folder)
         self.suspects = Suspects(opened, self.decisions)
         self.describing = Describing(self.suspects, self.pictures)
-        self.auditing = Auditing(opened, self.suspects)
+        self.auditing = Auditing(opened, self.suspects, background=background)
         self.suspects.by_gain = self.auditing.by_gain
         self.deciding = Deciding(self.suspects, background=background)
         # read at once: filters may name a queue
@@ -66,11 +66,13 @@ class Review:
     def _prepare(self) -> None:
         """What takes a second and is wanted later, so that nobody waits for it then."""
         importlib.import_module("scipy.stats")
-        self.auditing.stop()
+        self.auditing.prepare()
         _ = self.suspects.alike
         _ = self.suspects.columns.by_name
         if self.suspects.similar is not None:
             self.suspects.similar.prepare()
+        # last, as it takes longest: seconds for a million images
+        self.auditing.by_gain()
 
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
