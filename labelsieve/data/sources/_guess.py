@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labelsieve.data.sources._layout import Look, is_image, label_table, look
+from labelsieve.data.sources._layout import (
+    LABEL_TABLES,
+    Look,
+    is_image,
+    label_table,
+    look,
+)
 from labelsieve.files import readable
 from labelsieve.progress import plain
 
@@ -96,6 +102,20 @@ def scan_command(path: str | Path, more: str = "") -> str:
     name = readable(path)
     quoted = f"'{name}'" if any(c in name for c in " *?[]{}()'&;") else name
     return f"Try: labelsieve scan {quoted}{more}"
+
+
+def unread(folder: Path) -> list[str]:
+    """What lies beside class folders and says something of the pictures, a clause each."""
+    seen = look(folder)
+    found = _of_annotations(folder, seen)
+    table = next((n for n in seen.tables if LABEL_TABLES.fullmatch(Path(n).stem)), None)
+    if found is not None:
+        return [f"the folder also holds {found[0]}, which was not read. {found[1]}"]
+    # a table in a class folder is about something else
+    if table is not None and "/" not in table:
+        command = scan_command(folder / table)
+        return [f"'{plain(table)}' beside the folders was not read. {command}"]
+    return []
 
 
 def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelsieve.data.sources import STATE, Row
-from labelsieve.data.sources._guess import proposal
+from labelsieve.data.sources._guess import proposal, unread
 from labelsieve.data.sources._history import path_now
 from labelsieve.data.sources._layout import SPLITS, is_image
 from labelsieve.data.spec import DataSpec
@@ -74,6 +74,7 @@ class FolderSource:
             what, do = proposal(self.root)
             seems = f"; it looks like {what}" if what else ""
             raise DataError(f"'{self.root}' has no class folders{seems}.", do)
+        self.notes += unread(self.root)
         nested = self.nested(top)
         if self.split and self.split not in (nested or {}):
             names = nested or {"(none: the folder has no split level)": []}

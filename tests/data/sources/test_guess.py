@@ -75,3 +75,30 @@ def test_folders(tmp_path: Path, files: dict[str, str], words: str) -> None:
     for name, content in files.items():
         (tmp_path / "set" / name).write_text(content)
     assert words in refusal(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "note"),
+    [
+        (
+            "labels.csv",
+            "x",
+            "'labels.csv' beside the folders was not read. Try: labelsi",
+        ),
+        (
+            "c.json",
+            '{"images": [], "annotations": []}',
+            "the folder also holds COCO annotations, 'c.json', which was not read. Try: l",
+        ),
+        ("notes.csv", "x", None),
+    ],
+)
+def test_what_lies_beside_class_folders_is_told(
+    tmp_path: Path, name: str, content: str, note: str | None
+) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(b"x")
+    (tmp_path / name).write_text(content)
+    source = open_source(DataSpec(tmp_path))
+    assert [row.label for row in source.rows()] == ["cat"]
+    assert [n[: len(note or "")] for n in source.notes] == ([note] if note else [])
