@@ -45,7 +45,7 @@ class Server:
         # a test may have killed it itself
         if self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+            self.process.communicate()
 
 
 @pytest.fixture
