@@ -40,6 +40,7 @@ ROOMS = {PACKAGE / room for room in registry.ROOMS}
 # What an import is called where it is installed from.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "open_clip": "open_clip_torch",
     "sklearn": "scikit-learn",
     "multipart": "python-multipart",
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from labelsieve.audits.answers import replay
@@ -20,7 +22,8 @@ def rows(*said: tuple[object, ...]) -> list[Decision]:
         else:
             image, verdict, label, person = each
             by = by_whom("w", str(person))
-            row = Decision(number, str(image), str(verdict), label, by, "", None)  # type: ignore[arg-type]
+            fields: Any = (number, str(image), str(verdict), label, by, "", None)
+            row = Decision(*fields)
         found.append(row)
     return found
 
