@@ -27,15 +27,16 @@ def test_every_format_says_what_it_is() -> None:
         "cleanlab",
         "coco",
         "csv",
+        "cvat",
         "fiftyone",
         "hf",
         "imagefolder",
         "jsonl",
         "label-studio",
         "parquet",
-    ]
         "webdataset",
         "yolo",
+    ]
     for name in names:
         room = registry.load("exports", name)
         assert room.TARGET == "folder" or re.fullmatch(r"\.\w+", room.TARGET)
