@@ -127,7 +127,7 @@ MISTAKES = [
     (["scan", "{digits}", "--model", "{tmp}/nowhere"], "cannot be loaded"),
     (
         ["scan", "{digits}", "--model", "{tmp}/bert"],
-        "is of family 'bert', which is not supported. Supported: CLIP, SigLIP",
+        "is of family 'bert', which is not supported. Supported: CLIP, open_clip, SigLIP",
     ),
     (
         ["scan", "{digits}", "--device", "quantum"],
