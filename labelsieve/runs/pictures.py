@@ -24,7 +24,7 @@ from labelsieve.data.images import (
     read_bytes,
 )
 from labelsieve.data.sources import Source, open_source
-from labelsieve.data.sources._history import originals
+from labelsieve.data.sources._history import originals, replaced
 from labelsieve.data.sources._remote import hosts_in, known_hosts
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
@@ -104,7 +104,7 @@ class Images:
 
     def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
         self._spec = spec
-        self._kept: dict[Path, Source] = {}
+        self._kept: dict[Any, Source] = {}
         try:
             self._source = open_source(spec)
         except LabelsieveError as error:
@@ -150,9 +150,10 @@ class Images:
     def _versions(self) -> Iterator[Source]:
         """The source, then what is kept of it from before it was corrected in place.
 
-        That is kept of tables and saved data sets; the latest comes first.
+        That is kept of tables, shards and saved data sets; the latest comes first.
         """
         yield self._source
+        yield from self._before_patches()
         path = getattr(self._source, "path", None) or getattr(
             self._source, "folder", None
         )
@@ -165,6 +166,17 @@ class Images:
                 )
                 self._kept[kept] = open_source(spec)
             yield self._kept[kept]
+
+    def _before_patches(self) -> Iterator[Source]:
+        """Of data in several files: with those that patches wrote anew as they were before."""
+        several = hasattr(self._source, "instead") and hasattr(self._source, "top")
+        for before in replaced(vars(self._source)["top"]) if several else ():
+            key = frozenset(before.items())
+            if key not in self._kept:
+                source: Any = open_source(self._spec)
+                source.instead.update(before)
+                self._kept[key] = source
+            yield self._kept[key]
 
 
 def _is_scanned(sample_id: str, data: bytes) -> bool:

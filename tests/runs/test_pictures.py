@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +204,31 @@ def test_damaged_features_are_missing_and_one_line_says_so(
     assert pictures.cached_features(planted.run) is not None
 
 
-@pytest.mark.parametrize("kind", ["table", "saved"])
+def write_shards(folder: Path, rows: list[bytes]) -> DataSpec:
+    """Two tables of half the rows each."""
+    for part in range(2):
+        cells = {
+            "image": rows[3 * part :][:3],
+            "label": ["a", "b", "a", "b"][part:][:3],
+        }
+        folder.mkdir(exist_ok=True)
+        pq.write_table(pa.table(cells), folder / f"train-{part}-of-2.parquet")
+    return DataSpec(folder)
+
+
+def write_tars(folder: Path, rows: list[bytes]) -> DataSpec:
+    """Two tar files of WebDataset."""
+    folder.mkdir()
+    for number, data in enumerate(rows):
+        with tarfile.open(folder / f"{number // 3}.tar", "a") as tar:
+            for kind, content in (("png", data), ("cls", b"ab"[number % 2 :][:1])):
+                info = tarfile.TarInfo(f"{number}.{kind}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return DataSpec(folder)
+
+
+@pytest.mark.parametrize("kind", ["table", "saved", "shards", "tars"])
 def test_after_rows_were_left_out_in_place_every_picture_is_still_its_own(
     tmp_path: Path, encode: Any, kind: str
 ) -> None:
@@ -212,7 +238,10 @@ def test_after_rows_were_left_out_in_place_every_picture_is_still_its_own(
     from labelsieve.tables import CORRECTIONS, MANIFEST
 
     rows = [encode(np.full((4, 4), 20 * k, dtype=np.uint8)) for k in range(6)]
-    if kind == "table":
+    if kind in ("shards", "tars"):
+        write = write_shards if kind == "shards" else write_tars
+        spec = write(tmp_path / "data", rows)
+    elif kind == "table":
         spec = DataSpec(tmp_path / "t.parquet")
         pq.write_table(pa.table({"image": rows, "label": ["a", "b"] * 3}), spec.data)
     else:
@@ -252,8 +281,40 @@ def test_after_rows_were_left_out_in_place_every_picture_is_still_its_own(
     write_back.in_place(spec, pa.Table.from_pylist(drops, schema=CORRECTIONS), "scan")
     images = pictures.Images(spec, manifest)
     assert [images.read(about["sample_id"]) for about in listed] == rows
+    # scanned anew and corrected again: pictures of the first scan are still found
+    left = {r.key: r.uri for r in open_source(spec).rows()}
+    key = listed[0]["sample_id"].rpartition("#")[0]
+    drop = {**drops[0], "sample_id": listed[0]["sample_id"], "uri": left[key]}
+    again = pa.Table.from_pylist([{**drop, "old_label": "a"}], schema=CORRECTIONS)
+    write_back.in_place(spec, again, "second scan")
+    for seen in (images, pictures.Images(spec, manifest)):
+        assert [seen.read(about["sample_id"]) for about in listed] == rows
     stranger = pa.Table.from_pylist(
         [{**listed[0], "sample_id": "x#000000000000"}], schema=MANIFEST
     )
     with pytest.raises(ImageError, match="not the image that was scanned"):
         pictures.Images(spec, stranger).read("x#000000000000")
+
+
+def test_what_a_strangers_history_names_outside_is_not_read(tmp_path: Path) -> None:
+    from labelsieve.data.sources._history import replaced
+
+    (tmp_path / "data" / ".labelsieve").mkdir(parents=True)
+    (tmp_path / "secret").write_text("x")
+    files = {
+        "../secret": {"kept": "a"},
+        "a.tar": {"kept": "../../../secret"},
+        "b.tar": {"kept": 7},
+        "c.tar": {},
+        "d.tar": "d",
+        "good.tar": {"kept": "good.tar"},
+    }
+    for name, facts in (("b", {"files": files}), ("c", {"files": []}), ("d", [])):
+        table = pa.table({"uri": ["x"]})
+        told = {b"labelsieve": json.dumps(facts).encode()}
+        path = tmp_path / "data" / ".labelsieve" / f"applied-{name}.parquet"
+        pq.write_table(table.replace_schema_metadata(told), path)
+    (path.with_name("applied-e.parquet")).write_bytes(b"no table")
+    top = (tmp_path / "data").resolve()
+    kept = top / ".labelsieve" / "originals" / "good.tar"
+    assert list(replaced(top)) == [{top / "good.tar": kept}]

@@ -7,8 +7,11 @@ alone, and a damaged record is left out.
 from __future__ import annotations
 
 import functools
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -82,3 +85,34 @@ def originals(path: Path) -> list[Path]:
     # a link would lead to what was never this table
     own = [p for p in kept if not p.is_symlink()]
     return sorted(own, key=lambda p: -p.stat().st_mtime_ns)
+
+
+def replaced(top: Path) -> Iterator[dict[Path, Path]]:
+    """Files below `top` that patches wrote anew -> what was kept of each, per patch.
+
+    The latest patch comes first. What leads out of the data is left out.
+    """
+    for record in reversed(records(top / STATE)):
+        files = _facts(record, record.lstat().st_mtime_ns).get("files")
+        kept = {}
+        for uri, fact in files.items() if isinstance(files, dict) else ():
+            try:
+                own = resolve_inside(top, uri)
+                # "+", as nothing but text is a name
+                kept[own] = resolve_inside(top / STATE / "originals", "" + fact["kept"])
+            except (DataError, TypeError, KeyError):
+                progress.note(f"A line of '{readable(record)}' is left out.")
+        if kept:
+            yield kept
+
+
+@functools.lru_cache(maxsize=16)
+def _facts(record: Path, changed: int) -> dict[str, Any]:
+    """What a patch says of how it was applied; `changed` as of `_moves`."""
+    try:
+        # the key that `labelsieve.corrections.patch` writes them under
+        facts = json.loads((pq.read_schema(record).metadata or {})[b"labelsieve"])
+        return dict(facts)
+    except Exception:  # a file of a stranger ends in any kind of error
+        progress.note(f"'{readable(record)}' is damaged and is left out.")
+        return {}

@@ -256,7 +256,7 @@ class ShardsSource:
         self.starts.clear()
         for part, table in zip(self.parts, self.tables, strict=True):
             self.starts.append(number)
-            table.path = self.instead.get(table.path, table.path)
+            table.path = self._file(table)
             # the dialect of each may differ; the first says what they are like
             if not seen and table.dialect_note():
                 self.notes.append(table.dialect_note())
@@ -276,6 +276,10 @@ class ShardsSource:
                 f"--split '{self.split}' matches no row of '{self.top}'.",
                 "Check the column 'split'.",
             )
+
+    def _file(self, table: TableSource) -> Path:
+        """What is read of a table; once exchanged, it stays so."""
+        return self.instead.get(table.path, table.path)
 
     def _check_labels(self) -> None:
         if not self.asks:
@@ -297,6 +301,7 @@ class ShardsSource:
             )
         for table in self.tables:
             if table.part == embedded[2]:
+                table.path = self._file(table)
                 return table.read(uri)
         raise DataError(
             f"'{self.top}' has no '{plain(str(embedded[2]))}'.",

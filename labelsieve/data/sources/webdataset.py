@@ -195,7 +195,7 @@ class WebDataset:
         own, name = uri_to_path(own), uri_to_path(name)
         for shard in self.shards:
             if self.name(shard) == own:
-                found = self._find(shard, name)
+                found = self._find(self.file(shard), name)
                 if found is not None:
                     return found
         raise DataError(
