@@ -42,6 +42,11 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, of those that take an s: "1 image", "1,200 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def note(line: str) -> None:
     """One line that a person should see while work goes on."""
     # a program without a console has no stderr

@@ -16,7 +16,7 @@ from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError, RunError
 from labelsieve.files import fingerprint, read_json, state_folder, write_json
-from labelsieve.progress import note
+from labelsieve.progress import counted, note
 from labelsieve.runs.decisions import open_decisions
 from labelsieve.runs.pictures import spec_of
 from labelsieve.runs.run import Run, alone
@@ -243,11 +243,11 @@ def _facts(result: write_back.Result, done: str, work: Work) -> dict[str, Any]:
     }
 
 
-# How the end of a call is called on a terminal.
+# How the end of a call is called on a terminal, and what became of labels and images there.
 ENDS = {
-    "copied": "corrected copy",
-    "changed": "corrected in place",
-    "reversed": "as it was before",
+    "copied": ("corrected copy", "changed", "left out"),
+    "changed": ("corrected in place", "changed", "left out"),
+    "reversed": ("as it was before", "changed back", "put back"),
 }
 
 
@@ -273,20 +273,22 @@ def in_words(facts: Mapping[str, Any]) -> str:
 
 
 def _done_in_words(facts: Mapping[str, Any]) -> list[str]:
-    labels = f"{facts['relabelled']:,} labels changed"
-    images = f"{facts['dropped']:,} images left out"
-    end = f"{facts['data']} ({ENDS[facts['done']]})"
-    return [f"{labels}, {images}: {end}", f"Patch  {facts['patch']}"]
+    end, of_labels, of_images = ENDS[facts["done"]]
+    labels = f"{counted(facts['relabelled'], 'label')} {of_labels}"
+    images = f"{counted(facts['dropped'], 'image')} {of_images}"
+    where = f"{facts['data']} ({end})"
+    return [f"{labels}, {images}: {where}", f"Patch  {facts['patch']}"]
 
 
 def _listed_in_words(facts: Mapping[str, Any]) -> str:
-    count = f"{len(facts['changes']):,}"
-    how = "Do them with --in-place --yes."
-    if facts["unfinished"]:
-        return f"{count} steps of an interrupted call are unfinished in {facts['data']}. {how}"
-    if not facts["changes"]:
+    count = len(facts["changes"])
+    if not count:
         return "Nothing to change."
-    return f"{count} changes would be made in {facts['data']}. {how}"
+    how = f"Do {'it' if count == 1 else 'them'} with --in-place --yes."
+    if facts["unfinished"]:
+        state = f"of an interrupted call {'is' if count == 1 else 'are'} unfinished"
+        return f"{counted(count, 'step')} {state} in {facts['data']}. {how}"
+    return f"{counted(count, 'change')} would be made in {facts['data']}. {how}"
 
 
 def apply(

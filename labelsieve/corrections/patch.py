@@ -22,7 +22,9 @@ DROP = "drop"
 FACTS = b"labelsieve"
 HAS_FACTS = b"labelsieve-facts"  # likewise: a damaged key would else pass for none
 DIGEST = "sha256"  # among the facts: of the rows and of the other facts
-SEALED = "sealed"  # likewise: there is a digest, also where its own key is what was damaged
+SEALED = (
+    "sealed"  # likewise: there is a digest, also where its own key is what was damaged
+)
 # What no row can do without.
 NEEDED = ("sample_id", "uri", "path")
 

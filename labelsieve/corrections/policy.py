@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import pyarrow as pa
 from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
 from labelsieve.errors import OptionError, unknown
-from labelsieve.progress import note
+from labelsieve.progress import counted, note
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
@@ -107,8 +108,12 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
         now = standing.read(opened).untouched()
     else:
         now = standing.of_run(opened, decisions)
-    sure = now.issue & (now.suggested != now.given) & (now.suggested >= 0)
-    sure &= now.suggested_prob >= policy.min_confidence
+    differs = now.issue & (now.suggested != now.given) & (now.suggested >= 0)
+    # what people decided is taken or left by their word alone
+    differs &= now.verdicts == None  # noqa: E711  (element by element)
+    sure = differs & (now.suggested_prob >= policy.min_confidence)
+    if not sure.any():
+        _tell_of_less(now.suggested_prob[differs], policy.min_confidence)
     rows = np.flatnonzero(sure)
     ids = now.ids.take(pa.array(rows)).to_pylist()
     judged = {}
@@ -116,6 +121,18 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
         label = now.classes[now.suggested[row]]
         judged[sample_id] = label, f"auto: {now.suggested_prob[row]:.4f}"
     return judged
+
+
+def _tell_of_less(probs: np.ndarray, least: float) -> None:
+    """A line about suggestions that are not probable enough, as none is."""
+    if len(probs):
+        # rounded down: a threshold that is typed as it is shown takes the likeliest one
+        best = math.floor(1e4 * probs.max()) / 1e4
+        lie = "lies" if len(probs) == 1 else "lie"
+        note(
+            f"{counted(len(probs), 'suggestion')} {lie} below --min-confidence {least:g}; "
+            f"the likeliest has {best:g}. A lower --min-confidence takes it."
+        )
 
 
 def _correction(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -240,7 +240,10 @@ def reverse(
             )
         end = step("replace", earlier.path, reversed_record(earlier.path))
         journal.carry_out(state, [*writer.undo(earlier), end])
-        return _result(earlier.rows, state.parent)
+        result = _result(earlier.rows, state.parent)
+        # the way that the labels went: from the new ones to the old ones
+        turned = describe(news(patch.slice(0, 0), earlier), {})
+        return replace(result, lines=turned)
 
 
 @contextlib.contextmanager

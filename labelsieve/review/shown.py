@@ -13,6 +13,7 @@ import numpy as np
 
 from labelsieve.data.images import from_object, open_image, read_bytes
 from labelsieve.errors import ImageError, LabelsieveError
+from labelsieve.progress import counted
 from labelsieve.review.queue import CODE, IS_SETTLED, Suspects
 from labelsieve.runs.decisions import Decision, person_of
 from labelsieve.runs.pictures import Images, webp
@@ -287,4 +288,4 @@ class Describing:
 
 
 def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+    return counted(count, "image")

@@ -31,12 +31,12 @@ def test_apply_from_copy_to_reverse(
     called = call("apply", run, "-o", str(tmp_path / "out"))
     assert (
         called.code == 0
-        and "1 labels changed, 0 images left out" in called.out
+        and "1 label changed, 0 images left out" in called.out
         and "Patch" in called.out
     )
     assert call("apply", run, "--in-place", "--yes").code == 2
     assert (
-        "1 changes would be made" in call("apply", run, "--in-place").out
+        "1 change would be made" in call("apply", run, "--in-place").out
         and planted.tree() == before
     )
     assert (
@@ -44,9 +44,13 @@ def test_apply_from_copy_to_reverse(
         and planted.tree() != before
     )
     assert (
-        "as it was before" in call("apply", run, "--reverse").out
+        "1 label changed back, 0 images put back"
+        in (out := call("apply", run, "--reverse").out)
+        and "as it was before" in out
         and planted.tree() == before
     )
+    wrong, right = planted.given[planted.wrong[0]], planted.truth[planted.wrong[0]]
+    assert f": {right} → {wrong}  [taken back]" in out
     found = call(
         "apply",
         run,

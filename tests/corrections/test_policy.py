@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fixtures.audited import Audited
 
+from labelsieve import progress
 from labelsieve.audits import design, guarantee
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
@@ -108,3 +109,16 @@ def test_certified_takes_what_an_audit_promises(audited: Audited) -> None:
 def test_wrong_policies_are_refused(options: Any, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         Policy(*options)
+
+
+def test_suggestions_below_the_threshold_are_told(
+    planted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress.be_quiet(False)
+    assert len(plan(planted.run, None, Policy("auto", 1.0))) == 0
+    said = capsys.readouterr().err
+    assert f"{len(planted.wrong)} suggestions lie below --min-confidence 1;" in said
+    # as it is written there, the likeliest one is taken
+    best = float(said.split("the likeliest has ")[1].split(". ")[0])
+    assert len(plan(planted.run, None, Policy("auto", best))) > 0
+    assert "below --min-confidence" not in capsys.readouterr().err
