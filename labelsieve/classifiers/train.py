@@ -31,6 +31,7 @@ from labelsieve.classifiers.recipe import RECIPES, Settings, mirrored, recipe_na
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
 from labelsieve.data.load import load
+from labelsieve.data.sources._history import how_to_go_on
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.files import environment, fingerprint
@@ -294,6 +295,7 @@ def _prepare(work: _Work, data: Any, val: Any) -> tuple[Fitting, Dataset | None]
     classes = work.run.all_classes
     built = backbone.build(work.checkpoint, classes, seed=options.seed, device=device)
     spec = _spec(work.run, data)
+    pictures.require_there(spec)
     images = _read(work.run, spec, built.preprocess)
     aside = None
     if val is not None:
@@ -327,9 +329,10 @@ def _read(opened: Run, spec: DataSpec, preprocess: Preprocess) -> Dataset:
     ).dataset
     if len(images) != len(scored):
         raise RunError(
-            f"{len(scored) - len(images)} of the {len(scored)} images that "
+            f"{len(scored) - len(images):,} of the {len(scored):,} images that "
             f"'{opened.folder}' scanned are gone or have changed.",
-            "Scan again, or name the data that were scanned with --data.",
+            how_to_go_on(spec.path(), opened.folder)
+            or "Scan again, or name the data that were scanned with --data.",
         )
     return images
 

@@ -18,7 +18,7 @@ from labelsieve.errors import OptionError, RunError
 from labelsieve.files import fingerprint, read_json, state_folder, write_json
 from labelsieve.progress import counted, note
 from labelsieve.runs.decisions import open_decisions
-from labelsieve.runs.pictures import spec_of
+from labelsieve.runs.pictures import require_there, spec_of
 from labelsieve.runs.run import Run, alone
 
 PATCH = "corrections.parquet"
@@ -93,6 +93,7 @@ def prepare(
     opened = run if isinstance(run, Run) else Run(run)
     # what is named here stands above what the scan was given
     spec = replace(spec_of(opened), **given)
+    require_there(spec)
     scan: str | None
     if patch is None:
         table = _planned(opened, policy)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Set
 from typing import Any
 
 import pyarrow as pa
@@ -27,15 +28,17 @@ def labels(
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """How many images are new, gone, changed or relabelled, in words."""
+    """How many images are new, gone, moved, changed or relabelled, in words."""
     new = after.keys() - before.keys()
     gone = before.keys() - after.keys()
     # an id is the user's key and a hash of the content
     changed = {_key(i) for i in new} & {_key(i) for i in gone}
+    moved = _moved(new, gone, changed)
     relabelled = [i for i in before.keys() & after.keys() if before[i] != after[i]]
     counts = (
-        (len(new) - len(changed), "is new", "are new"),
-        (len(gone) - len(changed), "is gone", "are gone"),
+        (len(new) - len(changed) - moved, "is new", "are new"),
+        (len(gone) - len(changed) - moved, "is gone", "are gone"),
+        (moved, "was moved", "were moved"),
         (len(changed), "has other pixels", "have other pixels"),
         (len(relabelled), "has another label", "have another label"),
     )
@@ -44,8 +47,18 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         if count == 1:
             parts.append(f"1 image {of_one}")
         elif count:
-            parts.append(f"{count} images {of_many}")
+            parts.append(f"{count:,} images {of_many}")
     return ", ".join(parts)
+
+
+def _moved(new: Set[str], gone: Set[str], changed: Set[str]) -> int:
+    """How many of the pictures that are gone lie somewhere else."""
+    came, went = (
+        # the same content may lie in several places: as often as it came and went
+        Counter(i.rpartition("#")[2] for i in ids if _key(i) not in changed)
+        for ids in (new, gone)
+    )
+    return (came & went).total()
 
 
 def _key(sample_id: str) -> str:

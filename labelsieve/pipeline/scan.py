@@ -20,6 +20,7 @@ from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
 from labelsieve.data.modalities import open_items, reopen_items
 from labelsieve.data.sources import Source, open_source
+from labelsieve.data.sources._history import how_to_go_on
 from labelsieve.data.sources._remote import remember
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
@@ -359,7 +360,8 @@ def _finished(earlier: Run, plan: _Plan) -> Run:
         raise RunError(
             f"The data have changed since '{earlier.folder}' was made: "
             f"{changes.difference(before, after)}.",
-            "Choose another folder with -o, or replace the run with --force.",
+            how_to_go_on(plan.spec.path(), earlier.folder)
+            or "Choose another folder with -o, or replace the run with --force.",
         )
     return earlier
 

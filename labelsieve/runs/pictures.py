@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +25,11 @@ from labelsieve.data.images import (
 )
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import originals, replaced
+from labelsieve.data.sources._layout import has_pattern
 from labelsieve.data.sources._remote import hosts_in, known_hosts
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
-from labelsieve.files import is_inside
+from labelsieve.files import is_inside, readable
 from labelsieve.progress import note, plain
 from labelsieve.runs.run import Run
 from labelsieve.tables import SCORED
@@ -56,6 +57,9 @@ SPEC_FIELDS = (
     "template",
     "class_names",
 )
+
+
+WHERE_NOW = "Name the folder or table that they are in now with --data."
 
 
 class Pictures(Protocol):
@@ -89,6 +93,17 @@ def spec_of(opened: Run, data: str | None = None) -> DataSpec:
     return spec
 
 
+def require_there(spec: DataSpec) -> None:
+    """Raises RunError, in the same words as `Images`, where the data are gone."""
+    path = spec.path()
+    if path is not None and not has_pattern(path) and not path.exists():
+        raise _lost(f"'{readable(path)}' does not exist.")
+
+
+def _lost(why: str) -> RunError:
+    return RunError(f"The images of the run cannot be opened again. {why}", WHERE_NOW)
+
+
 def _from(base: Path, named: str) -> str:
     if not Path(named).exists() and (base / named).exists():
         return str(base / named)
@@ -108,14 +123,16 @@ class Images:
         try:
             self._source = open_source(spec)
         except LabelsieveError as error:
-            raise RunError(
-                f"The images of the run cannot be opened again. {error.what}",
-                "Name the folder or table that they are in now with --data.",
-            ) from error
+            raise _lost(error.what) from error
         # columns, as half a million rows would take 100 MB as a dictionary
         self._ids = manifest["sample_id"]
         self._uris = manifest["uri"]
         self._lock = threading.Lock()
+
+    @property
+    def class_ids(self) -> Mapping[str, int]:
+        """Numbers that the data give to classes, by label; empty where they give none."""
+        return getattr(self._source, "class_ids", {})
 
     def __contains__(self, sample_id: str) -> bool:
         return self._row(sample_id) >= 0
@@ -226,7 +243,7 @@ def _check_scanned(images: Images, opened: Run, data: str) -> None:
         raise RunError(
             f"'{data}' does not hold the images of '{opened.folder}': of "
             f"{len(looked_at)} looked for, {missing} are not there.",
-            "Name the folder or table that they are in now with --data.",
+            WHERE_NOW,
         )
 
 

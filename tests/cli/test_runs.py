@@ -113,8 +113,13 @@ def test_data_that_moved_are_named_with_data(
     moved = tmp_path / "elsewhere"
     planted.data.rename(moved)
     run = str(planted.folder)
-    refused = call("report", run)
-    assert refused.code == 2 and "--data" in refused.err
+    # whatever is wanted of the pictures, the same words say where they should be
+    verbs = (["report"], ["train"], ["apply", "--in-place"], ["apply", "-o", "copy"])
+    refused = [call(verb[0], run, *verb[1:]) for verb in verbs]
+    assert {called.code for called in refused} == {2}
+    assert (
+        len(said := {called.err for called in refused}) == 1 and "--data" in said.pop()
+    )
     assert call("report", run, "--data", moved).code == 0
     assert "data:image/webp" in planted.run.report.read_text()
     table = call("export", run, "--to", "csv", "-o", tmp_path / "x.csv")

@@ -12,6 +12,7 @@ from labelsieve.corrections.apply import PATCH, carry_out, in_words, prepare
 from labelsieve.corrections.patch import read_patch
 from labelsieve.corrections.policy import Policy
 from labelsieve.data.images import content_hash
+from labelsieve.data.sources import _history
 from labelsieve.errors import OptionError, RunError
 from labelsieve.runs.decisions import Decisions
 
@@ -232,3 +233,13 @@ def test_the_work_of_somebody_else_is_finished_only_with_a_word(
     assert carry_out(work, finish=True)["unfinished"]
     carry_out(work, yes=True, finish=True)
     assert by_class(planted.data) == truth(planted)
+
+
+def test_after_corrections_in_place_scan_and_train_say_how_to_go_on(
+    planted: Any,
+) -> None:
+    ls.apply(planted.folder, policy=ls.Policy("auto"), in_place=True, yes=True)
+    with pytest.raises(RunError, match="are gone or have changed") as caught:
+        ls.train(planted.folder)
+    assert "--reverse" in (do := caught.value.do) and str(planted.data) in do
+    assert _history.how_to_go_on(planted.data.parent, planted.folder) == ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,28 @@ def records(state: Path) -> list[Path]:
     return sorted(
         state.glob("applied-*.parquet"), key=lambda p: (p.lstat().st_mtime_ns, p.name)
     )
+
+
+def how_to_go_on(path: Path | None, run: Path) -> str:
+    """What helps where data were corrected in place since a run; "" where they were not."""
+    if path is None or not _is_corrected(path):
+        return ""
+    data, folder = shlex.quote(str(path)), shlex.quote(str(run))
+    return (
+        f"They were corrected in place since. 'labelsieve scan {data} -o NEW' scans them as they "
+        f"are now; 'labelsieve apply {folder} --reverse' takes the corrections back."
+    )
+
+
+def _is_corrected(path: Path) -> bool:
+    """Whether a patch holds in a folder, or in a table."""
+    folder = path if path.is_dir() else path.parent
+    for record in records(folder / STATE):
+        # tables of one folder share a history
+        facts = _facts(record, record.lstat().st_mtime_ns)
+        if path.is_dir() or facts.get("table") == path.name:
+            return True
+    return False
 
 
 def path_now(root: Path, uri: str) -> Path:
