@@ -200,7 +200,8 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="label-studio, fiftyone, hf, cleanlab, imagefolder, csv, parquet or jsonl."
+            help="label-studio, cvat, coco, yolo, webdataset, imagefolder, hf, fiftyone, "
+            "cleanlab, csv, parquet or jsonl."
         ),
     ],
     output: Annotated[
@@ -219,14 +220,30 @@ def export(
             help="In CSV: mark texts that a spreadsheet would run as a formula.",
         ),
     ] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub",
+            metavar="OWNER/NAME",
+            help="With --to hf: also upload it to the hub, private if it is new there.",
+        ),
+    ] = None,
     data: Moved = None,
     as_json: Json = False,
 ) -> None:
     """Export a run for another tool, with labels as corrected by decisions."""
-    from labelsieve import exports
+    from labelsieve import exports, registry
 
+    if push_to_hub is not None:
+        if to != "hf":
+            raise OptionError(f"--push-to-hub goes with --to hf, not --to {to}.")
+        # what cannot work is said before an hour of writing
+        registry.load("exports", "hf").check_push(push_to_hub)
     files = exports.export(
         run, to, output, only=only, data=data, safe_formulas=safe_formulas
     )
-    written = [str(path) for path in files]
-    answer({"files": written}, as_json, lambda _: say(*written))
+    result = {"files": [str(path) for path in files]}
+    if push_to_hub is not None:
+        result["uploaded"] = [registry.load("exports", "hf").push(output, push_to_hub)]
+    lines = [line for part in result.values() for line in part]
+    answer(result, as_json, lambda _: say(*lines))

@@ -71,8 +71,8 @@ class Rows:
     """What is exported.
 
     Attributes:
-        table: sample_id, path, given_label, label (after decisions; null: none), verdict, and
-            the scores; one row per image.
+        table: sample_id, path, given_label, label (after decisions; null: none), verdict,
+            split, and the scores; one row per image.
         classes: in the order that the data declare, also those without an image.
         pictures: by sample id.
         probs: sample id -> class probabilities [k].
@@ -147,6 +147,11 @@ class Rows:
                 "Name the folder or table that they are in now with --data.",
             )
 
+    @property
+    def class_ids(self) -> Mapping[str, int]:
+        """Numbers of classes where the data give them, as COCO and YOLO do; else empty."""
+        return getattr(self.pictures, "class_ids", {})
+
     @cached_property
     def _corrupt(self) -> set[str]:
         """Ids of rows whose file the scan could not decode.
@@ -184,6 +189,12 @@ class LatePictures:
     def read(self, sample_id: str) -> Any:
         """As `labelsieve.runs.pictures.Images.read`."""
         return self._images.read(sample_id)
+
+    @property
+    def class_ids(self) -> Mapping[str, int]:
+        """As `labelsieve.runs.pictures.Images.class_ids`."""
+        # pictures that came as objects of Python have none
+        return getattr(self._images, "class_ids", {})
 
 
 def export(
@@ -321,10 +332,18 @@ def _table(opened: Run) -> pa.Table:
         "given_label": scores["given_label"],
         "label": pa.array(labels, pa.string()),
         "verdict": pa.array([verdicts.get(i) for i in ids], pa.string()),
+        "split": _split_of_each(opened, scores["sample_id"]),
     }
     for name in SCORE_COLUMNS:
         columns[name] = scores[name]
     return pa.table(columns)
+
+
+def _split_of_each(opened: Run, sample_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The split of each image as the data have it; null where they have none."""
+    manifest = opened.manifest
+    at = pc.index_in(sample_ids, manifest["sample_id"])
+    return manifest["split"].take(at)
 
 
 def _decided(opened: Run) -> tuple[dict[str, str | None], dict[str, str]]:

@@ -1,17 +1,22 @@
 """COCO: instances.json and images/, one annotation without a box per picture.
 
-Categories are numbered from 1 in the order of the classes. Pictures that belong to no class have
-no annotation. What labelsieve knows of a picture stands in `attributes` of its annotation.
+Where the data have splits, annotations/instances_SPLIT.json and images/SPLIT/ for each. Categories
+keep the ids that COCO or YOLO data gave them, and are else numbered from 1 in the order of the
+classes; a class that a person typed gets the next id. Pictures that belong to no class have no
+annotation. What labelsieve knows of a picture stands in `attributes` of its annotation.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from labelsieve.exports import Rows
 from labelsieve.exports._pictures import size_of, written
+from labelsieve.exports._splits import parts
 
 TARGET = "folder"
 # What of a row stands beside its annotation.
@@ -20,29 +25,61 @@ ABOUT = ("sample_id", "given_label", "p_clean", "is_label_issue", "verdict")
 
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the annotations and the images, encoded as they were."""
-    ids = {name: number for number, name in enumerate(rows.classes, 1)}
+    ids = _ids(rows)
+    # over all splits, so that their files can be put together again
+    images, annotations = count(1), count(1)
+    files = []
+    for split, part in parts(rows):
+        file, pictures = target / "instances.json", target / "images"
+        if split is not None:
+            file = target / "annotations" / f"instances_{split}.json"
+            pictures = pictures / split
+        content = _content(part, pictures, ids, images, annotations)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        file.write_text(text, encoding="utf-8")
+        files.append(file)
+    return files
+
+
+def _ids(rows: Rows) -> dict[str, int]:
+    """Category ids by label, in the order of the classes."""
+    known = rows.class_ids
+    # of other data than those that were scanned, they would say something else
+    if not known.keys() >= set(rows.classes):
+        known = {name: number for number, name in enumerate(rows.classes, 1)}
+    ids = {name: known[name] for name in rows.classes}
+    typed = sorted(set(rows.table["label"].to_pylist()) - {None, *ids})
+    for name in typed:
+        ids[name] = max(ids.values(), default=0) + 1
+    return ids
+
+
+def _content(
+    rows: Rows,
+    folder: Path,
+    ids: dict[str, int],
+    image_ids: Iterator[int],
+    annotation_ids: Iterator[int],
+) -> dict[str, Any]:
+    """Of one file; its pictures are written to `folder`."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, (row, name) in enumerate(written(rows, target / "images"), 1):
-        width, height = size_of(target / "images" / name)
+    for row, name in written(rows, folder):
+        number, (width, height) = next(image_ids), size_of(folder / name)
         sides = {"width": width, "height": height}
         images.append({"id": number, "file_name": name, **sides})
-        label = row["label"]
-        if label is not None:
-            # one that a person typed is a new class
-            category = ids.setdefault(label, len(ids) + 1)
-            annotations.append(_annotation(len(annotations) + 1, number, category, row))
-    content = {
+        if row["label"] is not None:
+            category = ids[row["label"]]
+            own = next(annotation_ids)
+            annotations.append(_annotation(own, number, category, row))
+    return {
         "info": {"description": rows.model_version},
         "licenses": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
         "images": images,
         "annotations": annotations,
     }
-    file = target / "instances.json"
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-    file.write_text(text, encoding="utf-8")
-    return [file]
 
 
 def _annotation(

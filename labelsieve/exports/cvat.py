@@ -39,6 +39,8 @@ def write(rows: Rows, target: Path) -> list[Path]:
         width, height = size_of(target / "images" / name)
         about = {"id": f"{number}", "name": name}
         about |= {"width": f"{width}", "height": f"{height}"}
+        if row["split"] is not None:
+            about["subset"] = row["split"]
         image = ElementTree.SubElement(root, "image", about)
         if row["label"] is not None:
             ElementTree.SubElement(image, "tag", label=row["label"], source="manual")

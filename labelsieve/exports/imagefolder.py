@@ -1,7 +1,8 @@
 """Image folder: one folder per class, with labels as they are after decisions.
 
-Images that belong to no class are left out. Names of folders are labels, with %XX for what some
-file system refuses or takes for something else: `urllib.parse.unquote` gives the label.
+Where the data have splits, each is a folder of such folders: train/CLASS/picture. Images that
+belong to no class are left out. Names of folders are labels, with %XX for what some file system
+refuses or takes for something else: `urllib.parse.unquote` gives the label.
 """
 
 from __future__ import annotations
@@ -10,29 +11,37 @@ from collections import defaultdict
 from pathlib import Path
 
 from labelsieve.exports import Names, Rows, safe_name
+from labelsieve.exports._splits import parts
 
 TARGET = "folder"
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the images, encoded as they were; unreadable ones are left out."""
-    folders = _folders(rows)
+    # of all splits: a class has the same name in each
+    names = folders(rows)
+    for split, part in parts(rows):
+        write_part(part, names, target if split is None else target / split)
+    return [target]
+
+
+def write_part(rows: Rows, names: dict[str, str], target: Path) -> None:
+    """Write the class folders of one split; `names` as `folders` gives them."""
     files: dict[str, Names] = defaultdict(Names)
     for row, picture in rows.encoded():
         # what belongs to no class has no folder
         if row["label"] is None or picture is None:
             continue
         data, suffix = picture
-        folder = target / folders[row["label"]]
-        folder.mkdir(exist_ok=True)
+        folder = target / names[row["label"]]
+        folder.mkdir(parents=True, exist_ok=True)
         # the name people know it by; the suffix says what it is encoded as
         name = safe_name(Path(row["path"]).stem)
         file = files[row["label"]].numbered(name, suffix)
         (folder / file).write_bytes(data)
-    return [target]
 
 
-def _folders(rows: Rows) -> dict[str, str]:
+def folders(rows: Rows) -> dict[str, str]:
     """Label -> name of its folder; those of two labels differ on every file system."""
     names = Names()
     folders = {}

@@ -1,7 +1,7 @@
-"""YOLO for classification, as ultralytics reads it: train/CLASS/picture.
+"""YOLO for classification, as ultralytics reads it: train/CLASS/picture, val/, test/.
 
 Images that belong to no class are left out. Names of folders are labels, with %XX for what some
-file system refuses. Split off a part of train/ as val/ before you train.
+file system refuses. Data without splits are all train/: split off a part as val/ before you train.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labelsieve.exports import Rows, imagefolder
+from labelsieve.exports._splits import TRAIN, parts, short
 
 TARGET = "folder"
 
@@ -16,7 +17,8 @@ TARGET = "folder"
 def write(rows: Rows, target: Path) -> list[Path]:
     """Write the images, encoded as they were; unreadable ones are left out."""
     # ultralytics numbers classes by the sorted names of these folders
-    train = target / "train"
-    train.mkdir(parents=True)
-    imagefolder.write(rows, train)
+    target.mkdir(parents=True, exist_ok=True)
+    names = imagefolder.folders(rows)
+    for split, part in parts(rows, short):
+        imagefolder.write_part(part, names, target / (split or TRAIN))
     return [target]

@@ -11,11 +11,13 @@ from PIL import Image
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import RunError
+from labelsieve.errors import OptionError, RunError
 from labelsieve.exports import export
 from labelsieve.pipeline.scan import scan
 
 datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+huggingface_hub = pytest.importorskip("huggingface_hub")
+from labelsieve.exports import hf  # noqa: E402
 
 
 def test_it_is_loaded_with_images_and_labels(decided: Any, tmp_path: Path) -> None:
@@ -101,3 +103,63 @@ def test_errors_of_ours_stay_ours(decided: Any, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="with --data"):
         export(decided.run, "hf", tmp_path / "out")
     assert export(decided.run, "hf", tmp_path / "out", data=tmp_path / "moved")
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the hub could be asked, with a token in the environment."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)
+
+
+def test_what_is_uploaded_is_said_and_private(
+    parted: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    online: None,
+) -> None:
+    """The library's own upload is asked with these arguments; no hub is asked here."""
+    (folder,) = export(parted.run, "hf", tmp_path / "out")
+    asked: list[Any] = []
+    said: list[str] = []
+    monkeypatch.setattr(hf, "note", said.append)
+
+    def upload(self: Any, *args: Any, **options: Any) -> None:
+        asked.append((sorted(self), sum(map(len, self.values())), args, options))
+
+    monkeypatch.setattr(datasets.DatasetDict, "push_to_hub", upload)
+    monkeypatch.setattr(hf, "_seen_by", lambda name: "a new private data set")
+    hf.check_push("me/pets")
+    assert hf.push(folder, "me/pets").endswith("/datasets/me/pets")
+    splits, count = ["test", "train", "valid"], len(parted.given)
+    assert asked == [(splits, count, ("me/pets",), {"private": True})]
+    (line,) = said
+    assert f"{count} images (" in line and "a new private data set" in line
+
+
+def test_a_hub_that_is_not_reached_is_one_line(
+    decided: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, online: None
+) -> None:
+    # a port where nobody listens, in the place of the hub
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    (folder,) = export(decided.run, "hf", tmp_path / "out")
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi",
+        lambda: huggingface_hub.hf_api.HfApi(endpoint="http://127.0.0.1:9"),
+    )
+    with pytest.raises(RunError, match=r"cannot be uploaded to http.*me/pets") as error:
+        hf.push(folder, "me/pets")
+    assert "\n" not in str(error.value) and "tries again" in str(error.value)
+
+
+def test_what_cannot_be_uploaded_is_refused_first(
+    monkeypatch: pytest.MonkeyPatch, online: None
+) -> None:
+    with pytest.raises(OptionError, match="is not OWNER/NAME"):
+        hf.check_push("pets")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(OptionError, match="no token"):
+        hf.check_push("me/pets")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OptionError, match="HF_HUB_OFFLINE"):
+        hf.check_push("me/pets")

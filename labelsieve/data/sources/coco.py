@@ -66,6 +66,12 @@ class CocoSource(AnnotationSource):
 
     content: Any = None
 
+    @property
+    def class_ids(self) -> dict[str, int]:
+        """Category ids by name; empty where ids are text."""
+        ids = {name: key for key, name in self.content.categories.items()}
+        return ids if all(isinstance(key, int) for key in ids.values()) else {}
+
 
 @dataclass(frozen=True)
 class Content:
@@ -198,7 +204,8 @@ def _find(path: Path, content: Content) -> Store:
     """
     names = [n for n in content.names.values() if not leads_out(n)][:LOOKED_FOR]
     # instances_train2017.json: its pictures lie in train2017
-    own = [f"../{part}" for part in path.stem.split("_")]
+    parts = [*path.stem.split("_"), path.stem.removeprefix("instances_")]
+    own = [f"../{inner}{part}" for part in parts for inner in ("", "images/")]
     for folder in (*USUAL, *own):
         root = path.parent / folder
         if names and all((root / name).is_file() for name in names):

@@ -91,6 +91,11 @@ class YoloSource(AnnotationSource):
 
     instead: dict[Path, Path] = field(default_factory=dict)
 
+    @property
+    def class_ids(self) -> dict[str, int]:
+        """Numbers of classes by name."""
+        return {name: number for number, name in enumerate(self.classes)}
+
 
 def class_names(path: Path) -> list[str]:
     """Names by class number.
