@@ -42,9 +42,14 @@ def is_quiet() -> bool:
     return _quiet
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, of those that take an s: "1 image", "1,200 images"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, one: str = "", many: str = "") -> str:
+    """A number with its noun, of those that take an s: "1 image", "1,200 images".
+
+    Args:
+        one, many: the words that follow, where they differ.
+    """
+    what, end = (noun, one) if number == 1 else (f"{noun}s", many)
+    return f"{number:,} {what} {end}".rstrip()
 
 
 def note(line: str) -> None:

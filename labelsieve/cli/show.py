@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from labelsieve.progress import plain
+from labelsieve.progress import counted, plain
 
 # With that many images an estimate is wide for want of knowledge, not for want of images.
 FEW = 5_000
@@ -182,8 +182,8 @@ def preflight(checked: dict[str, Any], shown: int = 20) -> None:
     out = _console()
     classes = checked["classes"]
     out.print(
-        f"{checked['images']:,} images, {checked['usable']:,} usable, "
-        f"{len(classes)} classes"
+        f"{counted(checked['images'], 'image')}, {checked['usable']:,} usable, "
+        f"{len(classes)} {'class' if len(classes) == 1 else 'classes'}"
     )
     for name, count in list(classes.items())[:shown]:
         # what the prompts say in place of the class, underscores and all
@@ -255,7 +255,7 @@ def train(record: dict[str, Any]) -> None:
     for name, number in used["origins"].items():
         origins.append(f"{number:,} {_text(name)}")
     out.print(
-        f"Trained on {used['train']:,} labels ({', '.join(origins)}); "
+        f"Trained on {counted(used['train'], 'label')} ({', '.join(origins)}); "
         f"{used['left_out']:,} left out."
     )
     # without validation data there is nothing to compare epochs on
@@ -266,7 +266,7 @@ def train(record: dict[str, Any]) -> None:
 
 def _epochs(out: Console, figures: dict[str, Any]) -> None:
     images = figures["validation"]["images"]
-    table = _table(f"on {images:,} validation images", "epoch", "accuracy")
+    table = _table(f"on {counted(images, 'validation image')}", "epoch", "accuracy")
     for name in ("chosen", "last"):
         epoch = figures[name]
         if epoch:
@@ -280,7 +280,7 @@ def _epochs(out: Console, figures: dict[str, Any]) -> None:
 def predict(counts: dict[str, Any]) -> None:
     """One line."""
     _console().print(
-        f"{counts['classified']:,} images classified{_unreadable(counts)}: "
+        f"{counted(counts['classified'], 'image')} classified{_unreadable(counts)}: "
         f"{_text(counts['file'])}"
     )
 
@@ -296,7 +296,7 @@ def evaluate(figures: dict[str, Any], shown: int = 20) -> None:
     """Accuracy and calibration, per class, and confusions where they fit on a screen."""
     out = _console()
     out.print(
-        f"[bold]Accuracy {figures['accuracy']:.4f}[/] on {figures['images']:,} images"
+        f"[bold]Accuracy {figures['accuracy']:.4f}[/] on {counted(figures['images'], 'image')}"
         f"{_unreadable(figures)}; calibration error {figures['calibration_error']:.4f}."
     )
     classes = figures["classes"]

@@ -5,6 +5,7 @@ What an item is, is the matter of its modality; here rows become tables.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -283,7 +284,11 @@ def _usable(table: pa.Table, states: Sequence[str]) -> pa.Table:
         return usable
     # one example helps more than a count: most often all fail for the same reason
     first = table.slice(0, 1).to_pylist()[0]
-    raise DataError(
-        f"None of the {len(table)} images can be used.",
-        f"The first one, '{first['path']}': {first['reason']}.",
-    )
+    what, which = f"None of the {len(table):,} images can be used.", "The first one, "
+    if len(table) == 1:
+        what, which = "The only image cannot be used.", ""
+    why = f"{which}'{first['path']}': {first['reason']}."
+    # in a table's paths: most often they are meant from another folder
+    if os.strerror(errno.ENOENT) in str(first["reason"]):
+        why += " Name the folder that image paths are relative to with --root."
+    raise DataError(what, why)

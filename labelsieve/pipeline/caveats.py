@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from labelsieve.data.preflight import Preflight
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS
+from labelsieve.progress import counted
 from labelsieve.runs.run import Run
 from labelsieve.tables import QUALITY, read_parquet
 
@@ -62,7 +63,7 @@ def _of_names(checked: Preflight) -> Iterator[str]:
 
 def _of_size(checked: Preflight) -> Iterator[str]:
     if checked.usable < FEW_IMAGES:
-        yield f"With {checked.usable} images every figure here is rough."
+        yield f"With {counted(checked.usable, 'image')} every figure here is rough."
     # neighbours and probes of such a class are mostly other classes
     small = sum(count < FEW_OF_CLASS for count in checked.classes.values())
     if 2 * small > len(checked.classes):

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, prepare
+from labelsieve.data.load import Options as Describing
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
 from labelsieve.data.modalities import open_items, reopen_items
@@ -138,6 +139,7 @@ def scan(
         RunError: the folder holds a run of another command, or of the same command on data that
             have changed since.
     """
+    _refuse_misplaced(choices)
     # all that can be wrong without a model is found before anything is loaded
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
@@ -193,6 +195,27 @@ def scan(
         folder.finish({"seconds": clock.laps})
         # opened again: the record was written since
         return _with_data(Run(output), plan.spec)
+
+
+def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
+    """Raises OptionError for what is a word somewhere else; other unknown ones come later."""
+    for name in choices.keys() - ScanOptions.__dataclass_fields__.keys():
+        try:
+            method = registry.load("methods", choices.get("method", ScanOptions.method))
+        except LabelsieveError:
+            return  # the method is what is wrong
+        places = {
+            f'It is a preset: preset="{name}".': method.PRESETS,
+            f"It is a setting of the method: settings={{'{name}': ...}}.": (
+                method.Settings.__dataclass_fields__
+            ),
+            f"It describes the data: scan(load(data, {name}=...)).": (
+                Describing.__annotations__
+            ),
+        }
+        for place, words in places.items():
+            if name in words:
+                raise OptionError(f"Option '{name}' is unknown.", place)
 
 
 def _with_data(run: Run, spec: DataSpec) -> Run:

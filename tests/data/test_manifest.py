@@ -193,7 +193,7 @@ def test_a_conflict_among_many_labels_names_a_few(items: ImageItems) -> None:
         ),
         (
             ([np.zeros((8, 8), np.uint8)], [None]),
-            "^None of the 1 images can be used. The first one, 'row 0': no label",
+            "^The only image cannot be used. 'row 0': no label",
         ),
     ],
 )
@@ -211,6 +211,6 @@ def test_a_folder_without_images_says_what_was_left_out(
     (tmp_path / "cat" / "1.txt").touch()
     with pytest.raises(
         DataError,
-        match=r"^There are no images\. 1 files in 'cat' are not images by their suffix",
+        match=r"^There are no images\. 1 file in 'cat' is not an image by its suffix",
     ):
         manifest(tmp_path, items)

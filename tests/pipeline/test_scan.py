@@ -425,3 +425,18 @@ def test_a_finished_run_notices_pixels_replaced_under_the_same_name(
     assert path.stat().st_size == before.st_size
     with pytest.raises(RunError, match=r"was made: 1 image has other pixels\."):
         pipeline.scan(tmp_path / "data", **options)
+
+
+@pytest.mark.parametrize(
+    ("choices", "place"),
+    [
+        ({"fast": True}, 'preset="fast"'),
+        ({"epochs": 3}, "settings={'epochs'"),
+        ({"root": "x"}, r"load\(data, root="),
+        ({"fsat": True}, "there are: "),
+        ({"fast": True, "method": "no"}, "Method 'no' is unknown|'fast' is unknown"),
+    ],
+)
+def test_options_that_belong_elsewhere(choices: dict[str, Any], place: str) -> None:
+    with pytest.raises(OptionError, match=place):
+        pipeline.scan("nowhere", **choices)  # type: ignore[typeddict-item]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from labelsieve.errors import ImageError
+from labelsieve.progress import counted
 
 UNIT = 1  # white of floats between 0 and 1
 BYTE = 255
@@ -163,6 +164,6 @@ class Range:
                 else "values in [0, 1]"
             )
             notes.append(
-                f"{count} pictures ({kind}) hold {bits}: {white} is taken for white"
+                f"{counted(count, 'picture')} ({kind}) with {bits}: {white} is taken for white"
             )
         return notes

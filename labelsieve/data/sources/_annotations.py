@@ -27,6 +27,7 @@ from labelsieve.data.sources._stores import Missing, Store, leads_out
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, OptionError
 from labelsieve.files import path_to_uri, readable, uri_to_path
+from labelsieve.progress import counted
 
 BOXES, IMAGES = "boxes", "images"  # what --items may say
 # The uri of a box: pixels ("box") or shares of both sides ("part"), and the picture.
@@ -187,9 +188,14 @@ class AnnotationSource:
                 "judged (--items images judges whole pictures)"
             )
             if empty:
-                self.notes.append(f"{empty} pictures have no boxes")
+                self.notes.append(
+                    counted(empty, "picture", "has no box", "have no boxes")
+                )
             if unboxed:
-                self.notes.append(f"{unboxed} labels of whole pictures were left out")
+                left_out = counted(
+                    unboxed, "label", "of a whole picture was", "of whole pictures were"
+                )
+                self.notes.append(f"{left_out} left out")
 
     def places(self) -> Iterator[tuple[Picture, Shape | None]]:
         """What each row is about, in the order of `rows`: a picture, or a box in it."""

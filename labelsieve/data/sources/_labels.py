@@ -19,6 +19,7 @@ from labelsieve.data.labels import SET, SINGLE, read_set, write_set
 from labelsieve.data.sources import label_text
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, unknown
+from labelsieve.progress import counted
 
 # What people put between the labels of a set. Of the first two no name of a class is made.
 SURE_MARKS = ("|", ";")
@@ -166,7 +167,7 @@ class Tally:
             f"the label is the majority of votes, and on average {share} of them agree"
         )
         if self._ties:
-            text += f"; {self._ties} images have no majority and no label"
+            text += f"; {counted(self._ties, 'image', 'has', 'have')} no majority and no label"
         return [text]
 
 

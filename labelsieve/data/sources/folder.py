@@ -20,6 +20,7 @@ from labelsieve.data.sources._layout import SPLITS, is_image
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable
+from labelsieve.progress import counted
 
 # Any folder is one of images where no other storage knows it.
 FALLBACK = True
@@ -200,8 +201,13 @@ class FolderSource:
             self.notes.append(f"hidden '{first}'{more} left out")
         if skipped:
             self.notes.append(
-                f"{skipped} files in '{self._shown(folder)}' are not images by their suffix "
-                "and were left out"
+                counted(
+                    skipped,
+                    "file",
+                    f"in '{self._shown(folder)}' is not an image by its suffix and was",
+                    f"in '{self._shown(folder)}' are not images by their suffix and were",
+                )
+                + " left out"
             )
 
     def _scan(self, folder: Path) -> list[os.DirEntry[str]]:
@@ -221,8 +227,9 @@ class FolderSource:
         ]
         if loose:
             self.notes.append(
-                f"{len(loose)} images lie outside any class folder (first: "
-                f"'{readable(loose[0])}') and were left out"
+                counted(len(loose), "image", "lies", "lie")
+                + f" outside any class folder (first: '{readable(loose[0])}') and "
+                + ("was left out" if len(loose) == 1 else "were left out")
             )
 
 

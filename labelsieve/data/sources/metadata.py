@@ -18,6 +18,7 @@ from labelsieve.data.sources._formats import format_of, schema_of
 from labelsieve.data.sources._layout import SPLITS, is_image, look
 from labelsieve.data.sources.shards import Part, ShardsSource, of_parts
 from labelsieve.data.spec import DataSpec
+from labelsieve.progress import counted
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -81,8 +82,8 @@ class MetadataSource(ShardsSource):
         # rows without a picture are named when they are read
         if self.split is None and pictures > count:
             self.notes.append(
-                f"{pictures - count} pictures are in no row of "
-                f"'{self.parts[0].name}' and were left out"
+                counted(pictures - count, "picture", "is", "are")
+                + f" in no row of '{self.parts[0].name}' and left out"
             )
 
 

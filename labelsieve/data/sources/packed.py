@@ -21,7 +21,7 @@ from labelsieve.data.sources.webdataset import is_webdataset
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable, uri_to_path
-from labelsieve.progress import plain
+from labelsieve.progress import counted, plain
 
 NO_COLUMNS = (
     *("image_column", "label_column", "truth_column", "id_column", "root"),
@@ -130,7 +130,13 @@ class PackedSource:
         # a README is of interest only where there is no table
         elif others:
             self.notes.append(
-                f"{others} files in '{own}' are no images by their suffix"
+                counted(
+                    others,
+                    "file",
+                    f"in '{own}' is no image",
+                    f"in '{own}' are no images",
+                )
+                + " by the suffix"
             )
         for name in getattr(self.store, "repeated", list)():
             self.notes.append(f"'{plain(name)}' is in '{own}' twice; the last was read")

@@ -101,5 +101,5 @@ def test_only_what_changes_is_told() -> None:
     twelve.add(extent_of([ramp(4095, "uint16")]))
     assert twelve.changed() == {"uint16": 4095}
     assert twelve.notes() == [
-        "1 pictures (uint16) hold 12-bit values: 4095 is taken for white"
+        "1 picture (uint16) with 12-bit values: 4095 is taken for white"
     ]

@@ -54,7 +54,7 @@ def test_a_crop_shows_what_its_label_says(made: Path) -> None:
     assert source.notes[0].startswith(
         "boxes are judged as crops: wrong classes are found"
     )
-    assert source.notes[1] == "1 pictures have no boxes"
+    assert source.notes[1] == "1 picture has no box"
     assert set(source.classes) == {"red", "green", "blue"}
 
 

@@ -141,7 +141,7 @@ def test_hidden_things_are_left_out_and_named(tmp_path: Path) -> None:
     found, notes = rows(tmp_path)
     assert [row.key for row in found] == ["cat/1.jpg"]
     assert sorted(notes) == [
-        "1 images lie outside any class folder (first: '9.jpg') and were left out",
+        "1 image lies outside any class folder (first: '9.jpg') and was left out",
         "2 files in 'cat' are not images by their suffix and were left out",
         "hidden 'cat/._1.jpg' and 2 more left out",
         "hidden folder '.ipynb_checkpoints' was left out",

@@ -88,9 +88,7 @@ def test_pictures_that_no_row_names_are_counted(tmp_path: Path) -> None:
     describe(pictures(tmp_path / "set"), "csv", RECORDS[:2])
     source = open_source(DataSpec(tmp_path / "set"))
     assert len(list(source.rows())) == 2
-    assert source.notes == [
-        "1 pictures are in no row of 'metadata.csv' and were left out"
-    ]
+    assert source.notes == ["1 picture is in no row of 'metadata.csv' and left out"]
 
 
 def test_folders_give_the_label_where_metadata_have_none(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_members_that_lead_out_are_left_out_and_named(
     assert [r.key for r in found] == ["cat/1.png", "dog/4.png"]
     assert notes == [
         f"2 members of '{kind}' lead out of it, such as '../dog/2.png', and were left out",
-        f"1 files in '{kind}' are no images by their suffix",
+        f"1 file in '{kind}' is no image by the suffix",
     ]
 
 

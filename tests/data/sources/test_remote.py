@@ -267,9 +267,7 @@ def test_class_folders_in_a_bucket(bucket: Any) -> None:
     ]
     for row in found:
         assert row.image.read_bytes() == row.key.encode() == source.read(row.uri)
-    assert source.notes == [
-        "1 files in 's3://pictures/set' are no images by their suffix"
-    ]
+    assert source.notes == ["1 file in 's3://pictures/set' is no image by the suffix"]
 
 
 def test_tables_and_roots_in_a_bucket(bucket: Any, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_the_majority_is_judged_and_a_tie_is_none(tmp_path: Path) -> None:
     assert [r.agreement for r in found] == [2 / 3, 0.5, None, 1.0]
     assert source.notes == [
         "the label is the majority of votes, and on average 72.2 % of them agree; "
-        "1 images have no majority and no label"
+        "1 image has no majority and no label"
     ]
 
 
