@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from labelsieve.cli.grouped import DATA, METHOD, OWN, Grouped
 from labelsieve.cli.options import (
     Config,
     DataOptions,
@@ -33,103 +32,83 @@ Table = Annotated[
 ]
 
 
-@app.command(cls=Grouped)
+@app.command()
 @data_options()
 def scan(
     data: Data,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path(
         "labelsieve-run"
     ),
-    method: Annotated[
-        str, typer.Option(help="See: labelsieve methods.", rich_help_panel=METHOD)
-    ] = "deft",
+    method: Annotated[str, typer.Option(help="See: labelsieve methods.")] = "deft",
     model: Annotated[
         str,
         typer.Option(
-            help="See: labelsieve models. auto: tiny up to 64 pixels, else CLIP.",
-            rich_help_panel=METHOD,
+            help="See: labelsieve models. auto: tiny up to 64 pixels, else CLIP."
         ),
     ] = "auto",
     preset: Annotated[
         str,
         typer.Option(
-            help="Named settings: default, fast, paper, ... or auto.",
-            rich_help_panel=METHOD,
+            help="Named settings of the method: default, fast, paper, ... auto: fast only "
+            "where a processor would take hours."
         ),
     ] = "auto",
     fast: Annotated[
         bool,
         typer.Option(
-            "--fast",
-            help="Probes of cached features, no tuning: much faster.",
-            rich_help_panel=METHOD,
+            "--fast", help="Probes of cached features, no tuning: much faster."
         ),
     ] = False,
     tuning: Annotated[
         str | None,
         typer.Option(
-            help="vpt-deep, vpt-shallow, lora, adapter, ssf, bias, none.",
-            rich_help_panel=METHOD,
+            help="How the image tower adapts: vpt-deep, vpt-shallow, lora, adapter, ssf, "
+            "bias, none."
         ),
     ] = None,
     rule: Annotated[
         str | None,
         typer.Option(
-            help="real, for web data: given must also be the best class.",
-            rich_help_panel=METHOD,
+            help="'real' for web data: the given label must also be the best class."
         ),
     ] = None,
     set_: Annotated[
         list[str],
         typer.Option(
-            "--set",
-            help="One setting of the method, NAME=VALUE; repeatable.",
-            rich_help_panel=METHOD,
+            "--set", help="One setting of the method, NAME=VALUE; repeatable."
         ),
     ] = [],  # noqa: B006
     config: Config = None,
-    seed: Annotated[
-        int, typer.Option(help="Same seed, same scores.", rich_help_panel=METHOD)
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
     *,
     columns: DataOptions,
     truth_column: Annotated[
         str | None,
-        typer.Option(
-            help="Column of true labels, for evaluation only.", rich_help_panel=DATA
-        ),
+        typer.Option(help="Column of true labels, for evaluation only."),
     ] = None,
     class_names: Annotated[
         str | None,
         typer.Option(
-            help="Names in prompts: file of lines label,name, or JSON.",
-            rich_help_panel=DATA,
+            help="File of names to use in prompts: JSON, or lines label,name."
         ),
     ] = None,
     template: Annotated[
-        str,
-        typer.Option(help="Prompt, with {} for the class name.", rich_help_panel=DATA),
+        str, typer.Option(help="Prompt, with {} for the class name.")
     ] = "a photo of a {}.",
     embeddings: Annotated[
         str | None,
         typer.Option(
-            help="Your embeddings by id: .npy, .npz, Parquet, CSV, JSONL.",
-            rich_help_panel=OWN,
+            help="File of your own embeddings by id: .npy, .npz, Parquet, CSV, JSONL."
         ),
     ] = None,
     pred_probs: Annotated[
         str | None,
-        typer.Option(
-            help="Likewise class probabilities, a column per class.",
-            rich_help_panel=OWN,
-        ),
+        typer.Option(help="Likewise of class probabilities, a column per class."),
     ] = None,
     rows_match: Annotated[
         bool,
         typer.Option(
-            "--rows-match",
-            help="Files without ids are in the order of the data.",
-            rich_help_panel=OWN,
+            "--rows-match", help="Such files without ids are in the order of the data."
         ),
     ] = False,
     device: Device = "auto",
@@ -198,7 +177,7 @@ def settings(
     return {**chosen, **parse_sets(sets)}
 
 
-@app.command(cls=Grouped)
+@app.command()
 @data_options()
 def score(
     run: Annotated[Path, typer.Argument(help="Run folder with the trained detector.")],
@@ -225,7 +204,7 @@ def score(
     answer(results.count_scores(table, output), as_json, show.score)
 
 
-@app.command(cls=Grouped)
+@app.command()
 @data_options()
 def noise(
     data: Data,
