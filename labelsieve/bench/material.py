@@ -16,7 +16,12 @@ from labelsieve.noise import planting
 from labelsieve.noise.context import Plan
 from labelsieve.pipeline import demo
 
-COLUMNS = ("image_column", "label_column", "truth_column", "id_column", "split")
+COLUMNS = (
+    *("image_column", "label_column", "truth_column", "id_column", "split"),
+    *("label_separator", "vote_columns", "count_columns", "items", "urls"),
+)
+# A column that is named outweighs the votes; any, as types of the other fields differ.
+NO_VOTES: dict[str, Any] = {"vote_columns": None, "count_columns": None}
 # Of the embedded digits as this file writes them.
 EMBEDDED = {
     "image_column": "image",
@@ -43,7 +48,8 @@ def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, A
         given = noise.column or spec.label_column
         # nothing is copied where the labels that somebody gave are a column
         if _is_whole(data, spec):
-            return _as_it_is(replace(spec, label_column=given))
+            votes = NO_VOTES if noise.column else {}
+            return _as_it_is(replace(spec, label_column=given, **votes))
         plan = Plan("recorded", recorded=given, limit=data.limit)
         return _plant(_of_truth(spec, spec.truth_column), plan, folder)
     plan = Plan(
@@ -74,8 +80,11 @@ def truth(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, Any]
 
 def _of_truth(spec: DataSpec, column: str | None = None) -> DataSpec:
     """True labels as the labels; the only ones there are where no others are named."""
-    label = column or spec.truth_column or spec.label_column
-    return replace(spec, label_column=label, truth_column=None)
+    truth = column or spec.truth_column
+    # without others, the majority of votes counts as true
+    votes = NO_VOTES if truth else {}
+    label = truth or spec.label_column
+    return replace(spec, label_column=label, truth_column=None, **votes)
 
 
 def _is_whole(data: Data, spec: DataSpec) -> bool:

@@ -96,6 +96,11 @@ class Data(Bounded):
     label_column: str | None = None
     truth_column: str | None = None
     id_column: str | None = None
+    label_separator: str | None = None
+    vote_columns: str | None = None
+    count_columns: str | None = None
+    items: str | None = None
+    urls: str | None = None
     root: str | None = None
     split: str | None = None
     template: str = "a photo of a {}."
@@ -372,8 +377,12 @@ def _check_noise(noise: Noise, data: Data) -> None:
             f"noise '{noise.kind}' needs a rate from 0 to 1.", "For example rate = 0.2."
         )
     # an archive knows where its recorded labels are
-    named = noise.column and data.truth_column
+    votes = data.vote_columns or data.count_columns
+    named = (noise.column or votes) and data.truth_column
     if noise.kind == "recorded" and data.archive is None and not named:
         raise OptionError(
             "recorded noise needs its column, and the data's truth_column."
         )
+    # a table of drawn images has one column of labels
+    if noise.kind == "recorded" and not noise.column and votes and data.limit:
+        raise OptionError("recorded votes are judged whole: leave limit out.")

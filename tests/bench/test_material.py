@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fixtures import annotated
 
 from labelsieve.bench import material as tables_of
 from labelsieve.bench.plan import Data, Noise
@@ -210,3 +211,31 @@ def test_archives_keep_their_true_labels_beside_planted_and_recorded_ones(
 def test_a_column_that_is_not_there_is_named(digit_data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Column 'persn' is unknown"):
         material(TABLE, Noise("recorded", column="persn"), digit_data, tmp_path)
+
+
+def test_votes_and_boxes_are_read_as_scan_reads_them(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    content = annotated.coco(data)
+    annotated.write_json(data / "a.json", content)
+    (data / "votes.csv").write_text(
+        "image,id,x1,x2,x3,true\n"
+        "images/1.png,a,red,red,blue,blue\nimages/3.png,b,blue,blue,blue,blue\n"
+    )
+    boxes = material(
+        Data("b", path="a.json", items="boxes"),
+        Noise("pair", 0.0),
+        data,
+        tmp_path / "a",
+    )
+    found = sorted(true for _, true in labels(boxes).values() if true)
+    assert found == sorted(["red", "blue", "green", "blue", "blue", "red"])
+    votes = Data("v", path="votes.csv", id_column="id", vote_columns="x*")
+    majority = material(votes, Noise("pair", 0.0), data, tmp_path / "b")
+    assert labels(majority) == {"a": ("red", "red"), "b": ("blue", "blue")}
+    known = replace(votes, truth_column="true")
+    recorded = labels(material(known, Noise("recorded"), data, tmp_path / "c"))
+    assert recorded == {"a": ("red", "blue"), "b": ("blue", "blue")}
+    one = labels(material(known, Noise("recorded", column="x3"), data, tmp_path / "d"))
+    assert one == {"a": ("blue", "blue"), "b": ("blue", "blue")}
+    truths = DataSpec(**truth(known, data, tmp_path / "e")["spec"])
+    assert labels(truths) == {"a": ("blue", None), "b": ("blue", None)}

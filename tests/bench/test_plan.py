@@ -122,6 +122,11 @@ MISTAKES = [
         'path = "photos"\ncolumn = "x"',
         "data 'photos': Setting 'column' is unknown",
     ),
+    (
+        'noise = [{ kind = "recorded", column = "worse" }]',
+        'vote_columns = "x*"\nnoise = [{ kind = "recorded" }]',
+        "data 'people': recorded votes are judged whole: leave limit out",
+    ),
     ("limit = 50", "limit = 0", "data 'people': Setting limit cannot be 0"),
     (
         'kind = "symmetric"',
@@ -188,7 +193,7 @@ def test_the_example_of_the_documentation_can_be_read(tmp_path: Path) -> None:
 def test_an_unknown_configuration_names_those_there_are() -> None:
     with pytest.raises(
         OptionError,
-        match=r"'ofline' is unknown; there are: offline, .*Did you mean 'offline'",
+        match=r"'ofline' is unknown; there are: .*offline, .*Did you mean 'offline'",
     ):
         plan.read("ofline")
     with pytest.raises(OptionError, match=r"nowhere.toml' cannot be opened"):
