@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelsieve.cli.grouped import DATA, METHOD
+
 if TYPE_CHECKING:
     from labelsieve.data.spec import DataSpec
 
@@ -24,7 +26,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 Config = Annotated[
-    str | None, typer.Option(help="TOML or JSON file with such settings.")
+    str | None,
+    typer.Option(help="TOML or JSON file with such settings.", rich_help_panel=METHOD),
 ]
 Moved = Annotated[
     str | None,
@@ -37,41 +40,60 @@ class DataOptions:
     """How a data set that is named on the command line is read."""
 
     image_column: Annotated[
-        str | None, typer.Option(help="Column of image paths or encoded images.")
+        str | None,
+        typer.Option(
+            help="Column of image paths or encoded images.", rich_help_panel=DATA
+        ),
     ] = None
-    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None
-    id_column: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of labels.", rich_help_panel=DATA)
+    ] = None
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of unique ids.", rich_help_panel=DATA)
+    ] = None
     label_separator: Annotated[
         str | None,
         typer.Option(
-            help="What stands between the labels of one image, such as '|'; none: nothing."
+            help="Between labels of one image: '|'; none: it is one.",
+            rich_help_panel=DATA,
         ),
     ] = None
     vote_columns: Annotated[
         str | None,
         typer.Option(
-            help="Columns of labels by several people: names or patterns, with commas."
+            help="Columns of people's labels: a,b or 'label_*'.", rich_help_panel=DATA
         ),
     ] = None
     count_columns: Annotated[
         str | None,
-        typer.Option(help="Columns of classes that say how many people chose them."),
+        typer.Option(
+            help="Columns of classes with counts or shares of votes.",
+            rich_help_panel=DATA,
+        ),
     ] = None
     items: Annotated[
         str | None,
-        typer.Option(help="boxes or images: what is judged where the data have boxes."),
+        typer.Option(
+            help="Where the data have boxes, judge: boxes, images.",
+            rich_help_panel=DATA,
+        ),
     ] = None
     urls: Annotated[
         str | None,
         typer.Option(
-            help="Hosts that pictures may be fetched from, where the data name URLs."
+            help="Hosts that named pictures may be fetched from.", rich_help_panel=DATA
         ),
     ] = None
     root: Annotated[
         str | None,
-        typer.Option(help="Folder that image paths in a table are relative to."),
+        typer.Option(
+            help="Folder that image paths in a table are relative to.",
+            rich_help_panel=DATA,
+        ),
     ] = None
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None
+    split: Annotated[
+        str | None, typer.Option(help="Only this split.", rich_help_panel=DATA)
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given, as keywords of `load`."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labelsieve.cli.grouped import DATA, METHOD, OWN, Grouped
 from labelsieve.cli.options import (
     Config,
     DataOptions,
@@ -32,83 +33,103 @@ Table = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Grouped)
 @data_options()
 def scan(
     data: Data,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path(
         "labelsieve-run"
     ),
-    method: Annotated[str, typer.Option(help="See: labelsieve methods.")] = "deft",
+    method: Annotated[
+        str, typer.Option(help="See: labelsieve methods.", rich_help_panel=METHOD)
+    ] = "deft",
     model: Annotated[
         str,
         typer.Option(
-            help="See: labelsieve models. auto: tiny up to 64 pixels, else CLIP."
+            help="See: labelsieve models. auto: tiny up to 64 pixels, else CLIP.",
+            rich_help_panel=METHOD,
         ),
     ] = "auto",
     preset: Annotated[
         str,
         typer.Option(
-            help="Named settings of the method: default, fast, paper, ... auto: fast only "
-            "where a processor would take hours."
+            help="Named settings: default, fast, paper, ... or auto.",
+            rich_help_panel=METHOD,
         ),
     ] = "auto",
     fast: Annotated[
         bool,
         typer.Option(
-            "--fast", help="Probes of cached features, no tuning: much faster."
+            "--fast",
+            help="Probes of cached features, no tuning: much faster.",
+            rich_help_panel=METHOD,
         ),
     ] = False,
     tuning: Annotated[
         str | None,
         typer.Option(
-            help="How the image tower adapts: vpt-deep, vpt-shallow, lora, adapter, ssf, "
-            "bias, none."
+            help="vpt-deep, vpt-shallow, lora, adapter, ssf, bias, none.",
+            rich_help_panel=METHOD,
         ),
     ] = None,
     rule: Annotated[
         str | None,
         typer.Option(
-            help="'real' for web data: the given label must also be the best class."
+            help="real, for web data: given must also be the best class.",
+            rich_help_panel=METHOD,
         ),
     ] = None,
     set_: Annotated[
         list[str],
         typer.Option(
-            "--set", help="One setting of the method, NAME=VALUE; repeatable."
+            "--set",
+            help="One setting of the method, NAME=VALUE; repeatable.",
+            rich_help_panel=METHOD,
         ),
     ] = [],  # noqa: B006
     config: Config = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Same seed, same scores.", rich_help_panel=METHOD)
+    ] = 0,
     *,
     columns: DataOptions,
     truth_column: Annotated[
         str | None,
-        typer.Option(help="Column of true labels, for evaluation only."),
+        typer.Option(
+            help="Column of true labels, for evaluation only.", rich_help_panel=DATA
+        ),
     ] = None,
     class_names: Annotated[
         str | None,
         typer.Option(
-            help="File of names to use in prompts: JSON, or lines label,name."
+            help="Names in prompts: file of lines label,name, or JSON.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     template: Annotated[
-        str, typer.Option(help="Prompt, with {} for the class name.")
+        str,
+        typer.Option(help="Prompt, with {} for the class name.", rich_help_panel=DATA),
     ] = "a photo of a {}.",
     embeddings: Annotated[
         str | None,
         typer.Option(
-            help="File of your own embeddings by id: .npy, .npz, Parquet, CSV, JSONL."
+            help="Your embeddings by id: .npy, .npz, Parquet, CSV, JSONL.",
+            rich_help_panel=OWN,
         ),
     ] = None,
     pred_probs: Annotated[
         str | None,
-        typer.Option(help="Likewise of class probabilities, a column per class."),
+        typer.Option(
+            help="Likewise class probabilities, a column per class.",
+            rich_help_panel=OWN,
+        ),
     ] = None,
     rows_match: Annotated[
         bool,
         typer.Option(
-            "--rows-match", help="Such files without ids are in the order of the data."
+            "--rows-match",
+            help="Files without ids are in the order of the data.",
+            rich_help_panel=OWN,
         ),
     ] = False,
     device: Device = "auto",
@@ -177,7 +198,7 @@ def settings(
     return {**chosen, **parse_sets(sets)}
 
 
-@app.command()
+@app.command(cls=Grouped)
 @data_options()
 def score(
     run: Annotated[Path, typer.Argument(help="Run folder with the trained detector.")],
@@ -204,7 +225,7 @@ def score(
     answer(results.count_scores(table, output), as_json, show.score)
 
 
-@app.command()
+@app.command(cls=Grouped)
 @data_options()
 def noise(
     data: Data,
