@@ -23,6 +23,7 @@ Shapes: n labels, m of them answered, k classes, d width of features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
@@ -63,6 +64,15 @@ GRID = np.linspace(-10, 10, 201)  # logits at which the part for suspicion is co
 WORTH = 3.0
 
 
+class Rows(Protocol):
+    """An array [n, d], or what is read from the disk a part at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, part: slice, /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Answers:
     """What people said about m labels, oldest first.
@@ -100,7 +110,7 @@ class Learner:
         p_wrong: np.ndarray,
         given: np.ndarray,
         suggested: np.ndarray,
-        features: np.ndarray | None = None,
+        features: Rows | None = None,
         kernel: Kernel | None = None,
     ) -> None:
         self.kernel = kernel or Kernel()
@@ -240,7 +250,7 @@ class Learner:
         return factors
 
 
-def second_opinion(features: np.ndarray, given: np.ndarray) -> np.ndarray:
+def second_opinion(features: Rows, given: np.ndarray) -> np.ndarray:
     """[n] how much a linear classifier prefers another class to each given label, standardised.
 
     Ridge regression of the labels on the features, each image judged without its own label: the
@@ -248,7 +258,7 @@ def second_opinion(features: np.ndarray, given: np.ndarray) -> np.ndarray:
     costs one product of matrices. The score is that of the best other class less that of the label.
     """
     inputs = _narrow(features, RIDGE_WIDTH)
-    inputs = inputs - inputs.mean(0)
+    inputs -= inputs.mean(0)
     labels = np.unique(given, return_inverse=True)[1]
     n, k = len(labels), int(labels.max(initial=0)) + 1
     if n < 2 or k < 2:
@@ -275,17 +285,22 @@ def second_opinion(features: np.ndarray, given: np.ndarray) -> np.ndarray:
     return result
 
 
-def _narrow(features: np.ndarray, width: int) -> np.ndarray:
+def _narrow(features: Rows, width: int) -> np.ndarray:
     """[n, width] float32 of length one: a random projection keeps cosines, roughly.
 
-    Johnson and Lindenstrauss, 1984; the same one each time.
+    Johnson and Lindenstrauss, 1984; the same one each time. A new array.
     """
-    if features.shape[1] <= width:
-        return np.asarray(features, dtype=np.float32)
+    n, d = features.shape
     rng = np.random.default_rng(0)
-    projection = rng.standard_normal((features.shape[1], width)).astype(np.float32)
-    narrow: np.ndarray = np.asarray(features, dtype=np.float32) @ projection
-    narrow /= np.linalg.norm(narrow, axis=1, keepdims=True).clip(1e-12)
+    projection = rng.standard_normal((d, width)).astype(np.float32)
+    narrow = np.empty((n, min(d, width)), dtype=np.float32)
+    # in parts: all features of a million images are gigabytes
+    for part in parts(n, d):
+        block = np.asarray(features[part], dtype=np.float32)
+        if d > width:
+            block = block @ projection
+            block /= np.linalg.norm(block, axis=1, keepdims=True).clip(1e-12)
+        narrow[part] = block
     return narrow
 
 

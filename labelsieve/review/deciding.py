@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,19 @@ from labelsieve.review.shown import in_words
 from labelsieve.runs.decisions import Answer, Conflict, by_whom, person_of
 
 AUDIT_VERDICTS = ("keep", "wrong", "other", "skip")
+
+
+# Learning from an answer takes half a second of a processor with a million images, so that it
+# would slow down the pages: it rests in between, and then learns from all that came in.
+LEARNING = 0.1  # of the time, at most
+UNNOTICED = (
+    0.05  # seconds of learning that need no rest: the page agrees with every answer
+)
+
+
+def rest_after(spent: float) -> float:
+    """Seconds until the next learning, after one that took a processor so many seconds."""
+    return 0.0 if spent <= UNNOTICED else spent * (1 / LEARNING - 1)
 
 
 class NotInRun(LabelsieveError):
@@ -223,7 +237,9 @@ class Deciding:
         try:
             while self._due.is_set():
                 self._due.clear()
+                before = time.thread_time()
                 self.suspects.refine()
+                time.sleep(rest_after(time.thread_time() - before))
         # the disk is full or the file damaged: the next decision says so to a person
         except RunError:
             pass

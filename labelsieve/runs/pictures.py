@@ -7,7 +7,7 @@ import io
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import is_inside, readable
 from labelsieve.progress import note, plain
 from labelsieve.runs.run import Run
-from labelsieve.tables import SCORED
+from labelsieve.tables import SCORED, RowsOf
 
 # images that tell whether data are those of a run: enough to tell, and quickly opened
 LOOKED_AT = 20
@@ -126,6 +126,7 @@ class Images:
             raise _lost(error.what) from error
         # columns, as half a million rows would take 100 MB as a dictionary
         self._ids = manifest["sample_id"]
+        self._sorting = threading.Lock()
         self._uris = manifest["uri"]
         self._lock = threading.Lock()
 
@@ -137,8 +138,15 @@ class Images:
     def __contains__(self, sample_id: str) -> bool:
         return self._row(sample_id) >= 0
 
+    @cached_property
+    def _at(self) -> RowsOf:
+        return RowsOf(self._ids)
+
     def _row(self, sample_id: str) -> int:
-        return int(pc.index(self._ids, sample_id).as_py())
+        # several threads ask for the first picture at once: one of them sorts
+        with self._sorting:
+            at = self._at
+        return at.get(sample_id, -1)
 
     def read(self, sample_id: str) -> Any:
         """Bytes, path or picture as the source has it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ import pyarrow.compute as pc
 
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
-from labelsieve.tables import DUPLICATES, QUALITY, read_parquet
+from labelsieve.tables import DUPLICATES, QUALITY, RowsOf, read_parquet
 
 # rows brought to float32 at once: 200 MB of 768 numbers, where all rows may be gigabytes
 BLOCK = 65_536
+# trusted images of a class that are compared, the surest ones: among so many some look alike, and
+# a card waits for all of them
+MOST = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +40,17 @@ class Neighbours:
     features: np.ndarray
     trusted: dict[str, np.ndarray]
 
+    @cached_property
+    def at(self) -> RowsOf:
+        """Row by sample id."""
+        return RowsOf(self.ids)
+
     def nearest(self, sample_id: str, label: str | None, count: int = 3) -> list[str]:
         """Ids of the trusted images of a class that look most alike, nearest first.
 
         The image itself is left out.
         """
-        # a search, as few images are asked for and a dictionary of all takes memory
-        row = pc.index(self.ids, sample_id).as_py()
+        row = self.at.get(sample_id, -1)
         candidates = self.trusted.get(label or "")
         if row < 0 or candidates is None:
             return []
@@ -75,7 +83,7 @@ def neighbours(opened: Run) -> Neighbours | None:
 
 
 def _trusted(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
-    """The better half of each class, as rows of `ids`."""
+    """The better half of each class, `MOST` of them, as rows of `ids`."""
     # scores are in the order of suspicion, features in that of the manifest
     at = pc.index_in(kept["sample_id"], ids).to_numpy()
     label = kept["given_label"].combine_chunks().dictionary_encode()
@@ -86,7 +94,7 @@ def _trusted(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
     for group in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
         if len(group):
             name = label.dictionary[int(codes[group[0]])].as_py()
-            trusted[name] = at[group[: (len(group) + 1) // 2]]
+            trusted[name] = at[group[: min((len(group) + 1) // 2, MOST)]]
     return trusted
 
 

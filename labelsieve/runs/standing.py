@@ -26,12 +26,28 @@ NOBODY: Mapping[str, Decision] = {}
 
 
 @dataclass(frozen=True, eq=False)
+class Picked:
+    """Rows [n] of an array [m, d] on the disk, read where they are asked for."""
+
+    array: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return len(self.rows), self.array.shape[1]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return np.asarray(self.array[self.rows[part]])
+
+
+@dataclass(frozen=True, eq=False)
 class Scanned:
     """What a scan said about n images, in the order of its scores; k classes.
 
     ids: their sample ids. classes: names, the columns of `probs`.
     given: [n] int64. p_clean: [n] float64. probs: [n, k] float32, with p_clean at `given`.
-    issue: [n] bool, what it flagged. features: [n, d] of length one, None where they are gone.
+    issue: [n] bool, what it flagged. features: of length one, None where they are gone.
     """
 
     ids: pa.StringArray
@@ -40,7 +56,7 @@ class Scanned:
     p_clean: np.ndarray
     probs: np.ndarray
     issue: np.ndarray
-    features: np.ndarray | None
+    features: Picked | None
 
     @cached_property
     def at(self) -> RowsOf:
@@ -219,13 +235,13 @@ def read(opened: Run) -> Scanned:
     )
 
 
-def _features(opened: Run, ids: pa.Array) -> np.ndarray | None:
-    """[n, d] cached features of these images; None when they are gone."""
+def _features(opened: Run, ids: pa.Array) -> Picked | None:
+    """Cached features of these images; None when they are gone."""
     cached = cached_features(opened)
     if cached is None:
         return None
     rows = pc.index_in(ids, pa.array(cached[0], pa.string())).to_numpy()
-    return np.asarray(cached[1])[rows]
+    return Picked(cached[1], rows)
 
 
 def _stand(scanned: Scanned, current: Mapping[str, Decision]) -> Standing:

@@ -10,7 +10,13 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
 from labelsieve.errors import OptionError
-from labelsieve.review.deciding import Changed, NotInRun
+from labelsieve.review.deciding import (
+    LEARNING,
+    UNNOTICED,
+    Changed,
+    NotInRun,
+    rest_after,
+)
 from labelsieve.review.filters import DEFAULT, Filters
 from labelsieve.review.session import Review
 from labelsieve.runs.decisions import Decisions
@@ -135,3 +141,9 @@ def test_answers_are_learned_from_in_the_background_and_none_is_forgotten(
         threading.Event().wait(0.05)
     assert review.suspects.now.learned_from == 12
     assert not set(review.suspects.rows(DEFAULT).tolist()) & set(range(12))
+
+
+def test_learning_takes_no_more_than_its_share_of_the_time() -> None:
+    assert rest_after(0.0) == rest_after(UNNOTICED) == 0
+    for spent in (0.06, 0.5, 5.0):
+        assert spent / (spent + rest_after(spent)) == pytest.approx(LEARNING)

@@ -3,7 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
+from labelsieve.runs import reasons
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.reasons import neighbours
 
@@ -49,3 +51,15 @@ def test_nearest_are_the_trusted_images_of_the_class(planted: Any) -> None:
 def test_without_cached_features_there_are_none(planted: Any) -> None:
     planted.run.__dict__["record"] = {**planted.run.record, "features": "/gone.npy"}
     assert neighbours(planted.run) is None
+
+
+def test_the_surest_of_a_large_class_are_trusted(
+    planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ = reasons.neighbours(planted.run)
+    monkeypatch.setattr(reasons, "MOST", 1)
+    few = reasons.neighbours(planted.run)
+    if all_ is None or few is None:
+        pytest.skip("the run has no features")
+    for name, rows in few.trusted.items():
+        assert rows.tolist() == all_.trusted[name][:1].tolist()

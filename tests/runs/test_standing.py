@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labelsieve.estimation.answers import Learner
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decisions
 
@@ -102,3 +103,18 @@ def test_best_other_is_never_the_label() -> None:
     assert other.tolist() == [1, 0]
     np.testing.assert_allclose(prob, [0.2, 0.0], atol=1e-7)
     assert isinstance(pa.array(other), pa.Array)
+
+
+def test_features_are_read_from_the_disk_a_part_at_a_time(planted: Any) -> None:
+    scanned = standing.read(planted.run)
+    assert scanned.features is not None
+    assert isinstance(scanned.features.array, np.memmap)
+    rows = scanned.features.rows
+    whole = np.asarray(scanned.features.array)[rows]
+    assert scanned.features.shape == whole.shape
+    assert np.array_equal(scanned.features[3:9], whole[3:9])
+    # what is learned does not depend on where they lie
+    other = Learner(
+        1 - scanned.p_clean, scanned.given, scanned.learner.suggested, whole
+    )
+    assert np.array_equal(other.second, scanned.learner.second)
