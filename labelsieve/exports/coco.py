@@ -1,9 +1,9 @@
-"""COCO: instances.json and images/, one annotation without a box per picture.
+"""COCO: annotations/labels_SPLIT.json and images/SPLIT/, an annotation without a box per picture.
 
-Where the data have splits, annotations/instances_SPLIT.json and images/SPLIT/ for each. Categories
-keep the ids that COCO or YOLO data gave them, and are else numbered from 1 in the order of the
-classes; a class that a person typed gets the next id. Pictures that belong to no class have no
-annotation. What labelsieve knows of a picture stands in `attributes` of its annotation.
+Data without splits are "default". Categories keep the ids that COCO or YOLO data gave them, and
+are else numbered from 1 in the order of the classes; a class that a person typed gets the next
+id. Pictures that belong to no class have no annotation. What labelsieve knows of a picture stands
+in `attributes` of its annotation.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from labelsieve.exports._pictures import size_of, written
 from labelsieve.exports._splits import parts
 
 TARGET = "folder"
+DEFAULT = "default"  # as CVAT and datumaro call what has no split
 # What of a row stands beside its annotation.
 ABOUT = ("sample_id", "given_label", "p_clean", "is_label_issue", "verdict")
 
@@ -30,11 +31,10 @@ def write(rows: Rows, target: Path) -> list[Path]:
     images, annotations = count(1), count(1)
     files = []
     for split, part in parts(rows):
-        file, pictures = target / "instances.json", target / "images"
-        if split is not None:
-            file = target / "annotations" / f"instances_{split}.json"
-            pictures = pictures / split
-        content = _content(part, pictures, ids, images, annotations)
+        name = split or DEFAULT
+        # not "instances", as tools expect a box of each of these
+        file = target / "annotations" / f"labels_{name}.json"
+        content = _content(part, target / "images" / name, ids, images, annotations)
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         file.write_text(text, encoding="utf-8")

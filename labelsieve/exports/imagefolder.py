@@ -21,12 +21,22 @@ def write(rows: Rows, target: Path) -> list[Path]:
     # of all splits: a class has the same name in each
     names = folders(rows)
     for split, part in parts(rows):
-        write_part(part, names, target if split is None else target / split)
+        write_part(part, names, target / (split or ""), alone=split is None)
     return [target]
 
 
-def write_part(rows: Rows, names: dict[str, str], target: Path) -> None:
-    """Write the class folders of one split; `names` as `folders` gives them."""
+def write_part(
+    rows: Rows, names: dict[str, str], target: Path, *, alone: bool = True
+) -> None:
+    """Write the class folders of one split.
+
+    Args:
+        names: as `folders` gives them.
+        alone: there are no other splits.
+    """
+    # tools number classes by the folders of each split: all have the same, also empty ones
+    for name in () if alone else names.values():
+        (target / name).mkdir(parents=True, exist_ok=True)
     files: dict[str, Names] = defaultdict(Names)
     for row, picture in rows.encoded():
         # what belongs to no class has no folder

@@ -20,5 +20,6 @@ def write(rows: Rows, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     names = imagefolder.folders(rows)
     for split, part in parts(rows, short):
-        imagefolder.write_part(part, names, target / (split or TRAIN))
+        folder = target / (split or TRAIN)
+        imagefolder.write_part(part, names, folder, alone=split is None)
     return [target]

@@ -21,6 +21,7 @@ from labelsieve.data.sources._annotations import (
     items_of,
 )
 from labelsieve.data.sources._guess import json_kind
+from labelsieve.data.sources._layout import split_of
 from labelsieve.data.sources._stores import Store, leads_out, open_store
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -113,8 +114,10 @@ class Content:
     def pictures(self, notes: list[str]) -> Iterator[Picture]:
         """Every picture with its annotations."""
         found: dict[Any, Picture] = {}
+        # "instances_train2017.json": there is nothing about splits in a file
+        split = split_of(self.path.name)
         for number, name in self.names.items():
-            found[number] = Picture(name, place=number)
+            found[number] = Picture(name, split=split, place=number)
         for key, image, category, box in self.annotations:
             label = self.categories[category]
             # without a box it is about the whole picture
@@ -204,7 +207,7 @@ def _find(path: Path, content: Content) -> Store:
     """
     names = [n for n in content.names.values() if not leads_out(n)][:LOOKED_FOR]
     # instances_train2017.json: its pictures lie in train2017
-    parts = [*path.stem.split("_"), path.stem.removeprefix("instances_")]
+    parts = [*path.stem.split("_"), path.stem.partition("_")[2]]
     own = [f"../{inner}{part}" for part in parts for inner in ("", "images/")]
     for folder in (*USUAL, *own):
         root = path.parent / folder
