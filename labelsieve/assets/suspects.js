@@ -32,8 +32,10 @@
     return into;
   }
   function facts(i) {
-    if (rows.verdict[i]) return [make("p", "decided: " + verdict(i), "verdict")];
-    return [make("p", percent(rows.wrong[i]) + " likely to be wrong"), make("p", percent(rows.suggested_prob[i]) + " likely to be " + name(rows.suggested[i]), "quiet")];
+    // of data with votes of several people alone
+    const votes = rows.agreement[i] == null ? [] : [make("p", percent(rows.agreement[i]) + " of the votes are for the label", "quiet")];
+    if (rows.verdict[i]) return [make("p", "decided: " + verdict(i), "verdict"), ...votes];
+    return [make("p", percent(rows.wrong[i]) + " likely to be wrong"), make("p", percent(rows.suggested_prob[i]) + " likely to be " + name(rows.suggested[i]), "quiet"), ...votes];
   }
   const says = (i) => `${rows.path[i]}, labelled ${name(rows.given[i])}, probably ${name(rows.suggested[i])}`;
   function card(i) {

@@ -14,7 +14,7 @@ from labelsieve.audits.guarantee import Audit, of_run
 from labelsieve.audits.population import Population
 from labelsieve.audits.stopping import Stop, stop_of
 from labelsieve.estimation.audits.shares import Rate
-from labelsieve.runs.decisions import Decisions, person_of
+from labelsieve.runs.decisions import WRONG, Decisions, person_of
 from labelsieve.runs.run import Run
 
 
@@ -42,6 +42,15 @@ class State:
     stop: Stop | None
 
 
+@dataclass(frozen=True)
+class Left:
+    """Wrong labels among all that is not decided, as a complete audit tells: with 95 % interval."""
+
+    about: float
+    low: float
+    high: float
+
+
 class Watch:
     """The audits of a run under review. Reads the scores once; then cheap for every answer."""
 
@@ -52,6 +61,9 @@ class Watch:
         self._all = Population.of(opened, ())
         # [M] labels that somebody judged, kept up as answers come in
         self._judged = np.zeros(len(self._all.ids), dtype=bool)
+        self._wrong = np.zeros(len(self._all.ids), dtype=bool)
+        # the last audit that told a rate, as computing it takes a moment for a million labels
+        self._rate: tuple[Audit, Rate | None] | None = None
         self._seen = 0  # number of the last decision that was looked at
         self._refresh()
 
@@ -69,6 +81,8 @@ class Watch:
         rows = self._all.at.rows(list(changed))
         known = [d is not None and d.verdict != "skip" for d in changed.values()]
         self._judged[rows[rows >= 0]] = np.array(known)[rows >= 0]
+        wrong = [d is not None and d.verdict in WRONG for d in changed.values()]
+        self._wrong[rows[rows >= 0]] = np.array(wrong)[rows >= 0]
         asked = [
             a
             for a in self._promised.audits
@@ -140,6 +154,25 @@ class Watch:
         rows = pa.array(self.queue[:count])
         ids: list[str] = self._population.ids.take(rows).to_pylist()
         return ids
+
+    def left(self) -> Left | None:
+        """What is left to find; None while no complete audit tells.
+
+        The audit's share is fixed, and what was found is taken off: an answer never adds to it.
+        """
+        self._refresh()
+        audit = self._promised.serving("rate")
+        if audit is None:
+            return None
+        if self._rate is None or self._rate[0] is not audit:
+            self._rate = audit, audit.rate()
+        rate, asked = self._rate[1], audit.population.open
+        if rate is None:
+            return None
+        found = np.count_nonzero(self._wrong & asked)
+        undecided = np.count_nonzero(asked & ~self._judged)
+        bounds = np.array([rate.rate, rate.low, rate.high]) * np.count_nonzero(asked)
+        return Left(*np.clip(bounds - found, 0, undecided).tolist())
 
     def state(self) -> State | None:
         """The latest audit so far; None where none was begun."""

@@ -2,7 +2,7 @@
 
 Suspicion of a label = mean over the members of its rank by p_clean (equal ones share the mean
 rank), divided by n: ranks because the members' probabilities are not on one scale. Own rule: more
-than half of the members flag it. Columns: `agreement`, the share of members that flag it, and
+than half of the members flag it. Columns: `flagged_by`, the share of members that flag it, and
 `p_NAME`, each member's p_clean. Members have their default settings.
 """
 
@@ -63,13 +63,14 @@ def detect(task: Task, settings: Settings) -> Evidence:
     rooms = {name: registry.load("methods", name) for name in settings.names()}
     members = {name: room.detect(task, room.Settings()) for name, room in rooms.items()}
     each: list[Evidence] = list(members.values())
-    agreement = np.mean([e.flagged for e in each], axis=0)
-    columns = {"agreement": agreement}
+    # not "agreement", which is that of the people who voted
+    flagged_by = np.mean([e.flagged for e in each], axis=0)
+    columns = {"flagged_by": flagged_by}
     columns |= {f"p_{name}": e.p_clean for name, e in members.items()}
     ranking = Ranking(
         suspicion=mean_rank(np.stack([e.p_clean for e in each])),
         # half of the members are no majority
-        own=agreement > 0.5,
+        own=flagged_by > 0.5,
         columns=columns,
         facts={"members": {name: e.facts for name, e in members.items()}},
     )

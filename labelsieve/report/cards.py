@@ -44,6 +44,7 @@ class Suspects:
         wrong: probability that the label is wrong; suggested_prob: that the suggestion is right.
         verdict: what people decided, empty where nobody did. decided: the right class, if known.
         picture: WebP in base64, empty where it cannot be read.
+        agreement: share of the votes that the given label had; empty where nobody voted.
         near: by row, [class, numbers in `pool`] of the nearest trusted pictures.
     """
 
@@ -56,6 +57,7 @@ class Suspects:
     verdict: list[str]
     decided: list[int]
     picture: list[str]
+    agreement: list[float | None] = field(default_factory=list)
     near: dict[int, list[tuple[int, list[int]]]] = field(default_factory=dict)
     pool: list[str] = field(default_factory=list)
 
@@ -96,7 +98,7 @@ def _columns(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
     prob = np.where(
         other, standing.best_other_prob[rows], standing.suggested_prob[rows]
     )
-    return Suspects(
+    found = Suspects(
         classes=list(standing.classes),
         path=paths,
         given=standing.given[rows].tolist(),
@@ -108,6 +110,10 @@ def _columns(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
         decided=standing.decided[rows].tolist(),
         picture=[],
     )
+    # of data with votes alone
+    if "agreement" in opened.scores.column_names:
+        found.agreement = opened.scores["agreement"].take(rows).to_pylist()
+    return found
 
 
 def _pictures(ids: list[str], pictures: Pictures) -> list[str]:

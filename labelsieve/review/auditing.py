@@ -11,7 +11,7 @@ import numpy as np
 
 from labelsieve.audits import design
 from labelsieve.audits.stopping import Stop
-from labelsieve.audits.watch import State, Watch
+from labelsieve.audits.watch import Left, State, Watch
 from labelsieve.review.queue import Suspects
 from labelsieve.runs.run import Run
 
@@ -72,12 +72,23 @@ class Auditing:
 
     def stop(self) -> Stop | None:
         """When the review may stop; None while no audit tells."""
-        # no page waits for what is read in the background
-        unread = "watch" not in self.__dict__
-        if unread and (self._background or design.current(self._opened) is None):
+        if self._is_silent():
             return None
         state = self.state()
         return state.stop if state else None
+
+    def left(self) -> Left | None:
+        """Wrong labels that are left, as a complete audit tells; None where none does."""
+        if self._is_silent():
+            return None
+        with self._lock:
+            return self.watch.left()
+
+    def _is_silent(self) -> bool:
+        """Whether there is nothing to tell, or not yet."""
+        # no page waits for what is read in the background
+        unread = "watch" not in self.__dict__
+        return unread and (self._background or design.current(self._opened) is None)
 
     def by_gain(self) -> np.ndarray:
         """[n] rows, those first whose review gains most, in the committed order of audits."""

@@ -36,6 +36,16 @@ IS_WRONG = _is_one_of(WRONG)
 IS_CHANGED = _is_one_of(("accept", "other"))
 
 
+def why_more(left: float, expected: float) -> str:
+    """Why more errors are left than the scan expected of the same labels; "" where it is not so.
+
+    What the scan expected falls with every decision, so that a number that rises comes with this.
+    """
+    if round(left) <= round(expected):
+        return ""
+    return f"the scan expected {expected:,.0f}; people found more errors than it"
+
+
 class Suspects:
     """The scored images of a run, what is decided about them, and what follows.
 
@@ -278,11 +288,16 @@ class Suspects:
         everything = replace(filters, suggested=None, least=0.0, decided="any")
         mask = self.mask(everything)
         settled = IS_SETTLED[self.verdict]
-        p = np.asarray(self.now.p_wrong)
+        left, expected = (
+            # without a copy of what may be a million numbers
+            float(np.sum(p, where=~settled))
+            for p in (self.now.p_wrong, 1 - self.now.scanned.p_clean)
+        )
         return {
             "done": int((mask & settled).sum()),
             "all": int(mask.sum()),
-            "left": float(p[~settled].sum()),
+            "left": left,
+            "why": why_more(left, expected),
             "wrong": int(IS_WRONG[self.verdict].sum()),
             "learned_from": self.now.learned_from,
         }

@@ -208,9 +208,14 @@ class Review:
 
     def counts(self, filters: Filters, window: str) -> dict[str, Any]:
         """Progress and what others do, for scripts."""
-        stop = self.auditing.stop()
+        stop, left = self.auditing.stop(), self.auditing.left()
+        progress = self.suspects.progress(filters)
+        if left is not None:
+            # what was drawn at random says more than the scan, whatever people have seen since
+            interval = f"{left.low:,.0f} to {left.high:,.0f} by the audit"
+            progress.update(left=left.about, why=interval)
         return {
-            "progress": self.suspects.progress(filters),
+            "progress": progress,
             "others": self.describing.others(window),
             "stop": asdict(stop) if stop else None,
         }

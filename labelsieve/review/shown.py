@@ -181,6 +181,7 @@ class Describing:
             "decided": in_words(decision),
             "person": person_of(decision.by) if decision else "",
             "reason": self.reason(row, given),
+            "agreement": columns.number("agreement", row),
             "why": why,
             "partner": partner,
         }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from fixtures.audited import Audited
 
 from labelsieve.audits import design
@@ -11,7 +12,7 @@ from labelsieve.runs.decisions import by_whom
 def test_an_audit_from_the_first_question_to_the_stop(audited: Audited) -> None:
     decisions = audited.decisions()
     seen = Watch(audited.run, decisions)
-    assert seen.state() is None
+    assert seen.state() is None and seen.left() is None
     seen.begin(Wish(answers=120, target_error=0.05))
     plan = design.current(audited.run)
     assert plan is not None
@@ -32,7 +33,20 @@ def test_an_audit_from_the_first_question_to_the_stop(audited: Audited) -> None:
     assert any("at most 10 %" in sentence for sentence in state.sentences)
     assert state.stop is not None and state.stop.rank
     ids = seen.queue_ids(state.stop.rank)
-    audited.answer(i for i in ids if i not in plan.ids)
+    before = seen.left()
+    assert state.rate is not None and before is not None
+    found = sum(audited.is_wrong(i) for i in plan.ids)
+    total = round(state.rate.rate * plan.population)
+    assert before.low < before.about == pytest.approx(total - found, abs=1)
+    for sample_id in [i for i in ids if i not in plan.ids][:30]:
+        audited.answer([sample_id])
+        now = seen.left()
+        # what is found is taken off, and nothing is ever added
+        assert now is not None and now.high <= before.high
+        wrong = audited.is_wrong(sample_id)
+        assert now.about == pytest.approx(max(0, before.about - wrong))
+        before = now
+    audited.answer(i for i in ids[30:] if i not in plan.ids)
     after = seen.state()
     assert after is not None and after.stop is not None and after.stop.reached
     assert after.stop.remaining < state.stop.remaining

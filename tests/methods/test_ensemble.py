@@ -24,7 +24,7 @@ def test_members_judge_as_they_would_alone(plant: Callable[..., Any]) -> None:
     assert np.array_equal(found.columns["p_zero-shot"], members[0].p_clean)
     assert np.array_equal(found.columns["p_knn"], members[1].p_clean)
     assert np.array_equal(
-        found.columns["agreement"],
+        found.columns["flagged_by"],
         (members[0].flagged.astype(float) + members[1].flagged) / 2,
     )
     assert np.array_equal(

@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -108,3 +109,14 @@ def test_confusions_have_examples(planted: Any) -> None:
     for pair in shown:
         assert len(pair["pictures"]) == min(4, pair["flagged"])
         assert all(p.startswith(cards.PREFIX) for p in pair["pictures"])
+
+
+def test_votes_are_shown_where_there_were_any(planted: Any) -> None:
+    now, pictures = standing.of_run(planted.run), open_pictures(planted.run)
+    rows = cards.order(now)[:3]
+    assert cards.suspects(planted.run, now, rows, pictures).agreement == []
+    scores = planted.run.scores
+    votes = pa.array([*[0.75, None, 1.0], *[0.5] * (len(scores) - 3)])
+    planted.run.__dict__["scores"] = scores.append_column("agreement", votes)
+    shown = cards.suspects(planted.run, now, rows, pictures)
+    assert shown.agreement == votes.take(pa.array(rows)).to_pylist()

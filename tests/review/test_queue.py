@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
 from labelsieve.review import leases
 from labelsieve.review.filters import DEFAULT, GRID, Filters, Sorting
-from labelsieve.review.queue import Suspects
+from labelsieve.review.queue import Suspects, why_more
 from labelsieve.runs.decisions import Decisions
 
 
@@ -217,3 +217,9 @@ def test_to_skip_takes_nothing_back(planted: Any, suspects: Suspects) -> None:
     assert suspects.progress(DEFAULT)["wrong"] == 1
     wanted = [*planted.wrong[1:], first]
     assert ids(suspects, suspects.find(DEFAULT, "w", 99)) == wanted
+
+
+def test_a_number_that_rises_says_why() -> None:
+    assert why_more(40.3, 40.4) == why_more(12.0, 40.0) == ""
+    said = why_more(57.2, 40.0)
+    assert said == "the scan expected 40; people found more errors than it"

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
+from labelsieve.review.filters import Filters
 from labelsieve.review.session import Review
 from labelsieve.review.shown import how_wrong, in_words
 
@@ -118,3 +120,15 @@ def test_a_decision_in_words(planted: Any, review: Review) -> None:
     decision = review.decisions.current(sample_id)
     assert in_words(decision) == f"it is {planted.truth[sample_id]}"
     assert in_words(None) == ""
+
+
+def test_a_card_says_how_many_voted_for_the_label(planted: Any) -> None:
+    scores = planted.run.scores
+    votes = pa.array([0.75, None, *[0.5] * (len(scores) - 2)])
+    planted.run.__dict__["scores"] = scores.append_column("agreement", votes)
+    review = Review(planted.run, background=False)
+    first, second = (review.describing.card(row) for row in (0, 1))
+    assert (first["agreement"], second["agreement"]) == (0.75, None)
+    pages = [review.front_page(Filters(), "w", row=row) for row in (0, 1)]
+    assert [page.count("75 % of the votes") for page in pages] == [1, 0]
+    assert "of the votes" not in pages[1]
