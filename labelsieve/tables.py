@@ -233,6 +233,9 @@ def read_parquet(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     try:
         # without partitioning=None a folder named "a=b" would become a column
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        # what is no UTF-8 would else fail where it is used first; names have no checksum
+        table.validate(full=True)
+        _ = table.column_names
     except FileNotFoundError as error:
         raise RunError(
             f"'{path}' is missing.", "Run labelsieve scan again with the same options."

@@ -97,11 +97,12 @@ def read_patch(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _facts(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]:
-    if HAS_FACTS in metadata and FACTS not in metadata:
+    # one flipped bit can hide the whole list from a reader, and not its text
+    if FACTS not in metadata and HAS_FACTS in path.read_bytes():
         raise _damaged(path, "its facts are gone")
     try:
         facts = json.loads(metadata.get(FACTS, b"{}"))
-    except ValueError as error:
+    except ValueError as error:  # no JSON, no UTF-8
         raise _damaged(path, "its facts are no JSON") from error
     if not isinstance(facts, dict):
         raise _damaged(path, "its facts have no names")

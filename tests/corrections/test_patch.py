@@ -69,7 +69,7 @@ def test_a_flipped_bit_anywhere_is_named_or_changes_nothing(tmp_path: Path) -> N
     assert right[1] == {"scan": "abcdefgh"}
     whole = path.read_bytes()
     named = 0
-    for position in range(0, len(whole), 5):
+    for position in range(len(whole)):
         hurt = bytearray(whole)
         hurt[position] ^= 1 << position % 8
         path.write_bytes(hurt)
@@ -78,7 +78,5 @@ def test_a_flipped_bit_anywhere_is_named_or_changes_nothing(tmp_path: Path) -> N
         except (DataError, RunError):
             named += 1
         else:
-            assert table.to_pylist() == right[0].to_pylist()
-            # where Parquet's list of facts is lost as a whole, it is as if there were none
-            assert facts in (right[1], {})
+            assert (table.to_pylist(), facts) == (right[0].to_pylist(), right[1])
     assert named
