@@ -18,8 +18,9 @@ $(VENV)/.dev: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/labelsieve demo
 
+# one process a core, one thread each: threads of many processes would wait for one another
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # torchvision wants a torch of its own (5.5 GB), so open_clip has an environment of its own
 open-clip:
