@@ -11,10 +11,10 @@ from typing import Any
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._files import FilesWriter, grouped
 from labelsieve.corrections.writers._spans import Edit, edited, find, start_of
-from labelsieve.data.sources import Source
+from labelsieve.data.sources import Source, label_text
 from labelsieve.data.sources._columns import LABEL_NAMES
-from labelsieve.data.sources._tar import is_packed
-from labelsieve.data.sources.webdataset import WebDataset, parted, samples
+from labelsieve.data.sources._tar import TarMember, is_packed
+from labelsieve.data.sources.webdataset import Sample, WebDataset, samples
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import path_to_uri, readable, sync
@@ -58,12 +58,13 @@ class WebDatasetWriter(FilesWriter):
                 f"'{readable(file)}' is compressed, and would not be the same bytes again.",
                 "Unpack it with gunzip and scan that, or use labelsieve export.",
             )
-        wanted: dict[str, str | None] = {}
+        new_of: dict[int, bytes | None] = {}
+        # by their place: two samples of one shard may have the same key
         for number, sample in enumerate(samples(file, [])):
             if number in changes:
-                wanted[sample.key] = changes[number]
+                new_of.update(_new_members(source, sample, changes[number]))
         with file.open("rb") as old, target.open("wb") as new:
-            for part in _parts(source, file, wanted):
+            for part in _parts(file, new_of):
                 if isinstance(part, bytes):
                     new.write(part)
                 else:
@@ -83,39 +84,28 @@ def _copy(old: Any, new: Any, length: int) -> None:
 
 
 def _parts(
-    source: WebDataset, file: Path, wanted: Mapping[str, str | None]
+    file: Path, new_of: Mapping[int, bytes | None]
 ) -> Iterator[bytes | tuple[int, int]]:
-    """A new shard: ranges of the old one, and new members between them."""
-    changed = set()
+    """A new shard: ranges of the old one, and new members between them.
+
+    Args:
+        new_of: where the content of a member begins -> its new content (None: it goes).
+    """
     position = 0
     with tarfile.open(file, "r:") as tar:
         for info in tar:
-            key, kind = parted(info.name)
             # copied in one range with what stands before the next change
-            if key not in wanted:
+            if info.offset_data not in new_of:
                 continue
-            end = info.offset_data + -(-info.size // BLOCK) * BLOCK
-            label = wanted[key]
-            if label is None:
+            content = new_of[info.offset_data]
+            if content is None:
                 # with the headers that give it a long name
                 yield position, info.offset
-                position = end
-                continue
-            content = _relabelled(source, tar, info, kind, label)
-            if content is not None:
-                changed.add(key)
+            else:
                 # up to its own header, which stands right before it
                 yield position, info.offset_data - BLOCK
                 yield _header(file, info, len(content)) + _padded(content)
-                position = end
-    lacking = [
-        k for k, label in wanted.items() if label is not None and k not in changed
-    ]
-    if lacking:
-        raise DataError(
-            f"'{readable(file)}': the label of '{plain(lacking[0])}' was not found.",
-            "Name the file or key that has it with --label-column.",
-        )
+            position = info.offset_data + -(-info.size // BLOCK) * BLOCK
     yield position, file.stat().st_size
 
 
@@ -137,32 +127,95 @@ def _header(file: Path, info: tarfile.TarInfo, size: int) -> bytes:
     return bytes(header)
 
 
+def _new_members(
+    source: WebDataset, sample: Sample, label: str | None
+) -> dict[int, bytes | None]:
+    """What becomes of the members of a sample, by where their contents begin."""
+    if label is None:
+        return {member.offset: None for member in sample.files.values()}
+    member, content = _relabelled(source, sample, label)
+    return {member.offset: content}
+
+
 def _relabelled(
-    source: WebDataset,
-    tar: tarfile.TarFile,
-    info: tarfile.TarInfo,
-    kind: str,
-    label: str,
-) -> bytes | None:
-    """A member with another label; None where it does not hold the label."""
-    classes = source.classes
-    # the same order in which reading looks for it
-    if kind == (source.label or "cls") or (kind == "txt" and source.label is None):
-        if classes and label in classes:
-            return str(classes.index(label)).encode()
-        return label.encode()
-    if kind != "json":
+    source: WebDataset, sample: Sample, label: str
+) -> tuple[TarMember, bytes]:
+    """The one member that the label was read from, with another label.
+
+    Raises:
+        DataError: the sample has no label that could change.
+    """
+    files, classes = sample.files, source.classes
+    # the same order in which reading looks for it; a caption beside it is no label
+    kind = source.label or "cls"
+    if kind in files:
+        return files[kind], _text(files[kind].read_bytes(), label, classes)
+    if "json" in files:
+        content = _json(source, sample, label)
+        if content is not None:
+            return files["json"], content
+    if "txt" in files and source.label is None:
+        return files["txt"], _text(files["txt"].read_bytes(), label, [])
+    raise DataError(
+        f"'{plain(sample.key)}': the label was not found in its shard.",
+        "Name the file or key that has it with --label-column.",
+    )
+
+
+def _text(old: bytes, label: str, classes: list[str]) -> bytes:
+    """A label as a file of its own has it: a number where one counts classes."""
+    core = old.strip()
+    if core.isdigit() and label in classes:
+        label = str(classes.index(label))
+    # the line end behind it stays
+    start = old.find(core)
+    return old[:start] + label.encode() + old[start + len(core) :]
+
+
+def _json(source: WebDataset, sample: Sample, label: str) -> bytes | None:
+    """The JSON of a sample with another label; None where it holds none.
+
+    Raises:
+        DataError: it could not be written back as it is.
+    """
+    data = sample.files["json"].read_bytes()
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
         return None
-    member = tar.extractfile(info)
-    text = member.read().decode("utf-8") if member else ""
-    # text stays text and a number a number
-    content = json.loads(text)
-    for name in [source.label] if source.label else LABEL_NAMES:
-        if isinstance(content.get(name), str):
-            span = find(text, start_of(text), name)
-            new = json.dumps(label, ensure_ascii=False)
-            return edited(text, [Edit(*span, new)]).encode()
-        if isinstance(content.get(name), int) and label in classes:
-            span = find(text, start_of(text), name)
-            return edited(text, [Edit(*span, str(classes.index(label)))]).encode()
-    return None
+    names = [source.label] if source.label else LABEL_NAMES
+    # the first that is there says it
+    held = [name for name in names if isinstance(content, dict) and name in content]
+    old = content[held[0]] if held else None
+    if not isinstance(old, str | int | float) or not label_text(old, source.classes):
+        return None
+    try:
+        # with the mark of its encoding, if it has one
+        text = data.decode("utf-8")
+        span = find(text, start_of(text), held[0])
+    except (UnicodeDecodeError, LookupError) as error:
+        raise DataError(
+            f"'{plain(sample.key)}.json' cannot be written back: {_fault(error)}.",
+            "Write that file anew, and scan again.",
+        ) from error
+    new = _value(old, label, source.classes, f"{sample.key}.json")
+    return edited(text, [Edit(*span, new)]).encode()
+
+
+def _fault(error: Exception) -> str:
+    return str(error) if isinstance(error, LookupError) else "it is not UTF-8"
+
+
+def _value(old: Any, label: str, classes: list[str], where: str) -> str:
+    """A label as JSON: text stays text and a number a number."""
+    if isinstance(old, str):
+        return json.dumps(label, ensure_ascii=False)
+    if label in classes:
+        return str(classes.index(label))
+    # without names, a label is the number itself
+    if not classes and label.isascii() and label.isdigit():
+        return label
+    raise DataError(
+        f"'{plain(where)}' has a number as its label, and '{plain(label)}' has none.",
+        "Choose a class that has a number.",
+    )

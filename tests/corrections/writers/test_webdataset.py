@@ -85,3 +85,84 @@ def test_compressed_shards_say_why_not(tmp_path: Path) -> None:
             tar.addfile(info, io.BytesIO(b"x"))
     with pytest.raises(DataError, match="is compressed, and would not be the same"):
         rewritten(path, {0: "y"})
+
+
+def packed(path: Path, *files: tuple[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    "holder, old, new",
+    [
+        ("cls", b"cat\n", b"dog\n"),
+        ("json", b'{"x": 1, "label": "cat"}', b'{"x": 1, "label": "dog"}'),
+        # the first of the names that the reader knows, and what is behind a mark
+        (
+            "json",
+            b'{"class": "a", "label": "cat"}',
+            b'{"class": "a", "label": "dog"}',
+        ),
+        ("json", b'\xef\xbb\xbf{"label": "cat"}', b'\xef\xbb\xbf{"label": "dog"}'),
+        ("txt", b"cat", b"dog"),
+    ],
+)
+def test_only_the_member_changes_that_the_label_was_read_from(
+    tmp_path: Path, holder: str, old: bytes, new: bytes
+) -> None:
+    # what reading looks at after the holder
+    others = {"cls": ("json", "txt"), "json": ("txt",), "txt": ()}[holder]
+    beside = {"json": b'{"label": "kept"}', "txt": b"a caption"}
+    path = packed(
+        tmp_path / "a.tar",
+        ("1.png", b"x"),
+        (f"1.{holder}", old),
+        *((f"1.{kind}", beside[kind]) for kind in others),
+        ("2.png", b"y"),
+        ("2.cls", b"cat"),
+    )
+    before = members(path)
+    after = members(rewritten(path, {0: "dog"}))
+    about, _ = before[f"1.{holder}"]
+    assert after == {**before, f"1.{holder}": (about, new)}
+
+
+def test_of_two_samples_with_one_key_the_one_that_is_meant_changes(
+    tmp_path: Path,
+) -> None:
+    path = packed(
+        tmp_path / "a.tar",
+        *(("1.png", b"x"), ("1.cls", b"cat")),
+        *(("2.png", b"y"), ("2.cls", b"cat")),
+        *(("1.png", b"z"), ("1.cls", b"cat")),
+    )
+    with tarfile.open(rewritten(path, {2: "dog"})) as tar:
+        labels = [tar.extractfile(i).read() for i in tar if i.name.endswith("cls")]  # type: ignore[union-attr]
+    assert labels == [b"cat", b"cat", b"dog"]
+    with tarfile.open(rewritten(path, {0: None})) as tar:
+        assert tar.getnames() == ["2.png", "2.cls", "1.png", "1.cls"]
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        (b'{"label": "a", "label": "cat"}', "'label' stands 2 times"),
+        ('{"label": "cat"}'.encode("utf-16"), "it is not UTF-8"),
+        (b"[1, 2]", "the label was not found"),
+        (b'{"label": 7}', "has a number as its label"),
+    ],
+)
+def test_json_that_cannot_be_written_back_is_one_line(
+    tmp_path: Path, text: bytes, fault: str
+) -> None:
+    path = packed(
+        tmp_path / "a.tar",
+        *(("1.png", b"x"), ("1.json", text)),
+        *(("2.png", b"y"), ("2.cls", b"cat")),
+    )
+    with pytest.raises(DataError, match=fault):
+        rewritten(path, {0: "dog"})
