@@ -98,13 +98,15 @@ def push(folder: Path, name: str) -> str:
     whole = datasets.load_from_disk(str(folder))
     try:
         note(f"{_uploaded(whole)} go to {address} ({_seen_by(name)}).")
-        # the token is that of the environment; None would leave it to the owner's settings
+        # said outright: without it the settings of the owner decide; the token is the environment's
         whole.push_to_hub(name, private=True)
     # its libraries raise their own errors, of the network and of the hub
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = plain(
+            (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        )
         raise RunError(
-            f"'{readable(folder)}' cannot be uploaded to {address}: {plain(lines[0])}",
+            f"'{readable(folder)}' cannot be uploaded to {address}: {reason}.",
             "The folder is written; the same command tries again.",
         ) from error
     return address

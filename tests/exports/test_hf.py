@@ -163,3 +163,29 @@ def test_what_cannot_be_uploaded_is_refused_first(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(OptionError, match="HF_HUB_OFFLINE"):
         hf.check_push("me/pets")
+
+
+def test_the_command_refuses_an_upload_before_it_writes(
+    decided: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from labelsieve.cli.app import app
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for to, name, said in (
+        ("csv", "me/pets", "goes with --to hf"),
+        ("hf", "me/pets", "HF_HUB_OFFLINE"),
+        ("hf", "pets", "OWNER/NAME"),
+    ):
+        words = [
+            "export",
+            str(decided.folder),
+            "--to",
+            to,
+            "-o",
+            str(tmp_path / "o.csv"),
+        ]
+        result = CliRunner().invoke(app, [*words, "--push-to-hub", name])
+        assert result.exit_code and said in str(result.exception or result.output)
+    assert not (tmp_path / "o.csv").exists()
