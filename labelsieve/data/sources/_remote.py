@@ -21,7 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from labelsieve import registry
 from labelsieve.data.images import LARGEST_FILE
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, ImageError, RunError
+from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import read_json, state_folder, write_json
 from labelsieve.progress import plain
 
@@ -35,6 +35,7 @@ TRIES = 4
 FIRST_WAIT = 0.5  # seconds before the second try; each next wait is twice as long
 HOSTS = "hosts.json"  # file in the user's state folder
 MOST_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
 CHUNK = 1 << 16  # bytes of an answer that are taken at a time
 TIMEOUT = 60.0  # seconds for one try
 T = TypeVar("T")
@@ -49,8 +50,14 @@ def url_of(text: Any) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """Host, with its port where that is named; the bucket of an object store."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    """Host, with its port where that is named; the bucket of an object store.
+
+    Empty where there is none, or none that can be read, as in "http://[/a".
+    """
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return ""
 
 
 class Remote:
@@ -63,18 +70,21 @@ class Remote:
         self._pool = ThreadPoolExecutor(CONNECTIONS, "labelsieve-fetch")
 
     def picture(self, url: str) -> RemotePicture:
-        """A picture, fetched when it is wanted.
+        """A picture, fetched when it is wanted; without a host that fails then.
 
         Raises:
             DataError: its host was not named.
+            MissingExtra: a library is missing, which each picture would say again.
         """
         # before anything is sent, the name of the host is looked up
         host = host_of(url)
-        if host not in self.hosts:
+        if host and host not in self.hosts:
             raise DataError(
                 f"The data name pictures on '{plain(host)}', such as '{plain(url)[:120]}'.",
                 f"Allow that with --urls {plain(','.join(sorted({*self.hosts, host})))}.",
             )
+        if host:
+            self._system(url)
         return RemotePicture(self, url)
 
     def submit(self, url: str) -> Future[bytes]:
@@ -89,10 +99,14 @@ class Remote:
         """
 
         def read() -> bytes:
+            if not host_of(url):
+                raise ImageError(f"'{plain(url)[:120]}' names no host")
             system = self._system(url)
             if urlsplit(url).scheme in WEB:
                 asyn = registry.need("fsspec.asyn")
-                data: bytes = asyn.sync(system.loop, _get, system, url, most)
+                data: bytes = asyn.sync(
+                    system.loop, _get, system, url, most, self._allow
+                )
                 return data
             # no cache: each file is read once, from its start
             with system.open(url, "rb", cache_type="none") as file:
@@ -119,6 +133,12 @@ class Remote:
             raise DataError(f"'{url}' cannot be listed: {error.what}.") from error
         yield from sorted(f"{scheme}://{name}" for name in found)
 
+    def _allow(self, url: str) -> None:
+        """Raises ImageError for what a redirect must not lead to."""
+        host = host_of(url)
+        if urlsplit(url).scheme not in WEB or host not in self.hosts:
+            raise ImageError(f"it leads on to '{plain(host or url)[:120]}'")
+
     def _system(self, url: str) -> Any:
         scheme = urlsplit(url).scheme
         with self._lock:
@@ -143,38 +163,45 @@ class Remote:
         if scheme not in WEB:
             return common
         timeout = registry.need("aiohttp").ClientTimeout(total=TIMEOUT)
-        client = {"trace_configs": [self._tracing()], "timeout": timeout}
-        return {**common, "client_kwargs": client, "max_redirects": MOST_REDIRECTS}
-
-    def _tracing(self) -> Any:
-        """Looks at each redirect before it is followed."""
-        aiohttp = registry.need("aiohttp")
-
-        async def check(session: Any, context: Any, about: Any) -> None:
-            target = urljoin(str(about.url), about.response.headers.get("Location", ""))
-            if host_of(target) not in self.hosts:
-                raise ImageError(f"it leads on to '{plain(host_of(target))}'")
-
-        config = aiohttp.TraceConfig()
-        config.on_request_redirect.append(check)
-        return config
+        return {**common, "client_kwargs": {"timeout": timeout}}
 
 
-async def _get(system: Any, url: str, most: int) -> bytes:
-    """What a web server answers, cut after `most` bytes and one more."""
+async def _get(system: Any, url: str, most: int, allow: Callable[[str], None]) -> bytes:
+    """What a web server answers, cut after `most` bytes and one more.
+
+    Args:
+        allow: raises ImageError for a host that nothing may be asked of.
+    """
     session = await system.set_session()
-    async with session.get(system.encode_url(url), **system.kwargs) as answer:
-        if answer.status in (404, 410):
-            raise FileNotFoundError(url)
-        answer.raise_for_status()
-        parts, size = [], 0
-        async for part in answer.content.iter_chunked(CHUNK):
-            parts.append(part)
-            size += len(part)
-            # what it says of its length need not be true
-            if size > most:
-                break
-        return b"".join(parts)[: most + 1]
+    target = system.encode_url(url)
+    for _ in range(MOST_REDIRECTS + 1):
+        # the client itself would follow further headers than Location, such as URI
+        request = session.get(target, allow_redirects=False, **system.kwargs)
+        async with request as answer:
+            onward = answer.headers.get("Location")
+            if answer.status not in REDIRECTS or not onward:
+                return await _body(answer, most)
+            target = urljoin(str(answer.url), onward)
+        # what it is asked of was allowed; what it leads to is looked at each time
+        allow(target)
+    raise ImageError(f"it is led on more than {MOST_REDIRECTS} times")
+
+
+async def _body(answer: Any, most: int) -> bytes:
+    if answer.status in (404, 410):
+        raise FileNotFoundError(str(answer.url))
+    answer.raise_for_status()
+    # a redirect that names no place, or an answer without a file
+    if answer.status != 200:
+        raise ImageError(f"the server answered {answer.status}")
+    parts, size = [], 0
+    async for part in answer.content.iter_chunked(CHUNK):
+        parts.append(part)
+        size += len(part)
+        # what it says of its length need not be true
+        if size > most:
+            break
+    return b"".join(parts)[: most + 1]
 
 
 class RemotePicture:
@@ -208,10 +235,11 @@ def tried(read: Callable[[], T]) -> T:
     for number in range(TRIES):
         try:
             return read()
-        except (ImageError, DataError) as error:
-            raise (
-                error if isinstance(error, ImageError) else ImageError(str(error))
-            ) from error
+        except ImageError:
+            raise
+        # a library is missing, which another try does not bring
+        except LabelsieveError as error:
+            raise ImageError(str(error).rstrip(".")) from error
         except FileNotFoundError as error:
             raise ImageError("not found") from error
         except PermissionError as error:
@@ -227,6 +255,9 @@ def tried(read: Callable[[], T]) -> T:
 
 def _may_pass(error: Exception) -> bool:
     """Whether it may work in a moment: no answer of the server, or that it is busy."""
+    # a URL that cannot be read stays what it is
+    if isinstance(error, ValueError):
+        return False
     status = getattr(error, "status", None)
     return status is None or status >= 500 or status == 429
 
@@ -243,6 +274,8 @@ class RemoteStore:
     """Pictures below a URL, as `labelsieve.data.sources._stores.Store`."""
 
     def __init__(self, url: str) -> None:
+        if not host_of(url):
+            raise DataError(f"'{plain(url)[:120]}' names no host.", "Check the URL.")
         self.path = Path(url)
         self._url = url.rstrip("/") + "/"
         self._remote = Remote({host_of(url)})

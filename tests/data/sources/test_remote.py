@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from fixtures import annotated
 import labelsieve
 from labelsieve.data.sources import Row, _remote, open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, ImageError, RunError
+from labelsieve.errors import DataError, ImageError, MissingExtra, RunError
 from labelsieve.runs.pictures import open_pictures, spec_of
 
 pytest.importorskip("aiohttp", reason="needs the extra remote")
@@ -63,6 +64,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
         elif path.startswith("/secret/"):
             self.send_error(403)
+        elif path.startswith("/uri/"):
+            # an old header that some clients follow as they follow Location
+            self.send_response(302)
+            self.send_header("URI", path.removeprefix("/uri/"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif path.startswith("/to/"):
             self.send_response(302)
             target = path.removeprefix("/to/")
@@ -153,6 +160,53 @@ def test_redirects_stay_on_hosts_that_were_named(
     (row,) = rows(path, urls=_remote.host_of(server.url))
     assert "leads on to 'localhost" in reason(row)
     assert "/1.png" not in server.asked
+
+
+def test_no_other_header_leads_anywhere(server: Server, tmp_path: Path) -> None:
+    evil = f"http://localhost:{server.server_port}/1.png"
+    path = table(tmp_path, f"{server.url}/uri/{evil}")
+    (row,) = rows(path, urls=_remote.host_of(server.url))
+    assert reason(row) == "the server answered 302"
+    # neither for a table
+    with pytest.raises(DataError, match="the server answered 302"):
+        rows(f"{server.url}/uri/{evil}/t.csv")
+    with pytest.raises(DataError, match="it leads on to 'localhost"):
+        rows(f"{server.url}/to/http://localhost:{server.server_port}/t.csv")
+    assert not {name for name in server.asked if name in ("/1.png", "/t.csv")}
+
+
+def test_redirects_end(server: Server, tmp_path: Path) -> None:
+    remote = _remote.Remote({_remote.host_of(server.url)})
+    most = "to/" * _remote.MOST_REDIRECTS
+    assert remote.fetch(f"{server.url}/{most}1.png")
+    with pytest.raises(ImageError, match="more than 5 times"):
+        remote.fetch(f"{server.url}/to/{most}1.png")
+
+
+@pytest.mark.parametrize("url", ["http://[/x.png", "http:///x.png"])
+def test_a_url_without_a_host_is_a_fault_of_its_row(
+    server: Server, tmp_path: Path, url: str
+) -> None:
+    path = table(tmp_path, f"{server.url}/1.png", url)
+    good, bad = rows(path, urls=_remote.host_of(server.url))
+    assert good.image.read_bytes()
+    assert reason(bad) == f"'{url}' names no host"
+    with pytest.raises(DataError, match="names no host"):
+        rows(url.replace("png", "csv"))
+    with pytest.raises(DataError, match="names no host"):
+        rows(path, root="http://[/x")
+
+
+def test_a_missing_library_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it was tried again"))
+    _remote.remote_of.cache_clear()
+    path = table(tmp_path, "http://a.example/1.png")
+    with pytest.raises(MissingExtra) as caught:
+        rows(path, urls="a.example")
+    assert str(caught.value).endswith("pip install 'labelsieve[remote]'.")
 
 
 def test_a_server_that_is_not_there(tmp_path: Path, server: Server) -> None:
