@@ -120,6 +120,13 @@ class _Places(Events):
         if name == "image":
             self._inside = True
         elif self._inside and name in ("box", "tag"):
+            # the reader counts at starts, this at ends: they agree where none is in another
+            if self._start is not None:
+                raise DataError(
+                    f"'{readable(self.path)}': a {name} lies inside of a box or tag"
+                    f" (line {self.parser.CurrentLineNumber}).",
+                    "Export it again as 'CVAT for images 1.1'.",
+                )
             self._start = self.parser.CurrentByteIndex
 
     def end(self, name: str) -> None:

@@ -74,3 +74,13 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("utf-8", "iso-8859-1"))
     with pytest.raises(DataError, match="is encoded as iso-8859-1"):
         rewritten(path, {2: "blue"})
+
+
+def test_a_box_inside_of_a_box_is_refused(tmp_path: Path) -> None:
+    path = annotated.cvat(tmp_path)
+    text = path.read_text()
+    end = text.index("</box>")
+    inner = '<box label="red" xtl="1" ytl="1" xbr="9" ybr="9"></box>'
+    path.write_text(text[:end] + inner + text[end:])
+    with pytest.raises(DataError, match="a box lies inside of a box or tag"):
+        rewritten(path, {0: "blue"})
