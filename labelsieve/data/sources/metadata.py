@@ -8,16 +8,22 @@ table has no labels, folders of classes give them (`folder`).
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from labelsieve.data.sources import Row, _jsonl
 from labelsieve.data.sources._columns import LABEL_NAMES
 from labelsieve.data.sources._formats import format_of, schema_of
 from labelsieve.data.sources._layout import SPLITS, is_image, look
+from labelsieve.data.sources._remote import url_of
+from labelsieve.data.sources._stores import leads_out
 from labelsieve.data.sources.shards import Part, ShardsSource, of_parts
 from labelsieve.data.spec import DataSpec
+from labelsieve.errors import ImageError
+from labelsieve.files import uri_to_path
 from labelsieve.progress import counted
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -43,6 +49,8 @@ def open_source(spec: DataSpec) -> MetadataSource:
     """Open it; raises DataError with what to do."""
     path = Path(spec.data)
     source = of_parts(spec, path, _parts(path))
+    # a folder is named, and its table may be a stranger's
+    source.tables = [replace(table, confined=True) for table in source.tables]
     return MetadataSource(**vars(source))
 
 
@@ -85,6 +93,12 @@ class MetadataSource(ShardsSource):
                 counted(pictures - count, "picture", "is", "are")
                 + f" in no row of '{self.parts[0].name}' and left out"
             )
+
+    def read(self, uri: str) -> Any:
+        """As `ShardsSource.read`; nothing outside of the folder."""
+        if url_of(uri) is None and leads_out(posixpath.normpath(uri_to_path(uri))):
+            raise ImageError("it leads out of the data")
+        return super().read(uri)
 
 
 def _pictures(folder: Path) -> int:

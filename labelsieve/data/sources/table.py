@@ -102,6 +102,7 @@ class TableSource:
         asks: whether labels that look like sets are to be asked about.
         part: of a data set of several tables, what this one is called in uris.
         below: where `root` lies in that data set, such as "data/".
+        confined: pictures lie in the folder that the user named, not anywhere on the disk.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class TableSource:
     below: str = ""
     store: Store | None = None  # of pictures in an archive, or on another machine
     urls: str = ""  # hosts that the table may name URLs on
+    confined: bool = False
     notes: list[str] = field(default_factory=list)
     _group: tuple[int, Any] = (-1, None)  # the row group that was read last
     _cursor: _Cursor | None = None  # where reading of a huge one stands
@@ -218,17 +220,24 @@ class TableSource:
         """A picture that the table names; `now`: the bytes of one in an archive."""
         # the quick test first: most paths are none
         url = url_of(path) if "://" in path else None
-        if url is None and self.store is None:
+        if url is None and self.store is None and not self._leaves(path):
             return self.root / path
         if url is not None:
             member: Any = remote_of(self.urls).picture(url)
         else:
             # "./a.png" is the member "a.png"
             inner = posixpath.normpath(path)
-            outside = leads_out(inner)
+            outside = self.store is None or leads_out(inner)
             member = Missing("it leads out of the data") if outside else None
             member = member or (self.store and self.store.member(inner))
         return member.read_bytes() if now else member
+
+    def _leaves(self, path: str) -> bool:
+        """Whether a path would lead out of the folder that the user named."""
+        # the quick test first; from a split's folder, "../" may lead to a sibling
+        suspect = self.confined and (".." in path or path[:1] in ("/", "\\"))
+        whole = posixpath.join(self.below, path)
+        return suspect and leads_out(posixpath.normpath(whole))
 
     def _read_row(self, number: int) -> Any:
         file = pq.ParquetFile(self.path)

@@ -12,7 +12,7 @@ import pytest
 
 from labelsieve.data.sources import Row, open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, ImageError
 
 RECORDS = [
     {"file_name": "0.png", "label": "cat", "note": "x"},
@@ -103,6 +103,40 @@ def test_folders_give_the_label_where_metadata_have_none(tmp_path: Path) -> None
 def test_a_row_that_names_no_picture_is_a_fault_of_the_row(tmp_path: Path) -> None:
     describe(pictures(tmp_path / "set"), "csv", [*RECORDS, {"file_name": "9.png"}])
     assert [r.image.exists() for r in rows(tmp_path / "set")] == [True] * 3 + [False]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_no_row_leads_out_of_the_folder(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "secret").mkdir()
+    secret = tmp_path / "secret" / "private.png"
+    secret.write_bytes(b"private")
+    names = ["../secret/private.png", "sub/../../secret/private.png", str(secret)]
+    records = [{"file_name": name, "label": "cat"} for name in ["0.png", *names]]
+    describe(pictures(tmp_path / "set"), suffix, records)
+    source = open_source(DataSpec(tmp_path / "set"))
+    good, *bad = source.rows()
+    assert good.image == tmp_path / "set" / "0.png"
+    assert len(bad) == 3
+    for row in bad:
+        with pytest.raises(ImageError, match="it leads out of the data"):
+            row.image.read_bytes()
+        with pytest.raises(ImageError, match="it leads out of the data"):
+            source.read(row.uri)
+
+
+def test_a_split_may_name_pictures_of_its_sibling(tmp_path: Path) -> None:
+    split = pictures(tmp_path / "set" / "train")
+    (tmp_path / "set" / "images").mkdir()
+    (tmp_path / "set" / "images" / "0.png").write_bytes(b"x")
+    (tmp_path / "0.png").write_bytes(b"x")
+    names = ["../images/0.png", "../../0.png"]
+    describe(split, "jsonl", [{"file_name": n, "label": "cat"} for n in names])
+    source = open_source(DataSpec(tmp_path / "set"))
+    inside, outside = source.rows()
+    assert inside.image.read_bytes() == b"x"
+    assert source.read(inside.uri).read_bytes() == b"x"
+    with pytest.raises(ImageError):
+        outside.image.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "annotations.tsv", "my_table.jsonl"])
