@@ -123,6 +123,16 @@ def preprocess_of(name: str) -> Preprocess:
     return preprocess
 
 
+def operations_of(name: str) -> float:
+    """Floating-point operations of one picture in a model's image tower; 0: not known.
+
+    Raises:
+        ModelError: as `load_encoder`.
+    """
+    with hugging_face.one_line(name):
+        return float(family_of(name).operations(name))
+
+
 def is_encoder(name: str) -> bool:
     """Whether a family claims the model of this name.
 

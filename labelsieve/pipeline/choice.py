@@ -22,10 +22,9 @@ from PIL import Image
 from labelsieve import progress
 from labelsieve.data.images import open_image, read_bytes
 from labelsieve.data.sources import Source
-from labelsieve.models import hugging_face
 from labelsieve.models.device import choose_device
 from labelsieve.models.encoder import DualEncoder
-from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, ready
+from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, operations_of, ready
 
 AUTO = "auto"
 LOOKED_AT = (
@@ -106,7 +105,7 @@ def preset_for(
     """
     if device != "cpu" or "fast" not in method.PRESETS:
         return "default", "it is the method's own"
-    each = PASSES * operations(model)
+    each = PASSES * operations_of(model)
     if not each:
         return "default", "the arithmetic of the model is not known"
     affordable = int(AFFORDABLE / each)
@@ -117,23 +116,6 @@ def preset_for(
         f"more than {affordable:,} images in {PASSES} passes of {model} are more than "
         f"{AFFORDABLE:.0e} operations, hours on a processor; --preset default takes that time"
     )
-
-
-def operations(model: str) -> float:
-    """Floating-point operations of one picture in the image tower; 0 where they are not known.
-
-    Two for each weight of the blocks and each token, 24 w² a block and token at width w, and
-    4 w t² for the attention of t tokens.
-    """
-    config = hugging_face.read_config(model)
-    tower = getattr(config, "vision_config", config)
-    try:
-        tokens = (tower.image_size // tower.patch_size) ** 2 + 1
-        width, depth = tower.hidden_size, tower.num_hidden_layers
-        return float(depth * (24 * width**2 * tokens + 4 * width * tokens**2))
-    # other families have other words for it
-    except (AttributeError, TypeError):
-        return 0.0
 
 
 @torch.no_grad()

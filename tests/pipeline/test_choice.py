@@ -15,7 +15,7 @@ from labelsieve import registry
 from labelsieve.data.load import load
 from labelsieve.data.sources import open_source
 from labelsieve.errors import ModelError
-from labelsieve.models.load import PHOTOS
+from labelsieve.models.load import PHOTOS, operations_of
 from labelsieve.pipeline import choice
 from labelsieve.pipeline.scan import scan
 
@@ -94,7 +94,7 @@ class Counted:
 
 def test_fast_is_taken_on_a_processor_when_arithmetic_says_hours() -> None:
     deft = registry.load("methods", "deft")
-    affordable = int(choice.AFFORDABLE / (choice.PASSES * choice.operations("tiny")))
+    affordable = int(choice.AFFORDABLE / (choice.PASSES * operations_of("tiny")))
     endless: Any = Counted()
     name, why = choice.preset_for(endless, deft, "tiny", "cpu")
     assert name == "fast" and f"{affordable:,}" in why and "--preset default" in why
@@ -115,7 +115,7 @@ def test_operations_are_those_of_a_vision_transformer(
     # query, key, value, output, and twice four times the width; two operations a weight
     weights = 4 * 32 * 32 + 2 * 32 * 128
     attention = 2 * 2 * tokens * tokens * 32
-    assert choice.operations(folder) == 2 * (2 * weights * tokens + attention)
+    assert operations_of(folder) == 2 * (2 * weights * tokens + attention)
 
 
 def test_what_was_chosen_is_written_down_and_overruled(tmp_path: Path) -> None:
