@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -109,29 +110,63 @@ def class_names(path: Path) -> list[str]:
     else:
         names = _of_yaml(path)
     # {0: cat, 1: dog}, as ultralytics writes them now
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(
             f"'{readable(path)}' gives no names of classes.",
             "It needs names: a list, or one name for each number from 0 on.",
         )
-    # YAML makes numbers of names such as 7
-    found = [str(name) for name in names]
+    found = [_name(path, name) for name in names]
     if len(set(found)) < len(found):
         raise DataError(f"'{readable(path)}' gives two classes the same name.")
     return found
+
+
+def _shown(value: object) -> str:
+    try:
+        return ascii(value)[:60]
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """No tag makes an object, and nothing is repeated: nine levels of aliases are gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node; raises ValueError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has an alias (*name), which is not followed")
+        return super().compose_node(parent, index)
+
+
+def _name(path: Path, name: object) -> str:
+    """A class name; YAML makes numbers of names such as 7, and a day of 2020-01-02."""
+    try:
+        text = "" if isinstance(name, list | dict | set | bytes) else str(name)
+        text.encode("utf-8")
+    # half a surrogate pair, which no table can hold; an integer of thousands of digits
+    except ValueError:
+        text = ""
+    if not text or name is None:
+        raise DataError(
+            f"'{readable(path)}' has a class name that is no text: {_shown(name)}.",
+            "Write it in quotes.",
+        )
+    return text
 
 
 def _of_yaml(path: Path) -> object:
     try:
         if path.stat().st_size > LARGEST_YAML:
             raise ValueError("it is too large")
-        # safe: no tag makes an object; paths in it are not followed
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+        # paths in it are not followed
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    # a stranger's: values of a tag end in errors of many kinds
+    except Exception as error:
+        reason = plain((str(error).splitlines() or [type(error).__name__])[0])
         raise DataError(
-            f"'{readable(path)}' cannot be read: {plain(str(error).splitlines()[0])}."
+            f"'{readable(path)}' cannot be read: {reason[:200]}."
         ) from error
     return content.get("names") if isinstance(content, dict) else None
 

@@ -116,3 +116,36 @@ def test_label_files_as_ultralytics_finds_them() -> None:
     assert label_file("images/train/a.b.png") == "labels/train/a.b.txt"
     assert label_file("images/images/a.png") == "images/labels/a.txt"
     assert label_file("obj_train_data/a.png") == "obj_train_data/a.txt"
+
+
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (BOMB + "names: [b, *a8]\n", "it has an alias"),
+        ("names: &a [x, *a]", "it has an alias"),
+        ("names: [a, !!int '']", "cannot be read"),
+        ("names: [a, !!timestamp 'x']", "cannot be read"),
+        ("names: [a, 2020-99-99]", "cannot be read"),
+        ("names: " + "[" * 5000, "cannot be read"),
+        ("names: {0: a, x: b}", "gives no names of classes"),
+        ("names: {0: a, ~: b}", "gives no names of classes"),
+        ("names: {0: a, 2020-01-02: b}", "gives no names of classes"),
+        ("names: [a, ~]", "is no text: None"),
+        ("names: [a, [b]]", "is no text"),
+        ('names: ["\\ud800", b]', "is no text"),
+        ("names: [a, " + "9" * 5000 + "]", "cannot be read|is no text"),
+    ],
+)
+def test_yaml_of_strangers_is_refused_in_a_line(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=fault) as caught:
+        class_names(path)
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 500
