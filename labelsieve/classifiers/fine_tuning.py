@@ -182,16 +182,7 @@ class Fitting:
             if len(aside.rows):
                 self._judge(0, aside)
             fit(
-                Problem(
-                    self.parameters,
-                    self.rows,
-                    self.images.inputs,
-                    self.loss_of,
-                    rates=self._head_rates(),
-                    what="Fine-tuning",
-                    memory=self.memory,
-                    after_epoch=lambda epoch: self._after(epoch, aside, best),
-                ),
+                self._problem(aside, best),
                 self.settings.recipe(),
                 seed=self.seed,
                 checkpoint=Checkpoint(folder / "training.safetensors", fingerprint),
@@ -204,6 +195,19 @@ class Fitting:
             raise
         # also where everything was done before: figures come from the weights themselves
         return self._result(best, begun, aside)
+
+    def _problem(self, aside: Validation, best: Path) -> Problem:
+        """What is minimised; after each epoch the weights are judged."""
+        return Problem(
+            self.parameters,
+            self.rows,
+            self.images.inputs,
+            self.loss_of,
+            rates=self._head_rates(),
+            what="Fine-tuning",
+            memory=self.memory,
+            after_epoch=lambda epoch: self._after(epoch, aside, best),
+        )
 
     def _validation(self, val: Dataset | None) -> Validation:
         if val is not None:

@@ -94,10 +94,9 @@ def prepare(
     # what is named here stands above what the scan was given
     spec = replace(spec_of(opened), **given)
     require_there(spec)
-    scan: str | None
+    scan: str | None = scan_of(opened)
     if patch is None:
         table = _planned(opened, policy)
-        scan = scan_of(opened)
     else:
         table, facts = read_patch(patch)
         # of an earlier version, it does not say which scan it is of
@@ -264,10 +263,8 @@ def in_words(facts: Mapping[str, Any]) -> str:
     if facts["done"] == "listed":
         lines.append(_listed_in_words(facts))
     elif facts["done"] == "finished":
-        lines.append(
-            f"The changes that were interrupted are finished in {facts['data']}."
-            " Run the command without --yes to see what is left to do."
-        )
+        done = f"The changes that were interrupted are finished in {facts['data']}."
+        lines.append(f"{done} Run the command without --yes to see what is left to do.")
     else:
         lines += _done_in_words(facts)
     return "\n".join(lines)

@@ -29,6 +29,7 @@ from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
+from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, load_encoder, preprocess_of
 from labelsieve.pipeline import caveats, changes, choice, findings, own, results
 from labelsieve.report import page as report
@@ -161,40 +162,56 @@ def scan(
         if folder.begin(plan.command, force=force) == FINISHED:
             # another process did the same work meanwhile
             return Run(output)
-        _write_data(folder.path, prepared.manifest, plan.spec)
-        # a checkpoint belongs to the command and to what the data held
-        key = fingerprint([plan.command, prepared.dataset.fingerprint])
-        task = Task(
-            prepared.dataset, encoder, plan.options.seed, folder.path, fingerprint=key
-        )
-        task = own.task_for(plan.spec, plan.source, task)
-        trained = plan.options.preset != "fast" and "fast" in plan.method.PRESETS
-        if not own.digests(plan.spec):
-            choice.tell_cost(encoder, len(task.data), plan.options.model, trained)
-        evidence = _detect(plan, task, folder)
-        clock.lap("detect")
-        facts = {**_facts(prepared, task, evidence), "chosen": plan.why}
-        facts["method_facts"] = {**facts["method_facts"], **own.facts(plan.spec)}
-        _write_results(folder.path, prepared, task, evidence)
-        _write_detector(folder.path / "detector", plan, task, evidence)
-        clock.lap("estimate and write")
-        shown = findings.write(
-            folder.path, plan.source, prepared.manifest.table, task.image_features()
-        )
-        clock.lap("look at pictures")
-        summary = results.summarise(Run(output), facts, task.agreement)
-        summary["findings"] = shown
-        # with own embeddings no model has judged anything
-        judge = "" if plan.spec.embeddings is not None else plan.options.model
-        reads = "text" in plan.method.NEEDS
-        names = summary["text_warnings"] if reads else None
-        summary["caveats"] = caveats.of_run(Run(output), judge, shown, names)
-        folder.note({**summary, "seconds": clock.laps})
-        _write_report(Run(output), plan.spec)
-        clock.lap("report")
-        folder.finish({"seconds": clock.laps})
+        _carry_out(plan, prepared, encoder, folder, clock)
         # opened again: the record was written since
         return _with_data(Run(output), plan.spec)
+
+
+def _carry_out(
+    plan: _Plan,
+    prepared: Prepared,
+    encoder: DualEncoder,
+    folder: WorkFolder,
+    clock: _Clock,
+) -> None:
+    """All stages that write into the folder, in order."""
+    _write_data(folder.path, prepared.manifest, plan.spec)
+    task = _task(plan, prepared, encoder, folder.path)
+    evidence = _detect(plan, task, folder)
+    clock.lap("detect")
+    facts = {**_facts(prepared, task, evidence), "chosen": plan.why}
+    facts["method_facts"] = {**facts["method_facts"], **own.facts(plan.spec)}
+    _write_results(folder.path, prepared, task, evidence)
+    _write_detector(folder.path / "detector", plan, task, evidence)
+    clock.lap("estimate and write")
+    shown = findings.write(
+        folder.path, plan.source, prepared.manifest.table, task.image_features()
+    )
+    clock.lap("look at pictures")
+    run = Run(folder.path)
+    summary = results.summarise(run, facts, task.agreement)
+    summary["findings"] = shown
+    # with own embeddings no model has judged anything
+    judge = "" if plan.spec.embeddings is not None else plan.options.model
+    reads = "text" in plan.method.NEEDS
+    names = summary["text_warnings"] if reads else None
+    summary["caveats"] = caveats.of_run(run, judge, shown, names)
+    folder.note({**summary, "seconds": clock.laps})
+    _write_report(Run(folder.path), plan.spec)
+    clock.lap("report")
+    folder.finish({"seconds": clock.laps})
+
+
+def _task(plan: _Plan, prepared: Prepared, encoder: DualEncoder, folder: Path) -> Task:
+    """What a method works on; how long it will take is said."""
+    # a checkpoint belongs to the command and to what the data held
+    key = fingerprint([plan.command, prepared.dataset.fingerprint])
+    task = Task(prepared.dataset, encoder, plan.options.seed, folder, fingerprint=key)
+    task = own.task_for(plan.spec, plan.source, task)
+    trained = plan.options.preset != "fast" and "fast" in plan.method.PRESETS
+    if not own.digests(plan.spec):
+        choice.tell_cost(encoder, len(task.data), plan.options.model, trained)
+    return task
 
 
 def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
@@ -204,18 +221,20 @@ def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
             method = registry.load("methods", choices.get("method", ScanOptions.method))
         except LabelsieveError:
             return  # the method is what is wrong
-        places = {
-            f'It is a preset: preset="{name}".': method.PRESETS,
-            f"It is a setting of the method: settings={{'{name}': ...}}.": (
-                method.Settings.__dataclass_fields__
-            ),
-            f"It describes the data: scan(load(data, {name}=...)).": (
-                Describing.__annotations__
-            ),
-        }
-        for place, words in places.items():
-            if name in words:
-                raise OptionError(f"Option '{name}' is unknown.", place)
+        place = _place_of(name, method)
+        if place:
+            raise OptionError(f"Option '{name}' is unknown.", place)
+
+
+def _place_of(name: str, method: ModuleType) -> str:
+    """Where a word belongs that is no option of a scan; "" where it is not known."""
+    if name in method.PRESETS:
+        return f'It is a preset: preset="{name}".'
+    if name in method.Settings.__dataclass_fields__:
+        return f"It is a setting of the method: settings={{'{name}': ...}}."
+    if name in Describing.__annotations__:
+        return f"It describes the data: scan(load(data, {name}=...))."
+    return ""
 
 
 def _with_data(run: Run, spec: DataSpec) -> Run:

@@ -288,19 +288,22 @@ class Suspects:
         everything = replace(filters, suggested=None, least=0.0, decided="any")
         mask = self.mask(everything)
         settled = IS_SETTLED[self.verdict]
-        left, expected = (
-            # without a copy of what may be a million numbers
-            float(np.sum(p, where=~settled))
-            for p in (self.now.p_wrong, 1 - self.now.scanned.p_clean)
-        )
         return {
             "done": int((mask & settled).sum()),
             "all": int(mask.sum()),
-            "left": left,
-            "why": why_more(left, expected),
+            **self._left(~settled),
             "wrong": int(IS_WRONG[self.verdict].sum()),
             "learned_from": self.now.learned_from,
         }
+
+    def _left(self, open_: np.ndarray) -> dict[str, Any]:
+        """Errors expected among what is open [n], and why they are more than they were."""
+        left, expected = (
+            # without a copy of what may be a million numbers
+            float(np.sum(p, where=open_))
+            for p in (self.now.p_wrong, 1 - self.now.scanned.p_clean)
+        )
+        return {"left": left, "why": why_more(left, expected)}
 
     def pairs(self, count: int) -> list[tuple[str, str, int]]:
         """(given, offered, number) of open suspects, the most frequent first."""
