@@ -8,15 +8,18 @@
   const tip = { fill: "var(--paper)", stroke: "var(--line)" };
 
   function classes(width) {
-    const names = data.classes.map((c) => c.name);
+    const names = data.classes.map((c) => c.name), known = data.classes.filter((c) => c.rate !== null);
+    // without a number where the model knows too little to name one
+    const said = (c) => (c.rate !== null ? percent(c.rate) : c.low === null ? "unknown" : `${(100 * c.low).toFixed(0)}–${(100 * c.high).toFixed(0)} %`);
     return Plot.plot({
-      width, style, marginLeft: widest(names), marginRight: 56, marginBottom: 44, height: 60 + 24 * names.length,
-      x: { label: "share wrong", labelOffset: 38, tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => c.rate)) ], ticks: width < 500 ? 3 : 6, grid: true },
+      width, style, marginLeft: widest(names), marginRight: known.length < names.length ? Math.max(56, Math.min(84, width - widest(names) - 60)) : 56, marginBottom: 44, height: 60 + 24 * names.length,
+      x: { label: "share wrong", labelOffset: 38, tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => Math.max(c.rate ?? 0, c.high ?? 0))) ], ticks: width < 500 ? 3 : 6, grid: true },
       y: { label: null, domain: names, tickFormat: short },
       marks: [
-        Plot.barX(data.classes, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),
-        Plot.text(data.classes, { x: "rate", y: "name", text: (c) => percent(c.rate), textAnchor: "start", dx: 4, fill: "var(--ink)" }),
-        Plot.tip(data.classes, Plot.pointerY({ x: "rate", y: "name", title: (c) => `${c.name}\n${percent(c.rate)} of ${c.images.toLocaleString("en")} images`, ...tip })),
+        Plot.barX(known, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),
+        Plot.ruleY(data.classes.filter((c) => c.low !== null), { x1: "low", x2: "high", y: "name", stroke: "var(--ink)", strokeWidth: 2 }),
+        Plot.text(data.classes, { x: (c) => c.high ?? c.rate ?? 0, y: "name", text: said, textAnchor: "start", dx: 4, fill: "var(--ink)" }),
+        Plot.tip(data.classes, Plot.pointerY({ x: (c) => c.rate ?? c.high ?? 0, y: "name", title: (c) => `${c.name}\n${said(c)} of ${c.images.toLocaleString("en")} images`, ...tip })),
         Plot.ruleX([0], { stroke: "var(--quiet)" }),
       ],
     });

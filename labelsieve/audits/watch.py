@@ -57,6 +57,7 @@ class Watch:
     def __init__(self, opened: Run, decisions: Decisions) -> None:
         self._opened = opened
         self._decisions = decisions
+        self._committed = designs.version(opened)
         self._promised = of_run(opened, decisions)
         self._all = Population.of(opened, ())
         # [M] labels that somebody judged, kept up as answers come in
@@ -70,19 +71,28 @@ class Watch:
     def begin(self, wish: Wish | None = None) -> None:
         """Commit an audit. Raises as `labelsieve.audits.design.commit`."""
         designs.commit(self._opened, self._decisions, wish or Wish())
-        self._promised = of_run(self._opened, self._decisions)
+        self._take_audits()
+
+    def _take_audits(self) -> None:
+        """Read the audits anew where one was begun, by this process or another."""
+        now = designs.version(self._opened)
+        if now != self._committed:
+            self._promised = of_run(self._opened, self._decisions)
+            self._committed = now
 
     def _refresh(self) -> None:
-        """Take in the answers that were given since, by this process or another."""
+        """Take in audits and answers that came since, from this process or another."""
+        self._take_audits()
         self._seen, changed = self._decisions.since(self._seen)
         if not changed:
             return
         # only these rows: a million others stay as they are
         rows = self._all.at.rows(list(changed))
-        known = [d is not None and d.verdict != "skip" for d in changed.values()]
-        self._judged[rows[rows >= 0]] = np.array(known)[rows >= 0]
-        wrong = [d is not None and d.verdict in WRONG for d in changed.values()]
-        self._wrong[rows[rows >= 0]] = np.array(wrong)[rows >= 0]
+        verdicts = [d.verdict if d else "skip" for d in changed.values()]
+        self._judged[rows[rows >= 0]] = np.array([v != "skip" for v in verdicts])[
+            rows >= 0
+        ]
+        self._wrong[rows[rows >= 0]] = np.isin(verdicts, WRONG)[rows >= 0]
         asked = [
             a
             for a in self._promised.audits
@@ -103,9 +113,9 @@ class Watch:
         Args:
             taken: images that other windows show.
         """
+        self._refresh()
         if self._audit is None:
             self.begin()
-        self._refresh()
         for sample_id in self._asked():
             if sample_id not in self._answered() and sample_id not in taken:
                 return sample_id

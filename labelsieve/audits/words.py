@@ -72,8 +72,9 @@ def promise(about: About, count: int, tail: Share | None) -> str:
 
 def _end_of_list(tail: Share) -> str:
     return (
-        f"Its end is worse than its top: beside its last fifth {tail.counted} of {tail.of} "
-        f"judged ones were mistakes ({percent(tail.low)} to {percent(tail.high)})."
+        "Its end is worse than its top: of the judged labels near its last fifth "
+        f"{tail.counted} of {tail.of} were mistakes "
+        f"({percent(tail.low)} to {percent(tail.high)})."
     )
 
 
@@ -169,10 +170,14 @@ def other_goal(what: str) -> str:
 
 def rate(found: Rate) -> str:
     """The share of wrong labels."""
+    wrong = f"{percent(found.rate)} of the labels are wrong"
+    # all were judged: nothing is left to chance
+    if found.low == found.high:
+        return f"{wrong}, as those who judged all {found.judged:,} of them say."
     return (
-        f"{percent(found.rate)} of the labels are wrong, {percent(found.low)} to "
-        f"{percent(found.high)} with 95 % confidence ({found.method}, {found.judged:,} answers "
-        "about labels drawn at random), as those who answered judge them."
+        f"{wrong}, {percent(found.low)} to {percent(found.high)} with 95 % confidence "
+        f"({found.method}, {found.judged:,} answers about labels drawn at random), as those "
+        "who answered judge them."
     )
 
 

@@ -72,8 +72,7 @@ def scan(record: dict[str, Any]) -> None:
     # what limits the verdict says more than how far text and pictures agree
     if why and not caveats:
         out.print(_text(why))
-    _classes(out, record["noise_per_class"])
-    _pairs(out, record["confused_pairs"])
+    _shares(out, record)
     if record["quality"]:
         _quality(out, record["quality"])
     files = record["files"]
@@ -123,21 +122,43 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _classes(out: Console, rates: dict[str, float], shown: int = 10) -> None:
-    table = _table(Column("class", no_wrap=True), "probably wrong")
+def _shares(out: Console, record: dict[str, Any]) -> None:
+    """Classes and confusions, without a number where the whole has none."""
+    from labelsieve.estimation.noise_rate import says_little
+
+    noise = record["noise_rate"]
+    vague = says_little(noise["low"], noise["high"])
+    # runs of earlier versions have none
+    intervals = record.get("noise_class_intervals", {})
+    rows = []
     # the worst first: a person reads from the top
-    for name, rate in sorted(rates.items(), key=lambda p: -p[1])[:shown]:
-        table.add_row(_text(name), _percent(rate))
+    for name, rate in sorted(record["noise_per_class"].items(), key=lambda p: -p[1]):
+        low, high = intervals.get(name, (rate, rate))
+        unknown = vague or says_little(low, high)
+        known = name in intervals
+        between = f"{_percent(low)} to {_percent(high)}" if known else "–"
+        rows.append((_text(name), "–" if unknown else _percent(rate), between))
+    _classes(out, rows)
+    _pairs(out, record["confused_pairs"], vague=vague)
+
+
+def _classes(out: Console, rows: list[tuple[str, str, str]], shown: int = 10) -> None:
+    table = _table(Column("class", no_wrap=True), "probably wrong", "between")
+    for row in rows[:shown]:
+        table.add_row(*row)
     out.print(table)
-    _and_more(out, len(rates) - shown, " classes in the report")
+    _and_more(out, len(rows) - shown, " classes in the report")
 
 
-def _pairs(out: Console, pairs: list[dict[str, Any]], shown: int = 5) -> None:
+def _pairs(
+    out: Console, pairs: list[dict[str, Any]], *, vague: bool, shown: int = 5
+) -> None:
     # numbers are estimates, so pictures are not counted in fractions
     words = []
     for pair in pairs[:shown]:
         given = _text(pair["given"])
-        words.append(f"{given} → {_text(pair['suggested'])} ({pair['images']:.0f})")
+        count = "" if vague else f" ({pair['images']:.0f})"
+        words.append(f"{given} → {_text(pair['suggested'])}{count}")
     if words:
         out.print(f"Most confused (given → probably): {'; '.join(words)}")
 

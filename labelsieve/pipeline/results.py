@@ -180,6 +180,7 @@ def summarise(
         **_counts(run.scores),
         "noise_rate": {k: noise[k] for k in ("rate", "low", "high", "renamed")},
         "noise_per_class": noise["per_class"],
+        "noise_class_intervals": noise.get("class_intervals", {}),
         "confused_pairs": noise["pairs"],
         "unreadable": run.preflight["unreadable"],
         "warnings": of_names + warnings,

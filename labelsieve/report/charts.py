@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve.estimation.noise_rate import noise_matrix
+from labelsieve.estimation.noise_rate import noise_matrix, says_little
 from labelsieve.features import projection
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
@@ -24,6 +24,7 @@ BARS = 30  # classes in the bar chart: more have no room for their names
 CELLS = 24  # classes in the matrix, likewise
 ROWS = 500  # classes in the table
 BINS = 40
+BAR = ("name", "rate", "low", "high", "images")  # of a class in the chart
 POINTS = 4_000  # on the map: more lie over each other in a picture of that size
 
 
@@ -31,7 +32,7 @@ def of_run(opened: Run, standing: Standing) -> dict[str, Any]:
     """What report.js draws."""
     bars = []
     for each in classes(opened)[:BARS]:
-        bars.append({key: each[key] for key in ("name", "rate", "images")})
+        bars.append({key: each[key] for key in BAR})
     return {
         "classes": bars,
         "all_classes": len(opened.classes),
@@ -42,14 +43,29 @@ def of_run(opened: Run, standing: Standing) -> dict[str, Any]:
 
 
 def classes(opened: Run) -> list[dict[str, Any]]:
-    """Classes with their number of images and estimated share of wrong labels, noisiest first."""
+    """Classes with their number of images and estimated share of wrong labels, noisiest first.
+
+    `low` and `high` are an interval of the share, None in runs of earlier versions; `rate` and
+    `wrong` are None where it is too wide to name a number, for the class or for the whole run.
+    """
+    _, *whole = opened.noise_rate
+    intervals = opened.noise.get("class_intervals", {})
     counts = opened.preflight["classes"]
     rates = sorted(opened.noise["per_class"].items(), key=lambda p: -p[1])
     rows = []
     for name, rate in rates[:ROWS]:
+        low, high = intervals.get(name, (None, None))
+        unknown = says_little(*whole) or (low is not None and says_little(low, high))
         images = counts.get(name, 0)
         rows.append(
-            {"name": name, "images": images, "rate": rate, "wrong": rate * images}
+            {
+                "name": name,
+                "images": images,
+                "rate": None if unknown else rate,
+                "wrong": None if unknown else rate * images,
+                "low": low,
+                "high": high,
+            }
         )
     return rows
 

@@ -105,14 +105,17 @@ def _verdict(opened: Run, now: Standing) -> dict[str, Any]:
     # of people's answers to a random sample, which are right whatever the model is
     promised = guarantee.of_run(opened)
     audit = promised.rate
-    if audit is not None:
-        rate, low, high = audit.rate, audit.low, audit.high
+    overall = stopping.overall(opened, promised)
+    if overall is not None:
+        rate, low, high = overall.rate, overall.low, overall.high
     # what was skipped is not decided
     decided = now.verdicts[now.verdicts != None]  # noqa: E711  (element by element)
     reviewed = {"images": len(decided), "wrong": int((decided != "keep").sum())}
     return {
         "verdict": {"rate": rate, "low": low, "high": high},
         # with these bounds a number would say more than is known
+        # shares of classes and confusions are the model's, whatever people said of the whole
+        "vague": says_little(*opened.noise_rate[1:]),
         "unknown": audit is None and says_little(low, high),
         "audit": audit,
         # without any audit there is nothing to say but that there is none

@@ -20,6 +20,7 @@ from labelsieve.review.filters import (
     read_filters,
     read_sorting,
     to_query,
+    whole,
 )
 from labelsieve.review.session import Review
 from labelsieve.runs.pages import ASSETS
@@ -99,6 +100,7 @@ def routes(review: Review, token: str) -> APIRouter:
     home = f"/{token}/"
     _card_pages(pages, review, home)
     _grid_pages(pages, review, home)
+    _many_answers(pages, review)
     _map_pages(pages, review, home)
     _window_routes(pages, review)
     _file_pages(pages, review)
@@ -124,14 +126,15 @@ def _is_htmx(request: Request) -> bool:
 
 def _row(text: str, review: Review) -> int | None:
     """A row that an address names; None where it names none."""
-    if not text.isdecimal() or int(text) >= len(review.suspects.columns):
-        return None
-    return int(text)
+    number = whole(text)
+    known = number is not None and number < len(review.suspects.columns)
+    return number if known else None
 
 
 def _numbers(text: str) -> list[int]:
     """Rows as an address lists them: "3,17,4"; what is no number is left out."""
-    return [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    numbers = map(whole, text.split(","))
+    return [number for number in numbers if number is not None]
 
 
 def _card_pages(pages: APIRouter, review: Review, home: str) -> None:
@@ -211,6 +214,10 @@ def _grid_pages(pages: APIRouter, review: Review, home: str) -> None:
     @pages.get("/rows")
     def rows(filters: QueryFilters, sorting: QuerySorting) -> Response:
         return JSONResponse(review.rows(filters, sorting))
+
+
+def _many_answers(pages: APIRouter, review: Review) -> None:
+    """What is decided about many suspects at once."""
 
     @pages.post("/decide-many")
     def decide_many(

@@ -12,6 +12,7 @@ import numpy as np
 from labelsieve.audits import design
 from labelsieve.audits.stopping import Stop
 from labelsieve.audits.watch import Left, State, Watch
+from labelsieve.errors import OptionError
 from labelsieve.review.queue import Suspects
 from labelsieve.runs.run import Run
 
@@ -41,6 +42,7 @@ class Auditing:
         # one window at a time is given its next image
         self._lock = threading.RLock()
         self._ordering = threading.Lock()
+        self._reading = threading.Event()
 
     @cached_property
     def watch(self) -> Watch:
@@ -87,8 +89,14 @@ class Auditing:
     def _is_silent(self) -> bool:
         """Whether there is nothing to tell, or not yet."""
         # no page waits for what is read in the background
-        unread = "watch" not in self.__dict__
-        return unread and (self._background or design.current(self._opened) is None)
+        if "watch" in self.__dict__:
+            return False
+        begun = design.version(self._opened) is not None
+        # begun by another process after this one looked for audits
+        if begun and self._background and not self._reading.is_set():
+            self._reading.set()
+            threading.Thread(target=self.prepare, daemon=True).start()
+        return self._background or not begun
 
     def by_gain(self) -> np.ndarray:
         """[n] rows, those first whose review gains most, in the committed order of audits."""
@@ -110,7 +118,12 @@ class Auditing:
 
     def as_dict(self, window: str, person: str) -> dict[str, Any]:
         """For the template of the audit's page."""
-        question = self.ask(window, person)
+        question, nothing = None, ""
+        try:
+            question = self.ask(window, person)
+        # everything is decided, or the scores are no longer those of the audit
+        except OptionError as error:
+            nothing = str(error)
         card = None
         if question is not None:
             columns = self._suspects.columns
@@ -121,4 +134,4 @@ class Auditing:
                 "path": columns.path(question.row),
                 "given": columns.name(int(columns.given[question.row])),
             }
-        return {"audit": self.state(), "card": card}
+        return {"audit": self.state(), "card": card, "nothing": nothing}

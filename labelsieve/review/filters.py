@@ -17,6 +17,7 @@ STATUSES = ("flagged", "kept", "all")
 DECIDED = ("open", "settled", "keep", "changed", "none", "wrong", "skip", "any")
 SORTS = ("suspicion", "gain", "pair", "class", "name", "similar")
 GRID = 65_535  # coordinates of the map are whole numbers from 0 to this
+DIGITS = 18  # of a whole number in an address: fits into 64 bits
 CORNERS = 512  # of a lasso: more than a hand draws, and less than an address takes
 
 
@@ -119,9 +120,18 @@ def read_filters(values: Mapping[str, str]) -> Filters:
 
 def read_sorting(values: Mapping[str, str]) -> Sorting:
     """The order as an address names it; raises as `read_filters`."""
-    like = values.get("like") or "-1"
-    number = int(like) if like.isdecimal() else -1
+    like = whole(values.get("like") or "")
+    number = -1 if like is None else like
     return Sorting(_one_of(SORTS, values.get("sort") or "suspicion"), number)
+
+
+def whole(text: str) -> int | None:
+    """A whole number as an address writes it; None for anything else."""
+    text = text.strip()
+    # Python refuses to read thousands of digits, and no run has so many rows
+    if not text.isdecimal() or len(text) > DIGITS:
+        return None
+    return int(text)
 
 
 def _share(text: str) -> float:

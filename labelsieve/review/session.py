@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.estimation.noise_rate import says_little
 from labelsieve.features import projection
 from labelsieve.review.auditing import Auditing
 from labelsieve.review.deciding import Deciding, NotInRun
 from labelsieve.review.filters import GRID, Filters, Sorting, to_query
 from labelsieve.review.queue import CODE, IS_CHANGED, IS_WRONG, Suspects
-from labelsieve.review.shown import SIDES, Describing, Shown, in_words
+from labelsieve.review.shown import SIDES, Describing, Shown, how_many_left, in_words
 from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions, person_of
 from labelsieve.runs.pages import template
@@ -132,7 +133,13 @@ class Review:
             "queues": self.queues,
             "has_features": self.suspects.similar is not None,
             "total": len(self.suspects.columns),
+            "caveats": self.caveats,
         }
+
+    @property
+    def caveats(self) -> list[str]:
+        """What limits everything that the scan says, as report and terminal say it."""
+        return list(self.opened.record.get("caveats", []))
 
     @cached_property
     def queues(self) -> list[dict[str, Any]]:
@@ -214,11 +221,20 @@ class Review:
             # what was drawn at random says more than the scan, whatever people have seen since
             interval = f"{left.low:,.0f} to {left.high:,.0f} by the audit"
             progress.update(left=left.about, why=interval)
+        elif self._says_little and progress["left"]:
+            progress.update(left=None, why="")
+        progress["words"] = how_many_left(progress["left"], progress["why"])
         return {
             "progress": progress,
             "others": self.describing.others(window),
             "stop": asdict(stop) if stop else None,
         }
+
+    @cached_property
+    def _says_little(self) -> bool:
+        """Whether the model cannot say how many labels are wrong: then no page names a number."""
+        _, low, high = self.opened.noise_rate
+        return says_little(low, high)
 
     def grid_page(self, filters: Filters, sorting: Sorting, window: str) -> str:
         """The page with many images at once; a script asks for `cells`."""
@@ -285,7 +301,8 @@ class Review:
             "conflict": conflict,
             "w": window,
             "lease": self.suspects.ticket(window) or "",
-            "model": self.opened.noise,
+            "model": None if self._says_little else self.opened.noise["rate"],
+            "caveats": self.caveats,
             "others": self.describing.others(window),
         }
 

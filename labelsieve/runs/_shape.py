@@ -47,6 +47,14 @@ def _share(value: Any) -> bool:
     return _number(value) and -1e-6 <= value <= 1 + 1e-6
 
 
+def _intervals(value: Any) -> bool:
+    """Whether each name has two shares."""
+    pairs = value.values() if isinstance(value, dict) else [None]
+    return all(
+        isinstance(p, list) and len(p) == 2 and all(map(_share, p)) for p in pairs
+    )
+
+
 def _mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -132,11 +140,15 @@ FIELDS: Mapping[str, Check] = {
     "flagged": _number,
     "noise_rate": _number_by_name,
     "noise_per_class": _number_by_name,
+    "noise_class_intervals": _intervals,
     "confused_pairs": _list,
     "warnings": _texts,
     "agreement": _mapping,
     "quality": _quality,
     "findings": _mapping,
+    "caveats": _texts,
+    "text_warnings": _texts,
+    "chosen": _text_by_name,
     "files": _text_by_name,
     "seconds": _number_by_name,
 }
@@ -184,6 +196,10 @@ def check_noise(path: Path, noise: Mapping[str, Any]) -> None:
     for name in ("rate", "low", "high"):
         if not _share(noise.get(name)):
             raise _damaged(path, name)
+    # runs of earlier versions have none
+    intervals = noise.get("class_intervals", {})
+    if not _intervals(intervals):
+        raise _damaged(path, "class_intervals")
     pairs = noise.get("pairs")
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
         raise _damaged(path, "pairs")

@@ -21,8 +21,8 @@ checkpoints/        of work under way; removed when it is done
 
 from __future__ import annotations
 
-import webbrowser
 import contextlib
+import webbrowser
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -130,15 +130,27 @@ class Run:
         """What the scan found, in a sentence."""
         if not self.finished:
             return "not finished; the same command continues."
+        # audits know of runs, and not the other way round
+        guarantee = registry.need("labelsieve.audits.guarantee")
+        stopping = registry.need("labelsieve.audits.stopping")
+        audited = stopping.overall(self, guarantee.of_run(self))
+        if audited is not None:
+            low, high = audited.low, audited.high
+            return self._sentence("wrong by the audit", audited.rate, low, high)
         rate, low, high = self.noise_rate
-        interval = f"{100 * low:.1f} to {100 * high:.1f} %"
         if says_little(low, high):
+            interval = f"{100 * low:.1f} to {100 * high:.1f} %"
             return f"how many labels are wrong cannot be said ({interval})."
-        return (
-            f"about {100 * rate:.1f} % of {self.record['scored']:,} labels are probably "
-            f"wrong ({interval}); "
-            f"{self.record['flagged']:,} are flagged."
-        )
+        return self._sentence("probably wrong", rate, low, high)
+
+    def _sentence(self, what: str, rate: float, low: float, high: float) -> str:
+        labels, flagged = self.record["scored"], self.record["flagged"]
+        share = f"{100 * rate:.1f} % of {labels:,} labels are {what}"
+        # all were judged
+        if low == high:
+            return f"{share}; {flagged:,} are flagged."
+        interval = f"{100 * low:.1f} to {100 * high:.1f} %"
+        return f"about {share} ({interval}); {flagged:,} are flagged."
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, what limits it, and the first suspects as pictures."""

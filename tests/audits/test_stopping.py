@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from fixtures.audited import Audited
 
-from labelsieve.audits import design, guarantee
+from labelsieve.audits import design, guarantee, stopping
 from labelsieve.audits.design import Wish
 from labelsieve.audits.stopping import sentences, stop_now, stop_of
 
@@ -87,3 +88,19 @@ def test_without_an_audit_of_all_labels_there_is_no_stop(
     promised = guarantee.of_run(audited.run)
     assert stop_now(audited.run, promised) is None
     assert "--for any" in promised.why_not("stop")
+
+
+def test_what_was_decided_before_an_audit_counts_in_the_whole(audited: Audited) -> None:
+    wrong = [i for i in audited.truth if audited.is_wrong(i)]
+    audited.answer(wrong[:20])
+    everything = len(audited.truth)
+    plan = design.commit(
+        audited.run, audited.decisions(), design.Wish(answers=everything - 20)
+    )
+    audited.answer(plan.ids)
+    found = stopping.overall(audited.run, guarantee.of_run(audited.run))
+    assert found is not None
+    share = len(wrong) / everything
+    assert (found.rate, found.low, found.high) == pytest.approx((share,) * 3)
+    said = f"{100 * share:.1f} % of {everything:,} labels are wrong by the audit; "
+    assert audited.run.headline.startswith(said)

@@ -37,8 +37,8 @@ def test_a_promise_names_its_conditions() -> None:
         "Of these 812 labels at most 10 % are expected to be right after all (false alarms): "
         "from 300 answers about labels drawn at random among all 5,000 that nobody had decided "
         "about. This is the mean over audits like this one, no bound for this single list. Its "
-        "end is worse than its top: beside its last fifth 6 of 30 judged ones were mistakes "
-        "(8 % to 37 %). It is about labels as those who answered judge them."
+        "end is worse than its top: of the judged labels near its last fifth 6 of 30 were "
+        "mistakes (8 % to 37 %). It is about labels as those who answered judge them."
     )
     sliced = words.About("wrong", 0.1, design(first=900), 900)
     assert "among the 900 most suspicious" in words.promise(sliced, 10, None)

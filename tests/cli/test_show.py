@@ -63,6 +63,23 @@ def test_where_the_interval_says_nothing_no_number_is_shown(
     assert "The model knows too little to say" in capsys.readouterr().out
 
 
+def test_where_little_is_known_no_class_and_no_confusion_has_a_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    intervals = {"cat": [0.0, 0.2], "dog": [0.3, 0.95]}
+    show.scan(record(noise_class_intervals=intervals))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["dog", "–", "30.0", "%", "to", "95.0", "%"] in rows
+    assert ["cat", "1.0", "%", "0.0", "%", "to", "20.0", "%"] in rows
+    wide = {"rate": 0.1234, "low": 0.0, "high": 0.9}
+    show.scan(record(noise_class_intervals=intervals, noise_rate=wide))
+    out = capsys.readouterr().out
+    assert ["cat", "–", "0.0", "%", "to", "20.0", "%"] in [
+        line.split() for line in out.splitlines()
+    ]
+    assert "cat → lynx\n" in out
+
+
 def test_labels_under_swapped_names_are_part_of_the_headline(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -404,6 +404,20 @@ def test_nonsense_is_refused_and_not_saved(planted: Any, client: TestClient) -> 
     assert on_disk(planted) == {}
 
 
+@pytest.mark.parametrize("length", [19, 5_000])
+def test_numbers_of_thousands_of_digits_name_nothing(
+    client: TestClient, length: int
+) -> None:
+    number, own = "9" * length, {"origin": f"http://{HOST}"}
+    for page in (f"image?row={number}", f"rows?sort=similar&like={number}"):
+        assert client.get(f"/{TOKEN}/{page}").status_code in (200, 404)
+    some = client.get(f"/{TOKEN}/some?w=a&rows={number},0")
+    assert [cell["row"] for cell in some.json()["cells"]] == [0]
+    fields = {"rows": f"{number},0", "seen": "0,0", "verdict": "keep", "w": "a"}
+    answer = client.post(f"/{TOKEN}/decide-many", data=fields, headers=own)
+    assert answer.status_code == 422
+
+
 def test_without_scripts_forms_work_too(planted: Any, client: TestClient) -> None:
     window = Window(client)
     answer = client.post(

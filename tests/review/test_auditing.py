@@ -12,6 +12,7 @@ pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 from labelsieve.audits import design
 from labelsieve.review.filters import DEFAULT
 from labelsieve.review.session import Review
+from labelsieve.runs.decisions import Decisions
 
 
 @pytest.fixture
@@ -71,3 +72,41 @@ def test_a_whole_audit_tells_when_to_stop(planted: Any, review: Review) -> None:
 def test_the_order_of_gain_names_every_row_once(review: Review) -> None:
     rows = review.auditing.by_gain()
     assert np.array_equal(np.sort(rows), np.arange(len(review.suspects.columns)))
+
+
+def test_an_audit_of_another_process_is_told_by_an_open_page(
+    planted: Any, review: Review
+) -> None:
+    """Begun and answered elsewhere, as `labelsieve audit --import` does."""
+    assert review.auditing.ask("w") is not None  # the page has read the audits
+    other = Decisions(planted.folder)
+    begun = design.current(planted.run)
+    assert begun is not None
+    for sample_id in begun.ids:
+        other.add(sample_id, "wrong" if sample_id in planted.wrong else "keep")
+    state = review.auditing.state()
+    assert state is not None and state.complete
+    assert review.counts(DEFAULT, "w")["progress"]["left"] == 0
+
+
+def test_an_audit_that_began_after_the_page_opened_is_seen(
+    planted: Any, review: Review
+) -> None:
+    assert review.auditing.watch.state() is None
+    other = Decisions(planted.folder)
+    made = design.commit(planted.run, other, design.Wish(answers=5))
+    for sample_id in made.ids:
+        other.add(sample_id, "keep")
+    state = review.auditing.state()
+    assert state is not None and (state.planned, state.complete) == (5, True)
+
+
+def test_where_everything_is_decided_the_audit_is_a_page_that_says_so(
+    planted: Any, review: Review
+) -> None:
+    other = Decisions(planted.folder)
+    for row in range(len(review.suspects.columns)):
+        other.add(review.suspects.columns.sample_id(row), "keep")
+    html = review.audit_page("w")
+    assert "nothing left to draw from" in html and "<nav" in html
+    assert design.current(planted.run) is None
