@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
-from labelsieve.errors import OptionError, unknown
+from labelsieve.errors import OptionError, RunError, unknown
+from labelsieve.estimation.noise_rate import says_little
 from labelsieve.progress import counted, note
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
@@ -59,7 +60,8 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
     """Corrections of a run, one row per image that changes, by sample id.
 
     Raises:
-        RunError: policy "certified", and no audit promises anything.
+        RunError: policy "certified", and no audit promises anything; policy "auto", and neither
+            the scan nor an audit can say how many labels are wrong.
     """
     # the last word on each image, whoever said it
     current = decisions.all_current() if decisions else {}
@@ -104,10 +106,13 @@ def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
 
 def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judgements:
     """Suggestions that are probable enough for labels that nobody looked at."""
-    if decisions is None:
-        now = standing.read(opened).untouched()
-    else:
-        now = standing.of_run(opened, decisions)
+    _require_knowledge(opened, decisions)
+    # who changes labels that nobody looked at must know what the scan warned of
+    for caveat in opened.record.get("caveats", []):
+        note(caveat)
+    now = standing.read(opened).untouched()
+    if decisions is not None:
+        now = now.updated(decisions.all_current())
     differs = now.issue & (now.suggested != now.given) & (now.suggested >= 0)
     # what people decided is taken or left by their word alone
     differs &= now.verdicts == None  # noqa: E711  (element by element)
@@ -121,6 +126,21 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
         label = now.classes[now.suggested[row]]
         judged[sample_id] = label, f"auto: {now.suggested_prob[row]:.4f}"
     return judged
+
+
+def _require_knowledge(opened: Run, decisions: Decisions | None) -> None:
+    """Raise RunError where suggestions are as doubtful as the share of wrong labels."""
+    _, low, high = opened.noise_rate
+    # people's answers to a random sample say what the scan could not
+    if not says_little(low, high) or guarantee.of_run(opened, decisions).rate:
+        return
+    limits = " ".join(["", *opened.record.get("caveats", [])])
+    raise RunError(
+        "--policy auto changes nothing here: the scan cannot say how many labels are wrong "
+        f"({100 * low:.0f} to {100 * high:.0f} %), so its suggestions cannot be relied on.{limits}",
+        "Judge a random sample with labelsieve review (Audit), then take --policy certified or "
+        "auto; or correct what people decided, with --policy reviewed.",
+    )
 
 
 def _tell_of_less(probs: np.ndarray, least: float) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from fixtures.audited import Audited
 
-from labelsieve import progress
+from labelsieve import files, progress
 from labelsieve.audits import design, guarantee
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.errors import OptionError, RunError
 from labelsieve.runs.decisions import Decisions
+from labelsieve.runs.run import Run, run_folder
 
 
 def decide(planted: Any) -> tuple[Decisions, dict[str, str | None]]:
@@ -100,6 +101,29 @@ def test_certified_takes_what_an_audit_promises(audited: Audited) -> None:
     kept = promised.corrections.ids[0]
     decisions.add(kept, "keep")
     assert kept not in labels_after(plan(audited.run, decisions, Policy("certified")))
+
+
+def test_auto_changes_nothing_where_nothing_can_be_said(
+    planted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress.be_quiet(False)
+    limit = "The demo model judged these pictures."
+    planted.run.record["caveats"] = [limit]
+    assert len(plan(planted.run, None, Policy("auto"))) > 0
+    assert limit in capsys.readouterr().err
+    noise = {**planted.run.noise, "low": 0.0, "high": 0.8}
+    files.write_json(planted.folder / "noise.json", noise)
+    run_folder(planted.folder).finish({"caveats": [limit]})
+    unknown = Run(planted.folder)
+    with pytest.raises(RunError, match=r"0 to 80 %.*demo model.*certified"):
+        plan(unknown, None, Policy("auto"))
+    # people's word needs no estimate
+    decisions, _ = decide(planted)
+    assert len(plan(unknown, decisions, Policy())) == 2
+    asked = design.commit(unknown, decisions, design.Wish(answers=20))
+    for sample_id in asked.ids:
+        decisions.add(sample_id, "keep")
+    assert len(plan(unknown, decisions, Policy("auto", 0.5))) >= 2
 
 
 @pytest.mark.parametrize(
