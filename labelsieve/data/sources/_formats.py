@@ -47,21 +47,27 @@ def format_of(path: Path) -> str | None:
 
 
 @contextmanager
-def named(path: Path, where: Callable[[], str] | None = None) -> Iterator[None]:
+def named(
+    path: Path, where: Callable[[], str] | None = None, kind: str = ""
+) -> Iterator[None]:
     """Whatever a reader raises is named with the file, in one line.
 
     Files of strangers end in many kinds of errors: Arrow's own, ValueError of values that
     Python cannot hold, MemoryError of sizes that are made up.
+
+    Args:
+        where: gives the row, or what to do.
+        kind: of the file; that of its suffix, where it is a table.
     """
     try:
         yield
     except LabelsieveError:
         raise
     except Exception as error:
-        kind = SUFFIXES[path.suffix.lower()].upper()
+        kind = kind or SUFFIXES[path.suffix.lower()].upper()
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"'{path}' cannot be read as {kind}: {plain(lines[0].rstrip('.'))}.",
+            f"'{path}' cannot be read as {kind}: {plain(lines[0].rstrip('.'))[:200]}.",
             where() if where else "Check the file.",
         ) from error
 

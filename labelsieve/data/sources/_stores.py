@@ -137,6 +137,11 @@ class ZipStore:
             raise
         except KeyError as error:
             raise ImageError(f"not in '{readable(self.path.name)}'") from error
+        # a RuntimeError, too
+        except NotImplementedError as error:
+            raise ImageError(
+                f"packed in a way that is not read: {plain(str(error))}"
+            ) from error
         except RuntimeError as error:  # what the library raises for a password
             raise ImageError("encrypted") from error
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError) as error:
@@ -199,6 +204,15 @@ class Missing:
     def read_bytes(self) -> bytes:
         """Raises ImageError."""
         raise ImageError(self.reason)
+
+
+def is_there(root: Path, name: str) -> bool:
+    """Whether a name of the data is a file below a folder; False where it can be none."""
+    try:
+        return (root / name).is_file()
+    # a name of thousands of letters, or with a zero byte
+    except (OSError, ValueError):
+        return False
 
 
 def leads_out(name: str) -> bool:

@@ -20,9 +20,10 @@ from labelsieve.data.sources._annotations import (
     Shape,
     items_of,
 )
+from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import json_kind
 from labelsieve.data.sources._layout import split_of
-from labelsieve.data.sources._stores import Store, leads_out, open_store
+from labelsieve.data.sources._stores import Store, is_there, leads_out, open_store
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import readable
@@ -96,14 +97,18 @@ class Content:
         Raises:
             DataError: it is no COCO file, or an id in it names nothing, or two things.
         """
-        content = _load(path)
+        with named(path, kind="COCO"):
+            return cls._of(path, _load(path))
+
+    @classmethod
+    def _of(cls, path: Path, content: dict[str, Any]) -> Content:
         names = _by_id(path, content, "images", "file_name")
         categories = _by_id(path, content, "categories", "name")
         _check_names(path, categories)
         annotations = []
         # an id is the key of a row, and of its correction
         seen = set()
-        for entry in content.get("annotations") or []:
+        for entry in _list(path, content, "annotations"):
             annotation = _annotation(path, entry, names, categories)
             if annotation[0] in seen:
                 raise _fault(path, f"two annotations have the id {annotation[0]}")
@@ -149,14 +154,38 @@ def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
 def _by_id(path: Path, content: dict[str, Any], kind: str, name: str) -> dict[Any, str]:
     """Id -> name of images or categories; each id once."""
     names: dict[Any, str] = {}
-    for entry in content.get(kind) or []:
+    for entry in _list(path, content, kind):
         has_both = isinstance(entry, dict) and isinstance(entry.get(name), str)
         if not has_both or not isinstance(entry.get("id"), int | str):
             raise _fault(path, f"an entry of '{kind}' has no id or no {name}")
         if entry["id"] in names:
-            raise _fault(path, f"two {kind} have the id {entry['id']}")
+            raise _fault(path, f"two {kind} have the id {_shown(entry['id'])}")
+        if not (_is_text(entry["id"]) and _is_text(entry[name])):
+            shown = f"{kind} {_shown(entry['id'])}: {_shown(entry[name])}"
+            raise _fault(path, f"{shown} is no valid text")
         names[entry["id"]] = entry[name]
     return names
+
+
+def _list(path: Path, content: dict[str, Any], kind: str) -> list[Any]:
+    found = content.get(kind)
+    if found is not None and not isinstance(found, list):
+        raise _fault(path, f"'{kind}' is no list")
+    return found or []
+
+
+def _is_text(value: Any) -> bool:
+    """False for half a surrogate pair, which no table can hold; bytes of file names can be."""
+    try:
+        str(value).encode("utf-8", "surrogateescape")
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    """An id or a name in a message: what a file says may be of any length."""
+    return ascii(value)[:80] if isinstance(value, str) else str(value)[:80]
 
 
 def _check_names(path: Path, categories: dict[Any, str]) -> None:
@@ -176,14 +205,22 @@ def _annotation(
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
         raise _fault(path, "an annotation has no id")
     number = entry["id"]
+    if not _is_text(number):
+        raise _fault(path, f"the id of an annotation, {_shown(number)}, is no text")
     for key, known in (("image_id", names), ("category_id", categories)):
         value = entry.get(key)
         if not isinstance(value, int | str) or value not in known:
             raise _fault(
                 path,
-                f"annotation {number} has the {key} {value}, which is no {key[:-3]}",
+                f"annotation {_shown(number)} has the {key} {_shown(value)}, which is no "
+                f"{key[:-3]}",
             )
-    box = _box(entry.get("bbox"))
+    try:
+        box = _box(entry.get("bbox"))
+    # a number of hundreds of digits
+    except OverflowError as error:
+        fault = f"the box of annotation {_shown(number)} has no size"
+        raise _fault(path, fault) from error
     return number, entry["image_id"], entry["category_id"], box
 
 
@@ -211,11 +248,11 @@ def _find(path: Path, content: Content) -> Store:
     own = [f"../{inner}{part}" for part in parts for inner in ("", "images/")]
     for folder in (*USUAL, *own):
         root = path.parent / folder
-        if names and all((root / name).is_file() for name in names):
+        if names and all(is_there(root, name) for name in names):
             return open_store(root)
     first = names[0] if names else "?"
     raise DataError(
-        f"The pictures of '{readable(path)}', such as '{plain(first)}', are not beside it.",
+        f"The pictures of '{readable(path)}', such as '{plain(first)[:120]}', are not beside it.",
         "Name the folder, zip or tar file that they are in with --root.",
     )
 

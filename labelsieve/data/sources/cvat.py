@@ -15,6 +15,7 @@ from labelsieve.data.sources._annotations import (
     Shape,
     items_of,
 )
+from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import xml_kind
 from labelsieve.data.sources._stores import open_store
 from labelsieve.data.sources.coco import NO_COLUMNS
@@ -22,6 +23,7 @@ from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import readable
 
+AGAIN = "Export it again as 'CVAT for images 1.1'."
 AT_ONCE = 1 << 20  # bytes that are parsed at a time
 IGNORED = ("polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
 
@@ -93,19 +95,14 @@ class Events:
 
     def parse(self) -> Iterator[None]:
         """Parse, a part after each step."""
-        try:
-            with self.path.open("rb") as file:
-                while data := file.read(AT_ONCE):
-                    self.parser.Parse(data, False)
-                    yield
-                # the end: what is still open is a fault now
-                self.parser.Parse(b"", True)
+        # an encoding that it names may be none, or one of several bytes: errors of many kinds
+        with named(self.path, lambda: AGAIN, "CVAT"), self.path.open("rb") as file:
+            while data := file.read(AT_ONCE):
+                self.parser.Parse(data, False)
                 yield
-        except expat.ExpatError as error:
-            raise DataError(
-                f"'{readable(self.path)}' cannot be read as CVAT: {error}.",
-                "Export it again as 'CVAT for images 1.1'.",
-            ) from error
+            # the end: what is still open is a fault now
+            self.parser.Parse(b"", True)
+            yield
 
 
 class _Reader(Events):
@@ -164,7 +161,7 @@ class _Reader(Events):
         line = self.parser.CurrentLineNumber
         return DataError(
             f"'{readable(self.path)}' cannot be read as CVAT: {fault} (line {line}).",
-            "Export it again as 'CVAT for images 1.1'.",
+            AGAIN,
         )
 
 

@@ -26,9 +26,10 @@ from labelsieve.data.sources._annotations import (
     items_of,
 )
 from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
+from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import json_kind
 from labelsieve.data.sources._labels import majority
-from labelsieve.data.sources._stores import FolderStore, open_store
+from labelsieve.data.sources._stores import FolderStore, is_there, open_store
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import readable
@@ -38,6 +39,7 @@ NO_COLUMNS = (
     *("truth_column", "id_column", "split"),
     *("vote_columns", "count_columns", "label_separator"),
 )
+KIND = "Label Studio"
 LOCAL = "/data/local-files/"
 UPLOADED = "/data/upload/"
 # What Label Studio puts before the name of a file that was uploaded.
@@ -105,8 +107,14 @@ class Tasks:
         Raises:
             DataError: it is no export, or a task has no picture.
         """
-        for number, task in enumerate(self.entries()):
-            yield self._picture(number, task)
+        number: Any = 0
+        # a lambda, as the task is known only when something fails
+        with named(self.path, lambda: f"The fault is in task {number}.", KIND):
+            for place, task in enumerate(self.entries()):
+                number = ascii(task.get("id", place))[:80]
+                picture = self._picture(place, task)
+                _check_text(picture)
+                yield picture
 
     def entries(self) -> list[dict[str, Any]]:
         """Tasks in the long form; raises DataError where the file has none."""
@@ -165,12 +173,11 @@ class Tasks:
 
     def answers(self, task: dict[str, Any]) -> Iterator[list[Answer]]:
         """Results of each annotation that was not cancelled, with their two numbers."""
-        annotations = task.get("annotations")
-        for number, annotation in enumerate(annotations if annotations else []):
+        for number, annotation in enumerate(_list(task, "annotations")):
             if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
                 continue
             found: list[Answer] = []
-            for second, result in enumerate(annotation.get("result") or []):
+            for second, result in enumerate(_list(annotation, "result")):
                 named = isinstance(result, dict) and result.get("from_name")
                 if isinstance(result, dict) and self.label in (None, named):
                     found.append(((number, second), result))
@@ -199,8 +206,24 @@ def _choices(result: dict[str, Any]) -> list[str]:
     value = result.get("value")
     if result.get("type") != "choices" or not isinstance(value, dict):
         return []
-    choices = value.get("choices")
-    return [c for c in choices or [] if isinstance(c, str)]
+    return [c for c in _list(value, "choices") if isinstance(c, str)]
+
+
+def _list(entry: dict[str, Any], name: str) -> list[Any]:
+    """Raises ValueError where it is something else."""
+    found = entry.get(name)
+    if found is not None and not isinstance(found, list):
+        raise ValueError(f"'{name}' is no list")
+    return found or []
+
+
+def _check_text(picture: Picture) -> None:
+    """Raises ValueError for half a surrogate pair, which no table can hold."""
+    keys = [picture.key, *(shape.key for shape in picture.shapes)]
+    for text in (*_labels_of(picture), *keys):
+        (text or "").encode("utf-8")
+    # a byte of a file name that is not UTF-8 is one of them
+    picture.name.encode("utf-8", "surrogateescape")
 
 
 def _boxes(result: dict[str, Any], place: tuple[int, ...]) -> Iterator[Shape]:
@@ -209,7 +232,7 @@ def _boxes(result: dict[str, Any], place: tuple[int, ...]) -> Iterator[Shape]:
         return
     sides = [value.get(side) for side in ("x", "y", "width", "height")]
     # a box that was drawn and not labelled keeps its row
-    labels = value.get("rectanglelabels") or [None]
+    labels = _list(value, "rectanglelabels") or [None]
     if all(isinstance(side, int | float) for side in sides):
         # percent of the picture's sides
         left, top, width, height = (float(side) / 100 for side in sides)  # type: ignore[arg-type]
@@ -258,9 +281,9 @@ def _check_there(
     for picture in looked_for:
         # as it was called before it was uploaded
         plain_name = UPLOAD_MARK.sub("", picture.name)
-        if (root / picture.name).is_file():
+        if is_there(root, picture.name):
             return
-        if (root / plain_name).is_file():
+        if is_there(root, plain_name):
             _rename(tasks, root)
             return
     # all are URLs, or there are no tasks
@@ -272,7 +295,7 @@ def _check_there(
         # only told, not followed: the file may be a stranger's
         hint = f"--root {plain(own.read_text(errors='replace').strip()[:200])}"
     raise DataError(
-        f"The pictures of '{readable(path)}', such as '{plain(looked_for[0].name)}', are "
+        f"The pictures of '{readable(path)}', such as '{plain(looked_for[0].name)[:120]}', are "
         f"not below '{readable(root)}'.",
         f"Name the folder that Label Studio served files from with {hint}.",
     )
@@ -280,5 +303,5 @@ def _check_there(
 
 def _rename(tasks: Sequence[Picture], root: Path) -> None:
     for picture in tasks:
-        if not (root / picture.name).is_file():
+        if not is_there(root, picture.name):
             picture.name = UPLOAD_MARK.sub("", picture.name)

@@ -121,6 +121,36 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("where", "key", "value", "fault"),
+    [
+        ("annotations", "bbox", [10**400, 0, 5, 5], "the box of annotation 100 has no"),
+        ("annotations", "id", "\ud800", r"annotation, '\\ud800', is no text"),
+        ("images", "file_name", "\ud800.png", r"images 10: '\\ud800\.png' is no valid"),
+        ("categories", "name", "\ud800", r"'\\ud800' is no valid text"),
+        ("images", "file_name", "x" * 5000, "such as 'x+', are not beside it"),
+    ],
+)
+def test_values_that_cannot_be_are_named(
+    tmp_path: Path, where: str, key: str, value: Any, fault: str
+) -> None:
+    content = annotated.coco(tmp_path)
+    content[where][0][key] = value
+    with pytest.raises(DataError, match=fault) as caught:
+        rows(annotated.write_json(tmp_path / "a.json", content))
+    assert "a.json" in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("kind", ["annotations", "categories"])
+@pytest.mark.parametrize("value", [5, True, "abc", {"a": 1}])
+def test_lists_that_are_none_are_named(tmp_path: Path, kind: str, value: Any) -> None:
+    content = annotated.coco(tmp_path)
+    content[kind] = value
+    path = annotated.write_json(tmp_path / "a.json", content)
+    with pytest.raises(DataError, match=rf"a\.json' .* COCO: '{kind}' is no list"):
+        rows(path)
+
+
 def test_what_we_read_is_what_pycocotools_reads(tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
     path = annotated.write_json(tmp_path / "a.json", annotated.coco(tmp_path))

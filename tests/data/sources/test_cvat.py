@@ -73,3 +73,14 @@ def test_entities_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(BOMB)
     with pytest.raises(DataError, match=r"a\.xml' declares entities\. Remove them"):
         rows(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize(
+    "encoding", ["shift_jis", "utf-7", "xyz", "rot13", "base64", "idna"]
+)
+def test_encodings_that_cannot_be_are_named(tmp_path: Path, encoding: str) -> None:
+    path = annotated.cvat(tmp_path)
+    _, _, rest = path.read_text().rpartition("?>")
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{rest}')
+    with pytest.raises(DataError, match=r"' cannot be read as CVAT: .+\. Export it"):
+        rows(path)

@@ -165,3 +165,44 @@ def test_our_export_is_read_back_after_people_answered(
     assert labels.keys() == ids.keys()
     for key, label in labels.items():
         assert label == ("nine" if ids[key] == answered else given[ids[key]])
+
+
+def _rectangle(**value: Any) -> dict[str, Any]:
+    sides = {"x": 1, "y": 1, "width": 5, "height": 5, **value}
+    return {"type": "rectanglelabels", "value": sides}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "fault"),
+    [
+        (5, "'annotations' is no list"),
+        ("abc", "'annotations' is no list"),
+        ([{"result": 5}], "'result' is no list"),
+        ([{"result": [{"type": "choices", "value": {"choices": 5}}]}], "'choices' is"),
+        ([{"result": [_rectangle(rectanglelabels=5)]}], "'rectanglelabels' is no list"),
+        (
+            [{"result": [_rectangle(rectanglelabels={})]}],
+            "'rectanglelabels' is no list",
+        ),
+        ([{"result": [_rectangle(x=10**400)]}], "int too large"),
+        ([{"result": [choice("\ud800")]}], "surrogates not allowed"),
+    ],
+)
+def test_what_is_of_another_kind_is_named_with_its_task(
+    tmp_path: Path, annotations: Any, fault: str
+) -> None:
+    path = write(tmp_path, [task(6), {**task(7), "annotations": annotations}])
+    with pytest.raises(DataError, match=fault) as caught:
+        rows(path)
+    assert str(caught.value).startswith(f"'{path}' cannot be read as Label Studio: ")
+    assert str(caught.value).endswith("The fault is in task 7.")
+
+
+def test_names_and_urls_that_cannot_be(tmp_path: Path) -> None:
+    bad, good = rows(write(tmp_path, [task(1, image="http://[/x.png"), task(2)]))
+    assert good.image.is_file()
+    with pytest.raises(DataError, match="names no host"):
+        bad.image.read_bytes()
+    with pytest.raises(DataError, match="are not below") as caught:
+        rows(write(tmp_path, [task(1, image="x" * 5000)]))
+    assert len(str(caught.value)) < 600
