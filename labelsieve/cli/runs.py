@@ -220,6 +220,10 @@ def export(
             help="In CSV: mark texts that a spreadsheet would run as a formula.",
         ),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace a file that is no earlier export."),
+    ] = False,
     push_to_hub: Annotated[
         str | None,
         typer.Option(
@@ -240,7 +244,13 @@ def export(
         # what cannot work is said before an hour of writing
         registry.load("exports", "hf").check_push(push_to_hub)
     files = exports.export(
-        run, to, output, only=only, data=data, safe_formulas=safe_formulas
+        run,
+        to,
+        output,
+        only=only,
+        data=data,
+        safe_formulas=safe_formulas,
+        force=force,
     )
     result = {"files": [str(path) for path in files]}
     if push_to_hub is not None:

@@ -37,9 +37,10 @@ from labelsieve.errors import (
     unknown,
 )
 from labelsieve.exports._names import Names, safe_name
-from labelsieve.exports._receipt import read_receipt, write_receipt
+from labelsieve.exports._receipt import is_own, read_receipt, write_receipt
 from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
 from labelsieve.progress import note
+from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
 from labelsieve.runs.pictures import (
     Images,
@@ -205,6 +206,7 @@ def export(
     only: str = "all",
     data: str | Path | None = None,
     safe_formulas: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Write a run in the format of another tool.
 
@@ -217,6 +219,7 @@ def export(
             "certified": settled by people, or in the clean part that an audit promises.
         data: where the images are now, if not where they were scanned; tables need none.
         safe_formulas: of CSV: see `labelsieve.exports.csv`.
+        force: replace a file that is no earlier export; folders never are.
 
     Returns:
         Files that a person should know of.
@@ -243,7 +246,7 @@ def export(
     with locked(target, f"'{readable(target)}'"):
         if room.TARGET == "folder":
             return _write_folder(rows, room, to, target)
-        return _write_file(rows, room, target)
+        return _write_file(rows, room, target, force)
 
 
 def _check_target(room: ModuleType, target: Path) -> None:
@@ -263,11 +266,18 @@ def _taken(target: Path) -> OptionError:
     )
 
 
-# A file that is there is replaced, as every program does that is told to write one.
-def _write_file(rows: Rows, room: ModuleType, target: Path) -> list[Path]:
+def _write_file(rows: Rows, room: ModuleType, target: Path, force: bool) -> list[Path]:
+    # an earlier export makes room for a later one; what somebody else wrote does not
+    if target.exists() and not force and not is_own(target):
+        raise OptionError(
+            f"'{readable(target)}' exists already, and is no export of labelsieve as it was "
+            "written.",
+            "Choose another name with -o, or replace it with --force.",
+        )
     with replacing(target, alone=True) as scratch:
         growing = replace(rows, grows=(scratch, target))
         written: list[Path] = room.write(growing, scratch)
+        write_receipt(scratch, target, room.TARGET, [])
     return [growing.final(path) for path in written]
 
 
@@ -322,7 +332,7 @@ def collect(opened: Run, only: str = "all", *, data: str | None = None) -> Rows:
 
 def _table(opened: Run) -> pa.Table:
     after, verdicts = _decided(opened)
-    scores = opened.scores
+    scores = standing.scores_of(opened)
     ids = scores["sample_id"].to_pylist()
     given = scores["given_label"].to_pylist()
     labels = [after.get(i, label) for i, label in zip(ids, given, strict=True)]

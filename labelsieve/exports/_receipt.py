@@ -1,4 +1,4 @@
-"""What was exported to which folder, so that the same command knows its own work again."""
+"""What was exported to which folder or file, so that the same command knows its own work again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labelsieve.files import fingerprint, read_json, state_folder, write_json
 
 
 def write_receipt(folder: Path, target: Path, what: str, names: list[str]) -> None:
-    """Note that a folder that is about to become `target` holds an export.
+    """Note that a folder or file that is about to become `target` is an export.
 
     It lies in the user's state folder: other tools list the files of an export, and would take
     one more for data. Without such a folder the next call only says that `target` exists.
@@ -34,6 +34,14 @@ def read_receipt(target: Path, what: str) -> list[str] | None:
     if content.get("export") != what or content.get("folder") != _identity(target):
         return None
     return list(content["files"])
+
+
+def is_own(target: Path) -> bool:
+    """Whether a file is an earlier export, whatever of, that nobody changed since."""
+    try:
+        return read_json(_receipt(target)).get("folder") == _identity(target)
+    except (RunError, OSError):  # none was written, or it is damaged
+        return False
 
 
 def _receipt(target: Path) -> Path:

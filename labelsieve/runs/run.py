@@ -181,13 +181,16 @@ class Run:
     def to_pandas(self) -> Any:
         """The scores as a data frame; its index is that of the data frame that was scanned.
 
-        For other data it is the user's id, the path, or the number of the row.
+        Probabilities and suggestions have learned from all decisions, as those of `suspects`. For
+        other data it is the user's id, the path, or the number of the row.
 
         Raises:
             RunError: pandas is not installed.
         """
+        from labelsieve.runs import standing
+
         try:
-            frame = self.scores.to_pandas()
+            frame = standing.scores_of(self).to_pandas()
         except ImportError as error:
             raise RunError("pandas is not installed.", "pip install pandas") from error
         # an id is the user's key and a hash of the content

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from labelsieve.exports import export
+from labelsieve.runs import standing
 
 
 def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
@@ -20,7 +21,8 @@ def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
         ).to_pylist()
     }
     assert {i: r["label"] for i, r in rows.items()} == decided.after
-    for about in decided.run.scores.to_pylist():
+    # as the review page shows them after the decisions
+    for about in standing.scores_of(decided.run).to_pylist():
         row = rows[about["sample_id"]]
         assert (
             row["path"] == about["path"]

@@ -259,6 +259,23 @@ def _samples(written: dict[str, bytes]) -> list[dict[str, Any]]:
     return samples
 
 
+def test_a_file_that_is_no_export_is_replaced_only_by_force(
+    decided: Any, tmp_path: Path
+) -> None:
+    target = tmp_path / "mine.csv"
+    target.write_text("all my notes\n")
+    with pytest.raises(OptionError, match="--force"):
+        export(decided.run, "csv", target)
+    assert target.read_text() == "all my notes\n"
+    export(decided.run, "csv", target, force=True)
+    # its own earlier export makes room, until somebody works on it
+    export(decided.run, "csv", target, only="clean")
+    with target.open("a") as file:
+        file.write("a line of mine\n")
+    with pytest.raises(OptionError, match="exists already"):
+        export(decided.run, "csv", target)
+
+
 def test_the_scanned_table_is_not_replaced(planted: Any, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("image,label\n")

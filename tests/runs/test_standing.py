@@ -118,3 +118,21 @@ def test_features_are_read_from_the_disk_a_part_at_a_time(planted: Any) -> None:
         1 - scanned.p_clean, scanned.given, scanned.learner.suggested, whole
     )
     assert np.array_equal(other.second, scanned.learner.second)
+
+
+def test_scores_as_they_stand_are_those_of_the_page(planted: Any) -> None:
+    assert standing.scores_of(planted.run).equals(planted.run.scores)
+    sample_id = planted.wrong[0]
+    decisions = Decisions(planted.folder)
+    decisions.add(sample_id, "accept", planted.truth[sample_id])
+    decisions.close()
+    found = standing.scores_of(planted.run)
+    rows = {row["sample_id"]: row for row in found.to_pylist()}
+    assert rows[sample_id]["p_clean"] == 0
+    assert rows[sample_id]["suggested_label"] == planted.truth[sample_id]
+    for row in standing.of_run(planted.run).table().to_pylist():
+        for name in standing.CORRECTED:
+            assert rows[row["sample_id"]][name] == row[name]
+    # for programs, too
+    frame = planted.run.to_pandas().set_index("sample_id")
+    assert frame.loc[sample_id, "suggested_prob"] == 1
