@@ -170,9 +170,15 @@ def given(value: Any, what: str, *, rows_match: bool = False) -> Given:
 
 def _numbers(values: Any, what: str) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype=np.float32)
-    # ragged rows, or texts
-    except (TypeError, ValueError) as error:
+        raw = np.asarray(values)
+        # a cast would drop the imaginary part, and make numbers of dates
+        if raw.dtype.kind in "cmM":
+            raise TypeError(raw.dtype)
+        # numbers that float32 cannot hold are told below
+        with np.errstate(over="ignore"):
+            array = raw.astype(np.float32)
+    # ragged rows, texts, an integer of hundreds of digits
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{what} are not an array of numbers.") from error
     if array.ndim != 2 or not np.isfinite(array).all():
         raise DataError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -50,32 +49,47 @@ def read_values(path: Path, flag: str) -> Any:
 
 
 def _of_numpy(path: Path, flag: str) -> Any:
-    try:
+    # a header may be broken Python, a member encrypted, a size made up: errors of many kinds
+    with named(path, kind=path.suffix[1:].upper()):
         # pickles could run code
         loaded = np.load(path, allow_pickle=False)
         if path.suffix.lower() == ".npz":
             return _of_archive(dict(loaded), path, flag)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise DataError(
-            f"{flag} '{readable(path)}' cannot be read: {error}."
-        ) from error
+    _check_array(loaded, path, flag)
     beside = path.with_suffix(".ids.txt")
     if not beside.is_file():
         return loaded
-    ids = beside.read_text(encoding="utf-8").splitlines()
+    with named(beside, kind="UTF-8 text"):
+        ids = beside.read_text(encoding="utf-8").splitlines()
     return _paired(ids, loaded, path, flag)
 
 
-def _of_archive(arrays: dict[str, np.ndarray], path: Path, flag: str) -> Any:
+def _check_array(values: Any, path: Path, flag: str) -> None:
+    """Raises DataError unless it is an array [images, numbers]."""
+    is_array = isinstance(values, np.ndarray)
+    # of bytes where a member of an archive is no array; of complex numbers half would be lost
+    if not is_array or values.ndim != 2 or values.dtype.kind not in "biuf":
+        shown = f"{values.dtype} {list(values.shape)}" if is_array else "no array"
+        raise DataError(
+            f"{flag} '{readable(path)}' holds {shown}.",
+            "An array of real numbers, [images, numbers], is needed.",
+        )
+
+
+def _of_archive(arrays: dict[str, Any], path: Path, flag: str) -> Any:
     others = [name for name in arrays if name != "ids"]
     if len(others) != 1:
         raise DataError(
             f"{flag} '{readable(path)}' holds {len(others)} arrays besides 'ids', not one."
         )
     values = arrays[others[0]]
+    _check_array(values, path, flag)
     if "ids" not in arrays:
         return values
-    return _paired([str(i) for i in arrays["ids"].tolist()], values, path, flag)
+    ids = arrays["ids"]
+    if not isinstance(ids, np.ndarray) or ids.ndim != 1:
+        raise DataError(f"{flag} '{readable(path)}': 'ids' is no list of ids.")
+    return _paired([str(i) for i in ids.tolist()], values, path, flag)
 
 
 def _paired(ids: list[str], values: np.ndarray, path: Path, flag: str) -> Any:
@@ -97,12 +111,24 @@ def _of_table(path: Path, flag: str) -> Any:
         )
     others = [name for name in names if name != column]
     table = _read(path, names)
+    if not len(table):
+        raise DataError(f"{flag} '{readable(path)}' has no rows.")
     if len(others) == 1 and pa.types.is_nested(table.schema.field(others[0]).type):
         return _of_lists(table, column, others[0], path, flag)
-    columns = {"id": table[column].cast(pa.string())}
+    columns = {"id": pa.array(_ids(table[column], path, flag), pa.string())}
     for name in others:
         columns[name] = _numbers(table[name], name, path, flag)
     return pa.table(columns)
+
+
+def _ids(values: pa.ChunkedArray, path: Path, flag: str) -> list[str]:
+    if pa.types.is_nested(values.type) or values.null_count:
+        raise DataError(
+            f"{flag} '{readable(path)}': the ids are {values.type}, "
+            f"{values.null_count} of them empty.",
+            "Each row needs one.",
+        )
+    return [str(value) for value in values.to_pylist()]
 
 
 def _read(path: Path, names: list[str]) -> pa.Table:
@@ -130,7 +156,7 @@ def _numbers(values: pa.ChunkedArray, name: str, path: Path, flag: str) -> Any:
 def _of_lists(
     table: pa.Table, column: str, values: str, path: Path, flag: str
 ) -> tuple[list[str], np.ndarray]:
-    ids = table[column].cast(pa.string()).to_pylist()
+    ids = _ids(table[column], path, flag)
     rows = table[values].to_pylist()
     widths = {len(row) if isinstance(row, list) else 0 for row in rows}
     if len(widths) != 1 or 0 in widths:
@@ -141,7 +167,7 @@ def _of_lists(
         )
     try:
         return ids, np.asarray(rows, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{flag} '{readable(path)}': the lists in '{values}' hold no numbers."
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,82 @@ def test_files_are_named_like_data(tmp_path: Path) -> None:
         labelsieve.load(tmp_path, embeddings=str(tmp_path / "e.npy"))
     spec = labelsieve.load(tmp_path, pred_probs=tmp_path / "e.npy", rows_match=True)
     assert spec.pred_probs is not None and len(spec.pred_probs.values) == 3
+
+
+def _header(text: str) -> bytes:
+    """An array file with this header."""
+    padded = text.ljust(118) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x93NUMPY\x01\x00\xff",
+        _header("{'descr':'<f4',"),
+        _header("(" * 100),
+        _header("{'descr':5,'fortran_order':False,'shape':(1,)}"),
+        _header("{'descr':'<f4','fortran_order':False,'shape':(12,-8)}"),
+        _header(f"{{'descr':'<f4','fortran_order':False,'shape':(12,{10**11})}}"),
+    ],
+)
+def test_a_broken_array_file_is_one_line(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "e.npy").write_bytes(data)
+    with pytest.raises(DataError, match=r"e\.npy' cannot be read as NPY: ") as caught:
+        read_values(tmp_path / "e.npy", FLAG)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.float32(3),
+        np.zeros(3, np.float32),
+        np.zeros((3, 2, 2), np.float32),
+        np.ones((3, 2), np.complex64),
+        np.zeros((3, 2), "M8[s]"),
+        np.array([["a", "b"]] * 3),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, array: Any) -> None:
+    np.save(tmp_path / "e.npy", array)
+    np.savez(tmp_path / "e.npz", ids=np.array(IDS), values=array)
+    for name in ("e.npy", "e.npz"):
+        with pytest.raises(DataError, match=r"An array of real numbers"):
+            read_values(tmp_path / name, FLAG)
+    with pytest.raises(DataError, match=r"not an array of numbers|have the shape"):
+        labelsieve.load(tmp_path, embeddings=(IDS, array))
+
+
+def test_archives_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "e.npz"
+    np.savez(path, ids=np.array("x"), values=VALUES)
+    with pytest.raises(DataError, match="'ids' is no list of ids"):
+        read_values(path, FLAG)
+    for member in ("x.npy", "x.txt"):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(member, b"junk")
+        with pytest.raises(DataError, match=r"e\.npz' (cannot be read|holds no array)"):
+            read_values(path, FLAG)
+    np.savez(path, values=VALUES)
+    data = bytearray(path.read_bytes())
+    # the flag of encryption, in both headers of the member
+    data[6] |= 1
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"e\.npz' cannot be read as NPZ: .*encrypted"):
+        read_values(path, FLAG)
+
+
+def test_ids_and_tables_that_cannot_be(tmp_path: Path) -> None:
+    np.save(tmp_path / "e.npy", VALUES)
+    (tmp_path / "e.ids.txt").write_bytes(b"\xe9\n" * 3)
+    with pytest.raises(DataError, match=r"e\.ids\.txt' cannot be read as UTF-8 text"):
+        read_values(tmp_path / "e.npy", FLAG)
+    (tmp_path / "p.csv").write_text("id,cat,dog\n")
+    with pytest.raises(DataError, match=r"p\.csv' has no rows"):
+        read_values(tmp_path / "p.csv", FLAG)
+    (tmp_path / "p.jsonl").write_text('{"id": [1], "cat": 0.5}\n')
+    with pytest.raises(DataError, match="the ids are list"):
+        read_values(tmp_path / "p.jsonl", FLAG)
