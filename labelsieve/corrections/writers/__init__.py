@@ -20,9 +20,11 @@ import pyarrow as pa
 
 from labelsieve.corrections.history import Earlier
 from labelsieve.corrections.journal import Step
-from labelsieve.data.images import content_hash
+from labelsieve.data.images import content_hash, read_bytes
 from labelsieve.data.sources import Row, Source
-from labelsieve.errors import DataError, OptionError
+from labelsieve.data.sources._annotations import Crop
+from labelsieve.data.sources._remote import RemotePicture
+from labelsieve.errors import DataError, ImageError, OptionError
 from labelsieve.files import readable
 from labelsieve.progress import plain
 
@@ -219,7 +221,7 @@ def _fitting(row: Row, corrections: list[Correction]) -> Correction | None:
     """The first correction that is about the label and the image of a row."""
     for correction in corrections:
         same_label = correction["old_label"] == row.label
-        if same_label and _same_image(row, correction["sample_id"]):
+        if same_label and _same_image(row, correction):
             return correction
     return None
 
@@ -240,11 +242,33 @@ def _uri(correction: Correction) -> str:
     return str(correction["uri"])
 
 
-def _same_image(row: Row, sample_id: str) -> bool:
-    """Whether an embedded image is the one of a sample id; files are not opened for this."""
-    if not isinstance(row.image, bytes):
+def _same_image(row: Row, correction: Correction) -> bool:
+    """Whether an image, or a box and what is in it, is the one of a correction.
+
+    What is on another machine, or was never encoded, is not compared.
+    """
+    # ids of boxes may have changed hands, and two boxes may show the very same
+    if isinstance(row.image, Crop) and _uri_of(row) != _uri(correction):
+        return False
+    digest = digest_of(str(correction["sample_id"]))
+    # what could not be read when it was scanned has none
+    if not digest or not _is_here(row.image):
         return True
-    return digest_of(sample_id) == content_hash(row.image)[:12]
+    try:
+        return digest == content_hash(read_bytes(row.image))[: len(digest)]
+    except ImageError:
+        return False
+
+
+def _is_here(image: Any) -> bool:
+    """Whether the encoded bytes of an image are on this machine."""
+    if isinstance(image, Crop):
+        image = image.member
+    # labels may be corrected where their pictures are elsewhere
+    if isinstance(image, str | Path):
+        return Path(image).exists()
+    encoded = isinstance(image, bytes) or hasattr(image, "read_bytes")
+    return encoded and not isinstance(image, RemotePicture)
 
 
 def digest_of(sample_id: str) -> str:

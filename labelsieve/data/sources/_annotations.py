@@ -5,6 +5,7 @@ Of boxes the classes are judged; where they are is taken as it is.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
@@ -298,17 +299,28 @@ class Crop:
             ImageError: the picture cannot be decoded, or the box is not in it.
         """
         kept = getattr(_KEPT, "picture", None)
-        if kept is not None and kept[0] == self.member:
+        own = self.member, _stamp(self.member)
+        if kept is not None and kept[0] == own:
             return _cut(kept[1], self.box)
         with decoded(read_bytes(self.member)) as picture:
             # a copy: the picture goes with the block that holds its memory
             small = picture.width * picture.height * 3 <= KEPT
-            _KEPT.picture = (self.member, picture.copy()) if small else None
+            _KEPT.picture = (own, picture.copy()) if small else None
             return _cut(picture, self.box)
 
 
 # What this thread decoded last: boxes of one picture follow each other.
 _KEPT = threading.local()
+
+
+def _stamp(member: Any) -> tuple[int, int] | None:
+    """When a file was changed and its bytes: another one may have taken its name."""
+    if not isinstance(member, Path):
+        return None
+    with contextlib.suppress(OSError):
+        about = member.stat()
+        return about.st_mtime_ns, about.st_size
+    return None
 
 
 def _cut(picture: Image.Image, box: Box) -> bytes:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from fixtures import annotated
 
+from labelsieve.corrections.writers import find_rows
 from labelsieve.corrections.writers._spans import Edit, edited, elements, find, without
 from labelsieve.corrections.writers.coco import open_writer
+from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -80,3 +82,34 @@ def test_a_value_is_found_by_names_and_numbers() -> None:
     for path in (("x",), ("a", "b", 7)):
         with pytest.raises(LookupError):
             find(text, 0, *path)
+
+
+def test_an_id_that_went_to_another_box_is_not_followed(tmp_path: Path) -> None:
+    content = annotated.coco(tmp_path)
+    path = annotated.write_json(tmp_path / "a.json", content)
+    source: Any = open_source(DataSpec(str(path)))
+    row = next(iter(source.rows()))
+    digest = content_hash(row.image.read_bytes())[:12]
+    wanted = {
+        "sample_id": f"{row.key}#{digest}",
+        "uri": row.uri,
+        "path": row.path,
+        "old_label": row.label,
+        "new_label": "green",
+    }
+    # the label is the same, and so is the picture: the box alone tells both apart
+    one, other = (
+        n for n, a in enumerate(content["annotations"]) if a["category_id"] == 7
+    )
+    ids = [a["id"] for a in content["annotations"]]
+    content["annotations"][one]["id"], content["annotations"][other]["id"] = (
+        ids[other],
+        ids[one],
+    )
+    annotated.write_json(path, content)
+    again: Any = open_source(DataSpec(str(path)))
+    assert find_rows(again, [wanted]) == {one: "green"}
+    del content["annotations"][one]
+    annotated.write_json(path, content)
+    with pytest.raises(DataError, match="and the image that was scanned"):
+        find_rows(open_source(DataSpec(str(path))), [wanted])

@@ -54,7 +54,7 @@ def test_the_same_path_twice_with_two_labels(tmp_path: Path) -> None:
             "path": "a.png",
             "old_label": "dog",
             "new_label": "emu",
-            "sample_id": "a.png@2#0",
+            "sample_id": "a.png@2#",
         }
     ]
     assert find_rows(source, wanted) == {1: "emu"}
@@ -66,7 +66,7 @@ def test_rows_are_known_by_their_id_not_by_their_place(tmp_path: Path) -> None:
     )  # one image, two rows
     source: Any = open_source(DataSpec(tmp_path / "t.csv", id_column="id"))
     second = {
-        "sample_id": "2#0",
+        "sample_id": "2#",
         "uri": "a.png",
         "path": "a.png",
         "old_label": "cat",

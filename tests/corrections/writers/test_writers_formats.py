@@ -17,7 +17,7 @@ from fixtures import annotated
 from fixtures.corrections import Killed, interrupt
 
 from labelsieve.corrections import write_back
-from labelsieve.data.images import content_hash
+from labelsieve.data.images import content_hash, read_bytes
 from labelsieve.data.sources import Row, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
@@ -94,9 +94,7 @@ def patch(path: Path, *changes: tuple[int, str | None]) -> pa.Table:
     rows, made = listed(path), []
     for number, label in changes:
         row = rows[number]
-        data = row.image
-        embedded = isinstance(data, bytes)
-        digest = content_hash(data)[:12] if embedded else "0" * 12
+        digest = content_hash(read_bytes(row.image))[:12]
         made.append(
             {
                 "sample_id": f"{row.key}#{digest}",
@@ -311,3 +309,20 @@ def test_packed_data_say_why_they_are_not_written(tmp_path: Path) -> None:
         tar.addfile(info)
     with pytest.raises(DataError, match=r"a packed file is not taken apart; unpack it"):
         write_back.in_place(spec(tmp_path / "t.tar"), patch(tmp_path / "t.tar"))
+
+
+def test_a_picture_that_was_replaced_since_the_scan_is_refused(made: Path) -> None:
+    wanted = patch(made, (0, "green"))
+    folder = made if made.is_dir() else made.parent
+    pictures = sorted(folder.rglob("*.png"))
+    if not pictures:
+        pytest.skip("pictures are in the files themselves")
+    for picture in pictures:
+        picture.write_bytes(
+            annotated.paint([("green", c, r) for c in range(4) for r in range(3)])
+        )
+    before = content(folder)
+    for call in (write_back.check, write_back.in_place):
+        with pytest.raises(DataError, match="and the image that was scanned"):
+            call(spec(made), wanted, "scan")
+    assert content(folder) == before
