@@ -23,6 +23,7 @@ MOST = 2.0
 # Where flags help at all, F1 is largest well above this: the best threshold is half of the largest
 # F1 (Lipton et al.), .3 with 9 % wrong labels. Clean labels have none, so nearly none is flagged.
 LEAST = 0.25
+BY_F1 = "largest expected F1"  # the rule of `flag_by_f1`, as runs name it
 
 
 def expected_f1_count(p_wrong: np.ndarray) -> int:
@@ -58,6 +59,14 @@ def flag_by_f1(p_wrong: np.ndarray) -> np.ndarray:
 def flag_most(suspicion: np.ndarray, rate: float) -> np.ndarray:
     """[n] bool: the round(rate n) largest; of equal ones the first."""
     return _largest(suspicion, round(rate * len(suspicion)))
+
+
+def at_most_expected(p_wrong: np.ndarray, flagged: np.ndarray) -> np.ndarray:
+    """[n] bool: of the flagged ones the most suspicious, no more than are expected to be wrong.
+
+    For labels about which next to nothing is known: a longer list would contradict that.
+    """
+    return flagged & _largest(p_wrong, round(float(p_wrong.sum())))
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:

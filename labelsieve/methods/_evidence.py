@@ -127,5 +127,5 @@ def flags(
         estimated=float(1 - p_clean.mean()),
     )
     if rule == "own rule" and wanted == "posterior":
-        rule = "largest expected F1"
+        rule = flagging.BY_F1
     return flagged, rule

@@ -153,11 +153,18 @@ def _facts(
     facts = temperature_facts(temperature_of(task.encoder, None), own=True)
     facts["transition_from"] = reference.name
     facts["doubt"] = reference.doubt
-    facts["flags_by"] = "own rule" if settings.noise_rate is None else "known rate"
+    facts["flags_by"] = _rule(settings)
     facts["mirror"] = settings.mirror
     facts["epoch"] = trained.epoch
     facts["held_out_accuracy"] = list(trained.accuracy)
     return facts
+
+
+def _rule(settings: Settings) -> str:
+    """By what labels were flagged, in the words that all methods share."""
+    if settings.noise_rate is not None:
+        return "known rate"
+    return flagging.BY_F1 if settings.judge == "posterior" else "own rule"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset
-from labelsieve.estimation import metrics, noise_rate
+from labelsieve.estimation import flagging, metrics, noise_rate
 from labelsieve.estimation.agreement import (
     FITS,
     LITTLE,
@@ -79,6 +79,19 @@ def _of_pictures(
     posterior = transition.posterior(transition.calibrate(probs[name]), labels)
     noise = noise_rate.summarise(posterior, labels, data.classes, transition.rates)
     return replace(noise, reference=name)
+
+
+def modest(evidence: Evidence, data: Dataset, noise: Noise) -> Evidence:
+    """The evidence with no more flags than labels are expected to be wrong, if little is known.
+
+    Where the user or the method's own rule decides what is flagged, that stands.
+    """
+    little = noise_rate.says_little(noise.low, noise.high)
+    if not little or evidence.facts.get("flags_by") != flagging.BY_F1:
+        return evidence
+    flagged = flagging.at_most_expected(1 - evidence.p_clean, evidence.flagged)
+    suggested = flagging.suggestions(evidence.probs, data.labels, flagged)
+    return replace(evidence, flagged=flagged, suggested=suggested)
 
 
 def probs_table(data: Dataset, evidence: Evidence) -> pa.Table:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from labelsieve import registry, tables
 from labelsieve.data import preflight
-from labelsieve.data.dataset import Prepared, prepare
+from labelsieve.data.dataset import Prepared, from_manifest, prepare
 from labelsieve.data.load import Options as Describing
 from labelsieve.data.load import load
 from labelsieve.data.manifest import Manifest, read
@@ -254,7 +254,11 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
     source = open_source(spec)
     # any model's preparation will do to see whether pictures can be read
     name = DEMO if model == choice.AUTO else model
-    manifest = read(source, open_items(source, preprocess_of(name)))
+    items = open_items(source, preprocess_of(name))
+    manifest = read(source, items)
+    # numbers of the user's own are refused as the scan would
+    if own.digests(spec):
+        own.numbers(spec, source, from_manifest(manifest, spec, items))
     return preflight.check(manifest, spec.class_names)
 
 
@@ -338,6 +342,7 @@ def _write_results(
         evidence, task.data, task.seed, others, task.agreement.renamed
     )
     write_json(folder / "noise.json", noise.as_dict())
+    evidence = results.modest(evidence, task.data, noise)
     # float32, and a file of its own: with many classes it is the largest of the run
     probs = results.probs_table(task.data, evidence)
     tables.write_parquet(probs, folder / "probs.parquet")

@@ -70,3 +70,13 @@ def test_suggestions_leave_a_flagged_label() -> None:
     assert flagging.suggestions(
         probs, np.array([0, 0]), np.array([False, True])
     ).tolist() == [0, 1]
+
+
+def test_where_little_is_known_no_more_are_flagged_than_expected() -> None:
+    p_wrong = np.array([0.6, 0.1, 0.5, 0.4, 0.3])
+    flagged = np.array([True, False, True, True, True])
+    kept = flagging.at_most_expected(p_wrong, flagged)
+    # 1.9 are expected
+    assert kept.tolist() == [True, False, True, False, False]
+    # what was not flagged stays so
+    assert not flagging.at_most_expected(p_wrong, ~flagged).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 
 from labelsieve import registry
 from labelsieve.errors import OptionError
+from labelsieve.estimation.transition import Transition
+from labelsieve.methods import _posterior
 from labelsieve.methods._evidence import OwnRule
 
 ALL = [
@@ -180,3 +183,24 @@ class TestTemperature:
     ) -> None:
         facts = run("ensemble", plant(each=8)).facts
         assert facts["members"]["zero-shot"]["temperature"] == pytest.approx(1 / 50)
+
+
+def test_few_images_a_class_make_a_probe_less_sure_and_many_do_not() -> None:
+    assert _posterior.ignorance_of(200, 10) == 0.5
+    assert _posterior.ignorance_of(4_000, 10) < 0.003
+    probs = np.array([[0.999999, 0.000001], [0.4, 0.6], [0.000001, 0.999999]])
+    labels = np.array([0, 0, 0])
+    kind = Transition(np.full((2, 2), 0.5), 1.0, np.ones(2), None, np.zeros(3), ())
+    sure = _posterior.Reference("pictures", probs, kind)
+    few = replace(sure, ignorance=_posterior.ignorance_of(24, 2))
+    before, after = (1 - r.posterior(labels)[:, 0] for r in (sure, few))
+    assert before[2] > 0.999 and after[2] < 0.9
+    # nobody overtakes anybody
+    assert (np.diff(before) > 0).all() and (np.diff(after) > 0).all()
+    # names that the model knows have learned from no label
+    votes = {"text": np.full((40, 2), 0.5)}
+    votes["text"][:20] = 0.9, 0.1
+    votes["text"][20:] = 0.1, 0.9
+    assert _posterior.select_among(votes, np.repeat([0, 1], 20), 0).ignorance == 0
+    votes = {"pictures": votes["text"]}
+    assert _posterior.select_among(votes, np.repeat([0, 1], 20), 0).ignorance == 0.5

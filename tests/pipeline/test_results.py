@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from labelsieve import registry, tables
 from labelsieve.data.dataset import prepare
 from labelsieve.data.spec import DataSpec
+from labelsieve.estimation import flagging
 from labelsieve.estimation.agreement import FITS, LITTLE, NOTHING, PARTLY, Agreement
+from labelsieve.estimation.noise_rate import Noise
 from labelsieve.methods import Evidence
 from labelsieve.models.load import preprocess_of
 from labelsieve.pipeline import results
@@ -283,3 +286,25 @@ def test_warnings_name_what_helps() -> None:
         assert {"knn", "aum", "simifeat"} <= set(named)
     (blind,) = results.text_warnings(agreed(NOTHING, pictures_tell=False), "deft")
     assert blind.endswith("take another --model.")
+
+
+@pytest.mark.parametrize(
+    ("high", "rule", "fewer"),
+    [
+        (0.8, flagging.BY_F1, True),
+        (0.8, "known rate", False),
+        (0.3, flagging.BY_F1, False),
+    ],
+)
+def test_flags_are_modest_where_nothing_can_be_said(
+    data: tuple[pa.Table, Any], high: float, rule: str, fewer: bool
+) -> None:
+    _, images = data
+    found = evidence(images, 3, facts={"flags_by": rule})
+    found = replace(found, flagged=np.ones(len(images), dtype=bool))
+    noise = Noise(0.2, 0.0, high, {}, [], np.eye(len(images.classes)))
+    flagged = results.modest(found, images, noise).flagged
+    expected = round(float((1 - found.p_clean).sum()))
+    assert flagged.sum() == (expected if fewer else len(images))
+    # the most suspicious stay
+    assert not fewer or found.p_clean[flagged].max() <= found.p_clean[~flagged].min()
