@@ -10,7 +10,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,22 @@ class FilesWriter(ABC):
 
     def check(self, patch: pa.Table, earlier: Earlier | None) -> Mapping[str, str]:
         """As `Writer.check`."""
-        matches = match_rows(self._as_scanned(earlier), patch.to_pylist())
+        source = self._as_scanned(earlier)
+        matches = match_rows(source, patch.to_pylist())
+        # what cannot be done is told when it is listed
+        files = self._by_file(source, {m.number: m.label for m in matches})
+        self._refuse_links(files)
         return {match.sample_id: match.path for match in matches}
+
+    def _refuse_links(self, uris: Iterable[str]) -> None:
+        """Raises DataError for a link: a file would take its place, and stay there."""
+        for uri in uris:
+            file = self._file(uri)
+            if file.is_symlink():
+                raise DataError(
+                    f"'{readable(file)}' is a link, and would not be one afterwards.",
+                    "Put the file itself there, or write a corrected copy with -o.",
+                )
 
     def steps(self, patch: pa.Table, earlier: Earlier | None) -> Plan:
         """As `Writer.steps`; corrected files lie in the history until they are exchanged."""
@@ -89,6 +103,7 @@ class FilesWriter(ABC):
         remove(folder)
         folder.mkdir()
         names, written = self._rewrite(patch, folder, earlier)
+        self._refuse_links(written)
         before = self._facts(earlier) if earlier else {}
         steps: list[Step] = []
         facts: dict[str, dict[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from labelsieve.corrections.writers import Changes, Writer
@@ -12,7 +12,8 @@ from labelsieve.data.sources import Source
 from labelsieve.data.sources.yolo import YoloSource, label_file
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import path_to_uri, sync
+from labelsieve.files import path_to_uri, sync, uri_to_path
+from labelsieve.progress import plain
 
 
 def accepts(source: Source) -> bool:
@@ -40,6 +41,7 @@ class YoloWriter(FilesWriter):
             if label is not None:
                 check_known(label, source, source.path)
             files[path_to_uri(label_file(picture.name))][shape.place] = label
+        _refuse_shared(source, files)
         return files
 
     def _write(
@@ -59,3 +61,18 @@ class YoloWriter(FilesWriter):
                 kept.append(line.replace(old, new, 1))
         target.write_bytes("".join(kept).encode("utf-8", "surrogateescape"))
         sync(target)
+
+
+def _refuse_shared(source: YoloSource, files: Container[str]) -> None:
+    """Raises DataError where a line that changes is that of two pictures."""
+    owners: dict[str, str] = {}
+    for picture in source.pictures([]):
+        uri = path_to_uri(label_file(picture.name))
+        owner = owners.setdefault(uri, picture.name)
+        # 0.jpg and 0.png have one 0.txt
+        if owner != picture.name and uri in files:
+            raise DataError(
+                f"'{plain(owner)}' and '{plain(picture.name)}' share the label file"
+                f" '{plain(uri_to_path(uri))}'.",
+                "Rename one of both, and scan again.",
+            )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fixtures import annotated
 
+from labelsieve.corrections import write_back
 from labelsieve.corrections.writers.yolo import open_writer
+from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
+from labelsieve.tables import CORRECTIONS
 
 
 def test_only_the_number_changes(tmp_path: Path) -> None:
@@ -36,3 +40,42 @@ def test_whole_pictures_are_not_corrected(tmp_path: Path) -> None:
     writer: Any = open_writer(spec, source)
     with pytest.raises(DataError, match="Scan with --items boxes"):
         writer._by_file(source, {0: "red"})
+
+
+def test_two_pictures_with_one_label_file_are_named(tmp_path: Path) -> None:
+    folder = annotated.yolo(tmp_path / "set")
+    picture = folder / "images" / "train" / "4.png"
+    picture.with_suffix(".jpg").write_bytes(picture.read_bytes())
+    spec = DataSpec(str(folder))
+    source: Any = open_source(spec)
+    writer: Any = open_writer(spec, source)
+    rows = [row.path for row in source.rows()]
+    number = next(n for n, name in enumerate(rows) if "4.jpg" in name)
+    with pytest.raises(DataError, match=r"4\.jpg' and '.*4\.png' share .*4\.txt"):
+        writer._by_file(source, {number: "green"})
+    # others are not held up by it
+    number = next(n for n, name in enumerate(rows) if "4." not in name)
+    assert len(writer._by_file(source, {number: "green"})) == 1
+
+
+def test_a_linked_label_file_stays_a_link(tmp_path: Path) -> None:
+    folder = annotated.yolo(tmp_path / "set")
+    link = folder / "labels" / "train" / "4.txt"
+    link.rename(tmp_path / "4.txt")
+    link.symlink_to(tmp_path / "4.txt")
+    row = next(r for r in open_source(DataSpec(str(folder))).rows() if "4.png" in r.uri)
+    wanted = {
+        "sample_id": f"{row.key}#{content_hash(row.image.read_bytes())[:12]}",
+        "uri": row.uri,
+        "path": row.path,
+        "action": "relabel",
+        "old_label": row.label,
+        "new_label": "green",
+        "reason": "said so",
+        "new_uri": None,
+    }
+    patch = pa.Table.from_pylist([wanted], schema=CORRECTIONS)
+    for call in (write_back.check, write_back.in_place):
+        with pytest.raises(DataError, match="is a link, and would not be one"):
+            call(DataSpec(str(folder)), patch, "scan")
+    assert link.is_symlink()
