@@ -226,6 +226,11 @@ class _OwnFeatures:
         return cache_folder() / "features" / f"given-{self.weights}.npy"
 
 
+# How far a row of probabilities may be from a sum of one: half precision and three digits are
+# nearer, logits, counts and percent are not.
+SUM_TOLERANCE = 0.02
+
+
 def unit(values: np.ndarray) -> np.ndarray:
     """Rows of length one, float32 [n, d]; raises DataError for a row of zeros."""
     length = np.linalg.norm(values, axis=1, keepdims=True)
@@ -244,22 +249,34 @@ def answers(
         columns: the class of each column; None: they are in the order of the classes, sorted.
 
     Raises:
-        DataError: another number of columns, a class without one, or numbers below 0.
+        DataError: another number of columns, a class without one or with two, numbers below 0,
+            or a row that does not sum to one.
     """
     order = list(range(values.shape[1]))
     if columns is not None:
         missing = [name for name in classes if name not in columns]
         if missing:
             raise DataError(f"pred_probs have no column for the class '{missing[0]}'.")
+        twice = [name for name in classes if columns.count(name) > 1]
+        if twice:
+            raise DataError(f"pred_probs have two columns for the class '{twice[0]}'.")
         order = [columns.index(name) for name in classes]
     elif len(order) != len(classes):
         raise DataError(
             f"pred_probs have {len(order)} columns, the data {len(classes)} classes.",
             "Name the columns by the labels, in a data frame.",
         )
+    # with columns of classes that do not occur, where a model knows more than the data have
+    sums = values.sum(1, dtype=np.float64)
+    far = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    if (values < 0).any() or len(far):
+        shown = f"a row sums to {sums[far[0]]:.4g}" if len(far) else "some are negative"
+        raise DataError(
+            f"pred_probs are no probabilities: {shown}.", "Each row has to sum to one."
+        )
     chosen = values[:, order]
     total = chosen.sum(1, keepdims=True)
-    if (chosen < 0).any() or not (total > 0).all():
-        raise DataError("pred_probs are no probabilities: negative, or a row of zeros.")
+    if not (total > 0).all():
+        raise DataError("pred_probs give an image 0 for every class of the data.")
     scaled: np.ndarray = (chosen / total).astype(np.float32)
     return scaled

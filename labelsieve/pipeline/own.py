@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelsieve import registry
+from labelsieve.data.dataset import Dataset
 from labelsieve.data.sources import Source
 from labelsieve.data.spec import DataSpec, Given
 from labelsieve.errors import OptionError
@@ -16,6 +17,7 @@ from labelsieve.features import task as given
 from labelsieve.features.task import Task
 from labelsieve.models.load import DEMO
 from labelsieve.pipeline.choice import AUTO
+from labelsieve.progress import counted, note
 
 
 def settle(spec: DataSpec, method: ModuleType, options: Any) -> Any:
@@ -57,22 +59,41 @@ def task_for(spec: DataSpec, source: Source, task: Task) -> Task:
     """
     if spec.embeddings is None and spec.pred_probs is None:
         return task
-    features = answers = None
-    if spec.embeddings is not None:
-        features = given.unit(_rows(spec.embeddings, source, task))
-    if spec.pred_probs is not None:
-        rows = _rows(spec.pred_probs, source, task)
-        columns = spec.pred_probs.classes
-        answers = given.answers(rows, columns, task.data.classes)
+    features, answers = numbers(spec, source, task.data)
     # a task with the same data, model and seed
     known = {field.name: getattr(task, field.name) for field in fields(Task)}
     return given.GivenTask(**known, own_features=features, own_answers=answers)
 
 
-def _rows(numbers: Given, source: Source, task: Task) -> np.ndarray:
+def numbers(
+    spec: DataSpec, source: Source, data: Dataset
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Features [n, d] and answers [n, k] of the user's own; None where none were given.
+
+    Raises:
+        DataError: an image has no row, or numbers that cannot be.
+    """
+    features = answers = None
+    if spec.embeddings is not None:
+        features = given.unit(_rows(spec.embeddings, source, data))
+    if spec.pred_probs is not None:
+        rows = _rows(spec.pred_probs, source, data)
+        columns = spec.pred_probs.classes
+        answers = given.answers(rows, columns, data.classes)
+        strange = [name for name in columns or () if name not in data.classes]
+        if strange:
+            columns_are = counted(len(strange), "column", "is", "are")
+            note(
+                f"{columns_are} left out of pred_probs, as no image has the class "
+                f"(first: '{strange[0]}')."
+            )
+    return features, answers
+
+
+def _rows(own: Given, source: Source, data: Dataset) -> np.ndarray:
     # keys in the order of the data are needed only where the user said that rows match
-    keys = [] if numbers.ids is not None else [row.key for row in source.rows()]
-    return numbers.rows_of(task.data.ids, keys)
+    keys = [] if own.ids is not None else [row.key for row in source.rows()]
+    return own.rows_of(data.ids, keys)
 
 
 def facts(spec: DataSpec) -> dict[str, str]:

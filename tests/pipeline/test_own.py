@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import labelsieve as ls
 from labelsieve.errors import DataError, OptionError
+from labelsieve.pipeline import own
+from labelsieve.pipeline.scan import look
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,30 @@ def test_methods_that_need_a_model_say_which_do_not(noisy: Any, tmp_path: Path) 
     with pytest.raises(DataError, match="embeddings have 150 rows, the data 200"):
         few = ls.load((images, labels), embeddings=vectors[:150], rows_match=True)
         ls.scan(few, output=tmp_path / "run", method="knn")
+
+
+def test_the_preflight_refuses_what_the_scan_refuses(
+    noisy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels, _, vectors = noisy
+    said: list[str] = []
+    monkeypatch.setattr(own, "note", said.append)
+    short = ls.load(
+        (images, labels), embeddings=([f"row{k}" for k in range(9)], vectors[:9])
+    )
+    with pytest.raises(DataError, match="embeddings lack 191 of 200 images"):
+        look(short)
+    probs = np.full((200, 11), 1 / 11)
+    frame = pa.table(
+        {"id": [f"row{k}" for k in range(200)]}
+        | {name: probs[:, k] for k, name in enumerate([*map(str, range(10)), "zebra"])}
+    )
+    assert look(ls.load((images, labels), pred_probs=frame)).images == 200
+    (line,) = said
+    assert line.startswith("1 column is left out of pred_probs") and "zebra" in line
+    with pytest.raises(DataError, match="a row sums to 7"):
+        look(
+            ls.load(
+                (images, labels), pred_probs=np.full((200, 10), 0.7), rows_match=True
+            )
+        )
