@@ -205,6 +205,8 @@ def _confirmed(work: Work, finish: bool) -> dict[str, Any]:
     interrupted = listed.pop("unfinished", None)
     # others, or none at all, were listed
     if listed != work.identity():
+        # to list them would be no help where they can never be made
+        write_back.require_writable(work.spec)
         raise OptionError("These changes were not listed yet.", LIST_FIRST)
     if interrupted is None:
         return _change(work, finish)

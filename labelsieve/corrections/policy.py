@@ -14,7 +14,7 @@ from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
 from labelsieve.errors import OptionError, RunError, unknown
 from labelsieve.estimation.noise_rate import says_little
-from labelsieve.progress import counted, note
+from labelsieve.progress import counted, note, plain
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
@@ -73,15 +73,32 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
         unseen = _certified(opened, decisions, policy)
     elif policy.source == "auto":
         unseen = _confident(opened, decisions, policy)
-    rows = []
+    rows, unlabelled = [], []
     for about in opened.scores.to_pylist():
         sample_id = about["sample_id"]
+        if about["given_label"] is None and _names_a_label(current.get(sample_id)):
+            unlabelled.append(about["path"])
         row = _correction(about, current.get(sample_id), policy, unseen)
         if row is not None:
             rows.append({**row, "uri": uri_of[sample_id]})
+    _tell_of_unlabelled(unlabelled)
     # by id, so that the same decisions give the same file
     rows.sort(key=lambda row: row["sample_id"])
     return pa.Table.from_pylist(rows, schema=CORRECTIONS)
+
+
+def _names_a_label(decision: Decision | None) -> bool:
+    return decision is not None and decision.label is not None
+
+
+def _tell_of_unlabelled(paths: list[str]) -> None:
+    """A line about decisions that change nothing, as there is no label to change."""
+    if paths:
+        decisions = counted(len(paths), "decision", "is", "are")
+        note(
+            f"{decisions} left out: the data have no label there that could change, such as"
+            f" of '{plain(paths[0])}'."
+        )
 
 
 def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judgements:

@@ -155,6 +155,14 @@ def check(spec: DataSpec, patch: pa.Table, scan: str | None = None) -> list[str]
         return describe(news(patch, earlier), names)
 
 
+def require_writable(spec: DataSpec) -> None:
+    """Raises DataError where no change at all could be written to data of this kind."""
+    with alone(spec):
+        # in the middle of changes, data cannot be opened, and are of a kind that is written
+        if journal.pending(_state(spec), trusted=True) is None:
+            _open(spec)
+
+
 def in_place(
     spec: DataSpec, patch: pa.Table, scan: str | None = None, *, trusted: bool = False
 ) -> Result:

@@ -13,7 +13,7 @@ from labelsieve.corrections.patch import read_patch
 from labelsieve.corrections.policy import Policy
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import _history
-from labelsieve.errors import OptionError, RunError
+from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.runs.decisions import Decisions
 
 
@@ -174,6 +174,16 @@ def test_the_patch_of_somebody_else_is_listed_without_a_trace(
         "a-patch.parquet",
         "data",
     ]
+
+
+def test_what_can_never_be_written_is_not_asked_to_be_listed(
+    planted: Any, tmp_path: Path
+) -> None:
+    ls.apply(planted.folder, tmp_path / "out", policy=ls.Policy("auto", 0.9))
+    packed = shutil.make_archive(str(tmp_path / "photos"), "zip", planted.data)
+    work = prepare(None, Policy(), patch=planted.folder / PATCH, data=packed)
+    with pytest.raises(DataError, match="unpack it and scan the folder"):
+        carry_out(work, yes=True)
 
 
 def interrupted(planted: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fixtures.audited import Audited
 
@@ -146,3 +147,20 @@ def test_suggestions_below_the_threshold_are_told(
     best = float(said.split("the likeliest has ")[1].split(". ")[0])
     assert len(plan(planted.run, None, Policy("auto", best))) > 0
     assert "below --min-confidence" not in capsys.readouterr().err
+
+
+def test_decisions_about_what_has_no_label_are_told(
+    planted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress.be_quiet(False)
+    decisions, expected = decide(planted)
+    scores = planted.run.scores.to_pylist()
+    first = next(iter(expected))
+    for row in scores:
+        if row["sample_id"] == first:
+            row["given_label"], path = None, row["path"]
+    table = pa.Table.from_pylist(scores, schema=planted.run.scores.schema)
+    vars(planted.run)["scores"] = table
+    assert first not in labels_after(plan(planted.run, decisions, Policy()))
+    said = capsys.readouterr().err
+    assert "1 decision is left out" in said and f"'{path}'" in said

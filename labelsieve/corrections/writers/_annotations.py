@@ -39,7 +39,14 @@ class AnnotationWriter(FileWriter):
     def _write(self, source: Any, changes: Changes, target: Path) -> None:
         text = source.path.read_bytes().decode("utf-8", "surrogateescape")
         chosen = list(changed_rows(source, changes))
-        new = edited(text, self._edits(text, source, chosen))
+        try:
+            new = edited(text, self._edits(text, source, chosen))
+        # JSON in which a name stands twice: readers differ in which of both they take
+        except LookupError as error:
+            raise DataError(
+                f"'{readable(source.path)}' cannot be written back: {plain(str(error))}.",
+                "Remove what is there twice, and scan again.",
+            ) from error
         target.write_bytes(new.encode("utf-8", "surrogateescape"))
         # the step that puts it in place must not come to the disk before it
         sync(target)

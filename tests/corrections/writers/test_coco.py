@@ -84,6 +84,17 @@ def test_a_value_is_found_by_names_and_numbers() -> None:
             find(text, 0, *path)
 
 
+@pytest.mark.parametrize("name", ["category_id", "annotations"])
+def test_a_name_that_stands_twice_is_named(tmp_path: Path, name: str) -> None:
+    path = annotated.write_json(tmp_path / "a.json", annotated.coco(tmp_path))
+    text = path.read_text()
+    before = {"category_id": '"category_id": 3, ', "annotations": '"annotations": [], '}
+    start = text.index(f'"{name}"')
+    path.write_text(text[:start] + before[name] + text[start:])
+    with pytest.raises(DataError, match=f"'{name}' stands 2 times, not once"):
+        rewritten(path, {0: "green"})
+
+
 def test_an_id_that_went_to_another_box_is_not_followed(tmp_path: Path) -> None:
     content = annotated.coco(tmp_path)
     path = annotated.write_json(tmp_path / "a.json", content)
