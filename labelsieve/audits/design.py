@@ -32,6 +32,7 @@ from labelsieve.runs.run import Run
 from labelsieve.settings import AtLeast, BoundedOptions, OneOf, Share
 
 NAME = "audit.json"
+FORMAT = 1  # of that file
 GOALS = ("any", "list", "rate")
 # what a person answers in half an hour; a stop rule for 1 % needs 299
 ANSWERS = 300
@@ -107,7 +108,11 @@ def ledger(opened: Run) -> list[Design]:
     path = opened.folder / NAME
     if not path.exists():
         return []
-    audits = _regular(path).get("audits")
+    content = _regular(path)
+    # of a later version: what it means is not known here
+    if content.get("format") != FORMAT:
+        raise _damaged(path, f"its format is not {FORMAT}")
+    audits = content.get("audits")
     if not isinstance(audits, list):
         raise _damaged(path, "it lists no audits")
     return [_read(path, content) for content in audits]
@@ -181,9 +186,38 @@ def commit(opened: Run, decisions: Decisions | None, wish: Wish) -> Design:
             _refuse_unfinished(opened, audits[-1], decisions)
         design = draw(opened, history(decisions), wish, len(audits) + 1)
         audits.append(design)
-        content = {"format": 1, "audits": [each.as_dict() for each in audits]}
-        write_json(opened.folder / NAME, content)
+        _write(opened, audits)
     return design
+
+
+def _write(opened: Run, audits: list[Design]) -> None:
+    content = {"format": FORMAT, "audits": [each.as_dict() for each in audits]}
+    write_json(opened.folder / NAME, content)
+
+
+def abandon(opened: Run, decisions: Decisions | None) -> Design:
+    """Take the latest audit back, as if it had never been begun.
+
+    Nothing is chosen by it as long as nobody answered: an answer that was undone counts, too.
+
+    Raises:
+        OptionError: none was begun, or somebody answered.
+        RunError: audits are damaged.
+    """
+    with locked(opened.folder / NAME, f"the audits of '{readable(opened.folder)}'"):
+        audits = ledger(opened)
+        if not audits:
+            raise OptionError("No audit was begun.", "Begin one with labelsieve audit.")
+        last = audits.pop()
+        said = {row.sample_id for row in history(decisions) if row.seq > last.after}
+        if not said.isdisjoint(last.ids):
+            raise OptionError(
+                f"Audit {last.number} has answers already, and is not taken back: whoever "
+                "draws again after looking ends with the sample that suits.",
+                "Answer the rest on the page Audit of labelsieve review.",
+            )
+        _write(opened, audits)
+    return last
 
 
 def _refuse_unfinished(opened: Run, last: Design, decisions: Decisions | None) -> None:
@@ -198,7 +232,9 @@ def _refuse_unfinished(opened: Run, last: Design, decisions: Decisions | None) -
             f"Audit {last.number} is unfinished: {len(answers.wrong)} of {len(last.ids)} "
             "answers are in. Another one may begin when it is complete; whoever draws "
             "again after looking ends with the sample that suits.",
-            "Answer the rest on the page Audit of labelsieve review.",
+            "Answer the rest on the page Audit of labelsieve review."
+            if answers.wrong
+            else "Nobody answered yet: labelsieve audit RUN --abandon takes it back.",
         )
 
 

@@ -13,10 +13,11 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from labelsieve.audits import design as designs
 from labelsieve.audits.guarantee import Audit, of_run
 from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.files import readable, refuse_input, replacing
-from labelsieve.runs.decisions import Answer, Decisions, by_whom
+from labelsieve.runs.decisions import Answer, Decisions, by_whom, person_of
 from labelsieve.runs.pictures import spec_of
 from labelsieve.runs.run import Run
 
@@ -130,6 +131,7 @@ def _new(
     classes = audit.population.opened.all_classes
     asked = set(audit.design.ids)
     seen: dict[str, int] = {}
+    first = _first_answers(audit, decisions)
     for line, row in _lines(source):
         where = f"'{readable(source)}', line {line}"
         sample_id = row["sample_id"]
@@ -146,8 +148,26 @@ def _new(
         given_before = now is not None and (now.verdict, now.label) == (verdict, label)
         # the same file may be brought twice
         by_same = now is not None and now.by == by_whom("csv", person.strip())
+        by_first = first.get(sample_id) == person.strip()
+        if verdict and by_first and audit.answers.complete_at is not None:
+            if given_before:
+                continue
+            raise DataError(
+                f"{where}: {person.strip()} answered about '{sample_id}' before, and the audit "
+                "is complete: with another answer nothing could be promised from it any more.",
+                "Leave the row out; somebody else's answers are welcome (--by).",
+            )
         if verdict and not (given_before and by_same):
             yield Answer(sample_id, verdict, label, seen=number)
+
+
+def _first_answers(audit: Audit, decisions: Decisions) -> dict[str, str]:
+    """Who answered first, by sample id."""
+    first: dict[str, str] = {}
+    for row in designs.history(decisions):
+        if row.seq > audit.design.after:
+            first.setdefault(row.sample_id, person_of(row.by))
+    return first
 
 
 def _verdict(

@@ -146,7 +146,8 @@ class Audit:
         told = words.About(kind, level, self.design, len(rows))
         if not ids:
             named = bool(self.answers.named)
-            why = words.why_empty(told, found.needed, named)
+            wrong = sum(map(bool, self.answers.wrong.values()))
+            why = words.why_empty(told, found.needed, named, wrong)
             return Certificate(kind, [], level, sentence=why, empty=why)
         sentence = words.promise(told, len(ids), found.tail)
         return Certificate(kind, ids, level, found.expected, found.tail, sentence)

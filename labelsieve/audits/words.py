@@ -96,21 +96,33 @@ def _notes(about: About) -> list[str]:
     return notes
 
 
-def why_empty(about: About, needed: int | None, named: bool) -> str:
-    """Why there is no list, and what would help."""
+def why_empty(about: About, needed: int | None, named: bool, wrong: int) -> str:
+    """Why there is no list, and what would help.
+
+    Args:
+        wrong: labels that were judged wrong.
+    """
     what = {
         "wrong": "list of wrong labels",
         "corrections": "list of corrections",
         "clean": "clean part",
     }[about.kind]
     start = f"No {what} can be promised at {percent(about.level)}."
+    answers = len(about.design.ids)
+    # nothing is left to be promised about
+    if not about.design.first and answers == about.design.population:
+        return (
+            f"{start} Every label that was open was judged: {wrong:,} of {answers:,} are wrong "
+            f"({percent(wrong / answers)}), and which ones is known."
+        )
+    if not wrong and about.kind == "corrections":
+        return f"{start} None of the {answers:,} judged labels is wrong."
     # answers "wrong" without a name say nothing about suggestions
     if about.kind == "corrections" and not named:
         return (
             f"{start} Nobody named the right label of those that were judged wrong: do so on "
             "the page Review, or leave wrong labels out (--drop), which needs no names."
         )
-    answers = len(about.design.ids)
     if needed is None:
         return (
             f"{start} By the {answers:,} answers more of them are not expected to help: the "
@@ -130,8 +142,12 @@ def begun(design: Design) -> str:
     place = f"{design.population:,} labels that nobody had decided about"
     if design.first:
         place = f"the {design.first:,} most suspicious labels"
+    fewer = ""
+    if len(design.ids) < design.wish.answers:
+        fewer = f"{design.wish.answers:,} answers were wished for, and there are no more labels. "
     return (
         f"Audit {design.number} begun: {len(design.ids):,} images, drawn at random from {place}. "
+        f"{fewer}"
         "Answer them on the page Audit of labelsieve review, or in the table of "
         "labelsieve audit --export; then labelsieve certify."
     )

@@ -58,6 +58,12 @@ def audit(
         Path | None, typer.Option("--import", help="Bring answers of such a CSV.")
     ] = None,
     by: Annotated[str, typer.Option(help="With --import: who answered.")] = "",
+    abandon: Annotated[
+        bool,
+        typer.Option(
+            "--abandon", help="Take back an audit about which nobody answered yet."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Begin a random audit, which guarantees rest on; or bring its answers.
@@ -80,7 +86,9 @@ def audit(
     opened = Run(run)
     if export_to is not None and import_from is not None:
         raise OptionError("--export and --import are two steps; give one of them.")
-    if import_from is not None:
+    if abandon:
+        _abandon(opened, as_json)
+    elif import_from is not None:
         _bring(opened, import_from, by, as_json)
     elif plan:
         _plan(opened, wish, as_json)
@@ -93,6 +101,15 @@ def _bring(opened: Run, source: Path, by: str, as_json: bool) -> None:
 
     new = exchange.read(opened, source, by)
     answer({"answers": new}, as_json, lambda _: say(f"{new:,} new answers"))
+
+
+def _abandon(opened: Run, as_json: bool) -> None:
+    from labelsieve.audits import design
+    from labelsieve.runs.decisions import open_decisions
+
+    found = design.abandon(opened, open_decisions(opened))
+    words = f"Audit {found.number} is taken back; another one may begin."
+    answer({"abandoned": found.number}, as_json, lambda _: say(words))
 
 
 def _plan(opened: Run, wish: Any, as_json: bool) -> None:
@@ -111,15 +128,18 @@ def _begin(opened: Run, wish: Any, export_to: Path | None, as_json: bool) -> Non
 
     # questions may be written out again; a new audit is begun only when none was
     found = design.current(opened) if export_to is not None else None
-    if found is None:
+    if found is not None:
+        count = f"{len(found.ids):,} images"
+        lines = [f"Audit {found.number} was begun before: {count}."]
+    else:
         found = design.commit(opened, open_decisions(opened), wish)
+        lines = [words.begun(found)]
     facts = {
         "audit": found.number,
         "goal": found.wish.goal,
         "answers": len(found.ids),
         "population": found.population,
     }
-    lines = [words.begun(found)]
     if export_to is not None:
         exchange.write(opened, export_to)
         facts["questions"] = str(export_to)

@@ -9,6 +9,7 @@ from fixtures.audited import Audited
 from labelsieve.audits import design
 from labelsieve.audits.design import Wish
 from labelsieve.errors import OptionError, RunError
+from labelsieve.runs.decisions import by_whom
 
 
 def test_a_design_is_read_as_it_was_committed(audited: Audited) -> None:
@@ -99,6 +100,31 @@ def test_a_strangers_file_is_refused_in_one_line(
     del plain["digest"]
     forged = {**plain, "digest": design.fingerprint(plain)}
     path = audited.folder / design.NAME
-    path.write_text(json.dumps({"audits": [forged]}))
+    path.write_text(json.dumps({"format": design.FORMAT, "audits": [forged]}))
     with pytest.raises(RunError, match="not what was committed"):
         design.current(audited.run)
+
+
+def test_a_file_of_another_version_is_refused(audited: Audited) -> None:
+    design.commit(audited.run, None, Wish(answers=20))
+    path = audited.folder / design.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(RunError, match="format"):
+        design.current(audited.run)
+
+
+def test_an_audit_is_taken_back_only_while_nobody_answered(audited: Audited) -> None:
+    with pytest.raises(OptionError, match="No audit was begun"):
+        design.abandon(audited.run, None)
+    first = design.commit(audited.run, None, Wish(answers=50))
+    assert design.abandon(audited.run, audited.decisions()) == first
+    assert design.current(audited.run) is None
+    second = design.commit(audited.run, audited.decisions(), Wish(answers=20))
+    assert second.number == 1
+    audited.answer(second.ids[:1])
+    decisions = audited.decisions()
+    assert decisions.undo(by_whom("w", ""))
+    # whoever answered has looked
+    with pytest.raises(OptionError, match="has answers already"):
+        design.abandon(audited.run, decisions)
+    assert design.current(audited.run) == second

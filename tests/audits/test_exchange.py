@@ -54,6 +54,13 @@ def test_out_and_in_again(audited: Audited, questions: Path, delimiter: str) -> 
     assert exchange.read(audited.run, questions, "Bob") == 40
     (audit,) = guarantee.of_run(audited.run).audits
     assert len(audit.answers.second) == 40 and not audit.refused
+    # another answer of the first person would void what was promised
+    rows[0]["answer"] = "unclear"
+    rows[0]["right_label"] = ""
+    write(rows, questions, delimiter)
+    with pytest.raises(DataError, match="line 2: Ann answered about"):
+        exchange.read(audited.run, questions, "Ann")
+    assert not guarantee.of_run(audited.run).refused
     # what is known is in the next export
     exchange.write(audited.run, questions)
     with questions.open(encoding="utf-8-sig") as file:

@@ -252,7 +252,7 @@ def test_links_and_damage_are_refused(audited: Audited) -> None:
     path.write_text(text.replace('"seed": 0', '"seed": 7'))
     with pytest.raises(RunError, match="its checksum does not match"):
         guarantee.of_run(audited.run)
-    path.write_text('{"audits": 3}')
+    path.write_text('{"format": 1, "audits": 3}')
     with pytest.raises(RunError, match="lists no audits"):
         guarantee.of_run(audited.run)
     path.unlink()

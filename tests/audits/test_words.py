@@ -53,3 +53,27 @@ def test_a_stop_is_one_sentence(rank: int | None) -> None:
     told = words.stop(rank, 6700, 0.01, 0.95)
     assert told.endswith(".") and "1 %" in told
     assert ("95 % sure" in told) == (rank is not None)
+
+
+def test_where_every_label_was_judged_the_share_is_told() -> None:
+    whole = design(population=300)
+    for kind in ("wrong", "corrections", "clean"):
+        about = words.About(kind, 0.1, whole, 300)
+        said = words.why_empty(about, None, named=True, wrong=30)
+        assert (
+            "Every label that was open was judged: 30 of 300 are wrong (10 %)" in said
+        )
+
+
+def test_no_names_are_asked_for_where_nothing_is_wrong() -> None:
+    about = words.About("corrections", 0.1, design(), 5000)
+    said = words.why_empty(about, None, named=False, wrong=0)
+    assert said.endswith("None of the 300 judged labels is wrong.")
+    said = words.why_empty(about, None, named=False, wrong=2)
+    assert "Nobody named the right label" in said
+
+
+def test_an_audit_that_is_smaller_than_wished_says_so() -> None:
+    told = words.begun(design(wish=Wish(answers=500)))
+    assert "300 images" in told and "500 answers were wished for" in told
+    assert "wished" not in words.begun(design())
