@@ -234,7 +234,9 @@ class _Lines:
             _print(self._line())
 
     def finish(self) -> None:
-        _print(self._line())
+        # of work that was not needed, or is counted elsewhere, there is nothing to tell
+        if self._done:
+            _print(self._line())
 
     def _line(self) -> str:
         # the very first picture may come within the clock's resolution

@@ -176,3 +176,11 @@ def test_without_stderr_nothing_is_shown(
     with progress.bar("Scoring", 4) as shown:
         shown.advance(4)
     assert capsys.readouterr().out == ""
+
+
+def test_work_that_was_not_needed_leaves_no_line(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.bar("Training prompts", 4000):
+        clock.now += 1
+    assert capsys.readouterr().err == ""

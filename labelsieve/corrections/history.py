@@ -169,8 +169,22 @@ def describe(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> lis
         name = names.get(row["sample_id"], row["path"])
         labels = f"{_shown(row['old_label'])} → {_shown(row['new_label'])}"
         # patches of strangers could hide lines with control characters
-        lines.append(plain(f"{name}: {labels}  [{row['reason']}]"))
+        lines.append(plain(f"{name}: {labels}  [{_why(row['reason'])}]"))
     return lines
+
+
+# Why a label was changed, as patches have it, and in words.
+WHY = {
+    "reviewed: keep": "somebody says that it is right",
+    "reviewed: accept": "somebody accepted the suggestion",
+    "reviewed: other": "somebody named the right label",
+    "reviewed: none": "somebody says that no class fits",
+    "reviewed: wrong": "somebody says that it is wrong",
+}
+
+
+def _why(reason: str) -> str:
+    return WHY.get(reason, reason)
 
 
 def _shown(label: str | None) -> str:

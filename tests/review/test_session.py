@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
 from labelsieve.errors import RunError
+from labelsieve.review import session
 from labelsieve.review.deciding import NotInRun
 from labelsieve.review.filters import DEFAULT, GRID, Filters, Sorting
 from labelsieve.review.session import MOST_CELLS, Review
@@ -107,3 +108,28 @@ def test_queues_of_a_scan_are_offered(planted: Any, monkeypatch: Any) -> None:
     page = review.front_page(Filters(show="dark"), "w")
     assert "Dark (2)" in page and "As a night" in page and "image?row=7" in page
     assert review.suspects.rows(Filters(show="dark")).tolist() == [3, 1]
+
+
+def test_every_view_says_what_limits_the_scan(review: Review) -> None:
+    limit = "The demo model <knows> digits alone."
+    review.opened.record["caveats"] = [limit]
+    views = (
+        review.front_page(DEFAULT, "w"),
+        review.grid_page(DEFAULT, Sorting(), "w"),
+        review.map_page(DEFAULT, "w"),
+        review.audit_page("w"),
+    )
+    assert all("The demo model &lt;knows&gt; digits alone." in html for html in views)
+
+
+def test_where_the_model_cannot_say_no_page_names_a_number(
+    planted: Any, review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the model alone says 25.0 %" in review.audit_page("w")
+    del review.__dict__["_says_little"]
+    monkeypatch.setattr(session, "says_little", lambda low, high: True)
+    assert "the model alone cannot say" in review.audit_page("w")
+    words = "how many more labels are wrong cannot be said before an audit"
+    assert words in review.front_page(DEFAULT, "w")
+    progress = review.counts(DEFAULT, "w")["progress"]
+    assert (progress["left"], progress["words"]) == (None, words)

@@ -41,7 +41,7 @@ class Dialect:
         """What is not as the suffix of the file has it, for people."""
         odd = []
         if self.encoding in NAMES:
-            odd.append(f"encoded as {NAMES[self.encoding]}")
+            odd.append(NAMES[self.encoding])
         if self.separator != usual:
             odd.append(f"with {CALLED[self.separator]} between its cells")
         return odd

@@ -18,8 +18,8 @@ TEXT = 'image;label;note\nä.png;"Übergröße; neu";1,5\nb.png;Café;2,25\n'
     [
         ("utf-8", ""),
         ("utf-8-sig", ""),
-        ("cp1252", "encoded as Windows-1252, "),
-        ("utf-16", "encoded as UTF-16, "),
+        ("cp1252", "Windows-1252, "),
+        ("utf-16", "UTF-16, "),
     ],
 )
 def test_semicolons_and_encodings(tmp_path: Path, encoding: str, said: str) -> None:
@@ -55,7 +55,7 @@ def test_a_letter_of_another_encoding_far_down_is_found(tmp_path: Path) -> None:
     source = open_source(DataSpec(tmp_path / "t.csv"))
     *_, last = source.rows()
     assert last.label == "café"
-    assert source.notes == ["'t.csv' was read as encoded as Windows-1252"]
+    assert source.notes == ["'t.csv' was read as Windows-1252"]
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
