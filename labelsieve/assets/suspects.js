@@ -27,8 +27,9 @@
     image.alt = words;
     return image;
   }
+  const surely = (i) => (rows.suggested_prob[i] < 1 - rows.wrong[i] ? "perhaps" : "probably"); // flags begin far below one half
   function labels(i, into) {
-    into.replaceChildren(make("span", name(rows.given[i]), "label wrong"), " → ", make("span", "probably ", "quiet"), make("span", name(rows.suggested[i]), "label right"));
+    into.replaceChildren(make("span", name(rows.given[i]), "label wrong"), " → ", make("span", surely(i) + " ", "quiet"), make("span", name(rows.suggested[i]), "label right"));
     return into;
   }
   function facts(i) {
@@ -37,7 +38,7 @@
     if (rows.verdict[i]) return [make("p", "decided: " + verdict(i), "verdict"), ...votes];
     return [make("p", percent(rows.wrong[i]) + " likely to be wrong"), make("p", percent(rows.suggested_prob[i]) + " likely to be " + name(rows.suggested[i]), "quiet"), ...votes];
   }
-  const says = (i) => `${rows.path[i]}, labelled ${name(rows.given[i])}, probably ${name(rows.suggested[i])}`;
+  const says = (i) => `${rows.path[i]}, labelled ${name(rows.given[i])}, ${surely(i)} ${name(rows.suggested[i])}`;
   function card(i) {
     const item = make("li", "", "card" + (rows.verdict[i] ? " done" : ""));
     const button = make("button", "", "shot");

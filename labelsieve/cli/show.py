@@ -17,6 +17,7 @@ from labelsieve.progress import counted, plain
 
 # With that many images an estimate is wide for want of knowledge, not for want of images.
 FEW = 5_000
+FITS = "fits"  # labelsieve.estimation.agreement.FITS, which takes long to import
 # Of the findings about pictures, those that a person would want to look at.
 FINDINGS = (
     (
@@ -69,8 +70,9 @@ def scan(record: dict[str, Any]) -> None:
     # runs of earlier versions have neither
     facts = record.get("method_facts", {})
     why = facts.get("why") or record.get("agreement", {}).get("sentence")
-    # what limits the verdict says more than how far text and pictures agree
-    if why and not caveats:
+    # what limits the verdict says more than that text fits
+    doubtful = record.get("agreement", {}).get("verdict", FITS) != FITS
+    if why and (doubtful or not caveats):
         out.print(_text(why))
     _shares(out, record)
     if record["quality"]:

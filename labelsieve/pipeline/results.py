@@ -34,6 +34,7 @@ from labelsieve.runs.run import Run
 
 # Name of the method's own class probabilities among reference classifiers, in noise.json.
 OWN = "method"
+LEARNS = "deft"  # the method that reads names and does without where they say nothing
 
 
 def estimate_noise(
@@ -235,10 +236,20 @@ def text_warnings(agreement: Agreement, method: str) -> list[str]:
             f"{what} Nor do its pictures of one class resemble each other: "
             "take another --model."
         ]
-    return [
-        f"{what} Name them in words with --class-names, or take a method "
-        f"that needs no text: {', '.join(textless())}."
-    ]
+    return [f"{what} {_way_out(method)}"]
+
+
+def _way_out(method: str) -> str:
+    """What helps where the model does not know the classes, by the method that was taken."""
+    if method == LEARNS:
+        return (
+            f"{LEARNS} goes by what it learned of them from the pictures; naming them in words "
+            "with --class-names may find more."
+        )
+    return (
+        f"Name them in words with --class-names, take {LEARNS}, which learns them from the "
+        f"pictures, or a method that needs no text: {', '.join(textless())}."
+    )
 
 
 def _renamed(order: dict[str, str]) -> str:

@@ -243,3 +243,13 @@ def test_what_limits_the_verdict_comes_first_and_the_next_command_last(
     assert lines[-1] == "Next    labelsieve review 'my run'"
     show.demo(record())
     assert capsys.readouterr().out.splitlines()[-1] == "Next    labelsieve review run"
+
+
+@pytest.mark.parametrize(("verdict", "told"), [("nothing", True), ("fits", False)])
+def test_that_text_says_nothing_is_told_beside_other_limits(
+    capsys: pytest.CaptureFixture[str], verdict: str, told: bool
+) -> None:
+    sentence = "How far text and labels agree."
+    found = {"verdict": verdict, "sentence": sentence}
+    show.scan(record(caveats=["The demo model."], agreement=found, method_facts={}))
+    assert (sentence in capsys.readouterr().out) == told

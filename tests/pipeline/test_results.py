@@ -282,6 +282,11 @@ def test_warnings_name_what_helps() -> None:
     assert "does not know these classes by name: b, f." in some
     assert "Text is the wrong tool here" in everything
     for warning in (some, everything):
+        # deft goes by the pictures then, so that nobody need leave it (docs/guide/methods.md)
+        assert "from the pictures" in warning and "--class-names" in warning
+    for verdict in (PARTLY, NOTHING):
+        (warning,) = results.text_warnings(agreed(verdict), "zero-shot")
+        assert "take deft, which learns them from the pictures" in warning
         named = warning.rpartition(": ")[2].rstrip(".").split(", ")
         assert {"knn", "aum", "simifeat"} <= set(named)
     (blind,) = results.text_warnings(agreed(NOTHING, pictures_tell=False), "deft")

@@ -190,6 +190,16 @@ def test_what_limits_the_verdict_stands_beside_it(planted: Any) -> None:
     assert html.index("</h1>") < said < html.index('class="facts"')
 
 
+def test_that_text_says_nothing_is_told_beside_other_limits(planted: Any) -> None:
+    told = "Text says nothing about these classes"
+    agreement = {"verdict": "nothing", "sentence": told}
+    record = {**planted.run.record, "caveats": ["The demo model."], "warnings": [told]}
+    record |= {"agreement": agreement, "text_warnings": [told], "method_facts": {}}
+    write_json(planted.folder / "run.json", record)
+    page = report.make(planted.folder).read_text(encoding="utf-8")
+    assert told in page and "Nothing to complain about" not in page
+
+
 def test_what_has_no_room_lies_beside_it(
     planted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +287,23 @@ def shown(planted: Any, chromium: Any) -> Iterator[Callable[..., Any]]:
     assert troubles == [] and all(u.startswith(("file:", "data:")) for u in asked)
     for context in contexts:
         context.close()
+
+
+def test_a_class_that_is_less_likely_than_the_label_is_a_perhaps(
+    planted: Any, shown: Any
+) -> None:
+    path = report.make(planted.folder)
+    html = path.read_text(encoding="utf-8")
+    rows = suspects(html)
+    # 60 % right as it is, 30 % of another class: flagged all the same
+    rows["wrong"][0], rows["suggested_prob"][0] = 0.4, 0.3
+    start = html.index('id="rows">') + len('id="rows">')
+    end = html.index("</script>", start)
+    written = json.dumps(rows).replace("<", "\\u003c")
+    path.write_text(html[:start] + written + html[end:], encoding="utf-8")
+    said = shown(path).locator("#cards .card .labels .quiet").all_inner_texts()
+    said = [word.strip() for word in said]
+    assert said[0] == "perhaps" and set(said[1:]) == {"probably"}
 
 
 def test_cards_are_filtered_sorted_and_enlarged(planted: Any, shown: Any) -> None:
