@@ -134,11 +134,14 @@ def majority(
     votes: Mapping[str, float],
 ) -> tuple[str | None, float | None]:
     """The label with most votes and its share of them; no label where two have as many."""
-    total = sum(votes.values())
-    if not total:
+    most = max(votes.values(), default=0.0)
+    if not most:
         return None, None
+    # of the largest: sums of numbers near the end of floats would be infinite
+    shares = [number / most for number in votes.values()]
+    total = sum(shares)
     # the two largest decide
-    first, *others = sorted(votes.values(), reverse=True)
+    first, *others = sorted(shares, reverse=True)
     share = first / total
     if others and first - others[0] <= TIE * total:
         return None, share

@@ -18,6 +18,7 @@ from labelsieve.data.sources._formats import format_of, named, open_table, schem
 from labelsieve.errors import DataError
 from labelsieve.files import readable
 
+MAGIC = (b"\x93NUMPY", b"PK")  # how files of numpy.save and numpy.savez begin
 # Columns of ids as people call them, the likeliest first.
 ID_NAMES = ("sample_id", "id", "key", "path", "image", "file_name", "filename", "file")
 
@@ -51,6 +52,7 @@ def read_values(path: Path, flag: str) -> Any:
 def _of_numpy(path: Path, flag: str) -> Any:
     # a header may be broken Python, a member encrypted, a size made up: errors of many kinds
     with named(path, kind=path.suffix[1:].upper()):
+        _check_start(path, flag)
         # pickles could run code
         loaded = np.load(path, allow_pickle=False)
         if path.suffix.lower() == ".npz":
@@ -62,6 +64,17 @@ def _of_numpy(path: Path, flag: str) -> Any:
     with named(beside, kind="UTF-8 text"):
         ids = beside.read_text(encoding="utf-8").splitlines()
     return _paired(ids, loaded, path, flag)
+
+
+def _check_start(path: Path, flag: str) -> None:
+    """Raises DataError for what is no array file: numpy would advise to trust it."""
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC[0]))
+    if start and not start.startswith(MAGIC):
+        raise DataError(
+            f"{flag} '{readable(path)}' holds no arrays.",
+            "Pickles are not read, as they could run code; write it with numpy.save.",
+        )
 
 
 def _check_array(values: Any, path: Path, flag: str) -> None:

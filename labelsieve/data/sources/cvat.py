@@ -207,4 +207,6 @@ def _declared(path: Path) -> list[str]:
     for _ in reader.parse():
         if reader.done:
             break
-    return [name.strip() for name in reader.names if name.strip()]
+    # a name may end in a space, as boxes have it; what is over several lines is laid out
+    names = [name.strip() if "\n" in name else name for name in reader.names]
+    return [name for name in names if name.strip()]

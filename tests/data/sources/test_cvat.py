@@ -33,6 +33,16 @@ def test_classes_are_in_the_order_of_the_task(tmp_path: Path) -> None:
     assert source.classes == ["red", "green", "blue"]
 
 
+def test_names_of_classes_keep_their_spaces(tmp_path: Path) -> None:
+    path = annotated.cvat(tmp_path)
+    text = path.read_text().replace("<name>red</name>", "<name>red </name>")
+    text = text.replace("<name>blue</name>", "<name>\n  blue\n</name>")
+    path.write_text(text.replace('label="red"', 'label="red "'))
+    source: Any = open_source(DataSpec(path))
+    assert source.classes == ["red ", "green", "blue"]
+    assert {r.label for r in source.rows()} == {"red ", "green", "blue"}
+
+
 def test_other_shapes_are_counted(tmp_path: Path) -> None:
     path = annotated.cvat(tmp_path)
     shape = '<polygon label="red" points="1,2;3,4;5,6"></polygon></image>'

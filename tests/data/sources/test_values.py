@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(b"x")
     for name, fault in (
         ("e.npy", "cannot be read"),
-        ("x.npy", "cannot be read"),
+        ("x.npy", "holds no arrays"),
         ("e.pkl", "is of no kind that is read"),
         ("gone.npy", "does not exist"),
     ):
@@ -108,6 +109,12 @@ def test_files_are_named_like_data(tmp_path: Path) -> None:
         labelsieve.load(tmp_path, embeddings=str(tmp_path / "e.npy"))
     spec = labelsieve.load(tmp_path, pred_probs=tmp_path / "e.npy", rows_match=True)
     assert spec.pred_probs is not None and len(spec.pred_probs.values) == 3
+
+
+def test_nobody_is_told_to_trust_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "e.npy").write_bytes(pickle.dumps([1.0]))
+    with pytest.raises(DataError, match=r"e\.npy' holds no arrays\. Pickles are not"):
+        read_values(tmp_path / "e.npy", FLAG)
 
 
 def _header(text: str) -> bytes:
