@@ -287,7 +287,7 @@ def _usable(table: pa.Table, states: Sequence[str]) -> pa.Table:
     what, which = f"None of the {len(table):,} images can be used.", "The first one, "
     if len(table) == 1:
         what, which = "The only image cannot be used.", ""
-    why = f"{which}'{first['path']}': {first['reason']}."
+    why = f"{which}'{first['path'][:160]}': {first['reason'][:300].rstrip('.')}."
     # in a table's paths: most often they are meant from another folder
     if os.strerror(errno.ENOENT) in str(first["reason"]):
         why += " Name the folder that image paths are relative to with --root."

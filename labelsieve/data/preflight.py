@@ -82,7 +82,7 @@ class Preflight:
             first = self.unreadable_examples[0]
             yield (
                 f"{_are(self.unreadable, 'image')} unreadable and will not be scored "
-                f"(first: '{first['path']}', {first['reason']})."
+                f"(first: '{_short(first['path'])}', {_short(first['reason'])})."
             )
         if self.unlabelled:
             yield f"{_have(self.unlabelled, 'image')} no label and will not be scored."
@@ -91,7 +91,7 @@ class Preflight:
             # never one alone: each has another row with the same image
             yield (
                 f"{self.conflicts} images occur with different labels "
-                f"(first: '{first['path']}', {first['reason']})."
+                f"(first: '{_short(first['path'])}', {_short(first['reason'])})."
             )
         if self.repeated:
             yield f"{_are(self.repeated, 'image')} repeated with the same label."
@@ -176,6 +176,11 @@ def _are(count: int, what: str) -> str:
 
 def _have(count: int, what: str) -> str:
     return f"{_number(count, what)} {'has' if count == 1 else 'have'}"
+
+
+def _short(text: str) -> str:
+    """At most 160 letters: a table may name a file of thousands."""
+    return text if len(text) <= 160 else f"{text[:120]}…"
 
 
 def _some(values: list[str]) -> str:

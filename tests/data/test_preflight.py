@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,16 @@ def test_lists_are_cut_and_counts_are_whole() -> None:
         == preflight.SHOWN
         == sum(w.startswith("Note ") for w in found.warnings())
     )
+
+
+def test_a_name_of_thousands_of_letters_is_shortened() -> None:
+    found = manifest([("a", CORRUPT, "x"), ("b", OK, "y")])
+    table = found.table.set_column(
+        found.table.column_names.index("path"), "path", pa.array(["x" * 5000, "1.png"])
+    )
+    (line, *_) = preflight.check(replace(found, table=table), {}).warnings()
+    assert line.startswith("1 image is unreadable") and "x…'" in line
+    assert len(line) < 300
 
 
 def test_declared_classes_without_an_image_are_told() -> None:

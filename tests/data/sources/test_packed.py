@@ -196,6 +196,18 @@ def test_a_zip_bomb_is_one_corrupt_row(
     assert bytes_of(second) == b"x"
 
 
+def test_a_member_that_is_packed_in_another_way_is_not_called_encrypted(
+    tmp_path: Path,
+) -> None:
+    path = pack(tmp_path / "t.zip", {"a/1.png": b"x"})
+    data = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(mark) + offset] = 77  # a compression method that there is not
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="packed in a way that is not read"):
+        bytes_of(rows(path)[0][0])
+
+
 def test_a_member_that_needs_a_password_is_one_corrupt_row(tmp_path: Path) -> None:
     path = pack(tmp_path / "t.zip", {"a/1.png": b"x"})
     data = bytearray(path.read_bytes())
