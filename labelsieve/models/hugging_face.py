@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +58,9 @@ def one_line(name: str, help: str = trust.COMPLETE) -> Iterator[None]:
 
 def not_here(name: str, instead: str = "") -> ModelError:
     """The error for a model of the hub that is not on this machine and cannot be fetched now."""
+    # the demo model has no owner before its name, and a slip of the pen is no name of the hub
+    if "/" not in name and difflib.get_close_matches(name, ["tiny"]):
+        return ModelError(f"Model '{name}' is unknown. Did you mean 'tiny'?")
     return ModelError(
         f"Model '{name}' is not on this machine, and the hub cannot be reached.",
         f"Run 'hf download {name}' once with a network, or copy its folder here and give "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -262,6 +262,16 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
     return preflight.check(manifest, spec.class_names)
 
 
+def _no_preset(preset: str, method: str, valid: Iterable[str]) -> OptionError:
+    if preset != "fast":
+        return OptionError(unknown("--preset", preset, valid))
+    # most wrote --fast, and have not heard of presets
+    return OptionError(
+        f"Method {method} has no fast preset (--fast); there are: {', '.join(sorted(valid))}.",
+        "Leave out --fast, or take --method deft.",
+    )
+
+
 def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     remember(spec)
     source = open_source(spec)
@@ -270,7 +280,7 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     options = own.settle(spec, method, options)
     options, why = choice.settle(source, method, options)
     if options.preset not in method.PRESETS:
-        raise OptionError(unknown("--preset", options.preset, method.PRESETS))
+        raise _no_preset(options.preset, options.method, method.PRESETS)
     preset = method.PRESETS[options.preset]
     settings = resolve(method.Settings, preset, options.settings or {})
     command = _command(spec, options, settings)

@@ -39,6 +39,12 @@ class TestErrors:
         ):
             load_encoder("no/such-model")
 
+    def test_a_slip_of_the_pen(self) -> None:
+        with pytest.raises(
+            ModelError, match=r"'tinny' is unknown. Did you mean 'tiny'"
+        ):
+            load_encoder("tinny")
+
     def test_an_empty_directory(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="cannot be loaded"):
             load_encoder(str(tmp_path))

@@ -313,6 +313,13 @@ def test_another_command_needs_force(
 # --- nothing is written before all is known to be right
 
 
+def test_a_method_without_a_fast_preset_says_so(
+    scan: Callable[..., Run], tmp_path: Path
+) -> None:
+    with pytest.raises(LabelsieveError, match=r"knn has no fast preset \(--fast\)"):
+        scan(output=tmp_path / "run", method="knn", preset="fast")
+
+
 @pytest.mark.parametrize(
     ("options", "kind"),
     [

@@ -156,7 +156,9 @@ def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
 
 def _of_file(path: Path) -> tuple[str, str]:
     if is_image(path.name):
-        return "a single picture", "Name the folder above its class folder."
+        return "a single picture", (
+            "Name the folder above its class folder; to classify it, the folder that it is in."
+        )
     if json_kind(path) == "records":
         lines = readable(path.with_suffix(".jsonl"))
         return (
