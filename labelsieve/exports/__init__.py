@@ -270,8 +270,7 @@ def _write_file(rows: Rows, room: ModuleType, target: Path, force: bool) -> list
     # an earlier export makes room for a later one; what somebody else wrote does not
     if target.exists() and not force and not is_own(target):
         raise OptionError(
-            f"'{readable(target)}' exists already, and is no export of labelsieve as it was "
-            "written.",
+            f"'{readable(target)}' exists already, and is no export as it was written.",
             "Choose another name with -o, or replace it with --force.",
         )
     with replacing(target, alone=True) as scratch:
