@@ -22,6 +22,7 @@ from PIL import Image
 from labelsieve import progress
 from labelsieve.data.images import open_image, read_bytes
 from labelsieve.data.sources import Source
+from labelsieve.errors import OptionError, unknown
 from labelsieve.models.device import choose_device
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, operations_of, ready
@@ -115,6 +116,17 @@ def preset_for(
     return "fast", (
         f"more than {affordable:,} images in {PASSES} passes of {model} are more than "
         f"{AFFORDABLE:.0e} operations, hours on a processor; --preset default takes that time"
+    )
+
+
+def no_preset(preset: str, method: str, valid: Iterable[str]) -> OptionError:
+    """The error for a preset that a method does not have."""
+    if preset != "fast":
+        return OptionError(unknown("--preset", preset, valid))
+    # most wrote --fast, and have not heard of presets
+    return OptionError(
+        f"Method {method} has no fast preset (--fast); there are: {', '.join(sorted(valid))}.",
+        "Leave out --fast, or take --method deft.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,7 @@ from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import how_to_go_on
 from labelsieve.data.sources._remote import remember
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import LabelsieveError, OptionError, RunError, unknown
+from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
@@ -262,16 +262,6 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
     return preflight.check(manifest, spec.class_names)
 
 
-def _no_preset(preset: str, method: str, valid: Iterable[str]) -> OptionError:
-    if preset != "fast":
-        return OptionError(unknown("--preset", preset, valid))
-    # most wrote --fast, and have not heard of presets
-    return OptionError(
-        f"Method {method} has no fast preset (--fast); there are: {', '.join(sorted(valid))}.",
-        "Leave out --fast, or take --method deft.",
-    )
-
-
 def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     remember(spec)
     source = open_source(spec)
@@ -280,7 +270,7 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     options = own.settle(spec, method, options)
     options, why = choice.settle(source, method, options)
     if options.preset not in method.PRESETS:
-        raise _no_preset(options.preset, options.method, method.PRESETS)
+        raise choice.no_preset(options.preset, options.method, method.PRESETS)
     preset = method.PRESETS[options.preset]
     settings = resolve(method.Settings, preset, options.settings or {})
     command = _command(spec, options, settings)
