@@ -157,7 +157,7 @@ def test_labels_the_model_does_not_know(opened: Classifier, digit_folder: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "nowhere", "{data}"], "Model 'nowhere' cannot be loaded"),
+        (["predict", "nowhere", "{data}"], "Model 'nowhere' is not on this machine"),
         (["predict", "{model}", "nowhere"], "'nowhere' does not exist"),
         (
             ["predict", "{model}", "{data}", "-o", "p.txt"],

@@ -59,7 +59,7 @@ def test_interrupted_it_says_so_and_the_same_command_ends_it(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ofline"], "Configuration 'ofline' is unknown; there are: offline"),
+        (["ofline"], "Configuration 'ofline' is unknown; there are: clip, offline"),
         (["nowhere.toml"], "'nowhere.toml' cannot be opened"),
         (["smoke", "--only", "method=kn"], "method 'kn' is unknown"),
         (["smoke", "--tower", "bench"], "--tower 'bench' is not NAME=MODEL"),

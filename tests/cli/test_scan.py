@@ -13,6 +13,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+import labelsieve as ls
+from labelsieve.pipeline.score import score
 from labelsieve.runs.run import Run
 
 # --- a folder from end to end, relative paths, as a person types it
@@ -45,7 +47,7 @@ def test_json_is_one_object_on_stdout(folder_scan: tuple[Path, Any]) -> None:
     printed = called.json()
     assert printed == Run(home / "run").record
     assert (printed["images"], printed["scored"], printed["quality"]) == (12, 12, None)
-    assert printed["noise_rate"].keys() == {"rate", "low", "high"}
+    assert printed["noise_rate"].keys() == {"rate", "low", "high", "renamed"}
 
 
 def test_progress_goes_to_stderr_in_our_words_only(
@@ -58,6 +60,7 @@ def test_progress_goes_to_stderr_in_our_words_only(
             (
                 "Reading images: ",
                 "Computing features: ",
+                "Looking at pictures: ",
                 "Training prompts: ",
                 "Scoring: ",
             )
@@ -248,7 +251,10 @@ def test_score_writes_either_kind_of_table(
         "-q",
     ]
     called = call(*words, "-o", tmp_path / "deep" / "a.parquet", "--json")
-    flagged = scanned.printed["flagged"]
+    again = score(
+        scanned.folder, ls.load(digit_table, id_column="id", label_column="label")
+    )
+    flagged = sum(again["is_label_issue"].drop_null().to_pylist())
     file = str(tmp_path / "deep" / "a.parquet")
     assert called.json() == {
         "images": 45,
@@ -256,7 +262,7 @@ def test_score_writes_either_kind_of_table(
         "flagged": flagged,
         "file": file,
     }
-    assert pq.read_table(file).equals(Run(scanned.folder).scores)
+    assert pq.read_table(file).equals(again)
     shown = call(*words, "-o", tmp_path / "a.csv")
     assert (
         shown.out

@@ -40,11 +40,14 @@ def test_the_command_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--use", "cleen"], "'cleen' is unknown; there are: all, clean"),
+        (["--use", "cleen"], "'cleen' is unknown; there are: all, certified, clean"),
         (["--loss", "hinge"], "--loss cannot be hinge"),
         (["--recipe", "swin"], "--recipe cannot be swin"),
         (["--labels", "mine"], "--labels cannot be mine"),
-        (["--student", "nobody/nothing"], "Model 'nobody/nothing' cannot be loaded"),
+        (
+            ["--student", "nobody/nothing"],
+            "Model 'nobody/nothing' is not on this machine",
+        ),
         (["--set", "speed=3"], "Setting 'speed' is unknown"),
         (["--set", "val_share=0.9"], "Setting val_share cannot be 0.9"),
         (["--min-confidence", "2"], "--min-confidence cannot be 2.0"),

@@ -65,7 +65,7 @@ def test_own_rule_is_the_percentile_of_labels_that_are_surely_wrong(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(each=15)
-    found = planted.detect(aum, epochs=6)
+    found = planted.detect(aum, epochs=6, flags="own")
     assert np.array_equal(found.flagged, found.columns["aum"] < 0)
     ahead = found.columns["aum"][:, None] > found.columns["aum"][None]
     assert (found.p_clean[:, None] >= found.p_clean[None])[ahead].all()

@@ -69,8 +69,10 @@ def test_what_deft_learned_judges_other_images(named: Callable[..., Any]) -> Non
     planted = named([0, 1, 2, 3])
     found = planted.detect(auto, preset="fast")
     again = auto.judge(planted.task, auto.Settings(preset="fast"), found.learned)
-    np.testing.assert_allclose(again.p_clean, found.p_clean, atol=1e-6)
-    assert "adapter" in found.learned, "the preset is DeFT's own"
+    # by its probes of all images, where the scan judged each out of fold
+    assert np.abs(again.p_clean - found.p_clean).max() < 0.15
+    assert (again.flagged == found.flagged).mean() > 0.95
+    assert "contexts" not in found.learned, "DeFT's own preset, which trains nothing"
 
 
 def test_the_better_reference_decides_where_some_classes_are_unknown(
