@@ -71,7 +71,10 @@ SCORES = pa.schema(
 QUALITY = pa.schema(
     [
         ("sample_id", pa.string()),
-        ("width", pa.float32()),  # pixels of the file; null where it cannot be read again
+        (
+            "width",
+            pa.float32(),
+        ),  # pixels of the file; null where it cannot be read again
         ("height", pa.float32()),
         ("bright", pa.float32()),  # 99th percentile of luminance, 0..1
         ("floor", pa.float32()),  # 5th percentile

@@ -9,16 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, Unpack
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from safetensors.torch import save_file
 
-from labelsieve import registry, tables
+from labelsieve import registry
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, from_manifest, prepare
 from labelsieve.data.load import Options as Describing
 from labelsieve.data.load import load
-from labelsieve.data.manifest import Manifest, read
+from labelsieve.data.manifest import read
 from labelsieve.data.modalities import open_items, reopen_items
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import how_to_go_on
@@ -31,7 +29,15 @@ from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, load_encoder, preprocess_of
-from labelsieve.pipeline import caveats, changes, choice, findings, own, results
+from labelsieve.pipeline import (
+    _output,
+    caveats,
+    changes,
+    choice,
+    findings,
+    own,
+    results,
+)
 from labelsieve.report import page as report
 from labelsieve.runs import pictures
 from labelsieve.runs.folder import FINISHED, WorkFolder
@@ -175,13 +181,13 @@ def _carry_out(
     clock: _Clock,
 ) -> None:
     """All stages that write into the folder, in order."""
-    _write_data(folder.path, prepared.manifest, plan.spec)
+    _output.write_data(folder.path, prepared.manifest, plan.spec)
     task = _task(plan, prepared, encoder, folder.path)
     evidence = _detect(plan, task, folder)
     clock.lap("detect")
     facts = {**_facts(prepared, task, evidence), "chosen": plan.why}
     facts["method_facts"] = {**facts["method_facts"], **own.facts(plan.spec)}
-    _write_results(folder.path, prepared, task, evidence)
+    _output.write_results(folder.path, prepared, task, evidence)
     _write_detector(folder.path / "detector", plan, task, evidence)
     clock.lap("estimate and write")
     shown = findings.write(
@@ -321,44 +327,6 @@ def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]
         "features": str(task.features.file()),
         "method_facts": evidence.facts,
     }
-
-
-def _write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
-    tables.write_parquet(manifest.table, folder / "manifest.parquet")
-    if manifest.truth is not None:
-        tables.write_parquet(manifest.truth, folder / "truth.parquet")
-    findings = preflight.check(manifest, spec.class_names)
-    write_json(folder / "preflight.json", findings.as_dict())
-    # arrow would keep what tables were sorted in through the whole training
-    pa.default_memory_pool().release_unused()
-
-
-def _write_results(
-    folder: Path, prepared: Prepared, task: Task, evidence: Evidence
-) -> None:
-    # a posterior has taken the other classifiers into account
-    others = {} if evidence.posterior else task.reference_votes()
-    noise = results.estimate_noise(
-        evidence, task.data, task.seed, others, task.agreement.renamed
-    )
-    write_json(folder / "noise.json", noise.as_dict())
-    evidence = results.modest(evidence, task.data, noise)
-    # float32, and a file of its own: with many classes it is the largest of the run
-    probs = results.probs_table(task.data, evidence)
-    tables.write_parquet(probs, folder / "probs.parquet")
-    scores = results.scores_table(prepared.manifest.table, task.data, evidence)
-    if prepared.manifest.agreement is not None:
-        scores = _with_agreement(scores, prepared.manifest.agreement)
-    # for spreadsheets; the package itself reads Parquet
-    tables.write_csv(scores, folder / "scores.csv")
-    tables.write_parquet(scores, folder / "scores.parquet")
-
-
-def _with_agreement(scores: pa.Table, agreement: pa.Table) -> pa.Table:
-    """Scores with the share of annotators that gave each label, joined by id."""
-    ids = agreement["sample_id"].combine_chunks()
-    rows = pc.index_in(scores["sample_id"], ids)
-    return scores.append_column("agreement", agreement["agreement"].take(rows))
 
 
 def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -> None:

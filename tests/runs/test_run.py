@@ -121,7 +121,9 @@ def test_a_finished_run_has_a_whole_command_and_all_classes(planted: Any) -> Non
 
 def test_a_run_shows_itself_in_a_notebook(planted: Any) -> None:
     html = planted.run._repr_html_()
-    assert repr(planted.run).startswith("Run('") and planted.run.headline in repr(planted.run)
+    assert repr(planted.run).startswith("Run('") and planted.run.headline in repr(
+        planted.run
+    )
     # pictures of suspects, and a hostile class name as text
     assert html.count('src="data:image/webp;base64,') == 12
     assert "image-rendering:pixelated" in html
