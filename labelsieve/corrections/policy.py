@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
-from labelsieve.errors import OptionError, RunError, unknown
+from labelsieve.errors import OptionError, unknown
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.progress import counted, note, plain
 from labelsieve.runs import standing
@@ -60,8 +60,7 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
     """Corrections of a run, one row per image that changes, by sample id.
 
     Raises:
-        RunError: policy "certified", and no audit promises anything; policy "auto", and neither
-            the scan nor an audit can say how many labels are wrong.
+        RunError: policy "certified", and no audit promises anything.
     """
     # the last word on each image, whoever said it
     current = decisions.all_current() if decisions else {}
@@ -123,7 +122,7 @@ def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
 
 def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judgements:
     """Suggestions that are probable enough for labels that nobody looked at."""
-    _require_knowledge(opened, decisions)
+    _tell_of_ignorance(opened, decisions)
     # who changes labels that nobody looked at must know what the scan warned of
     for caveat in opened.record.get("caveats", []):
         note(caveat)
@@ -145,18 +144,17 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
     return judged
 
 
-def _require_knowledge(opened: Run, decisions: Decisions | None) -> None:
-    """Raise RunError where suggestions are as doubtful as the share of wrong labels."""
+def _tell_of_ignorance(opened: Run, decisions: Decisions | None) -> None:
+    """A warning where suggestions are as doubtful as the share of wrong labels."""
     _, low, high = opened.noise_rate
     # people's answers to a random sample say what the scan could not
     if not says_little(low, high) or guarantee.of_run(opened, decisions).rate:
         return
-    limits = " ".join(["", *opened.record.get("caveats", [])])
-    raise RunError(
-        "--policy auto changes nothing here: the scan cannot say how many labels are wrong "
-        f"({100 * low:.0f} to {100 * high:.0f} %), so its suggestions cannot be relied on.{limits}",
-        "Judge a random sample with labelsieve review (Audit), then take --policy certified or "
-        "auto; or correct what people decided, with --policy reviewed.",
+    note(
+        "Warning: the scan cannot say how many labels are wrong "
+        f"({100 * low:.0f} to {100 * high:.0f} %), so its suggestions cannot be relied on. "
+        "Judge a random sample with labelsieve audit, then take --policy certified; or "
+        "correct what people decided, with --policy reviewed."
     )
 
 

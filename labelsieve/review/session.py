@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.errors import RunError
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.features import projection
 from labelsieve.review.auditing import Auditing
@@ -66,6 +68,11 @@ class Review:
 
     def _prepare(self) -> None:
         """What takes a second and is wanted later, so that nobody waits for it then."""
+        # a page that is closed meanwhile has closed its decisions
+        with contextlib.suppress(RunError):
+            self._prepare_all()
+
+    def _prepare_all(self) -> None:
         importlib.import_module("scipy.stats")
         self.auditing.prepare()
         _ = self.suspects.alike

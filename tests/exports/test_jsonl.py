@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.exports import export
+from labelsieve.runs.standing import scores_of
 
 
 def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ def test_rows_come_back(decided: Any, tmp_path: Path) -> None:
         ]
     }
     assert {i: r["label"] for i, r in rows.items()} == decided.after
-    for about in decided.run.scores.to_pylist():
+    for about in scores_of(decided.run).to_pylist():
         row = rows[about["sample_id"]]
         assert (
             row["path"] == about["path"]

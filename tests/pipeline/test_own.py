@@ -67,7 +67,7 @@ def test_own_predictions_take_the_place_of_the_probe(
     data = ls.load((images, labels), pred_probs=answers, rows_match=True)
     run = ls.scan(data, output=tmp_path / "run", method="confident-learning")
     precision, recall = quality(run, wrong)
-    assert precision > 0.7 and recall > 0.8
+    assert precision > 0.7 and recall > 0.7
     assert "own predictions" in run.record["method_facts"]["why"]
 
 
