@@ -89,7 +89,11 @@ def scan(record: dict[str, Any]) -> None:
 def _other_warnings(record: dict[str, Any]) -> list[str]:
     """Warnings that the caveats do not say, or say better."""
     said = {*record.get("caveats", []), *record.get("text_warnings", [])}
-    return [w for w in record.get("warnings", []) if not record.get("caveats") or w not in said]
+    return [
+        w
+        for w in record.get("warnings", [])
+        if not record.get("caveats") or w not in said
+    ]
 
 
 def _also(out: Console, findings: dict[str, Any]) -> None:
