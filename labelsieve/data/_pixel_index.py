@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +21,7 @@ TABLES = (
     " inode INTEGER, changed INTEGER, hash TEXT, mark INTEGER) WITHOUT ROWID",
 )
 SECONDS_FOR_LOCK = 60  # that another process may write without a break
+TRIES = 600  # within them, where SQLite does not wait by itself: ten a second
 # Bytes of an index that is checked in a second; of a larger one only its pages are checked.
 CHECKED_WHOLE = 64 << 20
 # What SQLite says when the file is sound and something else is in the way.
@@ -84,8 +86,23 @@ def _check(index: sqlite3.Connection, size: int) -> None:
         raise sqlite3.DatabaseError(answer)
 
 
+def _use_log(index: sqlite3.Connection) -> None:
+    """Write ahead, so that one process reads while another writes.
+
+    SQLite waits for locks, but not for this one: two processes that begin a cache at once.
+    """
+    for tried in range(TRIES):
+        try:
+            index.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or tried == TRIES - 1:
+                raise
+            time.sleep(SECONDS_FOR_LOCK / TRIES)
+
+
 def _empty_other_layout(index: sqlite3.Connection) -> None:
-    index.execute("PRAGMA journal_mode=WAL")
+    _use_log(index)
     index.execute("PRAGMA synchronous=NORMAL")
     with writing(index):
         (layout,) = index.execute("PRAGMA user_version").fetchone()
