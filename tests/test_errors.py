@@ -35,11 +35,10 @@ OTHERS = {
     "tables.py": {"AssertionError", "KeyError"},
     # caught by the writer, which names the file
     "corrections/writers/_spans.py": {"LookupError"},
-    "corrections/writers/cvat.py": {"NotImplementedError"},
     # caught where a source is opened, or where its rows are read
     "data/sources/_remote.py": {"AssertionError", "FileNotFoundError"},
     "data/sources/_tar.py": {"tarfile.ReadError"},
-    "data/sources/label_studio.py": {"ValueError"},
+    "data/sources/_annotations.py": {"ValueError"},
     "data/sources/yolo.py": {"ValueError"},
     "models/families/_open_clip_towers.py": {"Unsupported"},
     "models/families/_open_clip_blocks.py": {"Unsupported"},

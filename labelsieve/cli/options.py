@@ -35,65 +35,39 @@ Moved = Annotated[
 ]
 
 
+def _of_data(help: str) -> Any:
+    """An option about the data, shown with the others of its kind."""
+    return typer.Option(help=help, rich_help_panel=DATA)
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """How a data set that is named on the command line is read."""
 
     image_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of image paths or encoded images.", rich_help_panel=DATA
-        ),
+        str | None, _of_data("Column of image paths or encoded images.")
     ] = None
-    label_column: Annotated[
-        str | None, typer.Option(help="Column of labels.", rich_help_panel=DATA)
-    ] = None
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of unique ids.", rich_help_panel=DATA)
-    ] = None
+    label_column: Annotated[str | None, _of_data("Column of labels.")] = None
+    id_column: Annotated[str | None, _of_data("Column of unique ids.")] = None
     label_separator: Annotated[
-        str | None,
-        typer.Option(
-            help="Between labels of one image: '|'; none: it is one.",
-            rich_help_panel=DATA,
-        ),
+        str | None, _of_data("Between labels of one image: '|'; none: it is one.")
     ] = None
     vote_columns: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns of people's labels: a,b or 'label_*'.", rich_help_panel=DATA
-        ),
+        str | None, _of_data("Columns of people's labels: a,b or 'label_*'.")
     ] = None
     count_columns: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns of classes with counts or shares of votes.",
-            rich_help_panel=DATA,
-        ),
+        str | None, _of_data("Columns of classes with counts or shares of votes.")
     ] = None
     items: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the data have boxes, judge: boxes, images.",
-            rich_help_panel=DATA,
-        ),
+        str | None, _of_data("Where the data have boxes, judge: boxes, images.")
     ] = None
     urls: Annotated[
-        str | None,
-        typer.Option(
-            help="Hosts that named pictures may be fetched from.", rich_help_panel=DATA
-        ),
+        str | None, _of_data("Hosts that named pictures may be fetched from.")
     ] = None
     root: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder that image paths in a table are relative to.",
-            rich_help_panel=DATA,
-        ),
+        str | None, _of_data("Folder that image paths in a table are relative to.")
     ] = None
-    split: Annotated[
-        str | None, typer.Option(help="Only this split.", rich_help_panel=DATA)
-    ] = None
+    split: Annotated[str | None, _of_data("Only this split.")] = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given, as keywords of `load`."""

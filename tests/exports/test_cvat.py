@@ -4,23 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.exported import expected, read_back
 
-from labelsieve.data.images import content_hash, read_bytes
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.exports import export
-
-
-def read_back(data: Path, **options: Any) -> dict[str, str | None]:
-    """Content of each picture -> its label."""
-    found = {}
-    for row in open_source(DataSpec(str(data), **options)).rows():
-        found[content_hash(read_bytes(row.image))[:12]] = row.label
-    return found
-
-
-def expected(decided: Any) -> dict[str, str | None]:
-    return {i.rpartition("#")[2]: label for i, label in decided.after.items()}
 
 
 def test_what_was_written_is_read_back(decided: Any, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ Change = tuple[Picture, Shape | None, str | None]
 
 
 class AnnotationWriter(FileWriter):
-    """What the writers of annotation files share; `_edits` is theirs."""
+    """What the writers of annotation files share; `_write` is theirs."""
 
     def __init__(self, spec: DataSpec, source: AnnotationSource) -> None:
         super().__init__(spec, source.path, source.path.name)
@@ -31,6 +31,10 @@ class AnnotationWriter(FileWriter):
     @property
     def _root(self) -> str:
         return self._pictures
+
+
+class JsonWriter(AnnotationWriter):
+    """What the writers of annotations in JSON share; `_edits` is theirs."""
 
     @abstractmethod
     def _edits(self, text: str, source: Any, changes: list[Change]) -> Iterator[Edit]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from labelsieve.corrections.writers import Writer
 from labelsieve.corrections.writers._annotations import (
-    AnnotationWriter,
     Change,
+    JsonWriter,
     check_known,
 )
 from labelsieve.corrections.writers._spans import (
@@ -35,7 +35,7 @@ def open_writer(spec: DataSpec, source: CocoSource) -> Writer:
     return CocoWriter(spec, source)
 
 
-class CocoWriter(AnnotationWriter):
+class CocoWriter(JsonWriter):
     """Writes the file with other category ids."""
 
     def _edits(

@@ -11,11 +11,9 @@ from xml.sax.saxutils import quoteattr
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._annotations import (
     AnnotationWriter,
-    Change,
     changed_rows,
     check_known,
 )
-from labelsieve.corrections.writers._spans import Edit
 from labelsieve.data.sources import Source
 from labelsieve.data.sources.cvat import CvatSource, Events
 from labelsieve.data.spec import DataSpec
@@ -42,10 +40,6 @@ def open_writer(spec: DataSpec, source: CvatSource) -> Writer:
 
 class CvatWriter(AnnotationWriter):
     """Writes the file with other labels."""
-
-    def _edits(self, text: str, source: Any, changes: list[Change]) -> Iterator[Edit]:
-        # bytes are edited, not text: the parser counts them
-        raise NotImplementedError
 
     def _write(self, source: Any, changes: Changes, target: Path) -> None:
         data = source.path.read_bytes()

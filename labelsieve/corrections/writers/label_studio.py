@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labelsieve.corrections.writers import Writer
-from labelsieve.corrections.writers._annotations import AnnotationWriter, Change
+from labelsieve.corrections.writers._annotations import Change, JsonWriter
 from labelsieve.corrections.writers._spans import (
     Edit,
     elements,
@@ -37,7 +37,7 @@ def open_writer(spec: DataSpec, source: LabelStudioSource) -> Writer:
     return LabelStudioWriter(spec, source)
 
 
-class LabelStudioWriter(AnnotationWriter):
+class LabelStudioWriter(JsonWriter):
     """Writes the tasks with other choices."""
 
     def _edits(

@@ -10,7 +10,7 @@ import io
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -327,3 +327,24 @@ def _cut(picture: Image.Image, box: Box) -> bytes:
     buffer = io.BytesIO()
     picture.crop(box.pixels(picture.size)).save(buffer, "PPM")
     return buffer.getvalue()
+
+
+def shown(value: object) -> str:
+    """An id or a name in a message: what a file says may be of any kind and length."""
+    try:
+        return (ascii(value) if isinstance(value, str) else str(value))[:80]
+    # Python writes out no integer of more than 4,300 digits
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def list_of(entry: Mapping[str, Any], name: str) -> list[Any]:
+    """What an entry of a JSON file lists under a name; empty where it has none.
+
+    Raises:
+        ValueError: it is no list; whoever reads the file names it.
+    """
+    found = entry.get(name)
+    if found is not None and not isinstance(found, list):
+        raise ValueError(f"'{name}' is no list")
+    return found or []

@@ -19,6 +19,8 @@ from labelsieve.data.sources._annotations import (
     Picture,
     Shape,
     items_of,
+    list_of,
+    shown,
 )
 from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import json_kind
@@ -108,10 +110,12 @@ class Content:
         annotations = []
         # an id is the key of a row, and of its correction
         seen = set()
-        for entry in _list(path, content, "annotations"):
+        for entry in list_of(content, "annotations"):
             annotation = _annotation(path, entry, names, categories)
             if annotation[0] in seen:
-                raise _fault(path, f"two annotations have the id {annotation[0]}")
+                raise _fault(
+                    path, f"two annotations have the id {shown(annotation[0])}"
+                )
             seen.add(annotation[0])
             annotations.append(annotation)
         return cls(path, names, categories, annotations)
@@ -154,24 +158,17 @@ def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
 def _by_id(path: Path, content: dict[str, Any], kind: str, name: str) -> dict[Any, str]:
     """Id -> name of images or categories; each id once."""
     names: dict[Any, str] = {}
-    for entry in _list(path, content, kind):
+    for entry in list_of(content, kind):
         has_both = isinstance(entry, dict) and isinstance(entry.get(name), str)
         if not has_both or not isinstance(entry.get("id"), int | str):
             raise _fault(path, f"an entry of '{kind}' has no id or no {name}")
         if entry["id"] in names:
-            raise _fault(path, f"two {kind} have the id {_shown(entry['id'])}")
+            raise _fault(path, f"two {kind} have the id {shown(entry['id'])}")
         if not (_is_text(entry["id"]) and _is_text(entry[name])):
-            shown = f"{kind} {_shown(entry['id'])}: {_shown(entry[name])}"
-            raise _fault(path, f"{shown} is no valid text")
+            about = f"{kind} {shown(entry['id'])}: {shown(entry[name])}"
+            raise _fault(path, f"{about} is no valid text")
         names[entry["id"]] = entry[name]
     return names
-
-
-def _list(path: Path, content: dict[str, Any], kind: str) -> list[Any]:
-    found = content.get(kind)
-    if found is not None and not isinstance(found, list):
-        raise _fault(path, f"'{kind}' is no list")
-    return found or []
 
 
 def _is_text(value: Any) -> bool:
@@ -183,18 +180,14 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
-    """An id or a name in a message: what a file says may be of any length."""
-    return ascii(value)[:80] if isinstance(value, str) else str(value)[:80]
-
-
 def _check_names(path: Path, categories: dict[Any, str]) -> None:
     # a label is a name: two of one name could not be told apart
     seen: dict[str, Any] = {}
     for number, name in categories.items():
         if name in seen:
             raise _fault(
-                path, f"categories {seen[name]} and {number} are both '{name}'"
+                path,
+                f"categories {shown(seen[name])} and {shown(number)} are both {shown(name)}",
             )
         seen[name] = number
 
@@ -206,20 +199,20 @@ def _annotation(
         raise _fault(path, "an annotation has no id")
     number = entry["id"]
     if not _is_text(number):
-        raise _fault(path, f"the id of an annotation, {_shown(number)}, is no text")
+        raise _fault(path, f"the id of an annotation, {shown(number)}, is no text")
     for key, known in (("image_id", names), ("category_id", categories)):
         value = entry.get(key)
         if not isinstance(value, int | str) or value not in known:
             raise _fault(
                 path,
-                f"annotation {_shown(number)} has the {key} {_shown(value)}, which is no "
+                f"annotation {shown(number)} has the {key} {shown(value)}, which is no "
                 f"{key[:-3]}",
             )
     try:
         box = _box(entry.get("bbox"))
     # a number of hundreds of digits
     except OverflowError as error:
-        fault = f"the box of annotation {_shown(number)} has no size"
+        fault = f"the box of annotation {shown(number)} has no size"
         raise _fault(path, fault) from error
     return number, entry["image_id"], entry["category_id"], box
 

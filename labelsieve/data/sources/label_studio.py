@@ -24,6 +24,8 @@ from labelsieve.data.sources._annotations import (
     Picture,
     Shape,
     items_of,
+    list_of,
+    shown,
 )
 from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
 from labelsieve.data.sources._formats import named
@@ -111,7 +113,7 @@ class Tasks:
         # a lambda, as the task is known only when something fails
         with named(self.path, lambda: f"The fault is in task {number}.", KIND):
             for place, task in enumerate(self.entries()):
-                number = ascii(task.get("id", place))[:80]
+                number = shown(task.get("id", place))
                 picture = self._picture(place, task)
                 _check_text(picture)
                 yield picture
@@ -173,11 +175,11 @@ class Tasks:
 
     def answers(self, task: dict[str, Any]) -> Iterator[list[Answer]]:
         """Results of each annotation that was not cancelled, with their two numbers."""
-        for number, annotation in enumerate(_list(task, "annotations")):
+        for number, annotation in enumerate(list_of(task, "annotations")):
             if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
                 continue
             found: list[Answer] = []
-            for second, result in enumerate(_list(annotation, "result")):
+            for second, result in enumerate(list_of(annotation, "result")):
                 named = isinstance(result, dict) and result.get("from_name")
                 if isinstance(result, dict) and self.label in (None, named):
                     found.append(((number, second), result))
@@ -206,15 +208,7 @@ def _choices(result: dict[str, Any]) -> list[str]:
     value = result.get("value")
     if result.get("type") != "choices" or not isinstance(value, dict):
         return []
-    return [c for c in _list(value, "choices") if isinstance(c, str)]
-
-
-def _list(entry: dict[str, Any], name: str) -> list[Any]:
-    """Raises ValueError where it is something else."""
-    found = entry.get(name)
-    if found is not None and not isinstance(found, list):
-        raise ValueError(f"'{name}' is no list")
-    return found or []
+    return [c for c in list_of(value, "choices") if isinstance(c, str)]
 
 
 def _check_text(picture: Picture) -> None:
@@ -232,7 +226,7 @@ def _boxes(result: dict[str, Any], place: tuple[int, ...]) -> Iterator[Shape]:
         return
     sides = [value.get(side) for side in ("x", "y", "width", "height")]
     # a box that was drawn and not labelled keeps its row
-    labels = _list(value, "rectanglelabels") or [None]
+    labels = list_of(value, "rectanglelabels") or [None]
     if all(isinstance(side, int | float) for side in sides):
         # percent of the picture's sides
         left, top, width, height = (float(side) / 100 for side in sides)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from labelsieve.data.sources._annotations import (
     Picture,
     Shape,
     items_of,
+    shown,
 )
 from labelsieve.data.sources._layout import is_image, split_of
 from labelsieve.data.sources._stores import FolderStore
@@ -123,13 +124,6 @@ def class_names(path: Path) -> list[str]:
     return found
 
 
-def _shown(value: object) -> str:
-    try:
-        return ascii(value)[:60]
-    except ValueError:
-        return "a number of thousands of digits"
-
-
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """No tag makes an object, and nothing is repeated: nine levels of aliases are gigabytes."""
 
@@ -150,7 +144,7 @@ def _name(path: Path, name: object) -> str:
         text = ""
     if not text or name is None:
         raise DataError(
-            f"'{readable(path)}' has a class name that is no text: {_shown(name)}.",
+            f"'{readable(path)}' has a class name that is no text: {shown(name)}.",
             "Write it in quotes.",
         )
     return text

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures import annotated
-from fixtures.corrections import Killed, interrupt
+from fixtures.corrections import Killed, correction, interrupt
 
 from labelsieve.corrections import write_back
 from labelsieve.data.images import content_hash, read_bytes
@@ -95,18 +95,7 @@ def patch(path: Path, *changes: tuple[int, str | None]) -> pa.Table:
     for number, label in changes:
         row = rows[number]
         digest = content_hash(read_bytes(row.image))[:12]
-        made.append(
-            {
-                "sample_id": f"{row.key}#{digest}",
-                "uri": row.uri,
-                "path": row.path,
-                "action": "relabel" if label else "drop",
-                "old_label": row.label,
-                "new_label": label,
-                "reason": "said so",
-                "new_uri": None,
-            }
-        )
+        made.append(correction(row, label, digest, "said so"))
     return pa.Table.from_pylist(made, schema=CORRECTIONS)
 
 

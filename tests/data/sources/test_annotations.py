@@ -16,7 +16,7 @@ from PIL import Image
 import labelsieve
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.sources import Row, open_source
-from labelsieve.data.sources._annotations import Box
+from labelsieve.data.sources._annotations import Box, list_of, shown
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, OptionError
 
@@ -170,3 +170,18 @@ def test_a_crop_is_what_pillow_cuts(tmp_path: Path) -> None:
     (row,) = rows(annotated.write_json(tmp_path / "c.json", content))
     crop = np.asarray(Image.open(io.BytesIO(row.image.read_bytes())))
     assert np.array_equal(crop, pixels[5:35, 10:30])
+
+
+def test_what_a_file_says_is_shown_at_any_length_and_of_any_kind() -> None:
+    assert shown("é" * 999).startswith("'\\xe9") and len(shown("é" * 999)) == 80
+    assert shown(7) == "7" and shown([None]) == "[None]"
+    # Python writes out no more than 4,300 digits
+    assert shown(10**5000) == "a number of thousands of digits"
+
+
+def test_lists_of_entries() -> None:
+    assert list_of({"a": [1]}, "a") == [1]
+    assert list_of({"a": None}, "a") == list_of({}, "a") == []
+    for other in (5, True, "abc", {"b": []}):
+        with pytest.raises(ValueError, match="'a' is no list"):
+            list_of({"a": other}, "a")
