@@ -5,11 +5,8 @@ was trained on these labels, q those of a reference classifier that knows none o
 judges, and T[k, y] is the probability that class k is labelled y, estimated with q.
 
 What the reference classifier and T say alone is what every method's ranking is calibrated against
-(`Reference.posterior`). T takes errors to depend on the class alone; people err where the picture
-is doubtful, which is where the model hesitates, too. Both then agree in their errors, and nothing
-in pictures and labels shows it: the posterior believes labels too much. What does show is whether
-errors go where the model hesitates on the same picture (`labelsieve.estimation.calibration.
-hesitation`): where they do, people labelled, and doubt is raised by up to `DOUBT`.
+(`Reference.posterior`). T takes errors to depend on the class alone; with people's errors, which
+depend on the picture, labels are doubted more (`labelsieve.estimation.doubt`).
 
 Shapes: n images, k classes, d width of the features.
 """
@@ -28,7 +25,6 @@ from labelsieve.estimation.calibration import (
     Curve,
     calibrate,
     fit_curve,
-    hesitation,
     logit,
     of_given,
     parts,
@@ -37,6 +33,7 @@ from labelsieve.estimation.calibration import (
     soften,
     with_given,
 )
+from labelsieve.estimation.doubt import doubt
 from labelsieve.estimation.transition import (
     TEMPERATURES,
     Transition,
@@ -50,14 +47,6 @@ from labelsieve.features.zero_shot import cosines, softmax, temperature_of
 from labelsieve.methods._picture_votes import PREFIX, PictureProbes
 
 TEXT = "text"  # the reference classifier that answers with the class names
-# Added to the logit of P(wrong) where people labelled. Chosen on `random_label1` of CIFAR-10N, rows
-# 0 to 7,999: labels said to be wrong with .03, .14, .29, .50, .70 by zero-shot answers are so
-# with .08, .30, .56, .71, .90, one shift for all, also if 40 or 9 % of the images taken are wrong.
-# Of a probe (False), which has learned some of people's confusions, half as much.
-DOUBT = {True: 1.0, False: 0.5}
-# Hesitation from which on labels count as people's: theirs have .30 to .38, symmetric, pair and
-# instance noise .00, .00 and .13 with the same model.
-PEOPLE = 0.3
 # Temperature of the other classes' shares, where zero-shot answers are the reference, and where a
 # probe is: errors of one tower go together. DeFT's suggestions said to be right with .97 and .89 on
 # average were so with .98 and .87; without, .96 and .73 (`random_label1`, as above).
@@ -135,9 +124,10 @@ def select_among(
     # a classifier hesitates between classes that labels confuse; T must not count that again
     transition = transition.simplified(vote, labels, seed)
     rows = sample(len(labels), seed)
-    people = min(1.0, hesitation(vote[rows], labels[rows]) / PEOPLE)
-    ignorance = 0.0 if name == TEXT else ignorance_of(*vote.shape)
-    return Reference(name, vote, transition, DOUBT[name == TEXT] * people, ignorance)
+    learned = name != TEXT
+    shift = doubt(vote[rows], labels[rows], transition.matrix, learned=learned)
+    ignorance = ignorance_of(*vote.shape) if learned else 0.0
+    return Reference(name, vote, transition, shift, ignorance)
 
 
 def ignorance_of(n: int, k: int) -> float:
@@ -199,10 +189,9 @@ def votes_temperature(votes: Votes, reference: Reference, seed: int) -> float:
     """Temperature of both votes under which they call as many labels wrong as the reference alone.
 
     Prompts and a probe that have learned from the same labels are not independent, so their
-    product is too confident. Zero-shot answers have learned from none: 1.
+    product is too confident. Where zero-shot answers are the reference, which have learned from
+    none, labels tell (`labelsieve.methods._picture_votes.hearing`).
     """
-    if reference.name == TEXT:
-        return 1.0
     # a sample is enough for one number
     some = votes.take(sample(len(votes.labels), seed))
     transition = reference.transition
@@ -226,6 +215,7 @@ class Learned:
     curve: from P(wrong) by both votes to what holds; None: as it is.
     pictures: probes of frozen features; None: the reference classifier votes alone.
     picture_calibration: temperature [1] and class weights [k], after each other, of their vote.
+    pictures_weight: how much their vote counts beside class names.
     look: what of each picture the frozen votes saw: whole pictures, or corners, mirrored or not.
     text: whether class names are the reference classifier.
     """
@@ -241,6 +231,7 @@ class Learned:
     picture_calibration: np.ndarray | None = None
     look: Corners | None = None
     text: bool = True
+    pictures_weight: float = 1.0
 
     @classmethod
     def of(
@@ -273,8 +264,8 @@ class Learned:
             ),
         }
         if self.probe is not None:
-            weight, bias = self.probe
-            tensors["probe_weight"] = torch.from_numpy(weight)
+            slopes, bias = self.probe
+            tensors["probe_weight"] = torch.from_numpy(slopes)
             tensors["probe_bias"] = torch.from_numpy(bias)
         if self.curve is not None:
             points = np.stack([self.curve.scores, self.curve.values])
@@ -283,6 +274,8 @@ class Learned:
             tensors |= self.pictures.tensors()
             calibration = torch.from_numpy(self.picture_calibration)
             tensors["picture_calibration"] = calibration
+            weight = torch.tensor(self.pictures_weight, dtype=torch.float64)
+            tensors["pictures_weight"] = weight
         if self.look is not None:
             tensors["mirror"] = torch.tensor(self.look.mirror)
         tensors["text"] = torch.tensor(self.text)
@@ -311,6 +304,7 @@ class Learned:
             calibration = rest.pop("picture_calibration").cpu().numpy()
         look = Corners(bool(rest.pop("mirror"))) if "mirror" in rest else None
         text = bool(rest.pop("text")) if "text" in rest else weights is None
+        heard = float(rest.pop("pictures_weight", torch.tensor(1.0)))
         return cls(
             {name: p for name, p in rest.items() if not name.startswith(PREFIX)},
             matrix,
@@ -323,6 +317,7 @@ class Learned:
             calibration,
             look,
             text,
+            heard,
         )
 
     def calibrated(self, votes: Votes, reference: Reference) -> Learned:

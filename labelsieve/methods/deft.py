@@ -22,7 +22,8 @@ the measurements):
   labels, and lets frequent human confusions pass.
 - Votes are: the zero-shot answer, which knows nothing of the label it judges; two probes of
   frozen features, out of fold (`_picture_votes`); the trained positive prompts. The last two have
-  learned from the same labels and are one opinion, their mean. T is estimated with the
+  learned from the same labels and are one opinion, their mean, which counts as much as makes the
+    labels likeliest: with few images of a class a probe knows little. T is estimated with the
   reference classifier, which is the zero-shot answer or, where the model does not know the
   classes by name and the probes predict the labels better, the probes. Class names then have no
   say and no meaning to start from: each class also learns a vector of its own (task residuals),
@@ -52,7 +53,14 @@ from labelsieve.features.zero_shot import softmax, temperature_facts, temperatur
 from labelsieve.methods import Evidence
 from labelsieve.methods._dual_prompts import Detector
 from labelsieve.methods._mirroring import keeps_classes
-from labelsieve.methods._picture_votes import LEAST, PictureProbes, learn, mean_of
+from labelsieve.methods._picture_votes import (
+    PLAIN,
+    Hearing,
+    PictureProbes,
+    blended,
+    hearing,
+    learn,
+)
 from labelsieve.methods._posterior import (
     TEXT,
     Learned,
@@ -174,6 +182,7 @@ class _Frozen:
     reference: the reference classifier.
     pictures: [n, k] calibrated vote of the probes; None: only class names vote.
     probes: for other images. calibration: of their vote, as `Learned` keeps it.
+    heard: how much that vote counts beside class names.
     look: what of each picture was seen.
     """
 
@@ -181,6 +190,7 @@ class _Frozen:
     pictures: np.ndarray | None = None
     probes: PictureProbes | None = None
     calibration: np.ndarray | None = None
+    heard: Hearing = PLAIN
     look: Corners | None = None
 
     def votes(self, positive: np.ndarray | None, labels: np.ndarray) -> Votes:
@@ -190,23 +200,8 @@ class _Frozen:
             # the probes are the reference already
             second = np.zeros(vote.shape, np.float32) if positive is None else positive
         else:
-            second = blended(positive, self.pictures)
+            second = blended(positive, self.pictures, self.heard.weight)
         return Votes(second, vote, labels)
-
-
-def blended(positive: np.ndarray | None, pictures: np.ndarray | None) -> np.ndarray:
-    """[n, k] float32 logits: the mean of what has learned from the labels, as one vote.
-
-    Prompts and probes learned from the same labels of the same pictures; two votes would count
-    what both have learned wrongly twice.
-    """
-    if pictures is None:
-        assert positive is not None
-        return positive
-    if positive is None:
-        return np.log(pictures.clip(LEAST)).astype(np.float32)
-    both = mean_of(softmax(positive.astype(np.float64)), pictures)
-    return np.log(both.clip(LEAST)).astype(np.float32)
 
 
 def _look(settings: Settings) -> Corners | None:
@@ -224,24 +219,29 @@ def _frozen_votes(task: Task, settings: Settings) -> _Frozen:
     if task.agreement.verdict != FITS:
         votes["pictures"] = raw
     reference = select_among(votes, data.labels, task.seed)
-    fit, pictures = reference.transition, None
+    fit, pictures, heard = reference.transition, None, PLAIN
     if reference.name == TEXT:
         fit = fit_transition(raw, data.labels, task.seed)
         pictures = fit.calibrate(raw)
+        matrix = reference.transition.matrix
+        heard = hearing(reference.vote, pictures, matrix, data.labels)
     calibration = np.concatenate([[fit.temperature], fit.weights])
-    return _Frozen(reference, pictures, probes, calibration, look)
+    return _Frozen(reference, pictures, probes, calibration, heard, look)
 
 
 def _learned(
     task: Task, parameters: Mapping[str, Tensor], frozen: _Frozen, votes: Votes
 ) -> Learned:
     """What other images are judged by."""
-    temperature = votes_temperature(votes, frozen.reference, task.seed)
+    temperature = frozen.heard.temperature
+    if frozen.reference.name != TEXT:
+        temperature = votes_temperature(votes, frozen.reference, task.seed)
     learned = Learned.of(parameters, frozen.reference, temperature)
     learned = replace(
         learned,
         pictures=frozen.probes,
         picture_calibration=frozen.calibration,
+        pictures_weight=frozen.heard.weight,
         look=frozen.look,
     )
     return learned.calibrated(votes, frozen.reference)
@@ -297,7 +297,8 @@ def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidenc
     positive = logits[0] if known.parameters else None
     if not known.text and positive is None:
         positive = np.zeros(vote.shape, dtype=np.float32)
-    votes = Votes(blended(positive, pictures), vote, task.data.labels)
+    second = blended(positive, pictures, known.pictures_weight)
+    votes = Votes(second, vote, task.data.labels)
     # a known share of wrong labels was that of the other data
     return _evidence(votes, logits, known, replace(settings, noise_rate=None))
 

@@ -139,6 +139,14 @@ def as_believed(found: Any, raw: np.ndarray) -> np.ndarray:
     return 1 - np.interp(1 - raw, scores, values)
 
 
+def heard(found: Any, names: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """The product of both votes with the weight and temperature that the detector keeps."""
+    weight = float(found.learned["pictures_weight"])
+    temperature = float(found.learned["votes_temperature"])
+    joint = np.log(names.clip(1e-12)) + weight * np.log(learned.clip(1e-9))
+    return softmax(joint / temperature)
+
+
 def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     planted = plant(each=30)
     found = planted.detect(deft, **SMALL, tuning="none", warmup_epochs=1)
@@ -157,7 +165,8 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     # what has learned from the labels is one vote, the mean of two
     tuned = softmax(positive.astype(np.float64)).clip(1e-9)
     learned = np.sqrt(tuned * by_pictures.calibrate(pictures).clip(1e-9))
-    joint = learned * by_text.calibrate(text) * matrix[:, labels].T
+    learned /= learned.sum(1, keepdims=True)
+    joint = heard(found, by_text.calibrate(text), learned) * matrix[:, labels].T
     each = np.arange(len(labels))
     raw = (joint / joint.sum(1, keepdims=True))[each, labels]
     np.testing.assert_allclose(
@@ -184,7 +193,7 @@ def test_fast_trains_nothing_and_is_class_names_times_probes(
     text, pictures = frozen(planted)
     by_text = fit_transition(text, labels, 0)
     by_pictures = fit_transition(pictures, labels, 0)
-    joint = by_text.calibrate(text) * by_pictures.calibrate(pictures)
+    joint = heard(found, by_text.calibrate(text), by_pictures.calibrate(pictures))
     joint = joint * found.learned["transition"].numpy()[:, labels].T
     raw = (joint / joint.sum(1, keepdims=True))[each, labels]
     np.testing.assert_allclose(
@@ -499,7 +508,7 @@ def test_training_begins_before_all_features_are_there(
     monkeypatch.setattr(references, "SAMPLE", 20)
     monkeypatch.setattr(references, "NEIGHBOURS", 3)
     done: list[int] = []
-    embed, train = ImageFeatures._embed, deft.train
+    embed, train = ImageFeatures.embed, deft.train
 
     def counted(self: Any, rows: np.ndarray, view: Any) -> np.ndarray:
         done.extend(rows.tolist())
@@ -509,7 +518,7 @@ def test_training_begins_before_all_features_are_there(
         assert len(set(done[1:])) == before, "the first one is for the width"
         return train(*args)
 
-    monkeypatch.setattr(ImageFeatures, "_embed", counted)
+    monkeypatch.setattr(ImageFeatures, "embed", counted)
     monkeypatch.setattr(deft, "train", begin)
     planted.detect(deft, **SMALL, tuning=tuning)
     assert set(done) == set(range(120))
