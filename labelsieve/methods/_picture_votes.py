@@ -71,7 +71,7 @@ def hearing(
         first, second = (np.log(v[some].clip(LEAST)) for v in (names, pictures))
         likelihoods = matrix[:, labels[some]].T
         for one in totals:
-            # T stays as it is: fitted anew to each product it would take weak votes' doubts for errors
+            # T stays: fitted anew to each product it would take a vote's doubts for errors
             joint = softmax((first + one.weight * second) / one.temperature)
             likely = (joint * likelihoods).sum(1)
             totals[one] += float(np.log(likely.clip(1e-30)).sum())
