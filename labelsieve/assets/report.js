@@ -64,6 +64,7 @@
   function draw() {
     for (const [id, make] of [["chart-classes", classes], ["chart-matrix", matrix], ["chart-scores", scores]]) {
       const place = document.getElementById(id);
+      if (!place) continue; // sets of labels have no matrix
       const chart = make(Math.max(260, Math.min(900, place.clientWidth)));
       place.replaceChildren(chart);
       place.querySelectorAll("svg").forEach((svg) => svg.setAttribute("aria-hidden", "true")); // the place says what it is

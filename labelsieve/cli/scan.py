@@ -41,8 +41,12 @@ def scan(
         "labelsieve-run"
     ),
     method: Annotated[
-        str, typer.Option(help="See: labelsieve methods.", rich_help_panel=METHOD)
-    ] = "deft",
+        str,
+        typer.Option(
+            help="See: labelsieve methods. default: deft; of sets tai-adapter.",
+            rich_help_panel=METHOD,
+        ),
+    ] = "default",
     model: Annotated[
         str,
         typer.Option(

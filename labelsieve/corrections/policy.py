@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import DROP, RELABEL
+from labelsieve.data.labels import SET
 from labelsieve.errors import OptionError, unknown
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.progress import counted, note, plain
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
+from labelsieve.runs.sets.standing import NOTHING, SetStanding
 from labelsieve.tables import CORRECTIONS
 
 POLICIES = ("reviewed", "certified", "auto")
@@ -77,7 +79,8 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
         sample_id = about["sample_id"]
         if about["given_label"] is None and _names_a_label(current.get(sample_id)):
             unlabelled.append(about["path"])
-        row = _correction(about, current.get(sample_id), policy, unseen)
+        decision = current.get(sample_id)
+        row = _correction(about, decision, policy, unseen, sets=opened.kind == SET)
         if row is not None:
             rows.append({**row, "uri": uri_of[sample_id]})
     _tell_of_unlabelled(unlabelled)
@@ -129,6 +132,8 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
     now = standing.read(opened).untouched()
     if decisions is not None:
         now = now.updated(decisions.all_current())
+    if opened.kind == SET:
+        return _confident_changes(now, policy)
     differs = now.issue & (now.suggested != now.given) & (now.suggested >= 0)
     # what people decided is taken or left by their word alone
     differs &= now.verdicts == None  # noqa: E711  (element by element)
@@ -141,6 +146,19 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
     for sample_id, row in zip(ids, rows, strict=True):
         label = now.classes[now.suggested[row]]
         judged[sample_id] = label, f"auto: {now.suggested_prob[row]:.4f}"
+    return judged
+
+
+def _confident_changes(now: SetStanding, policy: Policy) -> Judgements:
+    """Sets in which those labels change that are wrongly there, or not, with enough probability."""
+    changes = now.changes(policy.min_confidence)
+    if not changes:
+        likeliest = now.changes(0.0).values()
+        _tell_of_less(np.array([p for _, p in likeliest]), policy.min_confidence)
+    ids = now.ids.take(pa.array(list(changes), pa.int64())).to_pylist()
+    judged: dict[str, tuple[str | None, str]] = {}
+    for sample_id, (labels, prob) in zip(ids, changes.values(), strict=True):
+        judged[sample_id] = labels, f"auto: {prob:.4f}"
     return judged
 
 
@@ -175,9 +193,11 @@ def _correction(
     decision: Decision | None,
     policy: Policy,
     unseen: Judgements,
+    *,
+    sets: bool = False,
 ) -> dict[str, Any] | None:
     """The row of a patch about one image, without its uri; None where nothing changes."""
-    judgement = _judge(about, decision, unseen)
+    judgement = _judge(about, decision, unseen, sets=sets)
     if judgement is None:
         return None
     label, reason = judgement
@@ -199,7 +219,11 @@ def _correction(
 
 
 def _judge(
-    about: Mapping[str, Any], decision: Decision | None, unseen: Judgements
+    about: Mapping[str, Any],
+    decision: Decision | None,
+    unseen: Judgements,
+    *,
+    sets: bool,
 ) -> tuple[str | None, str] | None:
     """(right label or None, reason) of a label that counts as wrong; None where it stays."""
     given = about["given_label"]
@@ -209,5 +233,9 @@ def _judge(
     if decision is not None and decision.verdict != "skip":
         if decision.verdict == "keep" or decision.label == given:
             return None
-        return decision.label, f"reviewed: {decision.verdict}"
+        label = decision.label
+        # a set may be empty, and then the picture stays
+        if decision.verdict == "none" and sets:
+            label = NOTHING
+        return label, f"reviewed: {decision.verdict}"
     return unseen.get(about["sample_id"])

@@ -72,6 +72,18 @@ def views(pixels: Tensor, count: int, mirror: bool = True) -> Iterator[Tensor]:
         yield _resample(pixels, theta.expand(len(pixels), -1, -1))
 
 
+def region(pixels: Tensor, left: float, top: float, side: float) -> Tensor:
+    """A part of each picture [b, 3, h, w], resized to the whole, bilinear.
+
+    Args:
+        left, top, side: where it begins and how long its sides are, shares of the picture's.
+    """
+    # from shares, 0 to 1, to the coordinates of `affine_grid`, -1 to 1
+    across, down = 2 * left + side - 1, 2 * top + side - 1
+    theta = torch.tensor([[side, 0.0, across], [0.0, side, down]])
+    return _resample(pixels, theta.expand(len(pixels), -1, -1))
+
+
 def _resample(pixels: Tensor, theta: Tensor) -> Tensor:
     grid = F.affine_grid(
         theta.to(pixels.device), list(pixels.shape), align_corners=False

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.data.dataset import prompt_name
+from labelsieve.data.labels import SINGLE, read_set
 from labelsieve.data.manifest import Manifest
 from labelsieve.tables import CONFLICT, CORRUPT, OK, UNLABELLED, counts
 
@@ -123,7 +124,7 @@ def check(manifest: Manifest, names: Mapping[str, str]) -> Preflight:
         names: label -> how it is written into prompts, where the user gave any.
     """
     table = manifest.table
-    classes = counts(table["given_label"].drop_null())
+    classes = _counts(table["given_label"].drop_null(), manifest.kind)
     status = counts(table["status"])
     # images that carry two labels are counted as conflicts, not as repeated
     contents = table["content_hash"].filter(pc.equal(table["status"], OK))
@@ -147,6 +148,18 @@ def check(manifest: Manifest, names: Mapping[str, str]) -> Preflight:
         notes=manifest.notes,
         empty=[c for c in manifest.classes if c not in classes],
     )
+
+
+def _counts(labels: pa.ChunkedArray, kind: str) -> dict[str, int]:
+    """How many images carry each class, alone or in a set; most frequent first."""
+    if kind == SINGLE:
+        return counts(labels)
+    found: dict[str, int] = defaultdict(int)
+    # the same sets occur again and again: each is read once
+    for text, images in counts(labels).items():
+        for label in read_set(text):
+            found[label] += images
+    return dict(sorted(found.items(), key=lambda p: (-p[1], p[0])))
 
 
 def _examples(table: pa.Table, status: str) -> list[dict[str, str]]:

@@ -84,7 +84,16 @@ class Mirrored:
     """Every picture the other way round."""
 
 
-Look: TypeAlias = View | Corners | Mirrored
+@dataclass(frozen=True)
+class Region:
+    """A part of every picture, as large as the whole; left, top and side are shares of it."""
+
+    left: float
+    top: float
+    side: float
+
+
+Look: TypeAlias = View | Corners | Mirrored | Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +205,8 @@ def _check_room(images: int, row_bytes: int) -> None:
         )
 
 
+        elif isinstance(view, Region):
+            pixels = augment.region(pixels, view.left, view.top, view.side)
 def _look(pixels: Tensor, row: int, view: View) -> Tensor:
     """One picture's own crop, the same however the rows are batched."""
     sequence = np.random.SeedSequence([view.seed, view.number, row])

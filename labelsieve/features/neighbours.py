@@ -51,3 +51,12 @@ def votes(
     # one bincount over the cells of [n, k] is much faster than np.add.at
     cells = np.repeat(np.arange(n) * classes, m) + labels[rows].reshape(-1)
     return np.bincount(cells, weights.reshape(-1), n * classes).reshape(n, classes)
+
+
+def set_votes(rows: np.ndarray, weights: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """[n, k] as `votes`, where each neighbour votes for all classes of its set [n, k] bool."""
+    total = np.zeros(given.shape)
+    # neighbour by neighbour: all at once would be an array [n, m, k]
+    for place in range(rows.shape[1]):
+        total += weights[:, place, None] * given[rows[:, place]]
+    return total

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelsieve.estimation.calibration import sigmoid
 from labelsieve.features.zero_shot import softmax
 
 FOLDS = 5
@@ -167,3 +168,74 @@ def _fit(
     weight[learned] = model.coef_
     bias[learned] = model.intercept_
     return weight, bias
+
+
+# --- sets of labels: each class by itself, all at once
+
+
+def cross_validated_sets(
+    features: np.ndarray, given: np.ndarray, seed: int, *, folds: int = FOLDS
+) -> np.ndarray:
+    """[n, k] float32 probability that each image has each label, by probes that have not seen it.
+
+    Args:
+        features: [n, d] float32.
+        given: [n, k] bool.
+    """
+    n = len(given)
+    # sets have no one class to spread over the folds: at random
+    fold = split(np.zeros(n, dtype=np.int64), folds, seed)
+    inputs = standardise(features)
+    rng = np.random.default_rng([seed, folds])
+    penalty = _choose_set_penalty(inputs, given, fold, rng)
+    probs = np.zeros(given.shape, dtype=np.float32)
+    for number in np.unique(fold):
+        held_out = np.flatnonzero(fold == number)
+        rows = _some(np.flatnonzero(fold != number), TRAIN_ON, rng)
+        weight, bias = _fit_sets(inputs[rows], given[rows], penalty)
+        probs[held_out] = sigmoid(inputs[held_out] @ weight.T + bias)
+    return probs
+
+
+def _choose_set_penalty(
+    inputs: np.ndarray, given: np.ndarray, fold: np.ndarray, rng: np.random.Generator
+) -> float:
+    """As `_choose_penalty`."""
+    train = _some(np.flatnonzero(fold != 0), CHOOSE_ON, rng)
+    held_out = _some(np.flatnonzero(fold == 0), CHOOSE_ON, rng)
+
+    def likelihood(penalty: float) -> float:
+        weight, bias = _fit_sets(inputs[train], given[train], penalty)
+        probs = sigmoid(inputs[held_out] @ weight.T + bias)
+        said = np.where(given[held_out], probs, 1 - probs)
+        return float(np.log(said.clip(1e-12)).mean())
+
+    return max(PENALTIES, key=likelihood)
+
+
+def _fit_sets(
+    inputs: np.ndarray, given: np.ndarray, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [k, d] and biases [k] of k logistic regressions, found together."""
+    from scipy.optimize import minimize  # slow to import
+
+    (n, d), k = inputs.shape, given.shape[1]
+    target = given.astype(np.float32)
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, bias = flat[: k * d].reshape(k, d), flat[k * d :]
+        logits = inputs @ weight.T.astype(np.float32) + bias.astype(np.float32)
+        # log(1 + exp z) - y z, which does not overflow
+        total = float((np.logaddexp(0, logits) - target * logits).sum(dtype=np.float64))
+        gradient = (sigmoid(logits) - target) / n
+        of_weight = gradient.T @ inputs + penalty * weight
+        value = total / n + 0.5 * penalty * float((weight**2).sum())
+        both = np.concatenate([of_weight.reshape(-1), gradient.sum(0)])
+        return value, both.astype(np.float64)
+
+    share = ((given.sum(0) + 0.5) / (n + 1)).clip(1e-6, 1 - 1e-6)
+    start = np.concatenate([np.zeros(k * d), np.log(share / (1 - share))])
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
+    )
+    return found.x[: k * d].reshape(k, d), found.x[k * d :]

@@ -11,6 +11,7 @@ import numpy as np
 
 from labelsieve.cache import cache_folder, cached_array, key_of
 from labelsieve.data.dataset import Dataset
+from labelsieve.data.labels import SET
 from labelsieve.errors import DataError
 from labelsieve.estimation.agreement import FITS, Agreement
 from labelsieve.features import probe, references
@@ -133,6 +134,9 @@ class Task:
         def compute() -> np.ndarray:
             x = np.asarray(self.image_features(), dtype=np.float32)
             y, k = data.labels, len(data.classes)
+            # of sets each class has a probability of its own
+            if data.coding.kind == SET:
+                return probe.cross_validated_sets(x, y, seed, folds=folds)
             return probe.cross_validated(x, y, k, seed, folds=folds, balanced=balanced)
 
         return cached_array(cache_folder() / "features" / f"probe-{key}.npy", compute)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from labelsieve.estimation.sets.shares import SetNoise
 from labelsieve.estimation.transition import Transition
 
 
@@ -33,18 +34,21 @@ class Evidence:
     """What a method says about the labels of n images of k classes.
 
     p_clean, flagged and suggested have the shape of the data's labels: [n] where each image has
-    one, [n, k] where it has a set of them.
+    one, [n, k] where it has a set of them, of which each class is there or is not.
 
     p_clean: [n] float, probability that the given label is right.
     flagged: [n] bool, labels called wrong.
-    suggested: [n] int, the most likely class, `labelsieve.data.labels.NONE` for none of them.
-    probs: [n, k] float, class probabilities; rows sum to one.
+    suggested: [n] int, the most likely class, `labelsieve.data.labels.NONE` for none of them; of
+        sets [n, k] bool, the suggested set.
+    probs: [n, k] float, class probabilities; rows sum to one. Of sets the probability that the
+        picture shows each class, given picture and label.
     columns: further columns for the scores, name -> [n].
     posterior: whether `probs` take the given label into account, or come from the picture alone.
     rates: shares of wrong labels under other assumptions that are about as likely; they widen
         the interval.
     learned: tensors by name, what `judge` of the same file needs; None where it has no `judge`.
     transition: how labels arise from classes, where the method has estimated it from `probs`.
+    estimate: of sets, how many labels are missing and extra.
     facts: what the numbers depend on, for run.json: temperatures, the rule of the flags, rates.
     """
 
@@ -57,4 +61,5 @@ class Evidence:
     posterior: bool = False
     rates: tuple[float, ...] = ()
     transition: Transition | None = None
+    estimate: SetNoise | None = None
     facts: dict[str, Any] = field(default_factory=dict)

@@ -4,7 +4,8 @@ Vote of the m nearest other pictures in the space of the image tower, c[j] = Σ 
 neighbours labelled j; score c[given] / Σ c, own rule: another class has more votes. The voting
 of SimiFeat (Zhu et al., ICML 2022; here `simifeat`) without augmented views, transition matrix
 and a vote of the picture itself, so that the votes do not know the label they judge. Deep k-NN
-(Bahri et al., ICML 2020) is the same with a trained network's features.
+(Bahri et al., ICML 2020) is the same with a trained network's features. In sets of labels each
+neighbour votes for all classes of its set, and the share of the votes is the score of a class.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from labelsieve.data.labels import SET
 from labelsieve.estimation.calibration import of_given
-from labelsieve.features.neighbours import nearest, votes
+from labelsieve.features.neighbours import nearest, set_votes, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
+from labelsieve.methods._sets import ClassScores, from_scores
 from labelsieve.settings import AtLeast
 
 COST = (
@@ -26,7 +29,7 @@ COST = (
     "at most 300,000 images"
 )
 NEEDS = ()
-JUDGES = ("single",)
+JUDGES = ("single", "set")
 PRESETS: dict[str, dict[str, Any]] = {"default": {}}
 
 
@@ -47,6 +50,12 @@ def detect(task: Task, settings: Settings) -> Evidence:
     weights = cosines.clip(1e-6)
     if settings.weights == "equal":
         weights = np.ones_like(cosines)
+    if data.coding.kind == SET:
+        of_sets = set_votes(rows, weights, data.labels)
+        # logits of votes with half a vote of either kind more, so that all are finite
+        total = weights.sum(1, keepdims=True)
+        values = np.log(of_sets + 0.5) - np.log(total - of_sets + 0.5)
+        return from_scores(task, ClassScores(values), settings)
     counts = votes(rows, weights, data.labels, len(data.classes))
     probs = counts / counts.sum(1, keepdims=True)
     given = of_given(probs, data.labels)

@@ -33,13 +33,16 @@ def write_results(
     folder: Path, prepared: Prepared, task: Task, evidence: Evidence
 ) -> None:
     """What a method found: the estimate, probabilities and scores."""
-    # a posterior has taken the other classifiers into account
-    others = {} if evidence.posterior else task.reference_votes()
-    noise = results.estimate_noise(
-        evidence, task.data, task.seed, others, task.agreement.renamed
-    )
-    write_json(folder / "noise.json", noise.as_dict())
-    evidence = results.modest(evidence, task.data, noise)
+    if evidence.estimate is not None:
+        write_json(folder / "noise.json", evidence.estimate.as_dict())
+    else:
+        # a posterior has taken the other classifiers into account
+        others = {} if evidence.posterior else task.reference_votes()
+        noise = results.estimate_noise(
+            evidence, task.data, task.seed, others, task.agreement.renamed
+        )
+        write_json(folder / "noise.json", noise.as_dict())
+        evidence = results.modest(evidence, task.data, noise)
     # float32, and a file of its own: with many classes it is the largest of the run
     probs = results.probs_table(task.data, evidence)
     tables.write_parquet(probs, folder / "probs.parquet")

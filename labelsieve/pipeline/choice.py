@@ -21,6 +21,8 @@ from PIL import Image
 
 from labelsieve import progress
 from labelsieve.data.images import open_image, read_bytes
+from labelsieve.data.labels import SET, SINGLE
+from labelsieve.data.manifest import kind_of
 from labelsieve.data.sources import Source
 from labelsieve.errors import OptionError, unknown
 from labelsieve.models.device import choose_device
@@ -28,6 +30,9 @@ from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, operations_of, ready
 
 AUTO = "auto"
+# The method by the kind of labels, where none was named; "auto" is a method of its own.
+DEFAULT = "default"
+METHODS = {SINGLE: "deft", SET: "tai-adapter"}
 LOOKED_AT = (
     64  # pictures whose size says which model is meant: they are opened, not decoded
 )
@@ -37,6 +42,13 @@ PASSES = 30
 # Operations that a processor does in one to three hours, at 100 to 300 thousand millions a second.
 AFFORDABLE = 1e15
 TOLD_FROM = 30.0  # seconds: what is quicker is not worth a line
+
+
+def with_method(source: Source, options: Any) -> Any:
+    """Options of a scan with the name of a method, by the labels where the user named none."""
+    if options.method != DEFAULT:
+        return options
+    return replace(options, method=METHODS[kind_of(source)])
 
 
 def settle(

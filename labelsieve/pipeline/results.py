@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.estimation import flagging, metrics, noise_rate
 from labelsieve.estimation.agreement import (
     FITS,
@@ -30,6 +31,7 @@ from labelsieve.estimation.calibration import parts
 from labelsieve.estimation.noise_rate import Noise
 from labelsieve.estimation.transition import fit_transition, select
 from labelsieve.methods import Evidence
+from labelsieve.pipeline.sets import results as sets
 from labelsieve.runs.run import Run
 
 # Name of the method's own class probabilities among reference classifiers, in noise.json.
@@ -111,29 +113,32 @@ def scores_table(manifest: pa.Table, data: Dataset, evidence: Evidence) -> pa.Ta
         `labelsieve.tables.SCORES` and the method's own columns; most suspicious first, what was
         not scored last.
     """
-    rows = np.arange(len(data))
-    margin = _margin(evidence.probs, data.labels)
-    scored = {
-        "sample_id": data.ids,
-        "p_clean": pa.array(evidence.p_clean, pa.float64()),
-        "is_label_issue": pa.array(evidence.flagged),
-        "suggested_label": data.coding.decode(evidence.suggested),
-        "suggested_prob": pa.array(
-            evidence.probs[rows, evidence.suggested], pa.float64()
-        ),
-        "margin": pa.array(margin, pa.float64()),
-        "rank": _ranks(data.ids, margin, evidence.p_clean),
-        **evidence.columns,
-    }
+    of_kind = {SINGLE: _columns, SET: sets.columns}
+    found = of_kind[data.coding.kind](data, evidence)
+    ranks = _ranks(data.ids, found["margin"], found["p_clean"])
+    scored = {"sample_id": data.ids, **found, "rank": ranks, **evidence.columns}
     known = manifest.select(["sample_id", "path", "given_label", "status", "reason"])
     joined = known.join(pa.table(scored), "sample_id", join_type="left outer")
     # every image comes out exactly once, whatever a method gave
     tables.check_same_ids(joined, manifest)
     # a method may fill one of the common columns itself
-    own = [c for c in evidence.columns if c not in tables.SCORES.names]
+    own = [c for c in scored if c not in tables.SCORES.names]
     return joined.select([*tables.SCORES.names, *own]).sort_by(
         [("rank", "ascending"), ("sample_id", "ascending")]
     )
+
+
+def _columns(data: Dataset, evidence: Evidence) -> dict[str, Any]:
+    """Columns of the scores of single labels, one value per image."""
+    rows = np.arange(len(data))
+    suggested = evidence.probs[rows, evidence.suggested]
+    return {
+        "p_clean": evidence.p_clean.astype(np.float64),
+        "is_label_issue": pa.array(evidence.flagged),
+        "suggested_label": data.coding.decode(evidence.suggested),
+        "suggested_prob": pa.array(suggested, pa.float64()),
+        "margin": _margin(evidence.probs, data.labels).astype(np.float64),
+    }
 
 
 def _ranks(ids: pa.Array, margin: np.ndarray, p_clean: np.ndarray) -> np.ndarray:
@@ -173,7 +178,7 @@ def _counts(scores: pa.Table) -> dict[str, int]:
 
 
 def summarise(
-    run: Run, facts: Mapping[str, Any], agreement: Agreement
+    run: Run, facts: Mapping[str, Any], agreement: Agreement | None
 ) -> dict[str, Any]:
     """What the terminal shows and --json prints.
 
@@ -182,13 +187,23 @@ def summarise(
     Args:
         run: with all its tables.
         facts: what the numbers depend on; passed through.
+        agreement: of names, pictures and labels; None of sets, whose classes are judged one by one.
     """
     noise = run.noise
     # an automatic method tells which one it chose
     chosen = facts.get("method_facts", {}).get("chosen")
     method = chosen or run.record["command"]["method"]
     warnings = preflight.Preflight(**run.preflight).warnings()
-    of_names = text_warnings(agreement, method)
+    more: dict[str, Any]
+    if agreement is None:
+        of_names = sets.warnings(run, facts, _reads_names(method))
+        more = {
+            "set_noise": {kind: noise[kind] for kind in ("extra", "missing")},
+            "set_quality": sets.quality(run, run.truth()),
+        }
+    else:
+        of_names = text_warnings(agreement, method)
+        more = {"agreement": agreement.as_dict()}
     return {
         **facts,
         **_counts(run.scores),
@@ -199,7 +214,7 @@ def summarise(
         "unreadable": run.preflight["unreadable"],
         "warnings": of_names + warnings,
         "text_warnings": of_names,
-        "agreement": agreement.as_dict(),
+        **more,
         "quality": evaluate_detection(run.scores, run.truth()),
         "files": _files(run),
     }

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from labelsieve import registry
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, from_manifest, prepare
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.load import Options as Describing
 from labelsieve.data.load import load
 from labelsieve.data.manifest import read
@@ -38,6 +39,7 @@ from labelsieve.pipeline import (
     own,
     results,
 )
+from labelsieve.pipeline.sets import results as sets
 from labelsieve.report import page as report
 from labelsieve.runs import pictures
 from labelsieve.runs.folder import FINISHED, WorkFolder
@@ -84,7 +86,8 @@ class ScanOptions(BoundedOptions):
     """Everything about a scan that is not the data.
 
     Attributes:
-        method: name of a file in `labelsieve.methods`.
+        method: name of a file in `labelsieve.methods`; "default" is `choice.METHODS`, by the kind
+            of the labels: "deft", or of sets "tai-adapter".
         model: "tiny" (inside the package), a Hugging Face directory or a hub id; "auto" takes
             "tiny" for pictures up to 64 pixels and CLIP ViT-B/16 for larger ones.
         preset: of the method: "default", "fast" and others; "auto" is "default", but "fast"
@@ -98,7 +101,7 @@ class ScanOptions(BoundedOptions):
         OptionError: a value outside its bounds.
     """
 
-    method: str = "deft"
+    method: str = choice.DEFAULT
     model: str = "auto"
     preset: str = "auto"
     settings: Mapping[str, Any] | None = None
@@ -125,6 +128,7 @@ def scan(
     data: Any,
     *,
     output: str | Path = "labelsieve-run",
+    labels: Any = None,
     force: bool = False,
     options: ScanOptions | None = None,
     **choices: Unpack[Choices],
@@ -138,6 +142,7 @@ def scan(
     Args:
         data: what `load` takes, or gives.
         output: the run folder.
+        labels: of pictures that `data` gives alone: a label for each, or for each a set of labels.
         force: replace another run in that folder.
         options: or its fields as keywords, see `ScanOptions`.
 
@@ -148,6 +153,8 @@ def scan(
     """
     _refuse_misplaced(choices)
     # all that can be wrong without a model is found before anything is loaded
+    if labels is not None:
+        data = (data, labels)
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
     if folder.find(plan.command, force=force) == FINISHED:
@@ -195,7 +202,14 @@ def _carry_out(
     )
     clock.lap("look at pictures")
     run = Run(folder.path)
-    summary = results.summarise(run, facts, task.agreement)
+    # sets are judged class by class, and names compared with labels class by class
+    agreement = None
+    if task.data.coding.kind == SINGLE:
+        agreement = task.agreement
+    else:
+        # what the tables mean, before they are read back
+        folder.note({"labels": SET})
+    summary = results.summarise(run, facts, agreement)
     summary["findings"] = shown
     # with own embeddings no model has judged anything
     judge = "" if plan.spec.embeddings is not None else plan.options.model
@@ -224,7 +238,7 @@ def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
     """Raises OptionError for what is a word somewhere else; other unknown ones come later."""
     for name in choices.keys() - ScanOptions.__dataclass_fields__.keys():
         try:
-            method = registry.load("methods", choices.get("method", ScanOptions.method))
+            method = registry.load("methods", _named(choices))
         except LabelsieveError:
             return  # the method is what is wrong
         place = _place_of(name, method)
@@ -233,6 +247,12 @@ def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
 
 
 def _place_of(name: str, method: ModuleType) -> str:
+def _named(choices: Mapping[str, Any]) -> str:
+    """The method that was named; the one of single labels where none was."""
+    named = str(choices.get("method", choice.DEFAULT))
+    return choice.METHODS[SINGLE] if named == choice.DEFAULT else named
+
+
     """Where a word belongs that is no option of a scan; "" where it is not known."""
     if name in method.PRESETS:
         return f'It is a preset: preset="{name}".'
@@ -272,6 +292,7 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     remember(spec)
     source = open_source(spec)
     # one module, the rest of the room stays unread
+    options = choice.with_method(source, options)
     method = registry.load("methods", options.method)
     options = own.settle(spec, method, options)
     options, why = choice.settle(source, method, options)
@@ -317,7 +338,11 @@ def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]
     """What the numbers depend on, for run.json."""
     encoder = task.encoder
     return {
+    more: dict[str, Any] = {}
+    if task.data.coding.kind == SET:
+        more = {"labels": SET, "set_flags": sets.counts(task.data, evidence)}
         "device": str(encoder.device),
+        **more,
         # "torch.bfloat16" is what torch prints
         "precision": str(encoder.dtype).removeprefix("torch."),
         "preprocess": asdict(encoder.preprocess),

@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import SET
 from labelsieve.estimation.noise_rate import noise_matrix, says_little
 from labelsieve.features import projection
+from labelsieve.report import sets
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
-from labelsieve.runs.standing import Standing
 
 BARS = 30  # classes in the bar chart: more have no room for their names
 CELLS = 24  # classes in the matrix, likewise
@@ -28,7 +29,7 @@ BAR = ("name", "rate", "low", "high", "images")  # of a class in the chart
 POINTS = 4_000  # on the map: more lie over each other in a picture of that size
 
 
-def of_run(opened: Run, standing: Standing) -> dict[str, Any]:
+def of_run(opened: Run, standing: Any) -> dict[str, Any]:
     """What report.js draws."""
     bars = []
     for each in classes(opened)[:BARS]:
@@ -36,7 +37,8 @@ def of_run(opened: Run, standing: Standing) -> dict[str, Any]:
     return {
         "classes": bars,
         "all_classes": len(opened.classes),
-        "matrix": matrix(opened.noise, opened.classes),
+        # of sets no class stands in the place of another one
+        "matrix": None if opened.kind == SET else matrix(opened.noise, opened.classes),
         "histogram": histogram(opened.scores),
         "map": points(opened, standing),
     }
@@ -120,7 +122,7 @@ def histogram(scores: pa.Table) -> dict[str, Any]:
     return {"bins": bins, "threshold": threshold}
 
 
-def points(opened: Run, standing: Standing) -> dict[str, Any] | None:
+def points(opened: Run, standing: Any) -> dict[str, Any] | None:
     """Places of at most `POINTS` images on a map, with their labels; None without features.
 
     The map of the review page where there is one, else the two main directions of the features.
@@ -143,15 +145,18 @@ def points(opened: Run, standing: Standing) -> dict[str, Any] | None:
         xy, method = _main_directions(np.asarray(features[at], dtype=np.float32)), "PCA"
     else:
         xy = xy[at]  # type: ignore[index]
+    given, names = standing.given, list(standing.classes)
+    if opened.kind == SET:
+        given, names = sets.numbered(standing)
     return {
         "method": method,
         # thousandths: a map is a few hundred pixels wide
         "x": np.round(xy[:, 0], 3).tolist(),
         "y": np.round(xy[:, 1], 3).tolist(),
-        "given": standing.given[shown].tolist(),
+        "given": given[shown].tolist(),
         "issue": standing.issue[shown].astype(int).tolist(),
         "path": opened.scores["path"].take(shown).to_pylist(),
-        "names": list(standing.classes),
+        "names": names,
         "all": len(standing.given),
     }
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from labelsieve.audits import guarantee, stopping
+from labelsieve.data.labels import SET
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import replacing
-from labelsieve.report import cards, charts
+from labelsieve.report import cards, charts, sets
 from labelsieve.runs import standing
 from labelsieve.runs.pages import asset, library, template
 from labelsieve.runs.pictures import Pictures, open_pictures
-from labelsieve.runs.run import Run, alone
+from labelsieve.runs.run import NOUNS, Run, alone
 from labelsieve.runs.standing import Standing
 
 
@@ -68,6 +69,9 @@ def _page(opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures) -> s
     return template("report.html.j2").render(
         **_verdict(opened, now),
         record=opened.record,
+        noun=NOUNS[opened.kind],
+        set_classes=sets.classes(opened) if opened.kind == SET else [],
+        set_noise=opened.record.get("set_noise"),
         caveats=opened.record.get("caveats", []),
         preflight=opened.preflight,
         suspects=vars(cards.suspects(opened, now, first, pictures)),

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import CALLED, SET, SINGLE, occurring
 from labelsieve.data.preflight import Preflight
 from labelsieve.errors import DataError, RunError
 from labelsieve.tables import check_unique
@@ -57,6 +58,14 @@ def _intervals(value: Any) -> bool:
 
 def _mapping(value: Any) -> bool:
     return isinstance(value, dict)
+
+
+def _mapping_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _kind(value: Any) -> bool:
+    return value in CALLED
 
 
 def _list(value: Any) -> bool:
@@ -150,6 +159,10 @@ FIELDS: Mapping[str, Check] = {
     "text_warnings": _texts,
     "chosen": _text_by_name,
     "files": _text_by_name,
+    "labels": _kind,
+    "set_flags": _number_by_name,
+    "set_noise": _mapping,
+    "set_quality": _mapping_or_none,
     "seconds": _number_by_name,
 }
 # what every version wrote into a finished run
@@ -332,7 +345,7 @@ def check_scores(path: Path, table: pa.Table) -> None:
 
 
 def check_probs(
-    path: Path, table: pa.Table, classes: list[str], scores: pa.Table
+    path: Path, table: pa.Table, classes: list[str], scores: pa.Table, labels: str
 ) -> None:
     """Raise RunError where it is not a probability per class for every judged image."""
     k = len(classes)
@@ -341,7 +354,7 @@ def check_probs(
     if not pa.types.is_string(table.schema.field("sample_id").type):
         raise _wrong(path, "'sample_id' is of another type.")
     check_ids(path, table)
-    _check_judged(path, table, classes, scores)
+    _check_judged(path, table, classes, scores, labels)
     kind = table.schema.field("probs").type
     fixed = pa.types.is_fixed_size_list(kind) and kind.list_size == k
     if not fixed or not pa.types.is_floating(kind.value_type):
@@ -354,18 +367,33 @@ def check_probs(
 
 
 def _check_judged(
-    path: Path, probs: pa.Table, classes: list[str], scores: pa.Table
+    path: Path, probs: pa.Table, classes: list[str], scores: pa.Table, labels: str
 ) -> None:
     judged = scores.filter(pc.is_valid(scores["p_clean"]))
     known = pc.is_in(judged["sample_id"], probs["sample_id"].combine_chunks())
     if len(probs) != len(judged) or not pc.all(known, min_count=0).as_py():
         raise _wrong(path, "It is about other images than scores.parquet.")
-    named = pc.is_in(judged["given_label"], pa.array(classes, pa.string()))
-    if not pc.all(named, min_count=0).as_py():
+    if not _are_known(judged, classes, labels):
         raise _wrong(path, "Labels in scores.parquet are none of its classes.")
 
 
 def _wrong(path: Path, why: str) -> RunError:
+def _are_known(judged: pa.Table, classes: list[str], labels: str) -> bool:
+    """Whether given labels are made of the classes; of sets the suggested ones, too."""
+    if labels == SINGLE:
+        named = pc.is_in(judged["given_label"], pa.array(classes, pa.string()))
+        return bool(pc.all(named, min_count=0).as_py())
+    try:
+        for name in ("given_label", "suggested_label"):
+            if not set(occurring(judged[name], SET)).issubset(classes):
+                return False
+            if judged[name].null_count:
+                return False
+    except DataError:  # no set at all
+        return False
+    return True
+
+
     return RunError(
         f"'{path}' is damaged: {why[0].lower()}{why[1:].rstrip('.')}.",
         "Restore it from a copy, or run the command again with --force.",

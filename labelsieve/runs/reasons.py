@@ -6,6 +6,7 @@ show besides their labels: near-duplicates, outliers, dark and blurred ones.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import SET, read_set
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
 from labelsieve.tables import DUPLICATES, QUALITY, RowsOf, read_parquet
@@ -79,6 +81,8 @@ def neighbours(opened: Run) -> Neighbours | None:
     )
     # images without a verdict are not trusted either
     kept = scores.filter(pc.invert(pc.fill_null(scores["is_label_issue"], True)))
+    if opened.kind == SET:
+        return Neighbours(ids, features, _trusted_of_sets(kept, ids))
     return Neighbours(ids, features, _trusted(kept, ids))
 
 
@@ -96,6 +100,20 @@ def _trusted(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
             name = label.dictionary[int(codes[group[0]])].as_py()
             trusted[name] = at[group[: min((len(group) + 1) // 2, MOST)]]
     return trusted
+
+
+def _trusted_of_sets(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
+    """Images whose sets have each class, the surest first, `MOST` of them, as rows of `ids`."""
+    at = pc.index_in(kept["sample_id"], ids).to_numpy()
+    trusted: dict[str, list[int]] = defaultdict(list)
+    # the better half of all: a class of its own has no probability in the scores
+    order = np.argsort(-kept["p_clean"].to_numpy(), kind="stable")
+    labels = kept["given_label"].to_pylist()
+    for row in order[: (len(order) + 1) // 2].tolist():
+        for name in read_set(labels[row]):
+            if len(trusted[name]) < MOST:
+                trusted[name].append(int(at[row]))
+    return {name: np.array(rows) for name, rows in trusted.items()}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ noise.json          estimated noise
 scores.parquet      scores of every image
 scores.csv          the same with the values of the data, also where a spreadsheet would take
                     them for a formula (`labelsieve export --to csv --safe-formulas` marks them)
-probs.parquet       class probabilities, one row per scored image
+probs.parquet       class probabilities, one row per scored image; of sets of labels the
+                    probability that the picture shows each class
 quality.parquet     what pictures show of themselves: size, light, sharpness, outliers
 duplicates.parquet  pairs of near-duplicates
 report.html         what is in the run, for people
@@ -33,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import registry
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import RunError
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import LONGEST_WAIT, read_json
@@ -52,6 +54,8 @@ from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.tables import MANIFEST, SCORES, TRUTH, read_parquet
 
 RECORD = "run.json"
+# What a scan judges one of for each image, in the plural.
+NOUNS = {SINGLE: "labels", SET: "sets of labels"}
 # what a scan writes; decisions and corrections are people's, and stay when a run is replaced
 OWNED = (
     "scores.parquet",
@@ -143,9 +147,16 @@ class Run:
             return f"how many labels are wrong cannot be said ({interval})."
         return self._sentence("probably wrong", rate, low, high)
 
+    @property
+    def kind(self) -> str:
+        """What labels are, of `labelsieve.data.labels`: SINGLE, or SET."""
+        kind: str = self.record.get("labels", SINGLE)
+        return kind
+
     def _sentence(self, what: str, rate: float, low: float, high: float) -> str:
         labels, flagged = self.record["scored"], self.record["flagged"]
-        share = f"{100 * rate:.1f} % of {labels:,} labels are {what}"
+        noun = NOUNS[self.kind]
+        share = f"{100 * rate:.1f} % of {labels:,} {noun} are {what}"
         # all were judged
         if low == high:
             return f"{share}; {flagged:,} are flagged."
@@ -284,7 +295,7 @@ class Run:
         """
         path = self.file("probs.parquet")
         table = read_parquet(path)
-        check_probs(path, table, self.classes, self.scores)
+        check_probs(path, table, self.classes, self.scores, self.kind)
         return table
 
     @property

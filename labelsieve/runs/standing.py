@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import SET
 from labelsieve.estimation.answers import Answers, Learner
 from labelsieve.estimation.calibration import parts, with_given
 from labelsieve.runs.decisions import NAMING, WRONG, Decision, Decisions, open_decisions
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
+from labelsieve.runs.sets import standing as sets
 from labelsieve.tables import RowsOf
 
 NOBODY: Mapping[str, Decision] = {}
@@ -193,20 +196,21 @@ class Standing:
 UNKNOWN = -1
 
 
-def of_run(opened: Run, decisions: Decisions | None = None) -> Standing:
-    """The run with the decisions of its folder, or with these.
+def of_run(opened: Run, decisions: Decisions | None = None) -> Any:
+    """The run with the decisions of its folder, or with these: `Standing`, of sets `SetStanding`.
 
     Raises:
         RunError: the run or its decisions are damaged.
     """
     scanned = read(opened)
+    untouched = scanned.untouched()
     if decisions is not None:
-        return _stand(scanned, decisions.all_current())
+        return untouched.updated(decisions.all_current())
     found = open_decisions(opened)
     if found is None:
-        return _stand(scanned, NOBODY)
+        return untouched
     try:
-        return _stand(scanned, found.all_current())
+        return untouched.updated(found.all_current())
     finally:
         found.close()
 
@@ -234,8 +238,14 @@ def scores_of(opened: Run) -> pa.Table:
     return scores
 
 
-def read(opened: Run) -> Scanned:
-    """What the scan said, from the files of the run."""
+def read(opened: Run) -> Any:
+    """What the scan said, from the files of the run: `Scanned`, of sets `SetScanned`."""
+    if opened.kind == SET:
+        return sets.read(opened)
+    return _read(opened)
+
+
+def _read(opened: Run) -> Scanned:
     scores = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))
     ids = scores["sample_id"].combine_chunks()
     classes = opened.classes

@@ -103,3 +103,17 @@ def selected_mean(losses: Tensor, selected: Tensor) -> Tensor:
     """
     weight = selected.to(losses.dtype)
     return (losses * weight).sum() / weight.sum().clamp(min=1)
+
+
+def set_ranking(scores: Tensor, present: Tensor, margin: float = 1.0) -> Tensor:
+    """Σ_i∉P Σ_j∈P max(0, m - s_j + s_i) of each row, summed over pairs (TaI-DPT, eq. 4; CoMC).
+
+    0 where every class of the set has a score higher by the margin than every other one.
+
+    Args:
+        scores: s [b, k]. present: [b, k] bool, P.
+    """
+    # [b, j, i]; a new tensor, where the authors' code multiplies its argument in place
+    hinge = (margin - scores[:, :, None] + scores[:, None, :]).clamp(min=0)
+    pairs = present[:, :, None] & ~present[:, None, :]
+    return (hinge * pairs).sum((1, 2))

@@ -75,7 +75,8 @@ def _labelling(spec: DataSpec, path: Path, schema: pa.Schema) -> Labelling | Non
     flag = "--label-column"
     label = _pick(spec.label_column, flag, LABEL_NAMES, schema.names, path)
     _check_single(path, schema, label)
-    return of_column(label, schema.field(label).type, spec.label_separator)
+    kind, empty = schema.field(label).type, format_of(path) in ("csv", "tsv")
+    return of_column(label, kind, spec.label_separator, empty=empty)
 
 
 def _check_there(
@@ -110,7 +111,10 @@ def _check_types(
     for flag, name in {"--image-column": image, **others}.items():
         if name is not None:
             _check_single(path, schema, name)
-            if name != image:
+            # where labels are lists, true ones are
+            if flag == "--truth-column" and labelling and labelling.form == "list":
+                _check_list(schema.field(name).type, name)
+            elif name != image:
                 check_one_value(schema.field(name).type, flag, name)
     for name in labelling.columns if labelling else ():
         # a list of labels is a set; of people and of classes each column has one value

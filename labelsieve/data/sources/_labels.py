@@ -43,11 +43,14 @@ class Labelling:
             where each column is a person; "counts", where each column is a class and its cell
             says how many, or which share, chose it.
         separator: of a set in one text.
+        empty: whether a cell of a set that holds nothing is the empty set, and not a missing label;
+            a CSV file cannot tell them apart.
     """
 
     columns: tuple[str, ...]
     form: str = "one"
     separator: str = ""
+    empty: bool = False
 
     @property
     def kind(self) -> str:
@@ -69,8 +72,22 @@ class Labelling:
         cell = record[column]
         if self.form == "one":
             return label_text(cell, names.get(column)), None
-        parts = cell if self.form == "list" else _split(cell, self.separator)
-        return _set(parts, names.get(column)), None
+        return self._of_cell(cell, names.get(column)), None
+
+    def truth(self, cell: Any, names: list[str] | None) -> str | None:
+        """A true label, which is written as given ones are."""
+        if self.kind == SINGLE:
+            return label_text(cell, names)
+        return self._of_cell(cell, names)
+
+    def _of_cell(self, cell: Any, names: list[str] | None) -> str | None:
+        """The set of a cell as one text; None where it has no label."""
+        if self.form == "list":
+            return _set(cell, names)
+        blank = cell is None or (isinstance(cell, str) and not cell.strip())
+        if blank and self.empty:
+            return write_set([])
+        return _set(_split(cell, self.separator), names)
 
     def cell(self, label: str) -> str:
         """A label as it is written into a text cell: the inverse of `read`."""
@@ -226,14 +243,16 @@ def voted(spec: DataSpec, columns: Sequence[str], where: str) -> Labelling | Non
     return Labelling(tuple(chosen), form)
 
 
-def of_column(column: str, kind: pa.DataType, separator: str | None) -> Labelling:
-    """How one column of labels is read."""
+def of_column(
+    column: str, kind: pa.DataType, separator: str | None, *, empty: bool = False
+) -> Labelling:
+    """How one column of labels is read; `empty` as in `Labelling`."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return Labelling((column,), "list")
     # without an answer, too: what is ambiguous is asked about when rows are read
     if separator in (None, NONE):
         return Labelling((column,))
-    return Labelling((column,), "set", separator or "")
+    return Labelling((column,), "set", separator or "", empty)
 
 
 def ask_for_separator(labels: Iterable[str], where: str) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from labelsieve.data.labels import SET, SINGLE, write_set
 from labelsieve.data.sources import Row, label_text
 from labelsieve.data.sources.frames import is_frame
 from labelsieve.data.spec import DataSpec
@@ -19,6 +21,9 @@ from labelsieve.errors import DataError
 OPTIONS_OF_TABLES = (
     *("image_column", "label_column", "truth_column", "id_column", "root", "split"),
 )
+
+# A label that is one of these is a set of labels.
+COLLECTIONS = (set, frozenset, list, tuple)
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -77,6 +82,16 @@ class ArraySource:
     length: int | None = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def labels_are(self) -> str:
+        """Of `labelsieve.data.labels`: SET where the labels of items are Python collections."""
+        return SET if self._sets else SINGLE
+
+    @cached_property
+    def _sets(self) -> bool:
+        # a Dataset that opens pictures would open them all for this
+        return any(isinstance(label, COLLECTIONS) for label in self.labels or ())
+
     def rows(self) -> Iterator[Row]:
         length = len(self.items) if self.length is None else self.length
         for number in range(length):
@@ -110,10 +125,25 @@ class ArraySource:
         return item[0], item[1]
 
     def _name(self, label: Any, number: int) -> str | None:
+        # an empty collection is the empty set, None is no label
+        if self._sets and label is not None:
+            return self._set(label, number)
+        return self._one(label, number)
+
+    def _set(self, label: Any, number: int) -> str:
+        if not isinstance(label, COLLECTIONS):
+            raise DataError(
+                f"The label of row {number} is {type(label).__name__}, and others are sets.",
+                "Write a single label as a set of one.",
+            )
+        names = [self._one(one, number) for one in label]
+        return write_set(name for name in names if name is not None)
+
+    def _one(self, label: Any, number: int) -> str | None:
         try:
             # numpy and torch have numbers of their own
             value = label.item() if hasattr(label, "item") else label
-            if isinstance(value, list | tuple | dict | set):
+            if isinstance(value, (dict, *COLLECTIONS)):
                 raise ValueError
         # several numbers: one-hot or multi-label
         except (ValueError, RuntimeError) as error:

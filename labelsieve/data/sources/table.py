@@ -298,7 +298,7 @@ class TableSource:
             uri=uri,
             path=shown,
             label=label,
-            truth=self._text(record, columns.truth),
+            truth=self._truth(record),
             split=self._text(record, columns.split),
             image=image,
             agreement=agreement,
@@ -320,6 +320,12 @@ def _size(file: pq.ParquetFile, group: int, column: str) -> int:
         if part.path_in_schema.split(".")[0] == column:
             sizes.append(part.total_uncompressed_size)
     return sum(sizes)
+
+    def _truth(self, record: dict[str, Any]) -> str | None:
+        column, labelling = self.columns.truth, self.columns.labelling
+        if column is None or labelling is None:
+            return self._text(record, column)
+        return labelling.truth(record[column], self._names[column])
 
 
 def uri_of_file(path: str, below: str = "") -> str:

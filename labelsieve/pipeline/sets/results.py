@@ -1,0 +1,137 @@
+"""Evidence about sets of labels, joined with every image by id.
+
+Shapes: n images that were scored, k classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelsieve.data.dataset import Dataset
+from labelsieve.data.labels import SET, Labels, read_set, write_set
+from labelsieve.estimation.sets import figures, judging
+from labelsieve.methods import Evidence
+from labelsieve.progress import counted
+from labelsieve.runs.run import Run
+
+# Below, scores separate pictures with and without a label hardly better than chance.
+KNOWN = 0.6
+NAMED = 10  # classes that a sentence names
+
+
+def columns(data: Dataset, evidence: Evidence) -> dict[str, Any]:
+    """Columns of the scores of a set, one value per image.
+
+    p_clean: probability that the whole set is right, and suggested_prob that the suggested one is;
+    margin: p_clean less the probability of the best other set, the one in which the most doubtful
+    label changes; missing, extra: JSON lists of the flagged labels.
+    """
+    given, flagged = data.labels, evidence.flagged
+    p_clean = judging.p_right(evidence.probs, given)
+    doubt = judging.p_wrong_of(evidence.probs, given).max(1).clip(0, 1 - 1e-12)
+    margin = p_clean * (1 - doubt / (1 - doubt))
+    suggested_prob = judging.p_right(evidence.probs, evidence.suggested)
+    return {
+        "p_clean": p_clean,
+        "is_label_issue": flagged.any(1),
+        "suggested_label": data.coding.decode(evidence.suggested),
+        "suggested_prob": pa.array(suggested_prob, pa.float64()),
+        "margin": margin.clip(-1, 1),
+        "missing": data.coding.decode(flagged & ~given),
+        "extra": data.coding.decode(flagged & given),
+    }
+
+
+def warnings(run: Run, facts: Mapping[str, Any], reads_names: bool) -> list[str]:
+    """What a person should know: of empty sets, and of classes that the scores do not know."""
+    empty = facts.get("set_flags", {}).get("empty_sets", 0)
+    found = []
+    if empty:
+        images = counted(empty, "image", "has", "have")
+        found.append(
+            f"{images} no label: judged as showing none of the classes. Leave out the rows of "
+            "images that nobody labelled yet."
+        )
+    return [*found, *_of_classes(facts, reads_names)]
+
+
+def _of_classes(facts: Mapping[str, Any], reads_names: bool) -> list[str]:
+    separation = facts.get("method_facts", {}).get("separation", {})
+    unknown = [name for name, value in separation.items() if (value or 0.5) < KNOWN]
+    if not unknown:
+        return []
+    names = ", ".join(unknown[:NAMED])
+    more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+    what = f"The scores hardly tell which pictures show these classes: {names}{more}."
+    if reads_names:
+        way = (
+            "Name them in words with --class-names, take another --model, or a method that "
+            "needs no text: knn, confident-learning."
+        )
+    else:
+        way = "Take another --model, or a method that reads class names: tai-adapter."
+    return [f"{what} {way}"]
+
+
+def quality(run: Run, truth: pa.Table | None) -> dict[str, Any] | None:
+    """Quality label by label where the truth is known; None without truth.
+
+    Returns:
+        `labelsieve.estimation.sets.figures.of_sets`.
+    """
+    if truth is None:
+        return None
+    found = judged(run, truth)
+    return None if found is None else figures.of_sets(*found)
+
+
+def judged(
+    run: Run, truth: pa.Table
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """What there is to compare of the images that are scored and whose truth is known.
+
+    Returns:
+        posterior, given, flagged and right [n, k], as `figures.of_sets` takes them; None where
+        there is nothing.
+    """
+    coding = Labels(SET, tuple(run.classes))
+    columns = ["sample_id", "given_label", "suggested_label"]
+    joined = run.scores.select(columns).join(truth, "sample_id").sort_by("sample_id")
+    # what was not judged has no suggestion
+    joined = joined.filter(
+        pc.field("suggested_label").is_valid() & pc.field("true_label").is_valid()
+    )
+    if not len(joined):
+        return None
+    table = run.probs()
+    rows = pc.index_in(joined["sample_id"], table["sample_id"].combine_chunks())
+    values = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    posterior = values.reshape(len(table), -1)[rows.to_numpy()]
+    given = coding.encode(joined["given_label"])
+    flagged = given ^ coding.encode(joined["suggested_label"])
+    # a class that was never given is no class of the run
+    right = coding.encode(_known(joined["true_label"], coding))
+    return posterior, given, flagged, right
+
+
+def _known(texts: pa.ChunkedArray, coding: Labels) -> pa.ChunkedArray:
+    """Sets without the labels that are none of the classes."""
+    classes = frozenset(coding.classes)
+    kept = [write_set(classes & set(read_set(text))) for text in texts.to_pylist()]
+    return pa.chunked_array([pa.array(kept, pa.string())])
+
+
+def counts(data: Dataset, evidence: Evidence) -> dict[str, int]:
+    """How many labels are called missing and extra, for run.json."""
+    given, flagged = data.labels, evidence.flagged
+    return {
+        "labels": int(given.sum()),
+        "missing": int((flagged & ~given).sum()),
+        "extra": int((flagged & given).sum()),
+        "empty_sets": int((~given.any(1)).sum()),
+    }

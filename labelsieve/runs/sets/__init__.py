@@ -1,0 +1,1 @@
+"""A run of sets of labels, as it stands."""
