@@ -24,6 +24,7 @@ ROOMS = {
     "data/archives": "Archive",
     "data/modalities": "Modality",
     "models/families": "Family",
+    "runs/items": "Item",
     "noise/generators": "Noise",
     "corrections/writers": "Writer",
 }

@@ -1,14 +1,13 @@
 // Cards of the suspects: filter, sort, pages, and a dialog that enlarges. Names come with the data: they are put in as text only.
 (() => {
   const rows = JSON.parse(document.getElementById("rows").textContent);
-  const list = document.getElementById("cards"), form = document.getElementById("tools");
+  const kind = ITEMS[rows.kind], list = document.getElementById("cards"), form = document.getElementById("tools");
   if (!list) return;
   const $ = (id) => document.getElementById(id);
   const first = Number(list.dataset.first);
   const name = (k) => (k < 0 ? "(none)" : rows.classes[k]);
   const percent = (p) => (p >= 0.9995 && p < 1 ? "over 99.9 %" : (100 * p).toFixed(1) + " %");
   const number = (n) => n.toLocaleString("en");
-  const address = (data) => "data:image/webp;base64," + data;
   const WORDS = { keep: "the label is right", none: "no class fits", wrong: "the label is wrong" };
   const verdict = (i) => (rows.verdict[i] ? WORDS[rows.verdict[i]] || "it is " + name(rows.decided[i]) : "");
   let shown = [], page = 0;
@@ -20,12 +19,8 @@
     return element;
   }
   function picture(data, words) {
-    if (!data) return make("span", "image cannot be read", "gone");
-    const image = make("img");
-    image.addEventListener("load", () => image.classList.toggle("crisp", image.naturalWidth <= 64 && image.naturalHeight <= 64)); // single pixels count
-    image.src = address(data);
-    image.alt = words;
-    return image;
+    if (!data) return make("span", "cannot be read", "gone");
+    return kind.embedded(data, words);
   }
   const surely = (i) => (rows.suggested_prob[i] < 1 - rows.wrong[i] ? "perhaps" : "probably"); // flags begin far below one half
   function labels(i, into) {
@@ -99,10 +94,7 @@
   }
   function show() {
     const i = shown[at];
-    const image = $("zoom-picture");
-    image.src = address(rows.picture[i]);
-    image.alt = says(i);
-    image.hidden = !rows.picture[i];
+    $("zoom-item").replaceChildren(picture(rows.picture[i], says(i)));
     labels(i, $("zoom-labels"));
     $("zoom-facts").replaceChildren(make("p", `number ${number(first + i)} by suspicion`, "quiet"), ...facts(i));
     $("zoom-near").replaceChildren(...near(i));
@@ -120,7 +112,6 @@
     at += by;
     show();
   }
-  $("zoom-picture").addEventListener("load", (e) => e.target.classList.toggle("crisp", e.target.naturalWidth <= 64 && e.target.naturalHeight <= 64));
   dialog.addEventListener("keydown", (e) => { if (e.key === "ArrowRight") step(1); if (e.key === "ArrowLeft") step(-1); });
   dialog.addEventListener("click", (e) => { if (e.target === dialog) dialog.close(); });
   $("zoom-before").addEventListener("click", () => step(-1));

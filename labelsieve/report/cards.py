@@ -6,7 +6,6 @@ ten thousand fit into one file. What was decided about each is read from the dec
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve.runs.pictures import Pictures, webp
+from labelsieve.data.labels import SET
+from labelsieve.report import sets
+from labelsieve.runs import items
+from labelsieve.runs.pictures import Pictures
 from labelsieve.runs.reasons import Neighbours, neighbours
 from labelsieve.runs.run import Run
+from labelsieve.runs.sets.standing import SetStanding
 from labelsieve.runs.standing import Standing
 
 MOST = 10_000  # suspects in one file; the rest lies in files beside it
@@ -28,11 +31,10 @@ OF_MEDIUM = (240, 75)
 OF_SMALL = ((160, 65), (112, 55), (88, 45), (64, 40), (48, 30))
 OF_REASONS = (96, 70)
 # Bytes that the small ones may take together: with the others and all words the file stays
-# below 25 MB. Base64 makes four bytes of three.
+# below 25 MB.
 BUDGET = 14_000_000
 NEAR = 3  # trusted pictures of each class beside a large one
 WORKERS = 8  # decoding leaves Python's lock
-PREFIX = "data:image/webp;base64,"
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Suspects:
         classes: names that `given`, `suggested` and `decided` are numbers of; -1 is none.
         wrong: probability that the label is wrong; suggested_prob: that the suggestion is right.
         verdict: what people decided, empty where nobody did. decided: the right class, if known.
-        picture: WebP in base64, empty where it cannot be read.
+        kind: of the items, a file of `labelsieve.runs.items`.
+        picture: each item as its kind embeds it, empty where it cannot be read.
         agreement: share of the votes that the given label had; empty where nobody voted.
         near: by row, [class, numbers in `pool`] of the nearest trusted pictures.
     """
@@ -57,12 +60,13 @@ class Suspects:
     verdict: list[str]
     decided: list[int]
     picture: list[str]
+    kind: str = "images"
     agreement: list[float | None] = field(default_factory=list)
     near: dict[int, list[tuple[int, list[int]]]] = field(default_factory=dict)
     pool: list[str] = field(default_factory=list)
 
 
-def order(standing: Standing) -> np.ndarray:
+def order(standing: Any) -> np.ndarray:
     """Rows [m] of a run's scored images that are suspects, the most suspicious first.
 
     Those that the scan flagged, and those that people called wrong.
@@ -72,20 +76,29 @@ def order(standing: Standing) -> np.ndarray:
 
 
 def suspects(
-    opened: Run, standing: Standing, rows: np.ndarray, pictures: Pictures
+    opened: Run, standing: Any, rows: np.ndarray, pictures: Pictures
 ) -> Suspects:
     """The suspects `rows` [m] of a run for one file."""
     ids = standing.ids.take(rows).to_pylist()
     found = _columns(opened, standing, rows)
+    found.kind = items.kind_of(pictures)
     # the largest part of the work, and of the file
     found.picture = _pictures(ids, pictures)
     alike = neighbours(opened)
-    if alike is not None:
+    if alike is not None and opened.kind == SET:
+        _add_reasons_of_sets(found, standing, rows[:LARGE], alike, pictures)
+    elif alike is not None:
         _add_reasons(found, ids[:LARGE], alike, pictures)
     return found
 
 
-def _columns(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
+def _columns(opened: Run, standing: Any, rows: np.ndarray) -> Suspects:
+    if opened.kind == SET:
+        return Suspects(**sets.columns(opened, standing, rows))
+    return _of_single(opened, standing, rows)
+
+
+def _of_single(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
     # scored images come first among the scores, in the order of the standing
     paths = opened.scores["path"].take(rows).to_pylist()
     # a reviewer is offered another class even where the label is likelier
@@ -119,14 +132,16 @@ def _columns(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
 def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
     """Pictures of all suspects, smaller towards the end of the list."""
     small = max(1, len(ids) - LARGE - MEDIUM)
-    room = BUDGET * 3 // 4 // small
+    room = BUDGET // small
+
+    view = items.view_of(pictures)
 
     def encode(numbered: tuple[int, str]) -> str:
         number, sample_id = numbered
         if number < LARGE:
-            return _base64(webp(pictures, sample_id, *OF_LARGE))
+            return str(view.embed(pictures, sample_id, *OF_LARGE))
         if number < LARGE + MEDIUM:
-            return _base64(webp(pictures, sample_id, *OF_MEDIUM))
+            return str(view.embed(pictures, sample_id, *OF_MEDIUM))
         return _within(pictures, sample_id, room)
 
     # one after the other, a thousand photos would take half a minute
@@ -136,18 +151,14 @@ def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
 
 
 def _within(pictures: Pictures, sample_id: str, room: int) -> str:
-    """A picture as large as `room` bytes allow; the smallest, where even that is larger."""
-    smallest = None
+    """An item as large as `room` characters allow; the smallest, where even that is larger."""
+    view = items.view_of(pictures)
+    smallest = ""
     for side, quality in OF_SMALL:
-        smallest = webp(pictures, sample_id, side, quality)
-        if smallest is None or len(smallest) <= room:
+        smallest = str(view.embed(pictures, sample_id, side, quality))
+        if len(smallest) <= room:
             break
-    return _base64(smallest)
-
-
-def _base64(picture: bytes | None) -> str:
-    # a picture without data would show as a broken one; nothing shows as nothing
-    return base64.b64encode(picture).decode() if picture else ""
+    return smallest
 
 
 def _add_reasons(
@@ -165,6 +176,27 @@ def _add_reasons(
         found.near[row] = beside
 
 
+def _add_reasons_of_sets(
+    found: Suspects,
+    standing: SetStanding,
+    rows: np.ndarray,
+    alike: Neighbours,
+    pictures: Pictures,
+) -> None:
+    """The nearest trusted pictures of each class that is said to be missing or extra."""
+    numbers: dict[str, int] = {}
+    ids = standing.ids.take(rows).to_pylist()
+    for place, (row, sample_id) in enumerate(zip(rows.tolist(), ids, strict=True)):
+        beside = []
+        for name in sets.changed(standing, row)[:2]:
+            if name not in found.classes:
+                found.classes.append(name)
+            near = alike.nearest(sample_id, name, NEAR)
+            pooled = list(_pooled(near, numbers, found.pool, pictures))
+            beside.append((found.classes.index(name), pooled))
+        found.near[place] = beside
+
+
 def _pooled(
     ids: list[str], numbers: dict[str, int], pool: list[str], pictures: Pictures
 ) -> Iterator[int]:
@@ -172,25 +204,31 @@ def _pooled(
     for sample_id in ids:
         if sample_id not in numbers:
             numbers[sample_id] = len(pool)
-            pool.append(_base64(webp(pictures, sample_id, *OF_REASONS)))
+            embed = items.view_of(pictures).embed
+            pool.append(embed(pictures, sample_id, *OF_REASONS))
         if pool[numbers[sample_id]]:
             yield numbers[sample_id]
 
 
 def examples(
-    opened: Run, standing: Standing, rows: np.ndarray, pictures: Pictures
+    opened: Run, standing: Any, rows: np.ndarray, pictures: Pictures
 ) -> list[dict[str, Any]]:
     """The most frequent confusions, each with its number of suspects and four pictures."""
     numbers = {name: number for number, name in enumerate(standing.classes)}
+    embed = items.view_of(pictures).embed
     shown = []
     # more than a screenful nobody compares
     for pair in opened.noise["pairs"][:8]:
-        here = rows[
-            (standing.given[rows] == numbers.get(pair["given"], -1))
-            & (standing.suggested[rows] == numbers.get(pair["suggested"], -1))
-        ]
+        if opened.kind == SET:
+            here = sets.with_pair(standing, rows, pair["given"], pair["suggested"])
+        else:
+            here = rows[
+                (standing.given[rows] == numbers.get(pair["given"], -1))
+                & (standing.suggested[rows] == numbers.get(pair["suggested"], -1))
+            ]
         ids = standing.ids.take(here[:4]).to_pylist()
-        encoded = [_base64(webp(pictures, i, *OF_REASONS)) for i in ids]
-        addresses = [PREFIX + picture for picture in encoded if picture]
-        shown.append({**pair, "flagged": len(here), "pictures": addresses})
+        encoded = [embed(pictures, i, *OF_REASONS) for i in ids]
+        shown.append(
+            {**pair, "flagged": len(here), "embedded": list(filter(None, encoded))}
+        )
     return shown

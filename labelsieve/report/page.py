@@ -84,6 +84,7 @@ def _page(opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures) -> s
         scripts=[
             library("d3"),
             library("plot"),
+            asset("items.js"),
             asset("report.js"),
             asset("suspects.js"),
         ],
@@ -99,7 +100,7 @@ def _further(
         suspects=vars(cards.suspects(opened, now, rows, pictures)),
         first=(number - 1) * cards.MOST + 1,
         style=asset("style.css") + asset("report.css"),
-        scripts=[asset("suspects.js")],
+        scripts=[asset("items.js"), asset("suspects.js")],
     )
 
 

@@ -29,6 +29,7 @@ SCRIPT = "text/javascript"
 STYLE = "text/css"
 FILES = {
     "htmx.js": ("vendor/htmx.min.js", SCRIPT),
+    "items.js": ("items.js", SCRIPT),
     "style.css": ("style.css", STYLE),
     "review.css": ("review/review.css", STYLE),
     "views.css": ("review/views.css", STYLE),
@@ -289,7 +290,9 @@ def _file_pages(pages: APIRouter, review: Review) -> None:
     def image(row: InQuery, size: InQuery = "large") -> Response:
         number = _row(row, review)
         picture = review.picture(-1 if number is None else number, size)
-        return Response(picture, media_type="image/webp", headers=IMAGE_HEADERS)
+        return Response(
+            picture, media_type=review.pictures.media, headers=IMAGE_HEADERS
+        )
 
     @pages.get("/classes")
     def classes(q: InQuery = "") -> Response:

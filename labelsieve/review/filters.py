@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from urllib.parse import urlencode
@@ -10,9 +10,35 @@ from urllib.parse import urlencode
 import numpy as np
 
 from labelsieve.errors import OptionError, unknown
+from labelsieve.review.columns import Columns
 
-# what the scan said; any other word is the name of a queue
-STATUSES = ("flagged", "kept", "all")
+
+@dataclass(frozen=True)
+class Status:
+    """What a scan said of images: a choice of the filters, in their words.
+
+    Attributes:
+        holds: [n] bool, a fresh array: of which images it is said.
+    """
+
+    title: str
+    holds: Callable[[Columns], np.ndarray]
+
+
+# by name in an address, in the order of the menu; any other word is the name of a queue
+STATUSES = {
+    "flagged": Status("Suspects", lambda columns: columns.flagged.copy()),
+    "all": Status("All images", lambda columns: np.ones(len(columns), dtype=bool)),
+    "kept": Status("Not suspected", lambda columns: ~columns.flagged),
+}
+# what the map tells apart, by number; `map.js` has a colour for each
+MARKS = (
+    "not suspected",
+    "suspect",
+    "label is right",
+    "relabelled",
+    "no class or wrong",
+)
 # "open": not settled; the others: what people said
 DECIDED = ("open", "settled", "keep", "changed", "none", "wrong", "skip", "any")
 SORTS = ("suspicion", "gain", "pair", "class", "name", "similar")

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from labelsieve.review.columns import Columns
-from labelsieve.review.filters import DEFAULT, Filters, Sorting, inside
+from labelsieve.review.filters import (
+    DEFAULT,
+    MARKS,
+    STATUSES,
+    Filters,
+    Sorting,
+    inside,
+)
 from labelsieve.review.leases import Leases
 from labelsieve.review.similar import Similar, similar
 from labelsieve.runs import standing
@@ -124,6 +131,21 @@ class Suspects:
 
     # --- which images, and in which order
 
+    def marks(self) -> np.ndarray:
+        """[n] uint8: what the map tells apart, numbers of `MARKS`."""
+        said = (
+            self.columns.flagged,
+            self.verdict == CODE["keep"],
+            IS_CHANGED[self.verdict],
+            IS_WRONG[self.verdict] & ~IS_CHANGED[self.verdict],
+        )
+        # what people said stands above what the scan did
+        marks = np.zeros(len(self.columns), dtype=np.uint8)
+        for number, mask in enumerate(said, 1):
+            marks[mask] = number
+        assert len(said) == len(MARKS) - 1
+        return marks
+
     def rows(self, filters: Filters, sorting: Sorting | None = None) -> np.ndarray:
         """[m] rows that pass the filters, in order. Kept until somebody decides."""
         sorting = sorting or Sorting()
@@ -216,14 +238,9 @@ class Suspects:
 
     def _scanned(self, show: str) -> np.ndarray:
         """[n] bool by what the scan said, or by queue."""
-        flagged = self.columns.flagged
-        if show == "all":
-            return np.ones(len(flagged), dtype=bool)
-        if show == "flagged":
-            return flagged.copy()
-        if show == "kept":
-            return ~flagged
-        mask = np.zeros(len(flagged), dtype=bool)
+        if show in STATUSES:
+            return STATUSES[show].holds(self.columns)
+        mask = np.zeros(len(self.columns), dtype=bool)
         mask[self.queues.get(show, np.empty(0, dtype=np.int64))] = True
         return mask
 

@@ -18,9 +18,16 @@ from labelsieve.estimation.noise_rate import says_little
 from labelsieve.features import projection
 from labelsieve.review.auditing import Auditing
 from labelsieve.review.deciding import Deciding, NotInRun
-from labelsieve.review.filters import GRID, Filters, Sorting, to_query
-from labelsieve.review.queue import CODE, IS_CHANGED, IS_WRONG, Suspects
-from labelsieve.review.shown import SIDES, Describing, Shown, how_many_left, in_words
+from labelsieve.review.filters import (
+    GRID,
+    MARKS,
+    STATUSES,
+    Filters,
+    Sorting,
+    to_query,
+)
+from labelsieve.review.queue import Suspects
+from labelsieve.review.shown import Describing, Shown, how_many_left, in_words
 from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions, person_of
 from labelsieve.runs.pages import template
@@ -32,6 +39,8 @@ PAIRS_SHOWN = (
 )
 HISTORY_SHOWN = 200
 MOST_CELLS = 500  # of one answer: more than a screen shows
+# what is asked about each item: a file of assets/review/labels
+LABELS = "one"
 
 
 class Review:
@@ -84,7 +93,8 @@ class Review:
 
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
-        return template(f"review/{name}.html.j2").render(**values)
+        page = template(f"review/{name}.html.j2")
+        return page.render(kind=self.pictures.kind, labels=LABELS, **values)
 
     # --- what the pages show
 
@@ -138,6 +148,7 @@ class Review:
         return {
             "classes": self.suspects.columns.classes,
             "queues": self.queues,
+            "statuses": [(name, s.title) for name, s in STATUSES.items()],
             "has_features": self.suspects.similar is not None,
             "total": len(self.suspects.columns),
             "caveats": self.caveats,
@@ -169,12 +180,12 @@ class Review:
     # --- one image
 
     def picture(self, row: int, size: str) -> bytes:
-        """An image of this run as WebP, in a size of `labelsieve.review.shown.SIDES`.
+        """An item of this run as its kind shows it, in a size that its kind has.
 
         Raises:
             NotInRun: there is none, or it cannot be read.
         """
-        if not 0 <= row < len(self.suspects.columns) or size not in SIDES:
+        if not 0 <= row < len(self.suspects.columns) or size not in self.pictures.sizes:
             raise NotInRun("No such image in this run.")
         picture = self.pictures.get(self.suspects.columns.sample_id(row), size)
         if picture is None:
@@ -318,7 +329,7 @@ class Review:
     def map_page(self, filters: Filters, window: str) -> str:
         """The page with all images as points; a script asks for `points`."""
         state = self.state(filters, window)
-        return self.page("map", **state, **self.frame())
+        return self.page("map", marks=MARKS, **state, **self.frame())
 
     def points(self) -> bytes:
         """What never changes of all n points: x, y and given label, n uint16 of each.
@@ -335,16 +346,12 @@ class Review:
     def states(self, filters: Filters) -> bytes:
         """What answers change: probability of an error in 255ths, and a state, n uint8 of each.
 
-        States: 0 not flagged, 1 flagged, 2 the label was kept, 3 changed, 4 no class or wrong;
-        and 128 where the filters leave the image in.
+        States: numbers of `labelsieve.review.filters.MARKS`, and 128 where the filters leave the
+        image in.
         """
         self.suspects.take_in()
-        verdict = self.suspects.verdict
         p = np.rint(np.asarray(self.suspects.now.p_wrong) * 255).astype(np.uint8)
-        state = self.suspects.columns.flagged.astype(np.uint8)
-        state[verdict == CODE["keep"]] = 2
-        state[IS_WRONG[verdict]] = 4
-        state[IS_CHANGED[verdict]] = 3
+        state = self.suspects.marks()
         # by default the map shows all: suspects stand out by their colour
         wanted = replace(
             filters,

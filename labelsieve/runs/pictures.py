@@ -131,6 +131,11 @@ class Images:
         self._lock = threading.Lock()
 
     @property
+    def modality(self) -> str:
+        """The kind of items: a file of `labelsieve.data.modalities`."""
+        return getattr(self._source, "modality", "images")
+
+    @property
     def class_ids(self) -> Mapping[str, int]:
         """Numbers that the data give to classes, by label; empty where they give none."""
         return getattr(self._source, "class_ids", {})

@@ -107,8 +107,8 @@ def test_confusions_have_examples(planted: Any) -> None:
     )
     assert shown and len(shown) <= 8
     for pair in shown:
-        assert len(pair["pictures"]) == min(4, pair["flagged"])
-        assert all(p.startswith(cards.PREFIX) for p in pair["pictures"])
+        assert len(pair["embedded"]) == min(4, pair["flagged"])
+        assert all(map(base64.b64decode, pair["embedded"]))
 
 
 def test_votes_are_shown_where_there_were_any(planted: Any) -> None:

@@ -11,7 +11,9 @@ from PIL import Image
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
 from labelsieve.review import shown as module
-from labelsieve.review.shown import SIDES, Shown, in_units
+from labelsieve.review.shown import Shown
+from labelsieve.runs.items import images as view
+from labelsieve.runs.items.images import Facts, in_units
 from labelsieve.runs.pictures import open_pictures
 
 
@@ -36,20 +38,20 @@ def test_a_picture_is_as_large_as_was_asked_for_and_never_larger_than_it_is() ->
     assert sides(shown.get("red", "medium")) == (384, 192)
     assert sides(shown.get("red", "large")) == (1024, 512)
     assert sides(shown.get("red", "full")) == (1500, 750)
-    assert shown.facts("red") == module.Facts(1500, 750, "")
+    assert shown.facts("red") == Facts(1500, 750, "")
 
 
 def test_a_picture_is_made_once_and_the_oldest_goes_first(
     shown: Shown, planted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    real = module.webp
+    real = view.webp
 
     def counted(images: Any, sample_id: str, *more: Any) -> bytes | None:
         made.append(sample_id)
         return real(images, sample_id, *more)
 
-    monkeypatch.setattr(module, "webp", counted)
+    monkeypatch.setattr(view, "webp", counted)
     first, second, third = planted.wrong[:3]
     once = shown.get(first, "small")
     assert shown.get(first, "small") is once and made == [first]
@@ -71,26 +73,6 @@ def test_facts_are_those_of_the_file(shown: Shown, planted: Any) -> None:
     facts = shown.facts(planted.wrong[0])
     (file,) = planted.data.glob(f"{planted.wrong[0].rpartition('#')[0]}")
     with Image.open(file) as image:
-        wanted = module.Facts(*image.size, in_units(file.stat().st_size))
+        wanted = Facts(*image.size, in_units(file.stat().st_size))
     assert facts == wanted
     assert shown.facts("x#y") is None and shown.get("x#y", "small") is None
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 KB"),
-        (41_234, "41 KB"),
-        (999_600, "1.0 MB"),
-        (8_250_000_000, "8.2 GB"),
-        (8_250_000_000_000, "8250 GB"),
-    ],
-)
-def test_sizes_are_said_as_people_say_them(size: int, words: str) -> None:
-    assert in_units(size) == words
-
-
-def test_the_largest_picture_is_one_that_webp_holds() -> None:
-    assert max(SIDES.values()) == 2**14 - 1

@@ -1,5 +1,5 @@
 // Many images at once: mark, select, answer. The server keeps the order; a screen is asked for at a time.
-import { $, $$, bytes, get, hold, image, notice, post, showState, typing, w } from "./window.js";
+import { $, $$, bytes, get, hold, notice, post, showState, shown, typing, w } from "./window.js";
 import { chooseClass } from "./classes.js";
 import { zoom } from "./zoom.js";
 
@@ -61,9 +61,8 @@ function element(kind, name) { const node = document.createElement(kind); node.c
 function drawn(cell, number) {
   const node = element("div", "cell");
   node.id = `cell-${number}`; node.setAttribute("role", "option"); node.dataset.number = number;
-  const frame = element("span", "frame"), picture = document.createElement("img");
-  picture.src = image(cell.row, size > 2 ? "medium" : "small"); picture.alt = ""; picture.draggable = false; picture.decoding = "async";
-  frame.append(picture, element("span", "tick"));
+  const frame = element("span", "frame");
+  frame.append(shown(cell.row, size > 2 ? "medium" : "small"), element("span", "tick"));
   const words = element("span", "words");
   node.append(frame, words); tell(node, cell);
   return node;

@@ -1,16 +1,16 @@
 // All images by what they look like: drag moves, the wheel zooms, a lasso catches, keys step through suspects.
-import { $, bytes, get, hold, image, notice, post, say, showState, typing, w } from "./window.js";
-import { FEW, Points, SIDE, STATES, category, css, rgb, suspicion } from "./points.js";
+import { $, bytes, get, hold, image, kind as item, notice, post, say, showState, shown, typing, w } from "./window.js";
+import { FEW, MARKED, Points, SIDE, category, css, rgb, suspicion } from "./points.js";
 import { chooseClass } from "./classes.js";
 import { zoom } from "./zoom.js";
 
-const atlas = $("#atlas"), query = atlas.dataset.query, classes = JSON.parse(atlas.dataset.classes);
+const atlas = $("#atlas"), query = atlas.dataset.query, classes = JSON.parse(atlas.dataset.classes), names = JSON.parse(atlas.dataset.marks);
 const plane = $("#plane"), over = $("#over"), context = plane.getContext("2d"), marks = over.getContext("2d");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const CLOSE = 14; // screen pixels within which a point is meant
 const CORNERS = 120; // of a lasso in an address
 const MARGIN = 24; // screen pixels around all points
-let points = null, p = null, state = null, ratio = 1, lasso = false, pictured = true, caught = "", shape = [];
+let points = null, p = null, state = null, ratio = 1, lasso = false, pictured = item.canvas, caught = "", shape = [];
 let view = { scale: 1, left: 0, top: 0 }, list = [], at = -1, cell = null, busy = false;
 
 // --- drawing
@@ -76,18 +76,18 @@ function drawMarks() {
   }
 }
 function paint() {
-  const by = $("#colour").value, states = STATES(dark.matches), rank = new Uint8Array(points.n);
+  const by = $("#colour").value, colours = MARKED(dark.matches), rank = new Uint8Array(points.n);
   for (let i = 0; i < points.n; i++) {
     const passes = state[i] & 128, kind = state[i] & 127;
-    const c = by === "given" ? category(points.given[i], classes.length) : by === "decision" ? states[kind][1] : suspicion(p[i] / 255, dark.matches);
+    const c = by === "given" ? category(points.given[i], classes.length) : by === "decision" ? colours[kind] : suspicion(p[i] / 255, dark.matches);
     points.colour[i] = rgb(...c, passes ? 235 : 40);
     // what one looks for lies on top
     rank[i] = (passes ? 128 : 0) + (by === "suspicion" ? p[i] >> 1 : kind);
   }
-  points.layer(rank); legend(by, states); redraw();
+  points.layer(rank); legend(by, colours); redraw();
 }
-function legend(by, states) {
-  let entries = states;
+function legend(by, colours) {
+  let entries = names.map((name, number) => [name, colours[number]]);
   if (by === "given") entries = classes.slice(0, 24).map((name, number) => [name, category(number, classes.length)]);
   if (by === "suspicion") entries = [0, 0.5, 1].map((share) => [`${100 * share} % wrong`, suspicion(share, dark.matches)]);
   $("#legend").replaceChildren(...entries.map(([name, colour]) => {
@@ -164,7 +164,7 @@ function hover(spot, event) {
   timer = setTimeout(async () => {
     const [about] = (await get(`some?${query}&rows=${row}`)).cells;
     if (row !== hovered) return;
-    $("img", figure).src = image(row, "small"); $("figcaption", figure).textContent = line(about); figure.hidden = false;
+    $("div", figure).replaceChildren(shown(row, "small")); $("figcaption", figure).textContent = line(about); figure.hidden = false;
   }, 30);
 }
 const line = (about) => `${about.given}: ${about.decided || about.words}${about.offered && about.offered !== about.given && !about.settled ? `, rather ${about.offered}` : ""}`;
@@ -186,7 +186,7 @@ async function show(first) {
   if (first !== undefined && caught && list.length) await mark(list[first]);
 }
 function release() { shape = []; caught = ""; drawMarks(); show(); }
-function picturing() { pictured = !pictured; $("#thumbs").setAttribute("aria-pressed", String(pictured)); redraw(); }
+function picturing() { if (!item.canvas) return; pictured = !pictured; $("#thumbs").setAttribute("aria-pressed", String(pictured)); redraw(); }
 function toggle() { lasso = !lasso; $("#lasso").setAttribute("aria-pressed", String(lasso)); }
 
 // --- one image
@@ -200,8 +200,8 @@ function inside() { // bring the point into view
   if (x < 20 || y < 20 || x > plane.width - 20 || y > plane.height - 20) { view.left += plane.width / 2 - x; view.top += plane.height / 2 - y; redraw(); } else drawMarks();
 }
 function tell() {
-  const differs = cell.offered && cell.offered !== cell.given, picture = $("#side-image");
-  picture.src = image(cell.row, "large"); picture.alt = `${cell.path}, labelled ${cell.given}`; picture.hidden = false;
+  const differs = cell.offered && cell.offered !== cell.given;
+  $("#side-item").replaceChildren(shown(cell.row, "large", `${cell.path}, labelled ${cell.given}`));
   $("#side-path").textContent = cell.path; $("#side-zoom").dataset.zoom = cell.row; $("#side-zoom").dataset.path = cell.path;
   const label = document.createElement("span"); label.className = "label given"; label.textContent = cell.given;
   $("#side-question").replaceChildren("labelled ", label);
@@ -264,7 +264,7 @@ document.addEventListener("click", (event) => {
 });
 chooseClass((label) => { decide("other", label); plane.focus({ preventScroll: true }); });
 $("#lasso").addEventListener("click", toggle);
-$("#thumbs").addEventListener("click", picturing);
+$("#thumbs").addEventListener("click", picturing); $("#thumbs").hidden = !item.canvas;
 $("#reset").addEventListener("click", all);
 $("#caught-clear").addEventListener("click", release);
 $("#colour").addEventListener("change", paint);

@@ -88,4 +88,5 @@ export function suspicion(p, dark) { // from what is likely right to what is lik
   const low = dark ? [92, 118, 148] : [176, 193, 212], high = dark ? [255, 122, 89] : [200, 50, 20], t = p ** 1.2;
   return low.map((v, k) => Math.round(v + t * (high[k] - v)));
 }
-export const STATES = (dark) => [["not suspected", dark ? [84, 94, 108] : [196, 202, 211]], ["suspect", [232, 148, 34]], ["label is right", [44, 150, 102]], ["relabelled", [52, 116, 214]], ["no class or wrong", [158, 84, 190]]];
+// of the marks by number: not suspected, suspect, label is right, relabelled, no class or wrong
+export const MARKED = (dark) => [dark ? [84, 94, 108] : [196, 202, 211], [232, 148, 34], [44, 150, 102], [52, 116, 214], [158, 84, 190]];

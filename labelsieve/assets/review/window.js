@@ -73,3 +73,6 @@ function showOthers(text) { const box = $("#others"); if (box) box.textContent =
 
 // A picture of the user's data by its row; the address is the same each time, so browsers keep it.
 export const image = (row, size) => `image?row=${row}&size=${size}`;
+// how the items of this run are drawn; scripts that are deferred run in their order, so it is there
+export const kind = ITEMS[document.body.dataset.kind];
+export const shown = (row, size, words) => kind.served(image(row, size), words);
