@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import SET
 from labelsieve.estimation.audits import stop_rule
 from labelsieve.estimation.audits.shares import neyman, strata
 from labelsieve.runs import digests
@@ -77,6 +78,9 @@ class Population:
     @cached_property
     def given(self) -> np.ndarray:
         """[M] int, number of each label in `Run.classes`."""
+        # sets are of no class: all of them are one group
+        if self.opened.kind == SET:
+            return np.zeros(len(self.scored), dtype=np.int64)
         names = pa.array(self.opened.classes, pa.string())
         return pc.index_in(self.scored["given_label"], names).to_numpy()
 
@@ -105,6 +109,9 @@ class Population:
     @cached_property
     def queue(self) -> np.ndarray:
         """[N] rows of the population in the order of review, by expected gain."""
+        # what is learned of one set says nothing about others: the most suspicious first
+        if self.opened.kind == SET:
+            return self.rows(0)
         rows = np.flatnonzero(self.open)
         table = self.opened.probs()
         values = table["probs"].combine_chunks().flatten().to_numpy()

@@ -37,6 +37,7 @@ FILES = {
     "window.js": ("review/window.js", SCRIPT),
     "card.js": ("review/card.js", SCRIPT),
     "classes.js": ("review/classes.js", SCRIPT),
+    "chips.js": ("review/chips.js", SCRIPT),
     "grid.js": ("review/grid.js", SCRIPT),
     "zoom.js": ("review/zoom.js", SCRIPT),
     "map.js": ("review/map.js", SCRIPT),

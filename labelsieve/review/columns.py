@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +65,48 @@ class Columns:
     @cached_property
     def _codes(self) -> dict[str, int]:
         return {name: code for code, name in enumerate(self.classes)}
+
+    @property
+    def width(self) -> int:
+        """How many labels have a number."""
+        return len(self.classes)
+
+    def text(self, code: int) -> str:
+        """A label as it is written down; "" for none of them."""
+        return self.name(code) or ""
+
+    def say(self, label: str) -> str:
+        """A label that was written down, as a person reads it."""
+        return label
+
+    def with_label(self, name: str) -> np.ndarray:
+        """[n] bool: images with a given label."""
+        result: np.ndarray = self.given == self.code(name)
+        return result
+
+    def offering(self, offered: np.ndarray, name: str) -> np.ndarray:
+        """[n] bool: images to which a label is offered, by the numbers `offered` [n]."""
+        result: np.ndarray = offered == self.code(name)
+        return result
+
+    def offered(self, now: Any) -> np.ndarray:
+        """[n] int64 number of the label that a reviewer is offered, by the run as it stands."""
+        suggested = np.asarray(now.suggested)
+        # of what belongs to no class the best of the wrong ones
+        result: np.ndarray = np.where(suggested >= 0, suggested, now.best_other)
+        return result.astype(np.int64)
+
+    def probability(self, now: Any, row: int, offered: int) -> float:
+        """Probability of what a reviewer is offered."""
+        return float(now.posterior[row, offered])
+
+    def compared(self, row: int, given: str, offered: str | None) -> list[str | None]:
+        """Classes whose trusted pictures stand beside one."""
+        return [given, offered]
+
+    def chips(self, row: int, most: int) -> list[dict[str, Any]]:
+        """Of sets alone: classes to put in or out."""
+        return []
 
     def number(self, column: str, row: int) -> float | None:
         """A column that a method added, at a row; None where it added none."""

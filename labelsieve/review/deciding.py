@@ -86,11 +86,15 @@ class Deciding:
         if verdict == "other" and columns.code(label) < 0:
             raise OptionError(f"'{label}' is not a class of this data set.")
         if verdict == "accept":
-            label = columns.name(int(self.suspects.offered[row])) or ""
+            label = columns.text(int(self.suspects.offered[row]))
+        if verdict not in ("accept", "other"):
+            return verdict, label or None
+        code = columns.code(label)
         # whatever key was pressed: naming the given label says that it is right
-        if verdict in ("accept", "other") and columns.code(label) == columns.given[row]:
+        if code == columns.given[row]:
             return "keep", None
-        return verdict, label or None
+        # as it is written down, however it was named
+        return verdict, (columns.text(code) if code >= 0 else label) or None
 
     def _write(self, answer: Answer, by: str) -> str:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.review.columns import Columns
 from labelsieve.review.filters import (
     DEFAULT,
@@ -21,6 +22,7 @@ from labelsieve.review.filters import (
     inside,
 )
 from labelsieve.review.leases import Leases
+from labelsieve.review.sets.columns import SetColumns
 from labelsieve.review.similar import Similar, similar
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, VERDICTS, WRONG, Decision, Decisions
@@ -68,7 +70,8 @@ class Suspects:
     """
 
     def __init__(self, opened: Run, decisions: Decisions) -> None:
-        self.columns = Columns(opened)
+        of_kind = {SINGLE: Columns, SET: SetColumns}
+        self.columns: Columns = of_kind[opened.kind](opened)
         self.decisions = decisions
         self._opened = opened
         n = len(self.columns)
@@ -102,12 +105,10 @@ class Suspects:
         """Order what is left by a posterior."""
         # stable: equal probabilities keep the order of the scan
         order = np.argsort(-np.asarray(now.p_wrong), kind="stable")
-        suggested = np.asarray(now.suggested)
-        # of what belongs to no class the best of the wrong ones
-        offered = np.where(suggested >= 0, suggested, now.best_other)
+        offered = self.columns.offered(now)
         with self._lock:
             self.now = now
-            self.offered = offered.astype(np.int64)
+            self.offered = offered
             self._order = order
 
     # --- what was decided
@@ -201,7 +202,7 @@ class Suspects:
 
     def pair_codes(self, rows: np.ndarray) -> np.ndarray:
         """[m] int64: number of the pair of given and offered label of each row."""
-        classes = len(self.columns.classes) + 1
+        classes = self.columns.width + 1
         offered = self.offered[rows]
         return self.columns.given[rows].astype(np.int64) * classes + offered
 
@@ -210,10 +211,9 @@ class Suspects:
         columns = self.columns
         passing = self._decided(filters.decided) & self._scanned(filters.show)
         if filters.given is not None:
-            passing &= columns.given == columns.code(filters.given)
+            passing &= columns.with_label(filters.given)
         if filters.suggested is not None:
-            wanted = columns.code(filters.suggested)
-            passing &= self.offered == wanted
+            passing &= columns.offering(self.offered, filters.suggested)
         if filters.least > 0:
             passing &= np.asarray(self.now.p_wrong) >= filters.least
         if filters.text:
@@ -327,7 +327,7 @@ class Suspects:
         codes, counts = np.unique(
             self.pair_codes(self.rows(DEFAULT)), return_counts=True
         )
-        width = len(self.columns.classes) + 1
+        width = self.columns.width + 1
         pairs = []
         for place in np.argsort(-counts, kind="stable")[:count]:
             given, offered = divmod(int(codes[place]), width)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import RunError
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.features import projection
@@ -39,8 +40,8 @@ PAIRS_SHOWN = (
 )
 HISTORY_SHOWN = 200
 MOST_CELLS = 500  # of one answer: more than a screen shows
-# what is asked about each item: a file of assets/review/labels
-LABELS = "one"
+# what is asked about each item, by the kind of its label: a file of assets/review/labels
+LABELS = {SINGLE: "one", SET: "set"}
 
 
 class Review:
@@ -94,7 +95,7 @@ class Review:
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
         page = template(f"review/{name}.html.j2")
-        return page.render(kind=self.pictures.kind, labels=LABELS, **values)
+        return page.render(kind=self.pictures.kind, labels=LABELS[self.opened.kind], **values)
 
     # --- what the pages show
 
@@ -278,7 +279,7 @@ class Review:
                     {
                         "decision": decision,
                         "open": can_undo,
-                        "words": in_words(decision),
+                        "words": in_words(decision, self.suspects.columns.say),
                         "person": person_of(decision.by),
                         "row": row,
                         "path": columns.path(row),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,16 @@ SAID = {
 }
 
 
-def in_words(decision: Decision | None) -> str:
-    """What a decision says about the label; nothing where there is none."""
+def in_words(decision: Decision | None, say: Callable[[str], str] = str) -> str:
+    """What a decision says about the label; nothing where there is none.
+
+    Args:
+        say: a label that was written down, as a person reads it.
+    """
     if decision is None:
         return ""
-    return SAID[decision.verdict].replace("{label}", str(decision.label))
+    words = SAID[decision.verdict]
+    return words.replace("{label}", say(decision.label)) if decision.label else words
 
 
 def how_wrong(p: float) -> str:
@@ -146,10 +151,11 @@ class Describing:
             "p_wrong": float(now.p_wrong[row]),
             "primary": self.primary(row),
             "classes": self.classes(row),
-            "near": self.near(sample_id, [given, offered]),
+            "chips": columns.chips(row, KEYS),
+            "near": self.near(sample_id, columns.compared(row, given, offered)),
             "facts": self.pictures.facts(sample_id),
             "seen": int(self.suspects.seen[row]),
-            "decided": in_words(decision),
+            "decided": in_words(decision, columns.say),
             "person": person_of(decision.by) if decision else "",
             "reason": self.reason(row, given),
             "agreement": columns.number("agreement", row),
@@ -169,10 +175,12 @@ class Describing:
     def probability_offered(self, row: int) -> float:
         """Probability of what a reviewer is offered."""
         offered = int(self.suspects.offered[row])
-        return float(self.suspects.now.posterior[row, offered])
+        return self.suspects.columns.probability(self.suspects.now, row, offered)
 
     def classes(self, row: int) -> list[dict[str, Any]]:
-        """The likeliest classes, each with its probability."""
+        """The likeliest classes, each with its probability; of sets none, which have chips."""
+        if self.suspects.columns.chips(row, KEYS):
+            return []
         posterior = np.asarray(self.suspects.now.posterior[row], dtype=float)
         # an answer leaves zeros: what comes first among them is as in the list of classes
         order = np.argsort(-posterior, kind="stable")[:KEYS]
@@ -231,7 +239,7 @@ class Describing:
         }
         if self.suspects.verdict[row]:
             decision = self.suspects.decisions.current(columns.sample_id(row))
-            cell["decided"] = in_words(decision)
+            cell["decided"] = in_words(decision, columns.say)
             cell["settled"] = bool(IS_SETTLED[self.suspects.verdict[row]])
             cell["kept"] = bool(self.suspects.verdict[row] == CODE["keep"])
             cell["person"] = person_of(decision.by) if decision else ""

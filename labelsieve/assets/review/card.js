@@ -2,6 +2,7 @@
 import { $, $$, GONE, say, trouble, typing, w } from "./window.js";
 import { zoom } from "./zoom.js";
 import { chooseClass } from "./classes.js";
+import { putIn } from "./chips.js";
 
 let busy = false;
 
@@ -15,7 +16,7 @@ document.addEventListener("keydown", (event) => {
   if (button && !event.repeat) { event.preventDefault(); button.click(); }
 });
 
-function answer(label) { if ($("#label") && !busy) { $("#label").value = label; $("#take").click(); } }
+function answer(label) { if (putIn(label)) return; if ($("#label") && !busy) { $("#label").value = label; $("#take").click(); } }
 chooseClass(answer);
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-class]");

@@ -1,4 +1,8 @@
-"""COCO: the category id of a corrected annotation changes; what is left out is removed."""
+"""COCO: the category id of a corrected annotation changes; what is left out is removed.
+
+In sets of labels of whole pictures, annotations of extra classes are removed, and one without a box
+is written for each missing class, behind all others.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,13 @@ from labelsieve.corrections.writers._spans import (
     start_of,
     without,
 )
+from labelsieve.data.labels import SET, read_set
 from labelsieve.data.sources import Source
+from labelsieve.data.sources._annotations import Picture
 from labelsieve.data.sources.coco import CocoSource
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
+from labelsieve.progress import plain
 
 
 def accepts(source: Source) -> bool:
@@ -45,7 +52,14 @@ class CocoWriter(JsonWriter):
         wanted: dict[Any, str | None] = {}
         # a picture that is left out goes with its annotation
         gone_images = set()
+        new: list[tuple[Any, Any]] = []
+        sets = source.labels_are == SET
         for picture, shape, label in changes:
+            if sets and label is not None:
+                added, extra = _set_changes(source, picture, read_set(label))
+                wanted.update(dict.fromkeys(extra))
+                new += [(picture.place, ids[name]) for name in added]
+                continue
             if label is not None:
                 check_known(label, source, source.path)
             if shape is not None:
@@ -55,9 +69,44 @@ class CocoWriter(JsonWriter):
                 wanted[own] = label
             if label is None:
                 gone_images.add(picture.place)
-        yield from _annotations(text, wanted, ids)
+        yield from _annotations(text, wanted, ids, _entries(source, new))
         if gone_images:
             yield from _images(text, gone_images)
+
+
+def _set_changes(
+    source: CocoSource, picture: Picture, labels: list[str]
+) -> tuple[list[str], list[Any]]:
+    """Classes that a picture is to get, and ids of the annotations that it loses.
+
+    Raises:
+        DataError: a class that the file does not declare, or that needs a box.
+    """
+    for label in labels:
+        check_known(label, source, source.path)
+    own = [a for a in source.content.annotations if a[1] == picture.place]
+    names = source.content.categories
+    having = {names[category] for _, _, category, _ in own}
+    added = [label for label in labels if label not in having]
+    if added and any(box is not None for *_, box in own):
+        raise DataError(
+            f"'{plain(picture.name)}' needs a box of '{plain(added[0])}': its labels are boxes.",
+            "Draw it by hand, and apply only what takes labels away.",
+        )
+    return added, [key for key, _, category, _ in own if names[category] not in labels]
+
+
+def _entries(source: CocoSource, new: list[tuple[Any, Any]]) -> list[str]:
+    """Annotations of whole pictures (image id, category id) as text, with ids of their own."""
+    numbers = [a[0] for a in source.content.annotations if isinstance(a[0], int)]
+    # ids are numbers to most readers, so new ones are, whatever the others are
+    number = max(numbers, default=0)
+    entries = []
+    for image, category in new:
+        number += 1
+        entry = {"id": number, "image_id": image, "category_id": category}
+        entries.append(json.dumps(entry, ensure_ascii=False))
+    return entries
 
 
 def _of_picture(source: CocoSource, image: Any, label: str | None) -> list[Any]:
@@ -73,9 +122,10 @@ def _of_picture(source: CocoSource, image: Any, label: str | None) -> list[Any]:
 
 
 def _annotations(
-    text: str, wanted: dict[Any, str | None], ids: dict[str, Any]
+    text: str, wanted: dict[Any, str | None], ids: dict[str, Any], new: list[str]
 ) -> Iterator[Edit]:
-    spans = list(elements(text, find(text, start_of(text), "annotations")[0]))
+    start_of_list = find(text, start_of(text), "annotations")[0]
+    spans = list(elements(text, start_of_list))
     gone = set()
     for number, (start, end) in enumerate(spans):
         # numbers of the data as text have every digit; ids are compared as JSON has them
@@ -89,6 +139,14 @@ def _annotations(
         else:
             yield Edit(*find(text, start, "category_id"), json.dumps(ids[label]))
     yield from without(spans, gone)
+    kept = [span for number, span in enumerate(spans) if number not in gone]
+    if new and kept:
+        end = kept[-1][1]
+        yield Edit(end, end, ", " + ", ".join(new))
+    elif new:
+        # nothing is left before them: where the first one began, or behind the bracket
+        begin = spans[0][0] if spans else start_of_list + 1
+        yield Edit(begin, begin, ", ".join(new))
 
 
 def _images(text: str, gone: set[Any]) -> Iterator[Edit]:

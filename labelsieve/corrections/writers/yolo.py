@@ -1,4 +1,7 @@
-"""YOLO: the class number of a corrected box changes; the line of one that is left out goes."""
+"""YOLO: the class number of a corrected box changes; the line of one that is left out goes.
+
+Of a set of labels of a whole picture the lines of extra classes go; a missing one needs a box.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from pathlib import Path
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._annotations import changed_rows, check_known
 from labelsieve.corrections.writers._files import FilesWriter, grouped
+from labelsieve.data.labels import SET, read_set
 from labelsieve.data.sources import Source
+from labelsieve.data.sources._annotations import Picture
 from labelsieve.data.sources.yolo import YoloSource, label_file
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -33,6 +38,10 @@ class YoloWriter(FilesWriter):
         # pictures of one label file are one, but boxes are many
         files = grouped()
         for picture, shape, label in changed_rows(source, changes):
+            if shape is None and source.labels_are == SET:
+                lines = _extra_lines(picture, label)
+                files[path_to_uri(label_file(picture.name))].update(lines)
+                continue
             if shape is None:
                 raise DataError(
                     f"'{picture.name}' was judged as a whole, and its boxes have labels.",
@@ -61,6 +70,24 @@ class YoloWriter(FilesWriter):
                 kept.append(line.replace(old, new, 1))
         target.write_bytes("".join(kept).encode("utf-8", "surrogateescape"))
         sync(target)
+
+
+def _extra_lines(picture: Picture, label: str | None) -> Changes:
+    """Lines of boxes that go with the labels of a picture; all of one that is left out.
+
+    Raises:
+        DataError: a class has no box yet.
+    """
+    labels = read_set(label) if label else []
+    having = {shape.label for shape in picture.shapes}
+    added = [name for name in labels if name not in having]
+    if added:
+        raise DataError(
+            f"'{plain(picture.name)}' needs a box of '{plain(added[0])}', and YOLO has no label "
+            "without one.",
+            "Draw it by hand, and apply only what takes labels away.",
+        )
+    return {s.place: None for s in picture.shapes if s.label not in labels}
 
 
 def _refuse_shared(source: YoloSource, files: Container[str]) -> None:

@@ -13,6 +13,7 @@ from labelsieve.corrections.writers import find_rows
 from labelsieve.corrections.writers._spans import Edit, edited, elements, find, without
 from labelsieve.corrections.writers.coco import open_writer
 from labelsieve.data.images import content_hash
+from labelsieve.data.labels import read_set, write_set
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -53,6 +54,48 @@ def test_whole_pictures_change_their_one_annotation(tmp_path: Path) -> None:
     assert [i["file_name"] for i in new["images"]] == ["1.png", "3.png", "4.png"]
     with pytest.raises(DataError, match="has 0 annotations, not one"):
         rewritten(path, {2: "blue"})
+
+
+def test_sets_of_whole_pictures_lose_and_get_annotations_and_nothing_else_changes(
+    tmp_path: Path,
+) -> None:
+    content = annotated.coco(tmp_path, boxes=False)
+    path = annotated.write_json(tmp_path / "a.json", content)
+    before = [(a["image_id"], a["category_id"]) for a in content["annotations"]]
+    source: Any = open_source(DataSpec(str(path)))
+    rows = [row.label for row in source.rows()]
+    number = next(n for n, text in enumerate(rows) if len(read_set(text)) > 1)
+    empty = rows.index("[]")
+    gone, *kept = read_set(rows[number])
+    changes = {number: write_set(kept), empty: write_set(["blue", "red"])}
+    after = json.loads(rewritten(path, changes))
+    ids = {c["name"]: c["id"] for c in content["categories"]}
+    image = {n: 10 + n for n in (number, empty)}
+    wanted = [pair for pair in before if pair != (image[number], ids[gone])]
+    wanted += [(image[empty], ids[name]) for name in ("blue", "red")]
+    assert [(a["image_id"], a["category_id"]) for a in after["annotations"]] == wanted
+    assert len({a["id"] for a in after["annotations"]}) == len(wanted)
+    assert after["images"] == content["images"]
+    # everything is taken away, and then something is put in
+    nothing = dict.fromkeys(range(4), "[]")
+    assert json.loads(rewritten(path, nothing))["annotations"] == []
+    one = json.loads(rewritten(path, {**nothing, 0: '["green"]'}))["annotations"]
+    assert [(a["image_id"], a["category_id"]) for a in one] == [(10, 90)]
+    with pytest.raises(DataError, match="declares no class 'lilac'"):
+        rewritten(path, {0: '["lilac"]'})
+
+
+def test_a_missing_label_of_pictures_with_boxes_needs_one(tmp_path: Path) -> None:
+    path = annotated.write_json(tmp_path / "a.json", annotated.coco(tmp_path))
+    source: Any = open_source(DataSpec(str(path), items="images"))
+    rows = [read_set(row.label) for row in source.rows()]
+    number = next(n for n, labels in enumerate(rows) if len(labels) > 1)
+    fewer = write_set(rows[number][1:])
+    after = json.loads(rewritten(path, {number: fewer}, items="images"))
+    assert len(after["annotations"]) < 6
+    lacking = next(n for n, labels in enumerate(rows) if 0 < len(labels) < 3)
+    with pytest.raises(DataError, match="needs a box"):
+        rewritten(path, {lacking: '["blue", "green", "red"]'}, items="images")
 
 
 def test_pycocotools_opens_what_was_written(tmp_path: Path) -> None:

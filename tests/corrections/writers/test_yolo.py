@@ -12,6 +12,7 @@ from fixtures import annotated
 from labelsieve.corrections import write_back
 from labelsieve.corrections.writers.yolo import open_writer
 from labelsieve.data.images import content_hash
+from labelsieve.data.labels import read_set, write_set
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -33,13 +34,26 @@ def test_only_the_number_changes(tmp_path: Path) -> None:
     assert target.read_bytes() == b"\r\n2 0.125 0.166667 0.25 0.333333"
 
 
-def test_whole_pictures_are_not_corrected(tmp_path: Path) -> None:
+def test_extra_labels_of_a_picture_go_with_their_boxes_and_missing_ones_need_one(
+    tmp_path: Path,
+) -> None:
     folder = annotated.yolo(tmp_path / "set")
     spec = DataSpec(str(folder), items="images")
     source: Any = open_source(spec)
     writer: Any = open_writer(spec, source)
-    with pytest.raises(DataError, match="Scan with --items boxes"):
-        writer._by_file(source, {0: "red"})
+    number, row = next(
+        (n, row) for n, row in enumerate(source.rows()) if len(read_set(row.label)) > 1
+    )
+    first, *others = read_set(row.label)
+    ((name, lines),) = writer._by_file(source, {number: write_set([first])}).items()
+    assert lines and set(lines.values()) == {None}
+    target = tmp_path / "new.txt"
+    writer._write(source, folder / name, lines, target)
+    numbers = {int(line.split()[0]) for line in target.read_text().splitlines()}
+    assert numbers == {source.classes.index(first)}
+    other = next(name for name in source.classes if name not in (first, *others))
+    with pytest.raises(DataError, match="needs a box"):
+        writer._by_file(source, {number: write_set([first, other])})
 
 
 def test_two_pictures_with_one_label_file_are_named(tmp_path: Path) -> None:
