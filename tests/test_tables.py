@@ -157,3 +157,15 @@ def test_rows_are_found_by_id_without_a_dictionary() -> None:
         many = tables.RowsOf(pa.array([*names, *map(str, range(number * 1000))]))
         assert many.rows(["z", "no", "b"]).tolist() == [6, -1, 0]
     assert at.rows([]).tolist() == []
+
+
+def test_few_ids_are_found_without_sorting_all_of_them() -> None:
+    names = [f"{n}#é" for n in range(200)]
+    rows, fresh = tables.RowsOf(pa.array(names)), tables.RowsOf(pa.array(names))
+    for n in range(tables.UNSORTED):
+        assert rows[names[n]] == n
+    assert "_order" not in vars(rows)
+    for looked_up in (fresh, rows):  # the second one sorts
+        assert looked_up.get("none") is None and looked_up.get("\udc80") is None
+        assert [looked_up[n] for n in names[::7]] == list(range(0, 200, 7))
+        assert "_order" in vars(looked_up)

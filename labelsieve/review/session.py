@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from labelsieve.data.labels import SET, SINGLE
-from labelsieve.errors import RunError
+from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.features import projection
 from labelsieve.review.auditing import Auditing
@@ -61,9 +62,17 @@ class Review:
     ) -> None:
         opened.require_finished()
         self.opened = opened
-        self.pictures = Shown(open_pictures(opened, data))
-        self.decisions = Decisions(opened.folder)
-        self.suspects = Suspects(opened, self.decisions)
+        _ = opened.scores  # read by both
+        # of a million images each takes seconds, and the second core has nothing else to do
+        with ThreadPoolExecutor(1) as beside:
+            opening = beside.submit(open_pictures, opened, data)
+            self.decisions = Decisions(opened.folder)
+            try:
+                self.suspects = Suspects(opened, self.decisions)
+                self.pictures = Shown(opening.result())
+            except LabelsieveError:
+                self.decisions.close()
+                raise
         self.describing = Describing(self.suspects, self.pictures)
         self.auditing = Auditing(opened, self.suspects, background=background)
         self.suspects.by_gain = self.auditing.by_gain
@@ -95,7 +104,9 @@ class Review:
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
         page = template(f"review/{name}.html.j2")
-        return page.render(kind=self.pictures.kind, labels=LABELS[self.opened.kind], **values)
+        return page.render(
+            kind=self.pictures.kind, labels=LABELS[self.opened.kind], **values
+        )
 
     # --- what the pages show
 

@@ -124,6 +124,7 @@ FIELDS: Mapping[str, Check] = {
     "command.method": _text,
     "command.class_names": _text_by_name,
     "command.image_column": _text_or_none,
+    "command.text_column": _text_or_none,
     "command.label_column": _text_or_none,
     "command.truth_column": _text_or_none,
     "command.id_column": _text_or_none,
@@ -158,11 +159,12 @@ FIELDS: Mapping[str, Check] = {
     "caveats": _texts,
     "text_warnings": _texts,
     "chosen": _text_by_name,
-    "files": _text_by_name,
     "labels": _kind,
     "set_flags": _number_by_name,
     "set_noise": _mapping,
     "set_quality": _mapping_or_none,
+    "set_words": _texts,
+    "files": _text_by_name,
     "seconds": _number_by_name,
 }
 # what every version wrote into a finished run
@@ -295,10 +297,16 @@ def check_ids(path: Path, table: pa.Table) -> None:
 
 
 def check_same_images(path: Path, table: pa.Table, scores: pa.Table) -> None:
-    """Raise RunError where a table is about other images than the scores; ids are unique."""
+    """Raise RunError where a table is about other images than the scores, or twice."""
+    _check_same(path, table, scores)
+
+
+def _check_same(path: Path, table: pa.Table, scores: pa.Table) -> None:
     ids = table["sample_id"].combine_chunks()
     known = pc.all(pc.is_in(scores["sample_id"], ids), min_count=0).as_py()
+    # as many rows as the scores have ids, and all of these among them: each stands there once
     if len(table) != len(scores) or not known:
+        check_ids(path, table)
         raise _wrong(path, "It is about other images than scores.parquet.")
 
 
@@ -353,7 +361,6 @@ def check_probs(
         raise _wrong(path, "It lacks the columns sample_id and probs.")
     if not pa.types.is_string(table.schema.field("sample_id").type):
         raise _wrong(path, "'sample_id' is of another type.")
-    check_ids(path, table)
     _check_judged(path, table, classes, scores, labels)
     kind = table.schema.field("probs").type
     fixed = pa.types.is_fixed_size_list(kind) and kind.list_size == k
@@ -370,14 +377,11 @@ def _check_judged(
     path: Path, probs: pa.Table, classes: list[str], scores: pa.Table, labels: str
 ) -> None:
     judged = scores.filter(pc.is_valid(scores["p_clean"]))
-    known = pc.is_in(judged["sample_id"], probs["sample_id"].combine_chunks())
-    if len(probs) != len(judged) or not pc.all(known, min_count=0).as_py():
-        raise _wrong(path, "It is about other images than scores.parquet.")
+    _check_same(path, probs, judged)
     if not _are_known(judged, classes, labels):
         raise _wrong(path, "Labels in scores.parquet are none of its classes.")
 
 
-def _wrong(path: Path, why: str) -> RunError:
 def _are_known(judged: pa.Table, classes: list[str], labels: str) -> bool:
     """Whether given labels are made of the classes; of sets the suggested ones, too."""
     if labels == SINGLE:
@@ -394,6 +398,7 @@ def _are_known(judged: pa.Table, classes: list[str], labels: str) -> bool:
     return True
 
 
+def _wrong(path: Path, why: str) -> RunError:
     return RunError(
         f"'{path}' is damaged: {why[0].lower()}{why[1:].rstrip('.')}.",
         "Restore it from a copy, or run the command again with --force.",

@@ -30,15 +30,26 @@ NOBODY: Mapping[str, Decision] = {}
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """Rows [n] of an array [m, d] on the disk, read where they are asked for."""
+    """Rows of an array [m, d] on the disk, read where they are asked for.
+
+    known: [m] ids of its rows. ids: [n] those that are wanted, in their order.
+    """
 
     array: np.ndarray
-    rows: np.ndarray
+    known: np.ndarray
+    ids: pa.Array
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """[n] rows of the array; found late, as who only looks at a run needs none."""
+        known = pa.array(self.known, pa.string())
+        rows: np.ndarray = pc.index_in(self.ids, known).to_numpy(zero_copy_only=False)
+        return rows
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n, d)."""
-        return len(self.rows), self.array.shape[1]
+        return len(self.ids), self.array.shape[1]
 
     def __getitem__(self, part: slice) -> np.ndarray:
         return np.asarray(self.array[self.rows[part]])
@@ -273,8 +284,7 @@ def _features(opened: Run, ids: pa.Array) -> Picked | None:
     cached = cached_features(opened)
     if cached is None:
         return None
-    rows = pc.index_in(ids, pa.array(cached[0], pa.string())).to_numpy()
-    return Picked(cached[1], rows)
+    return Picked(cached[1], cached[0], ids)
 
 
 def _stand(scanned: Scanned, current: Mapping[str, Decision]) -> Standing:
