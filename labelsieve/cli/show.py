@@ -17,6 +17,8 @@ from labelsieve.progress import counted, plain
 
 # With that many images an estimate is wide for want of knowledge, not for want of images.
 FEW = 5_000
+# labelsieve.runs.run.NOUNS, likewise.
+NOUNS = {"single": "labels", "set": "sets of labels"}
 FITS = "fits"  # labelsieve.estimation.agreement.FITS, which takes long to import
 # Of the findings about pictures, those that a person would want to look at.
 FINDINGS = (
@@ -64,9 +66,9 @@ def scan(record: dict[str, Any]) -> None:
     caveats = record.get("caveats", [])
     for warning in [*caveats, *_other_warnings(record)]:
         out.print(f"[yellow]![/] {_text(warning)}")
-    out.print(
-        f"{_headline(noise, record['scored'])}; {record['flagged']:,} are flagged."
-    )
+    noun = NOUNS[record.get("labels", "single")]
+    headline = _headline(noise, record["scored"], noun)
+    out.print(f"{headline}; {record['flagged']:,} are flagged.")
     # runs of earlier versions have neither
     facts = record.get("method_facts", {})
     why = facts.get("why") or record.get("agreement", {}).get("sentence")
@@ -74,7 +76,11 @@ def scan(record: dict[str, Any]) -> None:
     doubtful = record.get("agreement", {}).get("verdict", FITS) != FITS
     if why and (doubtful or not caveats):
         out.print(_text(why))
-    _shares(out, record)
+    # what a table per class would be for single labels, sets have in the report
+    for line in record.get("set_words", []):
+        out.print(_text(line))
+    if "set_words" not in record:
+        _shares(out, record)
     if record["quality"]:
         _quality(out, record["quality"])
     files = record["files"]
@@ -107,21 +113,21 @@ def _also(out: Console, findings: dict[str, Any]) -> None:
         out.print(f"Also    {', '.join(words)} (in the review's queues)")
 
 
-def _headline(noise: dict[str, float], images: int) -> str:
+def _headline(noise: dict[str, float], images: int, noun: str) -> str:
     """How many labels are wrong, or that it cannot be said."""
     # here, because other commands need no estimate and start faster without
     from labelsieve.estimation.noise_rate import says_little
 
     if says_little(noise["low"], noise["high"]):
         why = "Too few images" if images < FEW else "The model knows too little"
-        return f"[bold]{why} to say how many of {images:,} labels are wrong[/]"
+        return f"[bold]{why} to say how many of {images:,} {noun} are wrong[/]"
     interval = f"{_percent(noise['low'])} to {_percent(noise['high'])}"
     # runs of earlier versions do not have it
     renamed = noise.get("renamed", 0)
     if renamed:
         interval += f"; {_percent(renamed)} bear another class's name"
     rate = _percent(noise["rate"])
-    return f"[bold]About {rate} of {images:,} labels are probably wrong[/] ({interval})"
+    return f"[bold]About {rate} of {images:,} {noun} are probably wrong[/] ({interval})"
 
 
 def _percent(share: float) -> str:

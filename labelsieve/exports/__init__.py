@@ -6,6 +6,8 @@ A file of this room offers
                                                        file (".csv")
     write(rows: Rows, target: Path) -> list[Path]      writes the format, gives the files a
                                                        person should know of
+    HOLDS: tuple[str, ...]                             optional: ("single", "set") where the
+                                                       format can hold sets of labels
 
 `target` is where the export grows; it takes its name when it is whole, and what is written about
 its own files names them by `Rows.final`. Labels are those that hold after people's decisions; the
@@ -29,26 +31,17 @@ from labelsieve import registry
 from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
-from labelsieve.errors import (
-    DataError,
-    ImageError,
-    OptionError,
-    RunError,
-    unknown,
-)
+from labelsieve.data.labels import SINGLE
+from labelsieve.errors import DataError, ImageError, OptionError, RunError, unknown
+from labelsieve.exports._labels import check_kind
 from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._receipt import is_own, read_receipt, write_receipt
 from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
 from labelsieve.progress import note
+from labelsieve.runs import pictures as of_run
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
-from labelsieve.runs.pictures import (
-    Images,
-    Pictures,
-    open_pictures,
-    original,
-    spec_of,
-)
+from labelsieve.runs.pictures import Images, Pictures, original
 from labelsieve.runs.run import Run, alone
 from labelsieve.tables import CORRUPT
 
@@ -78,6 +71,7 @@ class Rows:
         pictures: by sample id.
         probs: sample id -> class probabilities [k].
         model_version: what found the errors, for tools that compare models.
+        kind: of the labels; a set is a text of `labelsieve.data.labels.write_set`.
         grows: where the export is written, and what that will be called.
         safe_formulas: no cell of a CSV begins like a formula.
     """
@@ -87,6 +81,7 @@ class Rows:
     pictures: Pictures
     probs: Mapping[str, np.ndarray]
     model_version: str
+    kind: str = SINGLE
     grows: tuple[Path, Path] | None = None
     safe_formulas: bool = False
 
@@ -185,7 +180,7 @@ class LatePictures:
 
     @cached_property
     def _images(self) -> Images:
-        return open_pictures(self._opened, self._data)
+        return of_run.open_pictures(self._opened, self._data)
 
     def read(self, sample_id: str) -> Any:
         """As `labelsieve.runs.pictures.Images.read`."""
@@ -233,12 +228,13 @@ def export(
     room = registry.load("exports", to)
     if only not in KEEP:
         raise OptionError(unknown("--only", only, KEEP))
+    check_kind(room, to, opened.kind)
     target = Path(target)
     _check_target(room, target)
     data = None if data is None else str(data)
     # where the scan read them, and where they are now
     for named in {None, data}:
-        refuse_input(target, spec_of(opened, named).path())
+        refuse_input(target, of_run.spec_of(opened, named).path())
     with alone(opened):
         rows = collect(opened, only, data=data)
     rows = replace(rows, safe_formulas=safe_formulas)
@@ -308,7 +304,7 @@ def _written_before(target: Path, what: str) -> list[Path]:
 
 def _content_of(rows: Rows, to: str) -> str:
     """Names an export by its format and all that it is written from."""
-    # column by column: all at once, half a million rows take a gigabyte as text
+    # column by column: half a million rows as text take a gigabyte
     columns = [fingerprint(column.to_pylist()) for column in rows.table.columns]
     return fingerprint([to, rows.model_version, rows.classes, columns])
 
@@ -326,6 +322,7 @@ def collect(opened: Run, only: str = "all", *, data: str | None = None) -> Rows:
         LatePictures(opened, data),
         _probs(opened),
         f"labelsieve-{command['method']}-{Path(command['model']).name}",
+        opened.kind,
     )
 
 

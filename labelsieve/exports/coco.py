@@ -2,8 +2,8 @@
 
 Data without splits are "default". Categories keep the ids that COCO or YOLO data gave them, and
 are else numbered from 1 in the order of the classes; a class that a person typed gets the next
-id. Pictures that belong to no class have no annotation. What labelsieve knows of a picture stands
-in `attributes` of its annotation.
+id. Pictures that belong to no class have no annotation, those with a set one for each label. What
+labelsieve knows of a picture stands in `attributes` of its annotations.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.exports import Rows
+from labelsieve.exports._labels import labels_of
 from labelsieve.exports._pictures import size_of, written
 from labelsieve.exports._splits import parts
 
 TARGET = "folder"
+HOLDS = ("single", "set")
 DEFAULT = "default"  # as CVAT and datumaro call what has no split
 # What of a row stands beside its annotation.
 ABOUT = ("sample_id", "given_label", "p_clean", "is_label_issue", "verdict")
@@ -49,7 +51,10 @@ def _ids(rows: Rows) -> dict[str, int]:
     if not known.keys() >= set(rows.classes):
         known = {name: number for number, name in enumerate(rows.classes, 1)}
     ids = {name: known[name] for name in rows.classes}
-    typed = sorted(set(rows.table["label"].to_pylist()) - {None, *ids})
+    found: set[str] = set()
+    for label in set(rows.table["label"].to_pylist()):
+        found.update(labels_of(rows.kind, label))
+    typed = sorted(found - ids.keys())
     for name in typed:
         ids[name] = max(ids.values(), default=0) + 1
     return ids
@@ -69,10 +74,9 @@ def _content(
         number, (width, height) = next(image_ids), size_of(folder / name)
         sides = {"width": width, "height": height}
         images.append({"id": number, "file_name": name, **sides})
-        if row["label"] is not None:
-            category = ids[row["label"]]
+        for label in labels_of(rows.kind, row["label"]):
             own = next(annotation_ids)
-            annotations.append(_annotation(own, number, category, row))
+            annotations.append(_annotation(own, number, ids[label], row))
     return {
         "info": {"description": rows.model_version},
         "licenses": [],

@@ -16,13 +16,16 @@ import datasets
 import huggingface_hub
 from huggingface_hub.errors import RepositoryNotFoundError
 
+from labelsieve.data.labels import SET
 from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.exports import Rows
+from labelsieve.exports._labels import labels_of
 from labelsieve.exports._splits import parts
 from labelsieve.files import readable
 from labelsieve.progress import note, plain
 
 TARGET = "folder"
+HOLDS = ("single", "set")
 LABELS = ("label", "given_label", "suggested_label")
 # What the hub takes for the name of a data set, and `datasets` for that of a split.
 OWN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -34,7 +37,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
 
     Images that cannot be read are null.
     """
-    features = _features(rows.classes)
+    features = _features(rows.classes, rows.kind)
     # its own cache would keep a second copy of every image
     with tempfile.TemporaryDirectory(prefix="labelsieve-") as cache:
         made: dict[str | None, Any] = {}
@@ -133,8 +136,10 @@ def _seen_by(name: str) -> str:
     return "there already, private" if about.private else "there already, PUBLIC"
 
 
-def _features(names: list[str]) -> datasets.Features:
-    classes = datasets.ClassLabel(names=names)
+def _features(names: list[str], kind: str) -> datasets.Features:
+    classes: Any = datasets.ClassLabel(names=names)
+    if kind == SET:
+        classes = datasets.Sequence(classes)
     return datasets.Features(
         {
             "image": datasets.Image(),
@@ -156,7 +161,9 @@ def _records(rows: Rows, features: Any) -> Iterator[dict[str, Any]]:
         record = {name: row.get(name) for name in features}
         # a label that a person typed need not be a class
         for name in LABELS:
-            if record[name] not in known:
+            if rows.kind == SET:
+                record[name] = [x for x in labels_of(SET, record[name]) if x in known]
+            elif record[name] not in known:
                 record[name] = None
         # as it was encoded: decoding and encoding again would change it
         if picture is not None:

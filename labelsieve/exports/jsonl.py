@@ -8,6 +8,7 @@ from pathlib import Path
 from labelsieve.exports import Rows
 
 TARGET = ".jsonl"
+HOLDS = ("single", "set")  # a set is a JSON list
 
 
 def write(rows: Rows, target: Path) -> list[Path]:

@@ -18,11 +18,14 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from labelsieve.data.labels import SET
 from labelsieve.errors import DataError
 from labelsieve.exports import Rows
+from labelsieve.exports._labels import labels_of
 from labelsieve.progress import plain
 
 TARGET = "folder"
+HOLDS = ("single", "set")
 # All that XML 1.0 has no way to write, not even as a reference (section 2.2, production 2).
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -43,7 +46,7 @@ def write(rows: Rows, target: Path) -> list[Path]:
     tasks = _tasks(rows, files, root)
     contents = {
         "tasks.json": json.dumps(tasks, ensure_ascii=False, indent=1) + "\n",
-        "label_config.xml": _interface(rows.classes),
+        "label_config.xml": _interface(rows.classes, rows.kind),
         "local-files-root.txt": f"{root}\n",
         "local-files-storage.txt": f"{storage}\n",
     }
@@ -76,25 +79,24 @@ ABOUT = (
 def _tasks(rows: Rows, files: list[Path | None], root: Path) -> list[dict[str, Any]]:
     tasks = []
     for row, file in zip(rows, files, strict=True):
-        tasks.append(_task(row, file, root, rows.model_version))
+        tasks.append(_task(row, _url(file, root), rows))
     return tasks
 
 
-def _task(
-    row: dict[str, Any], file: Path | None, root: Path, model_version: str
-) -> dict[str, Any]:
+def _task(row: dict[str, Any], address: str, rows: Rows) -> dict[str, Any]:
     data = {name: row[name] for name in ABOUT}
-    task: dict[str, Any] = {"data": {"image": _url(file, root), **data}}
+    task: dict[str, Any] = {"data": {"image": address, **data}}
     if row["suggested_label"] is not None:
         prediction = {
-            "model_version": model_version,
+            "model_version": rows.model_version,
             "score": row["suggested_prob"],
-            "result": [_choice(row["suggested_label"])],
+            "result": [_choices(labels_of(rows.kind, row["suggested_label"]))],
         }
         task["predictions"] = [prediction]
     # what people said, where they said which label is right
     if row["verdict"] in ("keep", "accept", "other") and row["label"] is not None:
-        task["annotations"] = [{"result": [_choice(row["label"])]}]
+        named = _choices(labels_of(rows.kind, row["label"]))
+        task["annotations"] = [{"result": [named]}]
     return task
 
 
@@ -104,16 +106,16 @@ def _url(file: Path | None, root: Path) -> str:
     return "/data/local-files/?d=" + quote(os.fsencode(os.path.relpath(file, root)))
 
 
-def _choice(label: str) -> dict[str, Any]:
+def _choices(labels: list[str]) -> dict[str, Any]:
     return {
         "from_name": "label",
         "to_name": "image",
         "type": "choices",
-        "value": {"choices": [label]},
+        "value": {"choices": labels},
     }
 
 
-def _interface(classes: list[str]) -> str:
+def _interface(classes: list[str], kind: str) -> str:
     """The labelling interface: the picture, the given label, one choice per class."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image")
@@ -123,7 +125,7 @@ def _interface(classes: list[str]) -> str:
         "Choices",
         name="label",
         toName="image",
-        choice="single",
+        choice="multiple" if kind == SET else "single",
         showInline="true",
     )
     for name in classes:

@@ -256,20 +256,7 @@ def answers(
         DataError: another number of columns, a class without one or with two, numbers below 0,
             or a row that does not sum to one.
     """
-    order = list(range(values.shape[1]))
-    if columns is not None:
-        missing = [name for name in classes if name not in columns]
-        if missing:
-            raise DataError(f"pred_probs have no column for the class '{missing[0]}'.")
-        twice = [name for name in classes if columns.count(name) > 1]
-        if twice:
-            raise DataError(f"pred_probs have two columns for the class '{twice[0]}'.")
-        order = [columns.index(name) for name in classes]
-    elif len(order) != len(classes):
-        raise DataError(
-            f"pred_probs have {len(order)} columns, the data {len(classes)} classes.",
-            "Name the columns by the labels, in a data frame.",
-        )
+    order = _in_order(values, columns, classes)
     # with columns of classes that do not occur, where a model knows more than the data have
     sums = values.sum(1, dtype=np.float64)
     far = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
@@ -284,3 +271,45 @@ def answers(
         raise DataError("pred_probs give an image 0 for every class of the data.")
     scaled: np.ndarray = (chosen / total).astype(np.float32)
     return scaled
+
+
+def set_answers(
+    values: np.ndarray, columns: tuple[str, ...] | None, classes: tuple[str, ...]
+) -> np.ndarray:
+    """[n, k] float32 probability that each image shows each class, in the order of the classes.
+
+    Args:
+        columns: as in `answers`.
+
+    Raises:
+        DataError: as `answers`, or a number outside of 0 to 1.
+    """
+    order = _in_order(values, columns, classes)
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low < 0 or high > 1:
+        raise DataError(
+            f"pred_probs are no probabilities: they go from {low:.4g} to {high:.4g}.",
+            "Of sets each number is the probability that the image shows a class.",
+        )
+    return values[:, order].astype(np.float32)
+
+
+def _in_order(
+    values: np.ndarray, columns: tuple[str, ...] | None, classes: tuple[str, ...]
+) -> list[int]:
+    """The column of each class."""
+    order = list(range(values.shape[1]))
+    if columns is not None:
+        missing = [name for name in classes if name not in columns]
+        if missing:
+            raise DataError(f"pred_probs have no column for the class '{missing[0]}'.")
+        twice = [name for name in classes if columns.count(name) > 1]
+        if twice:
+            raise DataError(f"pred_probs have two columns for the class '{twice[0]}'.")
+        order = [columns.index(name) for name in classes]
+    elif len(order) != len(classes):
+        raise DataError(
+            f"pred_probs have {len(order)} columns, the data {len(classes)} classes.",
+            "Name the columns by the labels, in a data frame.",
+        )
+    return order

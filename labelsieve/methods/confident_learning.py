@@ -99,12 +99,9 @@ def _set_issues(given: np.ndarray, probs: np.ndarray, rule: str) -> np.ndarray:
     )
 
     labels = [np.flatnonzero(row).tolist() for row in given]
-    flagged = np.zeros(given.shape, dtype=bool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = find_multilabel_issues_per_class(
             labels, probs, filter_by=rule, n_jobs=1
         )
-    for number, issues in enumerate(found):
-        flagged[:, number] = issues
-    return flagged
+    return np.asarray(found, dtype=bool)

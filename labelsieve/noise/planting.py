@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from labelsieve import files, registry
+from labelsieve.data.labels import SINGLE, check_kind
 from labelsieve.data.load import load
+from labelsieve.data.manifest import kind_of
 from labelsieve.data.sources import Row, Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError
@@ -109,6 +111,8 @@ def _spec(spec: DataSpec, plan: Plan) -> DataSpec:
 
 def _labelled(source: Source, plan: Plan) -> Labelled:
     """All rows without their pictures, and the true classes of those that have labels."""
+    # what would be planted in sets, these noise models do not say
+    check_kind(kind_of(source), (SINGLE,))
     # pictures go at once: only the labels of all rows fit into memory
     rows = [replace(row, image=None) for row in source.rows()]
     truth = [row.truth if plan.kind == "recorded" else row.label for row in rows]

@@ -10,6 +10,7 @@ import numpy as np
 
 from labelsieve import registry
 from labelsieve.data.dataset import Dataset
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.sources import Source
 from labelsieve.data.spec import DataSpec, Given
 from labelsieve.errors import OptionError
@@ -79,7 +80,8 @@ def numbers(
     if spec.pred_probs is not None:
         rows = _rows(spec.pred_probs, source, data)
         columns = spec.pred_probs.classes
-        answers = given.answers(rows, columns, data.classes)
+        of_kind = {SINGLE: given.answers, SET: given.set_answers}
+        answers = of_kind[data.coding.kind](rows, columns, data.classes)
         strange = [name for name in columns or () if name not in data.classes]
         if strange:
             columns_are = counted(len(strange), "column", "is", "are")

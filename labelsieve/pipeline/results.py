@@ -201,6 +201,7 @@ def summarise(
             "set_noise": {kind: noise[kind] for kind in ("extra", "missing")},
             "set_quality": sets.quality(run, run.truth()),
         }
+        more["set_words"] = sets.words({**facts, **more}, noise["pairs"])
     else:
         of_names = text_warnings(agreement, method)
         more = {"agreement": agreement.as_dict()}

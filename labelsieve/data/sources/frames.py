@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import numpy as np
 
 from labelsieve.data.sources import Row, label_text
+from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
+from labelsieve.data.sources._labels import Labelling, of_column
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
@@ -62,6 +66,7 @@ def open_source(spec: DataSpec) -> FrameSource:
         root=Path(spec.root) if spec.root else None,
         split=spec.split,
     )
+        separator=spec.label_separator,
     source.check_lengths()
     return source
 
@@ -138,6 +143,10 @@ def _keys(values: list[Any] | None, count: int, where: str) -> list[str]:
 
 
 @dataclass
+# A label that is one of these is a set of labels.
+SEVERAL = (set, frozenset, list, tuple, np.ndarray)
+
+
 class FrameSource:
     """Rows of a table in memory, column by column; all columns have the same length."""
 
@@ -149,8 +158,34 @@ class FrameSource:
     root: Path | None
     split: str | None
     notes: list[str] = field(default_factory=list)
+    separator: str | None = None  # of sets in one text
 
     def check_lengths(self) -> None:
+    @property
+    def labels_are(self) -> str:
+        """Of `labelsieve.data.labels`: SET of collections, and of texts with a separator."""
+        return self._labelling.kind
+
+    @cached_property
+    def _labelling(self) -> Labelling:
+        if any(isinstance(label, SEVERAL) for label in self.labels):
+            return Labelling(("label",), "list")
+        return of_column("label", pa.string(), self.separator)
+
+    def _label(self, label: Any, number: int) -> str | None:
+        """A label as text; a collection, or a text with the separator, as a set."""
+        if self._labelling.kind == SINGLE:
+            return _one(label, number)
+        if self._labelling.form == "list" and not isinstance(label, SEVERAL):
+            # of pandas, NaN is what is missing
+            if label_text(label) is None:
+                return None
+            raise DataError(
+                f"The label of row {number} is {type(label).__name__}, and others are lists.",
+                "Write a single label as a list of one.",
+            )
+        return self._labelling.truth(label, None)
+
         """Raises DataError where columns of a dict have different lengths."""
         for column in (self.labels, self.truths, self.splits, self.keys):
             if len(column) != len(self.images):
@@ -173,8 +208,8 @@ class FrameSource:
                 path=str(self.images[number])
                 if shown
                 else f"row {key.removeprefix('row')}",
-                label=_one(self.labels[number], number),
-                truth=_one(self.truths[number], number),
+                label=self._label(self.labels[number], number),
+                truth=self._label(self.truths[number], number),
                 split=split,
                 image=image,
             )

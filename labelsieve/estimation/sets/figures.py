@@ -28,7 +28,8 @@ def of_sets(
         flagged: [n, k] bool, labels called missing or extra.
 
     Returns:
-        map: mean over classes of the average precision of `posterior`. auroc_missing: of the labels
+        map: mean over classes of the average precision of `posterior`; map_given: the same of the
+        given labels alone, which the posterior knows. auroc_missing: of the labels
         that are not there, how well those that are missing are told apart; auroc_extra: likewise of
         those that are there. precision, recall, f1: of the flags; ece: of the probabilities that a
         label is wrongly there or not, `BINS` bins. missing, extra, labels: how many.
@@ -38,6 +39,7 @@ def of_sets(
     hits, called, errors = (int(x.sum()) for x in (flagged & wrong, flagged, wrong))
     return {
         "map": mean_average_precision(posterior, right),
+        "map_given": mean_average_precision(given.astype(float), right),
         "auroc_missing": _auroc(wrong[~given], p_wrong[~given]),
         "auroc_extra": _auroc(wrong[given], p_wrong[given]),
         "precision": hits / max(called, 1),

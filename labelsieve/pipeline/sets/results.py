@@ -22,6 +22,16 @@ from labelsieve.runs.run import Run
 # Below, scores separate pictures with and without a label hardly better than chance.
 KNOWN = 0.6
 NAMED = 10  # classes that a sentence names
+SHOWN = 5  # confusions, likewise
+KINDS = {"extra": "should not be there", "missing": "are missing"}
+FIGURES = {
+    "map": "mAP",
+    "map_given": "of the given labels alone",
+    "auroc_missing": "AUROC missing",
+    "auroc_extra": "AUROC extra",
+    "f1": "F1",
+    "ece": "ECE",
+}
 
 
 def columns(data: Dataset, evidence: Evidence) -> dict[str, Any]:
@@ -76,6 +86,37 @@ def _of_classes(facts: Mapping[str, Any], reads_names: bool) -> list[str]:
     else:
         way = "Take another --model, or a method that reads class names: tai-adapter."
     return [f"{what} {way}"]
+
+
+def words(facts: Mapping[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
+    """What was found, for terminal and report: one line each."""
+    lines = []
+    for kind, what in KINDS.items():
+        share, flagged = facts["set_noise"][kind], facts["set_flags"][kind]
+        between = f"{_percent(share['low'])} to {_percent(share['high'])}"
+        lines.append(
+            f"About {_percent(share['rate'])} of labels {what} ({between}); "
+            f"{flagged:,} flagged"
+        )
+    found = facts["set_quality"]
+    if found is not None:
+        figures_of = [f"{title} {_figure(found[n])}" for n, title in FIGURES.items()]
+        lines.append(f"Against the true sets, label by label: {', '.join(figures_of)}")
+    confused = [f"{p['given']} → {p['suggested']}" for p in pairs[:SHOWN]]
+    if confused:
+        lines.append(
+            f"Most confused (extra → missing beside it): {'; '.join(confused)}"
+        )
+    return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _figure(value: float | None) -> str:
+    """A figure, or a dash where it is undefined."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def quality(run: Run, truth: pa.Table | None) -> dict[str, Any] | None:
