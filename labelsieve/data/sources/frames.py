@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import numpy as np
+import pyarrow as pa
 
-from labelsieve.data.sources import Row, label_text
 from labelsieve.data.labels import SINGLE
+from labelsieve.data.sources import Row, label_text
 from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
 from labelsieve.data.sources._labels import Labelling, of_column
 from labelsieve.data.spec import DataSpec
@@ -65,8 +65,8 @@ def open_source(spec: DataSpec) -> FrameSource:
         keys=_keys(keys, len(images), spec.id_column or "the index"),
         root=Path(spec.root) if spec.root else None,
         split=spec.split,
-    )
         separator=spec.label_separator,
+    )
     source.check_lengths()
     return source
 
@@ -142,11 +142,11 @@ def _keys(values: list[Any] | None, count: int, where: str) -> list[str]:
     return keys
 
 
-@dataclass
 # A label that is one of these is a set of labels.
 SEVERAL = (set, frozenset, list, tuple, np.ndarray)
 
 
+@dataclass
 class FrameSource:
     """Rows of a table in memory, column by column; all columns have the same length."""
 
@@ -157,10 +157,9 @@ class FrameSource:
     keys: list[str]
     root: Path | None
     split: str | None
-    notes: list[str] = field(default_factory=list)
     separator: str | None = None  # of sets in one text
+    notes: list[str] = field(default_factory=list)
 
-    def check_lengths(self) -> None:
     @property
     def labels_are(self) -> str:
         """Of `labelsieve.data.labels`: SET of collections, and of texts with a separator."""
@@ -186,6 +185,7 @@ class FrameSource:
             )
         return self._labelling.truth(label, None)
 
+    def check_lengths(self) -> None:
         """Raises DataError where columns of a dict have different lengths."""
         for column in (self.labels, self.truths, self.splits, self.keys):
             if len(column) != len(self.images):
