@@ -183,6 +183,8 @@ class ImageFeatures:
             return F.normalize(total, dim=-1).cpu().numpy()
         if isinstance(view, Mirrored):
             pixels = pixels.flip(-1)
+        elif isinstance(view, Region):
+            pixels = augment.region(pixels, view.left, view.top, view.side)
         elif view is not None:
             each = zip(pixels.split(1), rows.tolist(), strict=True)
             pixels = torch.cat([_look(one, row, view) for one, row in each])
@@ -205,8 +207,6 @@ def _check_room(images: int, row_bytes: int) -> None:
         )
 
 
-        elif isinstance(view, Region):
-            pixels = augment.region(pixels, view.left, view.top, view.side)
 def _look(pixels: Tensor, row: int, view: View) -> Tensor:
     """One picture's own crop, the same however the rows are batched."""
     sequence = np.random.SeedSequence([view.seed, view.number, row])

@@ -127,8 +127,8 @@ class _Plan:
 def scan(
     data: Any,
     *,
-    output: str | Path = "labelsieve-run",
     labels: Any = None,
+    output: str | Path = "labelsieve-run",
     force: bool = False,
     options: ScanOptions | None = None,
     **choices: Unpack[Choices],
@@ -141,8 +141,8 @@ def scan(
 
     Args:
         data: what `load` takes, or gives.
-        output: the run folder.
         labels: of pictures that `data` gives alone: a label for each, or for each a set of labels.
+        output: the run folder.
         force: replace another run in that folder.
         options: or its fields as keywords, see `ScanOptions`.
 
@@ -152,9 +152,9 @@ def scan(
             have changed since.
     """
     _refuse_misplaced(choices)
-    # all that can be wrong without a model is found before anything is loaded
     if labels is not None:
         data = (data, labels)
+    # all that can be wrong without a model is found before anything is loaded
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)
     if folder.find(plan.command, force=force) == FINISHED:
@@ -201,7 +201,6 @@ def _carry_out(
         folder.path, plan.source, prepared.manifest.table, task.image_features()
     )
     clock.lap("look at pictures")
-    run = Run(folder.path)
     # sets are judged class by class, and names compared with labels class by class
     agreement = None
     if task.data.coding.kind == SINGLE:
@@ -209,6 +208,7 @@ def _carry_out(
     else:
         # what the tables mean, before they are read back
         folder.note({"labels": SET})
+    run = Run(folder.path)
     summary = results.summarise(run, facts, agreement)
     summary["findings"] = shown
     # with own embeddings no model has judged anything
@@ -246,13 +246,13 @@ def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
             raise OptionError(f"Option '{name}' is unknown.", place)
 
 
-def _place_of(name: str, method: ModuleType) -> str:
 def _named(choices: Mapping[str, Any]) -> str:
     """The method that was named; the one of single labels where none was."""
     named = str(choices.get("method", choice.DEFAULT))
     return choice.METHODS[SINGLE] if named == choice.DEFAULT else named
 
 
+def _place_of(name: str, method: ModuleType) -> str:
     """Where a word belongs that is no option of a scan; "" where it is not known."""
     if name in method.PRESETS:
         return f'It is a preset: preset="{name}".'
@@ -291,8 +291,8 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
 def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     remember(spec)
     source = open_source(spec)
-    # one module, the rest of the room stays unread
     options = choice.with_method(source, options)
+    # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
     options = own.settle(spec, method, options)
     options, why = choice.settle(source, method, options)
@@ -337,12 +337,12 @@ def _detect(plan: _Plan, task: Task, folder: WorkFolder) -> Evidence:
 def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]:
     """What the numbers depend on, for run.json."""
     encoder = task.encoder
-    return {
     more: dict[str, Any] = {}
     if task.data.coding.kind == SET:
         more = {"labels": SET, "set_flags": sets.counts(task.data, evidence)}
-        "device": str(encoder.device),
+    return {
         **more,
+        "device": str(encoder.device),
         # "torch.bfloat16" is what torch prints
         "precision": str(encoder.dtype).removeprefix("torch."),
         "preprocess": asdict(encoder.preprocess),

@@ -304,6 +304,12 @@ class TableSource:
             agreement=agreement,
         )
 
+    def _truth(self, record: dict[str, Any]) -> str | None:
+        column, labelling = self.columns.truth, self.columns.labelling
+        if column is None or labelling is None:
+            return self._text(record, column)
+        return labelling.truth(record[column], self._names[column])
+
     def _text(self, record: dict[str, Any], column: str | None) -> str | None:
         if column is None:
             return None
@@ -320,12 +326,6 @@ def _size(file: pq.ParquetFile, group: int, column: str) -> int:
         if part.path_in_schema.split(".")[0] == column:
             sizes.append(part.total_uncompressed_size)
     return sum(sizes)
-
-    def _truth(self, record: dict[str, Any]) -> str | None:
-        column, labelling = self.columns.truth, self.columns.labelling
-        if column is None or labelling is None:
-            return self._text(record, column)
-        return labelling.truth(record[column], self._names[column])
 
 
 def uri_of_file(path: str, below: str = "") -> str:
