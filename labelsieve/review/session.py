@@ -32,6 +32,7 @@ from labelsieve.review.queue import Suspects
 from labelsieve.review.shown import Describing, Shown, how_many_left, in_words
 from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions, person_of
+from labelsieve.runs.items._kept import Kept
 from labelsieve.runs.pages import template
 from labelsieve.runs.pictures import open_pictures
 from labelsieve.runs.run import Run, alone
@@ -69,7 +70,7 @@ class Review:
             self.decisions = Decisions(opened.folder)
             try:
                 self.suspects = Suspects(opened, self.decisions)
-                self.pictures = Shown(opening.result())
+                self.pictures = Shown(opening.result(), Kept())
             except LabelsieveError:
                 self.decisions.close()
                 raise

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.cache import key_of
 from labelsieve.progress import counted
 from labelsieve.review.queue import CODE, IS_SETTLED, Suspects
 from labelsieve.runs import items
 from labelsieve.runs.decisions import Decision, person_of
+from labelsieve.runs.items._kept import Kept
 from labelsieve.runs.pictures import Images
 
 ROOM = 192 << 20  # bytes of made pictures that are kept: 20,000 small ones
@@ -78,8 +80,9 @@ def how_many_left(left: float | None, why: str) -> str:
 class Shown:
     """The pictures of a run in the sizes of the pages. Safe to use from several threads."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images, kept: Kept | None = None) -> None:
         self.images = images
+        self._on_disk = kept
         self._view = items.view_of(images)
         self.kind = items.kind_of(images)
         self.sizes = frozenset(self._view.SIZES)
@@ -100,9 +103,28 @@ class Shown:
             if kept is not None:
                 self._made.move_to_end(key)
                 return kept
-        picture = self._view.show(self.images, sample_id, size)
+        picture = self._from_disk(sample_id, size)
         if picture is not None and size in KEPT:
             self._keep(key, picture)
+        return picture
+
+    def _from_disk(self, sample_id: str, size: str) -> bytes | None:
+        """An item as an earlier review made it, else made now and kept for later ones."""
+        content = ""
+        if (
+            self._on_disk is not None
+            and size in KEPT
+            and hasattr(self._view, "VERSION")
+        ):
+            content = self.images.content(sample_id)
+        # by what is in it, not by its name: the same picture in another run is the same
+        name = (self.kind, self._view.SIZES[size], content)
+        key = key_of(getattr(self._view, "VERSION", 0), *name) if content else ""
+        picture = self._on_disk.get(key) if self._on_disk and key else None
+        if picture is None:
+            picture = self._view.show(self.images, sample_id, size)
+            if self._on_disk and key and picture is not None:
+                self._on_disk.put(key, picture)
         return picture
 
     def _keep(self, key: tuple[str, str], picture: bytes) -> None:

@@ -128,6 +128,7 @@ class Images:
         self._ids = manifest["sample_id"]
         self._sorting = threading.Lock()
         self._uris = manifest["uri"]
+        self._contents = manifest["content_hash"]
         self._lock = threading.Lock()
 
     @property
@@ -152,6 +153,11 @@ class Images:
         with self._sorting:
             at = self._at
         return at.get(sample_id, -1)
+
+    def content(self, sample_id: str) -> str:
+        """Hash of what was scanned; empty where nothing could be read."""
+        row = self._row(sample_id)
+        return str(self._contents[row].as_py() or "") if row >= 0 else ""
 
     def read(self, sample_id: str) -> Any:
         """Bytes, path or picture as the source has it.

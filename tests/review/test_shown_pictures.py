@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 from labelsieve.review import shown as module
 from labelsieve.review.shown import Shown
 from labelsieve.runs.items import images as view
+from labelsieve.runs.items._kept import Kept
 from labelsieve.runs.items.images import Facts, in_units
 from labelsieve.runs.pictures import open_pictures
 
@@ -76,3 +78,18 @@ def test_facts_are_those_of_the_file(shown: Shown, planted: Any) -> None:
         wanted = Facts(*image.size, in_units(file.stat().st_size))
     assert facts == wanted
     assert shown.facts("x#y") is None and shown.get("x#y", "small") is None
+
+
+def test_the_next_review_finds_pictures_by_their_content(
+    planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path / "pictures.sqlite", 10**6)
+    images = open_pictures(planted.run)
+    first = Shown(images, kept).get(planted.wrong[0], "small")
+    monkeypatch.setattr(view, "webp", lambda *_: None)
+    again = Shown(images, kept)
+    assert first and again.get(planted.wrong[0], "small") == first
+    # another size and another picture are made, and full ones are not kept
+    assert again.get(planted.wrong[0], "medium") is None
+    assert again.get(planted.wrong[1], "small") is None
+    kept.close()

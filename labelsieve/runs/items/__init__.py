@@ -6,6 +6,7 @@ A file of this room offers:
     SIZES: Mapping[str, int]                        small, medium, large and full, as it means them
     show(items, sample_id, size) -> bytes | None    for the review page; None: cannot be read
     facts(items, sample_id) -> Any                  what its template says beside it, or None
+    VERSION: int                                    optional: small ones are kept on the disk
     embed(items, sample_id, side, quality) -> str   for one file; empty: cannot be read
 
 Its looks are beside it: macros `look` and `small` in `assets/items/KIND.html.j2`, and functions

@@ -15,6 +15,7 @@ MEDIA = "image/webp"
 # largest picture that WebP holds
 SIZES = {"small": 160, "medium": 384, "large": 1024, "full": 16_383}
 QUALITY = 90  # of WebP: labels are judged by small details
+VERSION = 1  # another one where the same bytes are shown in another way
 UNITS = ("bytes", "KB", "MB", "GB")
 
 
