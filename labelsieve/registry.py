@@ -27,6 +27,7 @@ ROOMS = {
     "runs/items": "Item",
     "noise/generators": "Noise",
     "corrections/writers": "Writer",
+    "engines": "Engine",
 }
 # The extra that installs a library which only some plug-ins import.
 EXTRAS = {
@@ -45,6 +46,8 @@ EXTRAS = {
     "s3fs": "remote",
     "aiohttp": "remote",
     "open_clip": "open_clip",
+    "ray": "ray",
+    "faiss": "neighbours",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from labelsieve import __version__
-from labelsieve.cli import bench, certify, runs, scan, train
+from labelsieve.cli import bench, certify, engines, runs, scan, train
 from labelsieve.errors import LabelsieveError
 
 # as shells report a program that Ctrl-C ended: 128 and the number of the signal
@@ -53,6 +53,7 @@ app.add_typer(runs.app)
 app.add_typer(certify.app)
 app.add_typer(train.app)
 app.add_typer(bench.app)
+app.add_typer(engines.app)
 
 
 def main() -> None:

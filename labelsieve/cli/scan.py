@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labelsieve.cli import engines
 from labelsieve.cli.grouped import DATA, METHOD, OWN, Grouped
 from labelsieve.cli.options import (
     Config,
@@ -138,6 +139,12 @@ def scan(
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: engines.Engine = None,
+    workers: engines.Count = None,
+    gpus_per_worker: engines.Gpus = 0.0,
+    address: engines.Address = None,
+    shared: engines.Shared = None,
+    shard: engines.Shard = 1024,
     preflight: Annotated[
         bool, typer.Option("--preflight", help="Only check the data.")
     ] = False,
@@ -173,18 +180,23 @@ def scan(
         checked = pipeline.look(spec, model=model)
         answer(checked.as_dict(), as_json, show.preflight)
         return
-    opened = pipeline.scan(
-        spec,
-        output=output,
-        force=force,
-        method=method,
-        model=model,
-        preset="fast" if fast else preset,
-        settings=settings(config, set_, tuning=tuning, rule=rule),
-        seed=seed,
-        device=device,
-        precision=precision,
-    )
+    if engines.launched(engine, workers, gpus_per_worker, shared):
+        return
+    with engines.working(
+        engine, spec, workers, gpus_per_worker, address, shared, shard
+    ):
+        opened = pipeline.scan(
+            spec,
+            output=output,
+            force=force,
+            method=method,
+            model=model,
+            preset="fast" if fast else preset,
+            settings=settings(config, set_, tuning=tuning, rule=rule),
+            seed=seed,
+            device=device,
+            precision=precision,
+        )
     answer(opened.record, as_json, show.scan)
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import progress
+from labelsieve.data.batches import others
 from labelsieve.data.labels import SINGLE, occurring
 from labelsieve.data.modalities import Item, Items
 from labelsieve.data.sources import Source
@@ -93,6 +94,9 @@ def read(
     table = _mark_conflicts(table.sort_by(order))
     # only now: a damaged cache is read again by rows of the finished table
     items.remember(source, table)
+    helpers = others()
+    if helpers is not None:
+        helpers.know(source, items, table)
     usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
     kind = kind_of(source)
     return Manifest(
@@ -135,7 +139,9 @@ def _read_all(
 ) -> Iterator[tuple[list[Item], dict[str, int]]]:
     """Items with the slots of those that are new; last those that wait for all others."""
     waiting: list[Item] = []
-    for batch in _in_chunks(source.rows(), items.read):
+    helpers = others()
+    known = None if helpers is None else helpers.read(source, items)
+    for batch in known or in_chunks(source.rows(), items.read):
         slots = items.store(batch)
         ready = []
         for item in batch:
@@ -144,7 +150,7 @@ def _read_all(
             else:
                 waiting.append(_light(item, slots))
         yield ready, slots
-    for batch in _in_chunks(waiting, functools.partial(items.settle, source)):
+    for batch in in_chunks(waiting, functools.partial(items.settle, source)):
         yield batch, {}
 
 
@@ -158,11 +164,11 @@ def _light(item: Item, slots: dict[str, int]) -> Item:
     return replace(item, row=row, slot=slot, prepared=None)
 
 
-def _in_chunks(
+def in_chunks(
     rows: Iterable[T], read: Callable[[list[T]], list[Item]]
 ) -> Iterator[list[Item]]:
     """Rows in their order, in chunks; a bounded number of chunks is in work at a time."""
-    workers = min(WORKERS, _cores())
+    workers = min(WORKERS, cores())
     rows = iter(rows)
     # calls the function until it gives an empty list
     chunks = iter(lambda: list(islice(rows, CHUNK)), [])
@@ -178,7 +184,7 @@ def _in_chunks(
             yield task.result()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Processor cores this process may use; only Linux tells which are denied to it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

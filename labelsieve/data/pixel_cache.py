@@ -61,7 +61,8 @@ class New(NamedTuple):
     """A picture to store."""
 
     content_hash: str
-    pixels: np.ndarray  # uint8 [height, width, 3]
+    # uint8 [height, width, 3]; None: they are read from the data when they are wanted
+    pixels: np.ndarray | None
     extent: str = ""
 
 
@@ -262,9 +263,11 @@ class PixelCache:
 
     def _put(self, slot: int, new: New) -> None:
         """Write a picture, and its row into the open transaction."""
-        pixels = np.ascontiguousarray(new.pixels)
-        self._write(slot, pixels)
-        total = _sum(new.content_hash, pixels)
+        total = None  # of a promise: no pixels have this sum, so they are read again
+        if new.pixels is not None:
+            pixels = np.ascontiguousarray(new.pixels)
+            self._write(slot, pixels)
+            total = _sum(new.content_hash, pixels)
         self._index.execute(
             "INSERT OR REPLACE INTO pixels VALUES (?, ?, ?, ?, ?)",
             index.marked(new.content_hash, slot, new.extent, total),
@@ -303,12 +306,16 @@ class PixelCache:
             for row, slot in enumerate(slots):
                 self._file.seek(int(slot) * self._size)
                 self._file.readinto(pixels[row])
-        for row in self._damaged(slots, pixels):
-            pixels[row] = self._anew(int(slots[row]))
+        for row, promised in self._missing(slots, pixels).items():
+            pixels[row] = self._anew(int(slots[row]), promised)
         return pixels
 
-    def _damaged(self, slots: np.ndarray, pixels: np.ndarray) -> list[int]:
-        """Rows whose pixels are not what was stored under the name of their content."""
+    def _missing(self, slots: np.ndarray, pixels: np.ndarray) -> dict[int, bool]:
+        """Rows whose pixels are not what was stored under the name of their content.
+
+        Returns:
+            Row -> whether they were only promised; damaged ones are told of.
+        """
         last = int(slots.max(initial=-1))
         if last >= len(self._verified):
             # doubled, for pictures come one by one
@@ -322,24 +329,25 @@ class PixelCache:
         ):
             if index.is_marked((content_hash, slot, extent, total, mark)):
                 sums[slot] = content_hash, total
-        damaged = []
+        missing = {}
         for row in rows:
             slot = int(slots[row])
             name, total = sums.get(slot, ("", None))
-            if _sum(name, pixels[row]) == total:
+            if total is not None and _sum(name, pixels[row]) == total:
                 self._verified[slot] = True
             else:
-                damaged.append(int(row))
-        return damaged
+                missing[int(row)] = slot in sums and total is None
+        return missing
 
-    def _anew(self, slot: int) -> np.ndarray:
-        """A damaged picture from the data, also stored again."""
+    def _anew(self, slot: int, promised: bool) -> np.ndarray:
+        """A picture that is damaged, or was only promised, from the data; stored again."""
         if self.restore is None:
             raise DataError(
                 f"The pixel cache '{self.folder}' is damaged (picture {slot}).",
                 "Delete the folder: it is made again.",
             )
-        self._tell("The pixel cache is damaged")
+        if not promised:
+            self._tell("The pixel cache is damaged")
         content_hash, pixels = self.restore(slot)
         if not self.read_only:
             with self._lock, self._errors(), index.writing(self._index):

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ from labelsieve.cache import (
 )
 from labelsieve.data import augment
 from labelsieve.data.augment import crop_and_mirror
-from labelsieve.data.batches import batches
+from labelsieve.data.batches import Job, computed
 from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
 from labelsieve.files import remove
@@ -94,6 +96,27 @@ class Region:
 
 
 Look: TypeAlias = View | Corners | Mirrored | Region
+LOOKS: dict[str, type[Look]] = {
+    "View": View,
+    "Corners": Corners,
+    "Mirrored": Mirrored,
+    "Region": Region,
+}
+
+
+def as_words(view: Look | None) -> dict[str, Any] | None:
+    """A look as JSON, for other processes."""
+    if view is None:
+        return None
+    return {"look": type(view).__name__, **vars(view)}
+
+
+def from_words(words: Mapping[str, Any] | None) -> Look | None:
+    """The inverse of `as_words`."""
+    if words is None:
+        return None
+    fields = dict(words)
+    return LOOKS[fields.pop("look")](**fields)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +183,7 @@ class ImageFeatures:
 
     def _fill(self, path: Path, rows: np.ndarray, view: Look | None) -> None:
         # no encoder says how wide its features are, one picture does
-        width = self._embed(rows[:1], view).shape[1]
+        width = self.embed(rows[:1], view).shape[1]
         # float16 has more digits than bfloat16, and features are small numbers
         full = self.encoder.dtype == torch.float32
         dtype = np.dtype(np.float32 if full else np.float16)
@@ -170,12 +193,32 @@ class ImageFeatures:
         missing = partial.missing()
         done = len(rows) - len(missing)
         # `missing` consists of whole batches of the grid, so it falls into the same batches again
-        for part in batches(missing, BATCH, "Computing features", done):
-            partial.write(int(part[0]), self._embed(rows[part], view))
+        for part, values in computed(
+            missing,
+            BATCH,
+            "Computing features",
+            lambda part: self.embed(rows[part], view),
+            self._job(path, rows, view),
+            done,
+        ):
+            for start in range(0, len(part), BATCH):
+                partial.write(int(part[start]), values[start : start + BATCH])
         partial.finish()
 
+    def _job(self, path: Path, rows: np.ndarray, view: Look | None) -> Job:
+        """The features of some rows, for those that have the data and can load the model."""
+        facts = {
+            "model": self.encoder.name,
+            "device": self.encoder.device.type,
+            "dtype": str(self.encoder.dtype).removeprefix("torch."),
+            "weights": self.weights,
+            "view": as_words(view),
+        }
+        ids = self.data.ids.take(pa.array(rows))
+        return Job("features", path.stem, ids, facts, numbers=rows, whole=BATCH)
+
     @torch.no_grad()
-    def _embed(self, rows: np.ndarray, view: Look | None) -> np.ndarray:
+    def embed(self, rows: np.ndarray, view: Look | None) -> np.ndarray:
         pixels = self.encoder.normalise(self.data.inputs(rows))
         if isinstance(view, Corners):
             looks = augment.views(pixels, len(augment.CORNERS), view.mirror)

@@ -7,7 +7,7 @@ in the cache. What counts as dark, washed out or of an odd shape follows CleanVi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,17 @@ import pyarrow as pa
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 
-from labelsieve import progress
-from labelsieve.cache import cache_folder, cached_array, key_of
+from labelsieve.cache import (
+    OTHER_PLACE,
+    cache_folder,
+    key_of,
+    read_array,
+    write_array,
+)
+from labelsieve.data.batches import Job, computed
 from labelsieve.data.images import from_object, open_image, preview, read_bytes
 from labelsieve.data.sources import Source
-from labelsieve.errors import ImageError
+from labelsieve.errors import DataError, ImageError
 
 # Raised when the same pictures give other numbers than before.
 VERSION = 1
@@ -31,6 +37,7 @@ PART = 4_096  # pictures per file of the cache: what was measured before a Ctrl-
 WORKERS = 8  # decoding leaves Python's lock, arithmetic on small arrays does not
 WINDOW = 11  # pixels that the blur metric blurs again, as its authors do
 MEASURES = ("width", "height", "bright", "floor", "blur", "entropy")
+PACKED = 4 * len(MEASURES) + THUMB**2  # bytes of one picture: float32 and grays
 # Of what is outside of these a person would say so; CleanVision's bounds where it has some.
 DARK = 0.32  # 99 % of the picture is darker than this share of white
 WASHED_OUT = 0.95  # 95 % of the picture is lighter
@@ -46,34 +53,89 @@ FAR_OUT = 3.0
 
 
 def measure(
-    source: Source, uris: pa.ChunkedArray, hashes: pa.ChunkedArray
+    source: Source,
+    uris: pa.ChunkedArray,
+    hashes: pa.ChunkedArray,
+    ids: pa.ChunkedArray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Look at pictures, or read from the cache what was seen before.
 
     Args:
         uris: [n] where the source finds them.
         hashes: [n] of their contents, which name them in the cache.
+        ids: [n] of the samples, so that others can look at them; None: they are looked at here.
 
     Returns:
         [n, 6] float32 in the order of `MEASURES`, NaN where a picture cannot be read, and
         thumbnails [n, 64, 64] uint8, gray, without their shape.
     """
-    folder = cache_folder() / "looks"
-    parts = []
-    with progress.bar("Looking at pictures", len(uris)) as shown:
-        for start in range(0, len(uris), PART):
-            part = uris.slice(start, PART).to_pylist()
-            key = key_of(VERSION, hashes.slice(start, PART).to_pylist())
-
-            def look(part: list[str] = part) -> np.ndarray:
-                return np.stack(list(_look_at_all(source, part)))
-
-            parts.append(cached_array(folder / f"{key}.npy", look))
-            shown.advance(len(part))
-    packed = np.concatenate(parts)
+    paths = {}
+    for start in range(0, len(uris), PART):
+        key = key_of(VERSION, hashes.slice(start, PART).to_pylist())
+        paths[start] = cache_folder() / "looks" / f"{key}.npy"
+    _fill(source, uris, paths, ids)
+    # from the files, so that the first run works on the same bytes as the next one
+    packed = np.concatenate([_part(path) for path in paths.values()])
     width = len(MEASURES) * 4  # bytes of float32
     numbers = np.ascontiguousarray(packed[:, :width]).view(np.float32)
     return numbers, packed[:, width:].reshape(-1, THUMB, THUMB)
+
+
+def _part(path: Path) -> np.ndarray:
+    """What was seen of one part; raises DataError where it was removed meanwhile."""
+    values = read_array(path)
+    if values is None:
+        raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
+    return values
+
+
+def _fill(
+    source: Source,
+    uris: pa.ChunkedArray,
+    paths: Mapping[int, Path],
+    ids: pa.ChunkedArray | None,
+) -> None:
+    """Look at the parts that the cache has no file of.
+
+    Args:
+        paths: by the first row of each part.
+    """
+    waiting = {}
+    for start, path in paths.items():
+        if read_array(path) is None:
+            size = min(PART, len(uris) - start)
+            waiting[start] = np.zeros((size, PACKED), dtype=np.uint8), [size]
+    rows = [start + np.arange(len(values)) for start, (values, _) in waiting.items()]
+    if not rows:
+        return
+    job = Job("looks", f"looks-{VERSION}", ids) if ids is not None else None
+    for part, values in computed(
+        np.concatenate(rows),
+        PART,
+        "Looking at pictures",
+        lambda part: look_at(source, uris.take(pa.array(part)).to_pylist()),
+        job,
+    ):
+        # what comes at once may belong to two parts
+        for start in np.unique(part // PART * PART).tolist():
+            inside = part // PART * PART == start
+            seen, left = waiting[start]
+            seen[part[inside] - start] = values[inside]
+            left[0] -= int(inside.sum())
+            if not left[0]:
+                write_array(paths[start], seen)
+                del waiting[start]
+
+
+def look_at(source: Source, uris: list[str]) -> np.ndarray:
+    """What is seen of some pictures, uint8 [m, PACKED]."""
+    return np.stack(list(_look_at_all(source, uris)))
+
+
+def nothing_seen() -> np.ndarray:
+    """What stands for a picture that cannot be read, uint8 [PACKED]."""
+    nothing = np.full(len(MEASURES), np.nan, dtype=np.float32)
+    return np.concatenate([nothing.view(np.uint8), np.zeros(THUMB**2, np.uint8)])
 
 
 def _look_at_all(source: Source, uris: list[str]) -> Iterator[np.ndarray]:
@@ -87,8 +149,7 @@ def _packed(source: Source, uri: str) -> np.ndarray:
     try:
         picture, size = _small(source.read(uri))
     except ImageError:
-        nothing = np.full(len(MEASURES), np.nan, dtype=np.float32)
-        return np.concatenate([nothing.view(np.uint8), np.zeros(THUMB**2, np.uint8)])
+        return nothing_seen()
     gray = picture.convert("L")
     numbers = np.array([*size, *looks(np.asarray(gray))], dtype=np.float32)
     # bilinear: means over pixels that overlap, so that another size gives the same thumbnail

@@ -5,17 +5,18 @@ Shapes: b images, n images in all, k classes, d width of the common space.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labelsieve.cache import key_of
 from labelsieve.data import augment
-from labelsieve.data.batches import batches
+from labelsieve.data.batches import Job, computed
 from labelsieve.data.dataset import Dataset
 from labelsieve.models import adapters
 from labelsieve.models.encoder import ClassTokens, DualEncoder
@@ -73,6 +74,8 @@ class Detector:
         self.tuned = tuned
         self.adapter = adapter
         self.residuals = residuals
+        # what another process makes the same detector from, before it was trained
+        self.origin: dict[str, Any] = {}
 
     def image_parameters(self) -> dict[str, nn.Parameter]:
         """What learns on the image side."""
@@ -184,12 +187,31 @@ class Detector:
         # one product for both kinds of prompts
         text = torch.cat([positive, negative]).T * self.encoder.logit_scale
         logits = np.empty((len(data), text.shape[1]), dtype=np.float32)
-        for rows in batches(len(data), batch_size, "Scoring"):
+
+        def judge(rows: np.ndarray) -> np.ndarray:
             pictures = pictures_of(data, rows, features, self.encoder)
             seen = augment.views(pictures, views if features is None else 1, mirror)
             each = torch.stack([self.image_features(view) @ text for view in seen])
-            logits[rows] = each.mean(0).cpu().numpy()
+            judged: np.ndarray = each.mean(0).cpu().numpy()
+            return judged
+
+        job = None
+        # of frozen features it is a moment
+        if features is None and self.origin:
+            facts = {**self.origin, "views": views, "mirror": mirror}
+            job = self._job(data, facts, batch_size)
+        for rows, values in computed(len(data), batch_size, "Scoring", judge, job):
+            logits[rows] = values
         return logits[:, : len(positive)], logits[:, len(positive) :]
+
+    def _job(self, data: Dataset, facts: Mapping[str, Any], batch_size: int) -> Job:
+        """`judge` in words and tensors."""
+        tensors = {}
+        for name, parameter in self.parameters().items():
+            tensors[name] = parameter.detach().float().cpu().numpy()
+        content = [data.fingerprint, facts, [t.tobytes() for t in tensors.values()]]
+        key = f"logits-{key_of(*content)}"
+        return Job("logits", key, data.ids, facts, tensors, whole=batch_size)
 
 
 def _warmup_loss(rule: Rule) -> Callable[[Tensor, Tensor], Tensor]:

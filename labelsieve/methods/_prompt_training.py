@@ -15,8 +15,9 @@ Shapes: b images, n images in all, k classes, d width of the common space.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -158,7 +159,36 @@ def build(task: Task, settings: TrainingSettings, seed: int) -> Detector:
         return Detector(encoder, tokens, prompts, tuned, adapter, residuals)
     size = settings.tuning_size or adapters.fitting_size(encoder)
     tuned = adapters.build(settings.tuning, encoder, size, generator)
-    return Detector(encoder, tokens, prompts, tuned, residuals=residuals)
+    detector = Detector(encoder, tokens, prompts, tuned, residuals=residuals)
+    detector.origin = _origin(task, settings)
+    return detector
+
+
+def _origin(task: Task, settings: TrainingSettings) -> dict[str, Any]:
+    """Model, classes and settings of a detector, as JSON."""
+    encoder, data = task.encoder, task.data
+    known = [field.name for field in fields(TrainingSettings)]
+    return {
+        "model": encoder.name,
+        "device": encoder.device.type,
+        "dtype": str(encoder.dtype).removeprefix("torch."),
+        "classes": list(data.classes),
+        "names": list(data.names),
+        "template": data.template,
+        "settings": {name: getattr(settings, name) for name in known},
+    }
+
+
+def rebuilt(
+    task: Task, settings: Mapping[str, Any], parameters: Mapping[str, Tensor]
+) -> Detector:
+    """A trained detector in another process, from its origin and its parameters."""
+    # what begins at random is put in place of below
+    detector = build(task, TrainingSettings(**settings), 0)
+    with torch.no_grad():
+        for name, parameter in detector.parameters().items():
+            parameter.copy_(parameters[name])
+    return detector
 
 
 def _zeros(encoder: DualEncoder, *shape: int) -> nn.Parameter:

@@ -39,7 +39,9 @@ def write(
     if getattr(source, "modality", "images") != "images":
         return {}
     usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
-    numbers, thumbs = quality.measure(source, usable["uri"], usable["content_hash"])
+    numbers, thumbs = quality.measure(
+        source, usable["uri"], usable["content_hash"], usable["sample_id"]
+    )
     # one search serves both: candidates for duplicates, and how alone each image is
     near, isolation = _neighbours(features)
     found = quality.findings(numbers, isolation)

@@ -40,12 +40,12 @@ def built(planted: Any, **settings: Any) -> tuple[deft.Settings, Detector]:
     return chosen, deft.build(planted.task, chosen, 0)
 
 
-@pytest.mark.parametrize("preset", ["default", "fast"])
+@pytest.mark.parametrize("preset", ["default", "tuned"])
 def test_planted_errors_come_first(plant: Callable[..., Any], preset: str) -> None:
     planted = plant(each=40, rate=0.2)
     settings = {
+        "epochs": 4 if preset == "tuned" else None,
         **deft.PRESETS[preset],
-        "epochs": 4,
         "mirror": False,
         "batch_size": 32,
         "warmup_epochs": 2,
@@ -184,11 +184,11 @@ def test_the_posterior_is_bayes_rule(plant: Callable[..., Any]) -> None:
     np.testing.assert_allclose(matrix, simple.matrix, rtol=1e-4, atol=1e-7)
 
 
-def test_fast_trains_nothing_and_is_class_names_times_probes(
+def test_the_default_trains_nothing_and_is_class_names_times_probes(
     plant: Callable[..., Any],
 ) -> None:
     planted = plant(each=30)
-    found = planted.detect(deft, **{**deft.PRESETS["fast"], "mirror": False})
+    found = planted.detect(deft, **{**deft.PRESETS["default"], "mirror": False})
     labels, each = planted.images.labels, np.arange(120)
     text, pictures = frozen(planted)
     by_text = fit_transition(text, labels, 0)
@@ -256,6 +256,8 @@ def test_what_is_left_open_follows_the_reference_and_what_is_set_stays() -> None
         (6, False),
         (12, True),
     ]
+    frozen = deft.Settings(**deft.PRESETS["default"])
+    assert deft.completed(frozen, "text", 4000, 10).epochs == 0
     kept = deft.completed(deft.Settings(**deft.PRESETS["paper"]), "pictures", 4000, 10)
     assert (kept.epochs, kept.residuals) == (10, False), (
         "the paper's recipe is the same everywhere"
@@ -369,14 +371,15 @@ def test_the_paper_preset_reports_what_the_last_epoch_saw(
 
 
 @pytest.mark.parametrize("names", [True, False])
-@pytest.mark.parametrize("preset", ["default", "fast"])
+@pytest.mark.parametrize("preset", ["default", "tuned"])
 def test_a_detector_judges_other_images_as_its_probes_do(
     plant: Callable[..., Any], preset: str, names: bool
 ) -> None:
     """On the very images that it has learned from, only the out-of-fold votes are others."""
     planted = plant(each=40, noise=30.0)
     planted = planted if names else planted.with_names_that_say_nothing()
-    of_preset = {"epochs": 0, "tuning": "features"} if preset == "fast" else {}
+    of_preset = {"epochs": None} if preset == "default" else {}
+    of_preset |= deft.PRESETS[preset]
     settings = deft.Settings(**{**SMALL, "warmup_epochs": 1, **of_preset})
     found = deft.detect(planted.task, settings)
     assert found.learned is not None

@@ -147,7 +147,9 @@ class ImageItems:
         for item in items:
             if item.waits is not None:
                 self.range.add(item.waits)
-            if item.prepared is not None:
+            # what others have read has a content, and no pixels here
+            read_elsewhere = not item.reason and item.slot < 0
+            if item.prepared is not None or read_elsewhere:
                 extent = item.waits.to_json() if item.waits is not None else ""
                 new.append(New(item.content_hash, item.prepared, extent))
             if item.stamp is not None:

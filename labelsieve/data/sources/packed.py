@@ -174,6 +174,10 @@ class PackedSource:
             )
         return splits
 
+    def picture(self, uri: str) -> Any:
+        """The image of one row as `rows` gave it, to be read when it is wanted."""
+        return self.store.member(uri_to_path(uri)) if self.store else self.read(uri)
+
     def read(self, uri: str) -> bytes:
         """The image of one row again."""
         name = uri_to_path(uri)

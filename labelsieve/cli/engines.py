@@ -1,0 +1,117 @@
+"""Options about several processes and machines, and the command of a worker: work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labelsieve.cli.options import Json, Quiet, answer, say
+
+if TYPE_CHECKING:
+    from labelsieve.data.spec import DataSpec
+
+app = typer.Typer()
+SEVERAL = "Several processes or machines"
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="processes, ray, slurm or folder; none: this process.",
+        rich_help_panel=SEVERAL,
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(help="Workers at a time; as many as fit.", rich_help_panel=SEVERAL),
+]
+Gpus = Annotated[
+    float,
+    typer.Option(help="GPUs, or a share, of each worker.", rich_help_panel=SEVERAL),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster: auto, ray://HOST:PORT; none: one is started here.",
+        rich_help_panel=SEVERAL,
+    ),
+]
+Shared = Annotated[
+    str | None,
+    typer.Option(
+        help="For folder and slurm: a folder, or s3://, that all machines see.",
+        rich_help_panel=SEVERAL,
+    ),
+]
+Shard = Annotated[
+    int,
+    typer.Option(help="Images of one task: 256, 512, ...", rich_help_panel=SEVERAL),
+]
+
+
+def launched(
+    engine: str | None,
+    workers: int | None,
+    gpus: float,
+    shared: str | None,
+) -> bool:
+    """Whether an engine took the whole command to do it somewhere else; says so."""
+    if engine is None:
+        return False
+    from labelsieve import registry
+    from labelsieve.engines import Options
+
+    module = registry.load("engines", engine)
+    if not hasattr(module, "launch"):
+        return False
+    options = Options(workers=workers, gpus_per_worker=gpus, shared=shared)
+    # the words as they were typed: they are typed again there
+    typer.echo(module.launch(sys.argv[1:], options))
+    return True
+
+
+@contextmanager
+def working(
+    engine: str | None,
+    spec: DataSpec,
+    workers: int | None,
+    gpus: float,
+    address: str | None,
+    shared: str | None,
+    shard: int,
+) -> Iterator[None]:
+    """Let an engine work on rows, where one is named, while the block runs."""
+    if engine is None:
+        yield
+        return
+    # imports all that workers do
+    from labelsieve.engines import Options, _elsewhere
+
+    options = Options(workers, gpus, address, shared, shard)
+    with _elsewhere.working(engine, spec, options):
+        yield
+
+
+@app.command()
+def work(
+    shared: Annotated[str, typer.Argument(help="Folder or URL named by --shared.")],
+    idle: Annotated[
+        float, typer.Option(help="Seconds without work after which it ends.")
+    ] = 600.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Work for a scan that runs elsewhere with --engine folder or slurm."""
+    from labelsieve import progress
+    from labelsieve.engines import folder
+
+    progress.be_quiet(quiet)
+    done = folder.serve(shared, idle)
+    answer({"shards": done}, as_json, _show)
+
+
+def _show(done: dict[str, int]) -> None:
+    say(f"{done['shards']:,} shards were worked on.")

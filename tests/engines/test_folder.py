@@ -1,0 +1,84 @@
+"""Workers of a shared folder or bucket, in processes of their own, that come, die and go."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelsieve.engines import Options, Task, folder
+from labelsieve.engines._parts import open_parts
+from labelsieve.errors import OptionError
+
+from .conftest import same
+
+Together = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
+    started = []
+
+    def begin(shared: Path) -> subprocess.Popen[bytes]:
+        words = ["-m", "labelsieve", "work", str(shared), "--idle", "60", "-q"]
+        started.append(subprocess.Popen([sys.executable, *words]))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_workers_of_a_folder_end_with_the_bytes_of_one(
+    together: Together,
+    alone: Any,
+    tmp_path: Path,
+    start: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared = tmp_path / "shared"
+    # a worker that was killed passes for dead a moment later
+    monkeypatch.setattr(folder, "LEASE", 12.0)
+    workers = [start(shared), start(shared)]
+    first = folder.FolderPool.outcomes
+
+    def outcomes(self: Any, seconds: float) -> Any:
+        found = first(self, seconds)
+        # one of them is killed as soon as it has something
+        if workers[0].poll() is None and self._parts.names("claims"):
+            workers[0].kill()
+        return found
+
+    monkeypatch.setattr(folder.FolderPool, "outcomes", outcomes)
+    done, _ = together("folder", shared=str(shared), workers=None)
+    same(alone, done)
+    # the scan has ended, and so has who worked for it
+    assert workers[1].wait(timeout=30) == 0
+
+
+def test_a_worker_without_a_sign_of_life_passes_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LEASE", 0.2)
+    pool = folder.open_pool(Options(shared=str(tmp_path)))
+    pool.submit(Task("shard", "job", b"shared", b"rows", "rows 0 to 9"))
+    parts = open_parts(tmp_path)
+    name = folder._claimed(parts)
+    assert name is not None
+    # nobody else gets it
+    assert folder._claimed(parts) is None
+    time.sleep(0.3)
+    (outcome,) = pool.outcomes(5)
+    assert (outcome.name, outcome.state) == ("shard", "died")
+    assert not parts.names("tasks") and not parts.names("claims")
+
+
+def test_without_a_folder_it_says_what_to_name() -> None:
+    with pytest.raises(OptionError, match="--shared"):
+        folder.open_pool(Options())

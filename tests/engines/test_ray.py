@@ -1,0 +1,80 @@
+"""Ray: the bytes of one process from a real cluster of several nodes, of which some are lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from labelsieve.engines import Options
+from labelsieve.engines import ray as engine
+from labelsieve.errors import OptionError
+
+from .conftest import same
+
+pytest.importorskip("ray", reason="the extra ray is not installed")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+Together = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without cores, and two nodes of one core each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    quiet = {"include_dashboard": False, "object_store_memory": 100 << 20}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **quiet})
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=100 << 20)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray, about itself
+def test_nodes_may_be_lost(cluster: Any, together: Together, alone: Any) -> None:
+    over = threading.Event()
+    lost = [0]
+
+    def lose() -> None:
+        # while shards are under way, another node in the place of each
+        chance = random.Random(0)
+        while not over.wait(2 + 2 * chance.random()) and lost[0] < 3:
+            nodes = [node for node in cluster.worker_nodes]
+            cluster.remove_node(chance.choice(nodes), allow_graceful=False)
+            lost[0] += 1
+            cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    try:
+        done, workers = together("ray", address=cluster.address)
+    finally:
+        over.set()
+        thread.join()
+    same(alone, done)
+    assert lost[0] and workers.tally.lost == 0
+    # finished work asks nobody, whatever the cluster has left
+    begun = time.monotonic()
+    again, workers = together("ray", address=cluster.address)
+    same(alone, again)
+    assert workers._pool is None and time.monotonic() - begun < 10
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_cluster_has_not_is_refused(cluster: Any) -> None:
+    with pytest.raises(OptionError, match="the cluster has 0 GPUs"):
+        engine.open_pool(Options(gpus_per_worker=1.0, address=cluster.address))
+
+
+def test_a_task_comes_back_in_plain_types() -> None:
+    words = ("name", "no job", b"", "rows 0 to 9")
+    name, state, result, reason, _ = engine.carry_out(words, b"", engine._origin())
+    assert (name, state, result) == ("name", "failed", b"")
+    assert reason
