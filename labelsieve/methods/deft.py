@@ -10,33 +10,31 @@ The paper's own judgement, by the learned threshold, is preset `paper`. It does 
 code does: contexts of 16 random vectors, 20 visual prompts a block, SGD, one epoch of warm-up,
 and labels judged in the last training epoch, on augmented pictures, while the weights move.
 
-Preset `default` differs where small towers and human errors showed it must (docs/design.md has
-the measurements):
+Preset `default`, which is `fast`, trains nothing. Labels are judged by Bayes' rule (`_posterior`):
+the votes on the class, times the probability T[k, y] that class k is labelled y. The learned
+threshold alone lets frequent human confusions pass. Votes are, on four fixed views of each picture:
+- the zero-shot answer, which knows nothing of the label it judges;
+- two probes of frozen features, out of fold (`_picture_votes`), which count as much as makes the
+  labels likeliest: with few images of a class a probe knows little.
+T is estimated with the reference classifier, which is the zero-shot answer or, where the model
+does not know the classes by name and the probes predict the labels better, the probes. Class names
+then have no say. Pictures are mirrored unless that changes their classes, which is measured.
+
+Preset `tuned` trains the prompts and lets them vote, too. It differs from the paper where small
+towers and human errors showed it must (docs/design.md has the measurements):
 - The number of visual prompts follows the tower, contexts start at the words of the template,
   Adam's steps follow the size of what they change, and the warm-up ends when accuracy on
   held-out noisy labels stops rising: selection begun too early locks in first guesses. The best
   epoch by that accuracy is kept; where it is the untouched model, nothing trained is used.
-- Labels are judged in a pass of its own, on four fixed views of each picture, by Bayes' rule
-  (`_posterior`): the votes on the class, times the probability T[k, y] that class k is labelled
-  y. The learned threshold alone asks whether a class is likelier than chance given the noisy
-  labels, and lets frequent human confusions pass.
-- Votes are: the zero-shot answer, which knows nothing of the label it judges; two probes of
-  frozen features, out of fold (`_picture_votes`); the trained positive prompts. The last two have
-  learned from the same labels and are one opinion, their mean, which counts as much as makes the
-    labels likeliest: with few images of a class a probe knows little. T is estimated with the
-  reference classifier, which is the zero-shot answer or, where the model does not know the
-  classes by name and the probes predict the labels better, the probes. Class names then have no
-  say and no meaning to start from: each class also learns a vector of its own (task residuals),
-  for twice the epochs.
-- Pictures are mirrored unless that changes their classes, which is measured (`_mirroring`).
-
-Preset `fast` trains no prompts: class names and probes vote.
+- The trained positive prompts and the probes have learned from the same labels and are one
+  opinion, their mean. Where names say nothing, each class also learns a vector of its own (task
+  residuals), for twice the epochs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -81,15 +79,15 @@ from labelsieve.methods._prompt_training import (
 )
 from labelsieve.models import adapters
 
-COST = (
-    "a few passes forward and backward through the frozen image tower; "
-    "with --fast five passes forward"
-)
+COST = "five passes of the image tower (cached); with --preset tuned many more, and backward"
+FROZEN_PASSES = 5  # the whole picture, and four corners
 NEEDS = ("text", "pixels")
 JUDGES = ("single",)
+FROZEN = {"tuning": "features"}
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "fast": {"tuning": "features", "epochs": 0, "batch_size": 256, "image_lr": 2e-3},
+    "default": FROZEN,
+    "fast": FROZEN,
+    "tuned": {},
     "paper": {
         "tuning_size": 20,
         "context_length": 16,
@@ -109,6 +107,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "views": 1,
     },
 }
+# What is asked for by naming one of these cannot be had from frozen features.
+_OTHERS = ("noise_rate", "mirror")
+OF_TRAINING = ["judge", "scoring"]
+OF_TRAINING += [f.name for f in fields(TrainingSettings) if f.name not in _OTHERS]
 # Factors on the temperature of the class probabilities under which they are about as likely:
 # they widen the interval of the share of wrong labels.
 DOUBT = (0.7, 1.4)
@@ -308,15 +310,13 @@ def completed(settings: Settings, reference: str, n: int, k: int) -> Settings:
 
     It depends on the reference classifier and on the numbers n of images and k of classes.
     """
-    epochs = settings.epochs
-    residuals = settings.residuals
+    epochs, residuals = settings.epochs, settings.residuals
     if epochs is None:
-        epochs = fitting_epochs(n, k, settings.batch_size, reference)
-    return replace(
-        settings,
-        epochs=epochs,
-        residuals=reference != TEXT if residuals is None else residuals,
-    )
+        # where nothing of the tower is tuned, class names and probes say as much
+        fitting = fitting_epochs(n, k, settings.batch_size, reference)
+        epochs = 0 if settings.tuning == "features" else fitting
+    residuals = reference != TEXT if residuals is None else residuals
+    return replace(settings, epochs=epochs, residuals=residuals)
 
 
 def logits_of(

@@ -8,7 +8,7 @@ machine. What was chosen and why is said, written into run.json, and overruled b
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from labelsieve.errors import OptionError, unknown
 from labelsieve.models.device import choose_device
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, operations_of, ready
+from labelsieve.settings import resolve
 
 AUTO = "auto"
 # The method by the kind of labels, where none was named; "auto" is a method of its own.
@@ -36,8 +37,8 @@ METHODS = {SINGLE: "deft", SET: "tai-adapter"}
 LOOKED_AT = (
     64  # pictures whose size says which model is meant: they are opened, not decoded
 )
-# Passes of a picture through the image tower with a method's default preset: ten to fifteen
-# epochs forward and backward, which is twice as much, and a few views.
+# Passes of a picture through the image tower where a method trains: ten to fifteen epochs forward
+# and backward, which is twice as much, and a few views.
 PASSES = 30
 # Operations that a processor does in one to three hours, at 100 to 300 thousand millions a second.
 AFFORDABLE = 1e15
@@ -65,7 +66,8 @@ def settle(
         options = replace(options, model=name)
     if options.preset == AUTO:
         device = choose_device(options.device).type
-        name, why["preset"] = preset_for(source, method, options.model, device)
+        given = options.settings or {}
+        name, why["preset"] = preset_for(source, method, options.model, device, given)
         options = replace(options, preset=name)
         if name != "default":
             progress.note(f"--preset {name}: {why['preset']}.")
@@ -109,14 +111,25 @@ def _side(image: Any) -> int | None:
 
 
 def preset_for(
-    source: Source, method: ModuleType, model: str, device: str
+    source: Source,
+    method: ModuleType,
+    model: str,
+    device: str,
+    given: Mapping[str, Any],
 ) -> tuple[str, str]:
-    """The preset of a method, and why: "fast" only where a processor would take hours.
+    """The preset of a method, and why.
+
+    "tuned" where a setting of training is among those that were `given` and the default trains
+    nothing; "fast" only where a processor would take hours.
 
     Raises:
         ModelError: the model's configuration cannot be read.
     """
-    if device != "cpu" or "fast" not in method.PRESETS:
+    trains = tunes(resolve(method.Settings, method.PRESETS["default"], {}))
+    of_training = sorted(given.keys() & set(getattr(method, "OF_TRAINING", ())))
+    if of_training and not trains:
+        return "tuned", f"{of_training[0]} is a setting of training"
+    if device != "cpu" or "fast" not in method.PRESETS or not trains:
         return "default", "it is the method's own"
     each = PASSES * operations_of(model)
     if not each:
@@ -131,6 +144,11 @@ def preset_for(
     )
 
 
+def tunes(settings: Any) -> bool:
+    """Whether a method with these settings trains a part of the tower, many passes long."""
+    return getattr(settings, "tuning", "features") != "features"
+
+
 def no_preset(preset: str, method: str, valid: Iterable[str]) -> OptionError:
     """The error for a preset that a method does not have."""
     if preset != "fast":
@@ -142,15 +160,20 @@ def no_preset(preset: str, method: str, valid: Iterable[str]) -> OptionError:
     )
 
 
+def passes_of(method: ModuleType, settings: Any) -> int:
+    """About how often a picture goes through the image tower."""
+    frozen: int = getattr(method, "FROZEN_PASSES", 1)
+    return PASSES if tunes(settings) else frozen
+
+
 @torch.no_grad()
-def tell_cost(encoder: DualEncoder, images: int, model: str, trained: bool) -> None:
+def tell_cost(encoder: DualEncoder, images: int, model: str, passes: int) -> None:
     """Say before the work what it will take here, by the pace of the fastest of small batches.
 
     Args:
-        trained: whether the method sends pictures through the tower more than once.
+        passes: of each picture through the tower; see `passes_of`.
     """
     pixels = encoder.normalise(encoder.blank().repeat(8, 1, 1, 1))
-    passes = PASSES if trained else 1
     whole = float("inf")
     # the first one also loads libraries, and others may be slowed down by what else runs
     for _ in range(4):
@@ -163,7 +186,7 @@ def tell_cost(encoder: DualEncoder, images: int, model: str, trained: bool) -> N
     # in the largest unit that leaves a digit or two
     times = "once" if passes == 1 else f"about {passes} times"
     hours = f"{whole / 3600:.1f} hours" if whole > 5400 else f"{whole / 60:.0f} minutes"
-    quicker = "; --fast takes one pass" if trained else ""
+    quicker = "; --fast takes a few" if passes == PASSES else ""
     progress.note(
         f"{images:,} images go {times} through {model}: about {hours} here{quicker}."
     )

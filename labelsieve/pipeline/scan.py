@@ -228,9 +228,9 @@ def _task(plan: _Plan, prepared: Prepared, encoder: DualEncoder, folder: Path) -
     key = fingerprint([plan.command, prepared.dataset.fingerprint])
     task = Task(prepared.dataset, encoder, plan.options.seed, folder, fingerprint=key)
     task = own.task_for(plan.spec, plan.source, task)
-    trained = plan.options.preset != "fast" and "fast" in plan.method.PRESETS
+    passes = choice.passes_of(plan.method, plan.settings)
     if not own.digests(plan.spec):
-        choice.tell_cost(encoder, len(task.data), plan.options.model, trained)
+        choice.tell_cost(encoder, len(task.data), plan.options.model, passes)
     return task
 
 

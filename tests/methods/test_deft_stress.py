@@ -73,7 +73,7 @@ def test_a_rescaled_text_tower_is_the_same_function() -> None:
 @pytest.mark.parametrize(
     ("scale", "factor"), [(100.0, 1.0), (None, 1 / 3), (None, 3.0), (100.0, 1 / 3)]
 )
-@pytest.mark.parametrize("preset", ["default", "fast"])
+@pytest.mark.parametrize("preset", ["default", "tuned"])
 def test_other_scales_cost_nothing_against_the_start(
     labelled: Callable[..., Any], scale: float | None, factor: float, preset: str
 ) -> None:

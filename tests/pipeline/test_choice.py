@@ -93,18 +93,28 @@ class Counted:
 
 
 def test_fast_is_taken_on_a_processor_when_arithmetic_says_hours() -> None:
-    deft = registry.load("methods", "deft")
+    trains = registry.load("methods", "gmm")
     affordable = int(choice.AFFORDABLE / (choice.PASSES * operations_of("tiny")))
     endless: Any = Counted()
-    name, why = choice.preset_for(endless, deft, "tiny", "cpu")
+    name, why = choice.preset_for(endless, trains, "tiny", "cpu", {})
     assert name == "fast" and f"{affordable:,}" in why and "--preset default" in why
     # no more rows than are needed to know
     assert endless.asked <= affordable + 1
     few = open_source(load(pictures(8)))
-    assert choice.preset_for(few, deft, "tiny", "cpu")[0] == "default"
-    assert choice.preset_for(endless, deft, "tiny", "cuda")[0] == "default"
-    knn = registry.load("methods", "knn")
-    assert choice.preset_for(endless, knn, "tiny", "cpu")[0] == "default"
+    assert choice.preset_for(few, trains, "tiny", "cpu", {})[0] == "default"
+    assert choice.preset_for(endless, trains, "tiny", "cuda", {})[0] == "default"
+    for name in ("knn", "deft"):
+        method = registry.load("methods", name)
+        assert choice.preset_for(endless, method, "tiny", "cpu", {})[0] == "default"
+
+
+def test_a_setting_of_training_asks_for_training() -> None:
+    deft = registry.load("methods", "deft")
+    few = open_source(load(pictures(8)))
+    name, why = choice.preset_for(few, deft, "tiny", "cpu", {"tuning": "lora"})
+    assert name == "tuned" and "tuning" in why
+    others = {"noise_rate": 0.2, "mirror": False, "views": 1}
+    assert choice.preset_for(few, deft, "tiny", "cpu", others)[0] == "default"
 
 
 def test_operations_are_those_of_a_vision_transformer(
@@ -139,9 +149,9 @@ def test_the_cost_is_told_before_long_work(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(choice.progress, "note", said.append)
-    choice.tell_cost(tiny, 1, "tiny", trained=False)
+    choice.tell_cost(tiny, 1, "tiny", passes=1)
     assert said == []
-    choice.tell_cost(tiny, 10**9, "tiny", trained=True)
+    choice.tell_cost(tiny, 10**9, "tiny", passes=choice.PASSES)
     (line,) = said
     assert "1,000,000,000 images go about 30 times through tiny" in line
     assert "hours here" in line and "--fast" in line
