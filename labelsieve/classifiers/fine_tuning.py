@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from labelsieve import progress
@@ -39,10 +37,10 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation import metrics, mixture
 from labelsieve.features import probe
-from labelsieve.files import replacing
+from labelsieve.files import remove
 from labelsieve.models import encoder
 from labelsieve.training import selection
-from labelsieve.training.checkpoint import Checkpoint
+from labelsieve.training.checkpoint import Checkpoint, read_tensors, write_tensors
 from labelsieve.training.loop import (
     LESS_MEMORY,
     Batch,
@@ -170,8 +168,9 @@ class Fitting:
             LabelsieveError: the memory of the device is too small; says what helps.
         """
         aside = self._validation(val)
-        # beside the checkpoint, so that a continued training still has it
-        best = folder / "chosen.safetensors"
+        state = folder / "training.safetensors"
+        best = folder / "chosen.safetensors"  # kept for a training that goes on
+        _drop_damaged(best, state)
         # of epoch 0, which every start has again; no file, as nothing may come of it yet
         model = self.backbone.model
         begun = {
@@ -185,7 +184,7 @@ class Fitting:
                 self._problem(aside, best),
                 self.settings.recipe(),
                 seed=self.seed,
-                checkpoint=Checkpoint(folder / "training.safetensors", fingerprint),
+                checkpoint=Checkpoint(state, fingerprint),
             )
         except LabelsieveError as error:
             if is_memory_error(error.__cause__):
@@ -222,7 +221,8 @@ class Fitting:
             self._judge(epoch, aside)
             waited = epoch - selection.best(self.memory["history"])
             if waited == 0:
-                _save_weights(self.backbone.model, best)
+                weights = self.backbone.model.state_dict()
+                write_tensors(best, weights, {"epoch": epoch})
         trusts = epoch < self.settings.warmup_epochs
         # after the last epoch there is nothing left to select for
         if self.objective.divides and not trusts and epoch < self.settings.epochs:
@@ -310,7 +310,7 @@ class Fitting:
         # a copy, since the kept epoch's weights are loaded over them
         last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         chosen = selection.best(self.memory["history"])
-        kept = _read_weights(best, self.device) if chosen else begun
+        kept = _read_weights(best, chosen) if chosen else begun
         model.load_state_dict(kept)
         facts["chosen"] = self._figures(chosen, aside)
         labels = aside.labels[aside.rows]
@@ -370,24 +370,24 @@ def _in_order(
     return labels, weights, np.array([row["part"] for row in rows], dtype=object)
 
 
-def _save_weights(model: Any, path: Path) -> None:
-    """All weights of a model, so that a reader sees the old file or the whole new one."""
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        # safetensors refuses tensors that share memory
-        tensors[name] = tensor.detach().cpu().contiguous().clone()
-    with replacing(path) as scratch:
-        save_file(tensors, scratch)
+def _drop_damaged(best: Path, state: Path) -> None:
+    """Start a training again whose chosen weights are damaged: now, not at its end."""
+    if best.exists() and read_tensors(best) is None:
+        progress.note(f"'{best.name}' is damaged; the training starts again.")
+        # epochs that are not trained again would not choose again
+        remove(state)
+        remove(best)
 
 
-def _read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
-    try:
-        return load_file(path, str(device))
-    except (OSError, SafetensorError) as error:
+def _read_weights(path: Path, epoch: int) -> dict[str, Tensor]:
+    """The weights after an epoch, and no others."""
+    sealed = read_tensors(path)
+    if sealed is None or sealed[1] != {"epoch": epoch}:
         raise RunError(
             f"'{path}' is missing or damaged.",
             f"Delete the folder '{path.parent}' and run the command again.",
-        ) from error
+        )
+    return sealed[0]
 
 
 @contextmanager

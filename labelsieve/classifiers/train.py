@@ -26,7 +26,7 @@ from labelsieve.classifiers import backbone, model_card, training_set
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.fine_tuning import Fitting
 from labelsieve.classifiers.objective import LOSSES, Objective
-from labelsieve.classifiers.pretrained import LAST, RECORD
+from labelsieve.classifiers.pretrained import LAST, RECORD, WHOLE
 from labelsieve.classifiers.recipe import RECIPES, Settings, mirrored, recipe_name
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.images import Preprocess
@@ -53,7 +53,7 @@ from labelsieve.settings import (
 
 # what a training writes, and what export-model adds to it
 OWNED = (
-    LAST,
+    *(LAST, WHOLE),
     "config.json",
     "model.safetensors",
     "preprocessor_config.json",

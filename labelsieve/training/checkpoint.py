@@ -114,10 +114,7 @@ class TrainingState:
                 # some optimisers keep plain numbers, too, which are settings
                 if isinstance(value, Tensor):
                     tensors[f"optimizer/{field}/{name}"] = value
-        # clones: the file format refuses tensors that share memory, as tied weights do
-        return {
-            name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()
-        }
+        return tensors
 
     def _fits(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether names and shapes are those of this training, not of another version's."""
@@ -158,14 +155,44 @@ class TrainingState:
 
 
 def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], done: int) -> None:
-    note: dict[str, Any] = {"fingerprint": checkpoint.fingerprint, "done": done}
-    note["sha256"] = _digest(note, tensors)
-    with replacing(checkpoint.path) as scratch:
-        save_file(tensors, scratch, {NOTE: json.dumps(note)})
+    note = {"fingerprint": checkpoint.fingerprint, "done": done}
+    write_tensors(checkpoint.path, tensors, note)
 
 
 def _read(path: Path) -> _Kept | None:
     """What `_write` wrote; None where the file holds anything else."""
+    sealed = read_tensors(path)
+    if sealed is None:
+        return None
+    tensors, note = sealed
+    try:
+        return _Kept(note["fingerprint"], note["done"], tensors)
+    except KeyError:  # sealed tensors of another kind
+        return None
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]
+) -> None:
+    """Write tensors with a digest of all of them, so that a reader sees the old or the new file.
+
+    For every file of tensors that a training reads back itself.
+
+    Args:
+        note: JSON-able facts about them; the digest covers these, too.
+    """
+    # clones: the file format refuses tensors that share memory, as tied weights do
+    whole = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in tensors.items()
+    }
+    sealed = {**note, "sha256": _digest(note, whole)}
+    with replacing(path) as scratch:
+        save_file(whole, scratch, {NOTE: json.dumps(sealed)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors, on the CPU, and note that `write_tensors` wrote; None where they are not these."""
     try:
         with safe_open(path, framework="pt") as file:
             note = json.loads(file.metadata()[NOTE])
@@ -175,7 +202,7 @@ def _read(path: Path) -> _Kept | None:
         digest = note.pop("sha256")
         if digest != _digest(note, tensors):
             return None
-        return _Kept(note["fingerprint"], note["done"], tensors)
+        return tensors, note
     # which error it is depends on the damaged byte: no metadata, no JSON, no such dtype ...
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError):
         return None

@@ -4,6 +4,7 @@ killed one ends the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from labelsieve import progress
 from labelsieve.classifiers import backbone
 from labelsieve.classifiers.fine_tuning import Fitting, Validation
 from labelsieve.classifiers.objective import LOSSES, Objective
 from labelsieve.classifiers.recipe import Settings
-from labelsieve.errors import LabelsieveError, OptionError
+from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.estimation import mixture
 from labelsieve.features import probe
 from labelsieve.tables import SAMPLES
@@ -343,6 +345,40 @@ def test_killed_and_continued_is_uninterrupted(
                 fitting.run(tmp_path / "killed", "x")
     assert same(weights_of(fitting), weights_of(whole)) and found == figures
     assert same(fitting.memory, whole.memory)
+
+
+@pytest.mark.parametrize("damage", ["bit", "empty", "another epoch"])
+def test_damaged_weights_of_the_best_epoch_are_never_kept(
+    make: Callable[..., Fitting],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: str,
+) -> None:
+    """One flipped bit in a weight is a whole safetensors file, and another classifier."""
+    whole = make()
+    figures = whole.run(tmp_path / "whole", "x")
+    assert figures["chosen"]["epoch"], "epoch 0 is the best one: nothing is read back"
+    # the end of a training that was killed before it said so
+    folder = tmp_path / "killed"
+    make().run(folder, "x")
+    best = folder / "chosen.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-3] ^= 16
+    if damage == "another epoch":
+        tensors = checkpoint.read_tensors(best)
+        assert tensors is not None
+        checkpoint.write_tensors(best, tensors[0], {"epoch": 99})
+        with pytest.raises(RunError, match=re.escape("chosen.safetensors")):
+            make().run(folder, "x")
+        return
+    best.write_bytes(b"" if damage == "empty" else content)
+    capsys.readouterr()
+    again = make()
+    progress.be_quiet(False)
+    assert again.run(folder, "x") == figures
+    progress.be_quiet(True)
+    assert same(weights_of(again), weights_of(whole))
+    assert "'chosen.safetensors' is damaged" in capsys.readouterr().err
 
 
 def test_randomness_comes_from_the_step_alone(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,80 @@ def test_a_run_folder_says_where_its_classifier_is(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ModelError, match=r"is a run folder.*labelsieve train"):
         pretrained.open_saved(str(tmp_path), device=torch.device("cpu"))
+
+
+CHANGES = ["rename", "replace", "link", "unlink", "rmdir"]
+
+
+class Stopped(BaseException):
+    """As a kill."""
+
+
+def stopped_at(change: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its n-th change of names on, this process changes nothing any more."""
+    count = 0
+
+    def counted(real: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal count
+            count += 1
+            # what cleans up behind an exception is not there after a kill
+            if count >= change:
+                raise Stopped
+            return real(*given, **named)
+
+        return call
+
+    for name in CHANGES:
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    monkeypatch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+
+
+def test_saving_over_a_model_is_whole_or_not_at_all(
+    random_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Killed before each change of a name: one of both models opens, to the bit."""
+    old, new = built(random_classifier(), 1), built(random_classifier(), 2)
+    answers = [backbone.logits_of(b.model.eval(), pictures()) for b in (old, new)]
+    kept = set()
+    finished = False
+    change = 0
+    while not finished:
+        change += 1
+        target = tmp_path / str(change)
+        pretrained.save(old, CLASSES, target)
+        with pytest.MonkeyPatch.context() as killing:
+            stopped_at(change, killing)
+            try:
+                pretrained.save(new, CLASSES, target)
+                finished = True
+            except Stopped:
+                pass
+        kept.add(which(target, answers))
+        # the same call again ends as one that was left alone
+        pretrained.save(new, CLASSES, target)
+        assert which(target, answers) == 1
+        assert not [path for path in target.iterdir() if path.name[0] == "."]
+    assert kept == {0, 1} and change > 8
+
+
+def which(folder: Path, answers: list[torch.Tensor]) -> int:
+    """Number of the model that gave these answers; parts of two give none of them."""
+    opened, _ = pretrained.open_saved(str(folder), device=CPU)
+    given = backbone.logits_of(opened.model, pictures())
+    return [torch.equal(given, answer) for answer in answers].index(True)
+
+
+def test_a_link_among_the_files_of_a_model_is_not_followed(
+    random_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What a killed call left is read instead of the model; a stranger could plant a link."""
+    pretrained.save(built(random_classifier(), 1), CLASSES, tmp_path / "model")
+    victim = tmp_path / "home"
+    victim.mkdir()
+    (victim / "letter").write_text("mine")
+    (tmp_path / "model" / pretrained.WHOLE).symlink_to(victim)
+    pretrained.open_saved(str(tmp_path / "model"), device=CPU)
+    with pytest.raises(OSError, match="model"):
+        pretrained.save(built(random_classifier(), 2), CLASSES, tmp_path / "model")
+    assert [path.name for path in victim.iterdir()] == ["letter"]
