@@ -29,7 +29,7 @@ def main() -> None:
         help="of each preset, or of all",
     )
     parser.add_argument("--shape", default="tiny", choices=list(SHAPES))
-    parser.add_argument("--presets", nargs="+", default=["default", "fast"])
+    parser.add_argument("--presets", nargs="+", default=["default", "tuned"])
     args = parser.parse_args()
     progress.be_quiet()
     rows = []

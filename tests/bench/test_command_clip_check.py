@@ -128,7 +128,7 @@ def test_a_random_model_of_the_real_size_goes_through_all_of_it(
     first = capsys.readouterr().out
     for column in ("CIFAR-10N, worse_label", "CIFAR-100N, noisy_label", "photos, "):
         assert column in first
-    for method in ("deft", "deft --fast", "deft, paper", "zero-shot", "knn"):
+    for method in ("deft", "deft, tuned", "deft, paper", "zero-shot", "knn"):
         assert f"\n| {method} | ." in first, method
     assert first.count("**CLIP ViT-B/") == 2
     # done cells are not done again, and the table is the same
