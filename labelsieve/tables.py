@@ -29,6 +29,8 @@ OK = "ok"
 CORRUPT = "corrupt"
 UNLABELLED = "unlabelled"
 CONFLICT = "duplicate-conflict"
+# Of scores alone: a method holds that the picture belongs to no class.
+OUTSIDER = "outsider"
 SCORED = (OK, CONFLICT)
 
 # What a picture may show of itself that a person wants to know of.

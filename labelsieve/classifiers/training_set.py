@@ -97,6 +97,8 @@ def _scanned(
     given, flagged = about["given_label"], bool(about["is_label_issue"])
     sure = (
         flagged
+        # of what belongs to no class there is nothing to learn
+        and about["suggested_label"] is not None
         and about["suggested_label"] != given
         and about["suggested_prob"] >= min_confidence
     )

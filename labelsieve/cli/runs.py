@@ -120,6 +120,14 @@ def apply(
             "right label is unknown.",
         ),
     ] = False,
+    drop_outsiders: Annotated[
+        bool,
+        typer.Option(
+            "--drop-outsiders",
+            help="Leave out images of no class, as people said, with auto also as "
+            "the scan does.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Corrected copy to write.")
     ] = None,
@@ -177,7 +185,7 @@ def apply(
     with alone(run):
         work = prepare(
             run,
-            Policy(kind, min_confidence, relabel or not drop, drop),
+            Policy(kind, min_confidence, relabel or not drop, drop, drop_outsiders),
             patch=patch,
             data=data,
             columns=columns.given(),

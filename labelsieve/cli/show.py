@@ -69,6 +69,10 @@ def scan(record: dict[str, Any]) -> None:
     noun = NOUNS[record.get("labels", "single")]
     headline = _headline(noise, record["scored"], noun)
     out.print(f"{headline}; {record['flagged']:,} are flagged.")
+    # runs of earlier versions do not say
+    outside = record.get("outsiders", 0)
+    if outside:
+        out.print(f"{outside:,} of them seem to belong to no class.")
     # runs of earlier versions have neither
     facts = record.get("method_facts", {})
     why = facts.get("why") or record.get("agreement", {}).get("sentence")

@@ -20,9 +20,12 @@ from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
 from labelsieve.runs.sets.standing import NOTHING, SetStanding
+from labelsieve.runs.standing import Standing
 from labelsieve.tables import CORRECTIONS
 
 POLICIES = ("reviewed", "certified", "auto")
+# How the reason of what is dropped as belonging to no class begins.
+OUTSIDE = "auto: belongs to no class,"
 # Right label (None: not known) and reason, by sample id.
 Judgements = Mapping[str, tuple[str | None, str]]
 
@@ -38,6 +41,8 @@ class Policy:
             all answers since (`labelsieve.runs.standing`).
         relabel: give images their right label, where it is known.
         drop: leave out images whose label is wrong and is not corrected.
+        drop_outsiders: leave out images that belong to no class: as people said and, with "auto",
+            as the scan holds of labels that are wrong with `min_confidence`.
 
     Raises:
         OptionError: an unknown source, or a confidence outside [0, 1].
@@ -47,6 +52,7 @@ class Policy:
     min_confidence: float = 0.9
     relabel: bool = True
     drop: bool = False
+    drop_outsiders: bool = False
 
     def __post_init__(self) -> None:
         # the command line's words, as that is where most policies come from
@@ -117,7 +123,10 @@ def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
         label_of = dict(zip(names, suggested, strict=True))
         # a promise about the correction says more than one about the label
         for sample_id in found.ids:
-            judged[sample_id] = label_of[sample_id], f"certified: {found.level:.4g}"
+            # no class is no correction
+            if label_of[sample_id] is not None:
+                reason = f"certified: {found.level:.4g}"
+                judged[sample_id] = label_of[sample_id], reason
         if found.empty:
             note(found.empty)
     return judged
@@ -134,18 +143,34 @@ def _confident(opened: Run, decisions: Decisions | None, policy: Policy) -> Judg
         now = now.updated(decisions.all_current())
     if opened.kind == SET:
         return _confident_changes(now, policy)
+    judged = _confident_outsiders(now, policy)
     differs = now.issue & (now.suggested != now.given) & (now.suggested >= 0)
     # what people decided is taken or left by their word alone
     differs &= now.verdicts == None  # noqa: E711  (element by element)
     sure = differs & (now.suggested_prob >= policy.min_confidence)
-    if not sure.any():
+    if not sure.any() and not judged:
         _tell_of_less(now.suggested_prob[differs], policy.min_confidence)
     rows = np.flatnonzero(sure)
     ids = now.ids.take(pa.array(rows)).to_pylist()
-    judged = {}
     for sample_id, row in zip(ids, rows, strict=True):
         label = now.classes[now.suggested[row]]
         judged[sample_id] = label, f"auto: {now.suggested_prob[row]:.4f}"
+    return judged
+
+
+def _confident_outsiders(
+    now: Standing, policy: Policy
+) -> dict[str, tuple[str | None, str]]:
+    """Images that the scan holds to belong to no class, where their labels are surely wrong."""
+    if not policy.drop_outsiders:
+        return {}
+    # what people decided about stands by their word alone
+    outside = (now.suggested < 0) & (now.verdicts == None)  # noqa: E711
+    rows = np.flatnonzero(outside & (now.p_wrong >= policy.min_confidence))
+    ids = now.ids.take(pa.array(rows)).to_pylist()
+    judged: dict[str, tuple[str | None, str]] = {}
+    for sample_id, prob in zip(ids, now.p_wrong[rows], strict=True):
+        judged[sample_id] = None, f"{OUTSIDE} {prob:.4f}"
     return judged
 
 
@@ -204,7 +229,8 @@ def _correction(
     if not policy.relabel:
         label = None
     # a wrong label without a right one: out, or as it is
-    if label is None and not policy.drop:
+    outside = reason.startswith(OUTSIDE) or reason == "reviewed: none"
+    if label is None and not (policy.drop or (policy.drop_outsiders and outside)):
         return None
     return {
         "sample_id": about["sample_id"],

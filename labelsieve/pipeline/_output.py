@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared
 from labelsieve.data.manifest import Manifest
 from labelsieve.data.spec import DataSpec
+from labelsieve.features.open_set import outsiders
 from labelsieve.features.task import Task
 from labelsieve.files import write_json
 from labelsieve.methods import Evidence
@@ -43,6 +45,9 @@ def write_results(
         )
         write_json(folder / "noise.json", noise.as_dict())
         evidence = results.modest(evidence, task.data, noise)
+    # of every method, to compare what it says of outsiders with
+    columns = {**outsiders.columns(task), **evidence.columns}
+    evidence = replace(evidence, columns=columns)
     # float32, and a file of its own: with many classes it is the largest of the run
     probs = results.probs_table(task.data, evidence)
     tables.write_parquet(probs, folder / "probs.parquet")

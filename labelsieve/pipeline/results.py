@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from labelsieve import registry, tables
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Dataset
-from labelsieve.data.labels import SET, SINGLE
+from labelsieve.data.labels import NONE, SET, SINGLE
 from labelsieve.estimation import flagging, metrics, noise_rate
 from labelsieve.estimation.agreement import (
     FITS,
@@ -94,6 +94,9 @@ def modest(evidence: Evidence, data: Dataset, noise: Noise) -> Evidence:
         return evidence
     flagged = flagging.at_most_expected(1 - evidence.p_clean, evidence.flagged)
     suggested = flagging.suggestions(evidence.probs, data.labels, flagged)
+    # what belongs to no class still does, where its label stays flagged
+    outside = flagged & (evidence.suggested == NONE)
+    suggested = np.where(outside, NONE, suggested)
     return replace(evidence, flagged=flagged, suggested=suggested)
 
 
@@ -121,6 +124,9 @@ def scores_table(manifest: pa.Table, data: Dataset, evidence: Evidence) -> pa.Ta
     joined = known.join(pa.table(scored), "sample_id", join_type="left outer")
     # every image comes out exactly once, whatever a method gave
     tables.check_same_ids(joined, manifest)
+    # here and nowhere else a verdict becomes a status, which all that follows reads
+    if data.coding.kind == SINGLE:
+        joined = _with_outsiders(joined, data.ids.filter(evidence.suggested == NONE))
     # a method may fill one of the common columns itself
     own = [c for c in scored if c not in tables.SCORES.names]
     return joined.select([*tables.SCORES.names, *own]).sort_by(
@@ -128,10 +134,21 @@ def scores_table(manifest: pa.Table, data: Dataset, evidence: Evidence) -> pa.Ta
     )
 
 
+def _with_outsiders(scores: pa.Table, ids: pa.Array) -> pa.Table:
+    """Scores with the status of what belongs to no class, by id."""
+    outside = pc.is_in(scores["sample_id"], ids)
+    status = pc.if_else(outside, tables.OUTSIDER, scores["status"])
+    place = scores.column_names.index("status")
+    return scores.set_column(place, "status", status)
+
+
 def _columns(data: Dataset, evidence: Evidence) -> dict[str, Any]:
     """Columns of the scores of single labels, one value per image."""
     rows = np.arange(len(data))
     suggested = evidence.probs[rows, evidence.suggested]
+    outside = evidence.suggested == NONE
+    # all that can be said of what belongs to no class is that its label is wrong
+    suggested = np.where(outside, 1 - evidence.p_clean, suggested)
     return {
         "p_clean": evidence.p_clean.astype(np.float64),
         "is_label_issue": pa.array(evidence.flagged),
@@ -196,7 +213,8 @@ def summarise(
     warnings = preflight.Preflight(**run.preflight).warnings()
     more: dict[str, Any]
     if agreement is None:
-        of_names = sets.warnings(run, facts, _reads_names(method))
+        of_names = sets.of_classes(facts, _reads_names(method))
+        warnings = [*sets.of_empty(facts), *warnings]
         more = {
             "set_noise": {kind: noise[kind] for kind in ("extra", "missing")},
             "set_quality": sets.quality(run, run.truth()),
@@ -208,6 +226,7 @@ def summarise(
     return {
         **facts,
         **_counts(run.scores),
+        "outsiders": tables.counts(run.scores["status"]).get(tables.OUTSIDER, 0),
         "noise_rate": {k: noise[k] for k in ("rate", "low", "high", "renamed")},
         "noise_per_class": noise["per_class"],
         "noise_class_intervals": noise.get("class_intervals", {}),
@@ -309,7 +328,9 @@ def evaluate_detection(
     if not len(joined):
         return None
     wrong = pc.not_equal(joined["given_label"], joined["true_label"]).to_numpy()
-    matched = pc.equal(joined["suggested_label"], joined["true_label"]).to_numpy()
+    matched = pc.equal(joined["suggested_label"], joined["true_label"])
+    # no class is never the true one
+    matched = pc.fill_null(matched, False).to_numpy()
     # with no wrong label there is nothing to be right about
     on_wrong = float(matched[wrong].mean()) if wrong.any() else None
     p_clean = joined["p_clean"].to_numpy()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.runs.run import Run
-from labelsieve.tables import RowsOf
+from labelsieve.tables import OUTSIDER, RowsOf
 
 SEARCHES = 8  # texts whose rows are kept: what one person types letter by letter
 
@@ -26,6 +26,7 @@ class Columns:
         classes: the labels that occur, sorted.
         given: [n] int32 number of the given label.
         flagged: [n] bool what the scan flagged.
+        outside: [n] bool what it holds to belong to no class.
         at: rows by sample id.
     """
 
@@ -42,6 +43,8 @@ class Columns:
         self.given = pc.fill_null(given, -1).to_numpy().astype(np.int32)
         flagged = pc.fill_null(scored["is_label_issue"], False)
         self.flagged = np.asarray(flagged.to_numpy(), dtype=bool)
+        outside = pc.equal(scored["status"], OUTSIDER)
+        self.outside = np.asarray(outside.to_numpy(zero_copy_only=False), dtype=bool)
         self.at = RowsOf(self.ids)
         self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
 

@@ -30,6 +30,7 @@ STATUSES = {
     "flagged": Status("Suspects", lambda columns: columns.flagged.copy()),
     "all": Status("All images", lambda columns: np.ones(len(columns), dtype=bool)),
     "kept": Status("Not suspected", lambda columns: ~columns.flagged),
+    "outsiders": Status("Of no class", lambda columns: columns.outside.copy()),
 }
 # what the map tells apart, by number; `map.js` has a colour for each
 MARKS = (

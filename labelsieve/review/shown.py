@@ -172,6 +172,7 @@ class Describing:
             "words": how_wrong(float(now.p_wrong[row])),
             "p_wrong": float(now.p_wrong[row]),
             "primary": self.primary(row),
+            "outside": bool(columns.outside[row]),
             "classes": self.classes(row),
             "chips": columns.chips(row, KEYS),
             "near": self.near(sample_id, columns.compared(row, given, offered)),
@@ -189,6 +190,9 @@ class Describing:
         """Which answer is offered first: accept, keep, or neither."""
         p_wrong = float(self.suspects.now.p_wrong[row])
         differs = self.suspects.offered[row] != self.suspects.columns.given[row]
+        # the best of the wrong classes is no answer to offer first
+        if self.suspects.columns.outside[row]:
+            return "none" if p_wrong >= LIKELY else ""
         likely = min(p_wrong, self.probability_offered(row)) >= LIKELY
         if differs and likely:
             return "accept"

@@ -23,7 +23,7 @@ from labelsieve.runs.decisions import NAMING, WRONG, Decision, Decisions, open_d
 from labelsieve.runs.pictures import cached_features
 from labelsieve.runs.run import Run
 from labelsieve.runs.sets import standing as sets
-from labelsieve.tables import RowsOf
+from labelsieve.tables import OUTSIDER, RowsOf
 
 NOBODY: Mapping[str, Decision] = {}
 
@@ -62,6 +62,7 @@ class Scanned:
     ids: their sample ids. classes: names, the columns of `probs`.
     given: [n] int64. p_clean: [n] float64. probs: [n, k] float32, with p_clean at `given`.
     issue: [n] bool, what it flagged. features: of length one, None where they are gone.
+    outside: [n] bool, what it holds to belong to no class.
     """
 
     ids: pa.StringArray
@@ -71,6 +72,7 @@ class Scanned:
     probs: np.ndarray
     issue: np.ndarray
     features: Picked | None
+    outside: np.ndarray
 
     @cached_property
     def at(self) -> RowsOf:
@@ -151,6 +153,8 @@ class Standing:
         """[n] int64: of flagged labels the best other class, else the likeliest; -1: none."""
         other, prob = self._others
         result = np.where(self.issue | (prob > self.p_clean), other, self.given)
+        # a person's word comes after the scan's
+        result[self.scanned.outside & (self.verdicts == None)] = -1  # noqa: E711
         # nothing is left of what belongs to no class
         result[self.verdicts == "none"] = -1
         named = self.decided >= 0
@@ -159,8 +163,11 @@ class Standing:
 
     @cached_property
     def suggested_prob(self) -> np.ndarray:
-        """[n] float64, probability of `suggested`; 0 where there is none."""
+        """[n] float64, probability of `suggested`; of no class that the label is wrong."""
         prob = np.where(self.suggested == self.given, self.p_clean, 0.0)
+        # 0 where a person said so: there is nothing more to suggest
+        outside = (self.suggested < 0) & (self.verdicts == None)  # noqa: E711
+        prob[outside] = self.p_wrong[outside]
         rows = np.flatnonzero((self.suggested != self.given) & (self.suggested >= 0))
         prob[rows] = self.posterior[rows, self.suggested[rows]]
         return prob
@@ -276,6 +283,7 @@ def _read(opened: Run) -> Scanned:
         posterior,
         scores["is_label_issue"].to_numpy(zero_copy_only=False).astype(bool),
         _features(opened, ids),
+        pc.equal(scores["status"], OUTSIDER).to_numpy(zero_copy_only=False),
     )
 
 
