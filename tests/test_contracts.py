@@ -23,6 +23,12 @@ from labelsieve.models.load import load_encoder, preprocess_of
 from labelsieve.settings import as_dict, resolve
 
 METHODS = registry.names("methods")
+# those that judge one label per image; sets have tests/methods/test_sets.py
+SINGLE = [
+    name
+    for name in METHODS
+    if "single" in registry.constants("methods", name, ("JUDGES",))["judges"]
+]
 NOISE = registry.names("noise/generators")
 QUICK = {
     "epochs": 2,
@@ -190,7 +196,7 @@ def test_every_setting_is_read(name: str) -> None:
 # --- what a method answers
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_every_label_gets_a_probability(name: str, judged: Any) -> None:
     found = judged(name)
     n, k = len(found.images), 4
@@ -217,7 +223,7 @@ def test_every_label_gets_a_probability(name: str, judged: Any) -> None:
         assert all(0 <= rate <= 1 for rate in evidence.rates)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_the_order_of_rows_and_a_second_run_change_no_bit(
     name: str, judged: Any
 ) -> None:
@@ -248,13 +254,13 @@ def test_the_order_of_rows_and_a_second_run_change_no_bit(
         )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_the_tower_is_left_as_it_was(name: str, judged: Any) -> None:
     assert not judged(name).weights_touched
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in METHODS if hasattr(registry.load("methods", n), "judge")]
+    "name", [n for n in SINGLE if hasattr(registry.load("methods", n), "judge")]
 )
 def test_what_was_learned_gives_the_same_answers(name: str, judged: Any) -> None:
     method, found = registry.load("methods", name), judged(name)

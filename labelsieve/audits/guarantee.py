@@ -21,6 +21,7 @@ from labelsieve.audits import words
 from labelsieve.audits.answers import Answers
 from labelsieve.audits.design import Design
 from labelsieve.audits.population import Population
+from labelsieve.data.labels import SET
 from labelsieve.errors import RunError
 from labelsieve.estimation.audits import shares
 from labelsieve.estimation.audits.selection import Selection, Share, select
@@ -280,7 +281,8 @@ class Promised:
     def per_class(self) -> list[dict[str, Any]]:
         """Share of wrong labels of each class with enough answers."""
         audit = self.serving("stop")  # drawn with equal chances from all labels
-        if audit is None:
+        # a set that is wrong does not say in which of its classes
+        if audit is None or audit.population.opened.kind == SET:
             return []
         given = audit.population.given[audit.sample]
         classes = audit.population.opened.classes

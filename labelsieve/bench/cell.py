@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.metrics import precision_recall_curve
 
+from labelsieve.bench.sets import figures
+from labelsieve.data.labels import SET
 from labelsieve.estimation import metrics
 from labelsieve.runs.run import Run
 
@@ -32,6 +34,8 @@ def of(opened: Run, seed: int) -> dict[str, Any]:
     quality, truth = opened.record["quality"], opened.truth()
     if quality is None or truth is None:
         return {"row": row, "curve": None}
+    if opened.kind == SET:
+        row |= figures.of(opened, seed)
     row |= {name: quality[name] for name in (*metrics.FIGURES, *metrics.MORE)}
     row["realised_rate"] = quality["wrong"] / quality["images"]
     for name in ("precision", "recall", "f1"):

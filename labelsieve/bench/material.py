@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve import registry, tables
-from labelsieve.bench.plan import Data, Noise
+from labelsieve.bench.plan import SETS, Data, Noise
+from labelsieve.bench.sets import mosaics
 from labelsieve.data.load import load, read_class_names
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
@@ -44,6 +45,8 @@ def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, A
     noise = Noise(**job["noise"])
     root = Path(job["data_root"])
     spec = _source(data, root, folder)
+    if data.mosaics:
+        return _mosaics(spec, folder, data.mosaics, noise, job["seed"])
     if noise.kind == "recorded":
         given = noise.column or spec.label_column
         # nothing is copied where the labels that somebody gave are a column
@@ -70,12 +73,31 @@ def truth(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, Any]
     data = Data(**job["data"])
     spec = _source(data, Path(job["data_root"]), folder)
     known = job["labels_are_true"] or spec.truth_column is not None
+    if data.mosaics:
+        none = Noise(SETS, 0.0)
+        return {**_mosaics(spec, folder, data.mosaics, none, 0), "known": True}
     spec = _of_truth(spec)
     if _is_whole(data, spec):
         return {**_as_it_is(spec), "known": known}
     # no errors at all: planting draws the same images as for the cells
     plan = Plan("symmetric", 0.0, limit=data.limit)
     return {**_plant(spec, plan, folder), "known": known}
+
+
+def _mosaics(
+    spec: DataSpec, folder: Path, count: int, noise: Noise, seed: int
+) -> dict[str, Any]:
+    """A table of mosaics of the pictures with their true labels."""
+    path = folder / "table.parquet"
+    errors = noise.rate or 0.0, noise.added
+    mosaics.write(open_source(_of_truth(spec)), path, count, errors, seed)
+    return {"spec": _as_json(_planted(path, spec))}
+
+
+def _planted(path: Path, spec: DataSpec) -> DataSpec:
+    """The columns of every planted table, whatever the source called its own."""
+    table = DataSpec(path, "image", "given_label", "true_label", "id")
+    return replace(table, class_names=spec.class_names, template=spec.template)
 
 
 def _of_truth(spec: DataSpec, column: str | None = None) -> DataSpec:
@@ -104,10 +126,7 @@ def _as_it_is(spec: DataSpec) -> dict[str, Any]:
 def _plant(spec: DataSpec, plan: Plan, folder: Path) -> dict[str, Any]:
     path = folder / "table.parquet"
     planting.plant(spec, plan, path)
-    # the columns of every planted table, whatever the source called its own
-    table = DataSpec(path, "image", "given_label", "true_label", "id")
-    table = replace(table, class_names=spec.class_names, template=spec.template)
-    return {"spec": _as_json(table)}
+    return {"spec": _as_json(_planted(path, spec))}
 
 
 def _source(data: Data, root: Path, folder: Path) -> DataSpec:

@@ -7,7 +7,10 @@
     [[data]]    name; one of path, archive, embedded; noise, a list; limit; and what scan is
                 told of data
     noise       kind and rate (as labelsieve noise), or kind = "recorded" and column, the
-                labels that somebody gave
+                labels that somebody gave; of mosaics kind = "sets", rate and added
+
+`mosaics` makes so many pictures of four of the data's (labelsieve.bench.sets.mosaics), with sets
+of labels: of `rate` the share that is left out, of `added` what is put in for each that is there.
 
 `truth_column` names the true labels. Planted errors replace them (or the only labels there
 are); recorded ones are another column of the same table.
@@ -33,6 +36,7 @@ AXES = ("tower", "data", "noise", "method", "seed")
 KEYS = ("tower", "method", "data", "seeds")  # of a configuration
 # As noise_rate of a method: the share of wrong labels that its cell really has.
 REALISED = "realised"
+SETS = "sets"  # the kind of errors in sets of labels
 LARGEST_SEED = 2**63 - 1  # torch's generators take no larger one
 E = TypeVar("E")
 
@@ -71,6 +75,7 @@ class Noise:
     map: str | None = None
     centre: bool = False
     name: str | None = None
+    added: float = 0.0
 
     @property
     def label(self) -> str:
@@ -106,6 +111,7 @@ class Data(Bounded):
     template: str = "a photo of a {}."
     # so many images, drawn once for all cells
     limit: Annotated[int | None, AtLeast(1)] = None
+    mosaics: Annotated[int | None, AtLeast(1)] = None
     # label -> name in prompts, or a file of them
     class_names: Mapping[str, str] | str = field(default_factory=dict)
     noise: tuple[Noise, ...] = ()
@@ -357,7 +363,7 @@ def _check_source(data: Data) -> None:
 
 
 def _noise(entry: dict[str, Any], data: Data) -> Noise:
-    kinds = registry.names("noise/generators")
+    kinds = [SETS] if data.mosaics else registry.names("noise/generators")
     if "kind" not in entry:
         raise OptionError(
             "a noise entry lacks its kind.", f"There are: {', '.join(kinds)}."
@@ -372,7 +378,9 @@ def _noise(entry: dict[str, Any], data: Data) -> Noise:
 def _check_noise(noise: Noise, data: Data) -> None:
     """Raises OptionError when it lacks what decides it."""
     # a chain of comparisons refuses NaN, too
-    if noise.kind in RATED and not (noise.rate is not None and 0 <= noise.rate <= 1):
+    if noise.kind in (*RATED, SETS) and not (
+        noise.rate is not None and 0 <= noise.rate <= 1
+    ):
         raise OptionError(
             f"noise '{noise.kind}' needs a rate from 0 to 1.", "For example rate = 0.2."
         )

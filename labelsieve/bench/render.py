@@ -47,7 +47,15 @@ SHOWN = (
     *("precision", "recall", "auroc", "ap", "ece"),
     *CLEAN,
 )
-LOW = ("fnr", "ece")  # of these the least is best
+# Of sets of labels, label by label.
+SET_NAMES = {
+    "map": "mAP",
+    "auroc_missing": "AUROC missing",
+    "auroc_extra": "AUROC extra",
+    "label_f1": "F1",
+    "label_ece": "ECE",
+}
+LOW = ("fnr", "ece", "label_ece")  # of these the least is best
 LEGEND = (
     "F1, precision, recall, AUROC and AP: finding wrong labels. Best F1: at the best threshold; "
     "F1 at rate: with as many flagged as are wrong; FNR: share of wrong labels that are missed by "
@@ -95,6 +103,8 @@ def sheets(results: pa.Table, headroom: pa.Table) -> list[Sheet]:
             tables.append(_overview(tower, rows, name))
     for group, rows in groups(done, GROUP).items():
         tables.append(_details(group, rows))
+        if mean(rows, "map") is not None:
+            tables.append(_sets(group, rows))
     # empty where no cell is done
     if len(headroom):
         tables.append(_headroom(headroom))
@@ -138,6 +148,19 @@ def _details(group: tuple[Any, ...], rows: Sequence[Row]) -> Sheet:
     head = ["method", *(NAMES[name] for name in SHOWN), "wrong", "seconds", "MiB"]
     title = f"{data}, {noise} ({'; '.join(_facts(rows))}), tower {tower}"
     return Sheet(title, head, list(lines.values()), _leaders(rows))
+
+
+def _sets(group: tuple[Any, ...], rows: Sequence[Row]) -> Sheet:
+    """Figures label by label of every method on sets of labels."""
+    tower, data, noise = group
+    methods = by_method(rows)
+    lines = {method: [Text(method)] for method in methods}
+    for name in SET_NAMES:
+        _add(lines, _column(methods, name))
+    title = f"{data}, {noise}, label by label, tower {tower}"
+    given = figure(mean(rows, "map_given"))
+    note = f"mAP of the given labels alone: {given}. Mosaics are made of pictures of one class."
+    return Sheet(title, ["method", *SET_NAMES.values()], list(lines.values()), [note])
 
 
 def _facts(rows: Sequence[Row]) -> list[str]:

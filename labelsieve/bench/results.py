@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 
 from labelsieve import registry
 from labelsieve.bench.plan import Cell
+from labelsieve.bench.sets import figures
 from labelsieve.bench.steps import Step
 from labelsieve.estimation.metrics import FIGURES, MORE
 
@@ -35,6 +36,7 @@ NUMBERS = (
     *MORE,
     *INTERVALS,
     *CLEAN,
+    *figures.COLUMNS,
     "estimated_rate",
     "estimated_low",
     "estimated_high",
@@ -75,7 +77,8 @@ def results(outcomes: Mapping[Step, Mapping[str, Any]]) -> pa.Table:
     """One row for each cell that ran or was refused, in the order of the outcomes.
 
     precision, recall, f1, auroc, ap: of finding wrong labels, with _low and _high, a 95 %
-    interval over images; f1_best, f1_known, fnr, ece, brier: see
+    interval over images, of whole sets where labels are sets, and of these label by label
+    `labelsieve.bench.sets.figures`; f1_best, f1_known, fnr, ece, brier: see
     `labelsieve.estimation.metrics`; clean_…: of keeping right ones; seconds: of the method,
     without the features that all methods share; peak_mib: of the whole scan.
 

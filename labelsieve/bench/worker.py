@@ -25,9 +25,11 @@ from labelsieve.bench.cell import of
 from labelsieve.bench.material import material, truth
 from labelsieve.bench.plan import REALISED
 from labelsieve.data.dataset import Dataset, prepare
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, RunError
+from labelsieve.estimation.sets.figures import mean_average_precision
 from labelsieve.features import cached
 from labelsieve.features.task import Task
 from labelsieve.files import read_json, write_json
@@ -147,7 +149,8 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, An
     device = choose_device(job["device"])
     precision = choose_precision(job["precision"], device)
     encoder = load_encoder(job["model"], device=device, dtype=precision)
-    images = prepare(DataSpec(**source["spec"]), encoder.preprocess).dataset
+    spec = DataSpec(**source["spec"])
+    images = prepare(spec, encoder.preprocess, kinds=(SINGLE, SET)).dataset
     task = Task(images, encoder)
     facts = {
         "device": str(device),
@@ -159,6 +162,8 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, An
     }
     if not source["known"]:
         return {**facts, "zero_shot": None, "probe": None}
+    if images.coding.kind == SET:
+        return {**facts, **_of_sets(task)}
     zero = task.zero_shot().cosines.argmax(1)
     learned = task.out_of_fold().argmax(1)
     return {
@@ -166,6 +171,13 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, An
         "zero_shot": float((zero == images.labels).mean()),
         "probe": float((learned == images.labels).mean()),
     }
+
+
+def _of_sets(task: Task) -> dict[str, float | None]:
+    """Of sets the mean average precision takes the place of accuracy."""
+    right = task.data.labels
+    answers = {"zero_shot": task.zero_shot().probs(), "probe": task.out_of_fold()}
+    return {name: mean_average_precision(p, right) for name, p in answers.items()}
 
 
 @torch.no_grad()

@@ -110,8 +110,9 @@ def largest_over_views(
         rows: as of `regions`.
         score: features [n, d] to scores [n, k].
     """
-    best = score(np.asarray(task.image_features(), dtype=np.float32))
+    # copies: torch warns about arrays that are mapped read-only
+    best = score(np.array(task.image_features(), dtype=np.float32))
     for view in regions(rows):
-        features = np.asarray(task.image_features(view), dtype=np.float32)
+        features = np.array(task.image_features(view), dtype=np.float32)
         best = np.maximum(best, score(features))
     return best

@@ -16,9 +16,13 @@ from labelsieve.estimation.transition import Transition
 from labelsieve.methods import _posterior
 from labelsieve.methods._evidence import OwnRule
 
+# deft and auto have tests of their own, and what judges sets alone is in test_sets.py
 ALL = [
-    name for name in registry.names("methods") if name not in ("deft", "auto")
-]  # they have tests of their own
+    name
+    for name in registry.names("methods")
+    if name not in ("deft", "auto")
+    and "single" in registry.constants("methods", name, ("JUDGES",))["judges"]
+]
 # Settings that keep the tests short, and train on frozen features where the tower would be tuned.
 QUICK: dict[str, dict[str, Any]] = {
     "aum": {"epochs": 10},

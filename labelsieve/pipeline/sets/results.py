@@ -57,20 +57,20 @@ def columns(data: Dataset, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def warnings(run: Run, facts: Mapping[str, Any], reads_names: bool) -> list[str]:
-    """What a person should know: of empty sets, and of classes that the scores do not know."""
-    empty = facts.get("set_flags", {}).get("empty_sets", 0)
-    found = []
-    if empty:
-        images = counted(empty, "image", "has", "have")
-        found.append(
-            f"{images} no label: judged as showing none of the classes. Leave out the rows of "
-            "images that nobody labelled yet."
-        )
-    return [*found, *_of_classes(facts, reads_names)]
+def of_empty(facts: Mapping[str, Any]) -> list[str]:
+    """What a person should know of sets without a label."""
+    empty = facts["set_flags"]["empty_sets"]
+    if not empty:
+        return []
+    images = counted(empty, "image", "has", "have")
+    return [
+        f"{images} no label: judged as showing none of the classes. Leave out the rows of "
+        "images that nobody labelled yet."
+    ]
 
 
-def _of_classes(facts: Mapping[str, Any], reads_names: bool) -> list[str]:
+def of_classes(facts: Mapping[str, Any], reads_names: bool) -> list[str]:
+    """What a person should know of classes that the scores do not tell."""
     separation = facts.get("method_facts", {}).get("separation", {})
     unknown = [name for name, value in separation.items() if (value or 0.5) < KNOWN]
     if not unknown:
