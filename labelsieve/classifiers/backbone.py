@@ -27,6 +27,7 @@ from labelsieve.features import probe
 from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder, normalise
 from labelsieve.models.load import is_encoder, load_encoder
+from labelsieve.training.distributed import across
 
 SIDE = 224  # pixels, where a configuration names none: ImageNet's usual side
 WHOLE = 384  # as in transformers' ConvNextImageProcessor
@@ -70,9 +71,15 @@ class Backbone:
 
 def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
     """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of backbone."""
-    answer = model(pixels)
-    # transformers wraps logits in an object of its own
-    return answer if isinstance(answer, Tensor) else answer.logits
+
+    def work(rows: Tensor) -> Tensor:
+        answer = model(rows)
+        # transformers wraps logits in an object of its own
+        logits: Tensor = answer if isinstance(answer, Tensor) else answer.logits
+        return logits
+
+    # each of several processes that train together looks at its own pictures
+    return across(work, pixels)
 
 
 def build(

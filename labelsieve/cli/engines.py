@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,6 +73,34 @@ def launched(
     # the words as they were typed: they are typed again there
     typer.echo(module.launch(sys.argv[1:], options))
     return True
+
+
+@contextmanager
+def placed(output: Path) -> Iterator[Path | None]:
+    """Where this process writes: `output`, a folder that is put to a URL, or one of its own.
+
+    Yields:
+        None where `torchrun` started it beside one that has nothing left to do.
+    """
+    # pathlib makes one slash of two
+    if str(output).startswith(("s3:/", "gs:/", "gcs:/", "az:/", "abfs:/")):
+        from labelsieve.data.sources._remote import url_of
+        from labelsieve.engines._mirror import mirrored
+
+        with mirrored(str(url_of(output))) as folder:
+            yield folder
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from labelsieve.training.distributed import joined
+
+        with joined(output) as own:
+            yield own
+    else:
+        yield output
+
+
+def answers() -> bool:
+    """Whether this process prints the answer: of several by `torchrun`, the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

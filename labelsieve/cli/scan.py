@@ -182,12 +182,13 @@ def scan(
         return
     if engines.launched(engine, workers, gpus_per_worker, shared):
         return
-    with engines.working(
-        engine, spec, workers, gpus_per_worker, address, shared, shard
-    ):
+    several = (workers, gpus_per_worker, address, shared, shard)
+    with engines.placed(output) as folder, engines.working(engine, spec, *several):
+        if folder is None:
+            return
         opened = pipeline.scan(
             spec,
-            output=output,
+            output=folder,
             force=force,
             method=method,
             model=model,
@@ -197,7 +198,8 @@ def scan(
             device=device,
             precision=precision,
         )
-    answer(opened.record, as_json, show.scan)
+    if engines.answers():
+        answer(opened.record, as_json, show.scan)
 
 
 def settings(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from labelsieve.cli import engines
 from labelsieve.cli.options import (
     Config,
     DataOptions,
@@ -113,26 +114,31 @@ def train(
     validation: object = val
     if val and val_label_column:
         validation = DataOptions(label_column=val_label_column).load(val)
-    training.train(
-        run,
-        output=output,
-        data=data,
-        val=validation,
-        force=force,
-        student=student,
-        recipe=recipe,
-        use=use,
-        loss=loss,
-        labels=labels,
-        min_confidence=min_confidence,
-        settings=settings(config, set_),
-        seed=seed,
-        device=device,
-        precision=precision,
-    )
-    # what was saved is shown, so that a call that had nothing to do says the same
     folder = output or Run(run).folder / "classifier"
-    answer(training.model_folder(folder).read(), as_json, show.train)
+    with engines.placed(folder) as own:
+        if own is None:
+            return
+        training.train(
+            run,
+            # the run's own folder is looked at before anything is written there
+            output=output if own == folder else own,
+            data=data,
+            val=validation,
+            force=force,
+            student=student,
+            recipe=recipe,
+            use=use,
+            loss=loss,
+            labels=labels,
+            min_confidence=min_confidence,
+            settings=settings(config, set_),
+            seed=seed,
+            device=device,
+            precision=precision,
+        )
+    # what was saved is shown, so that a call that had nothing to do says the same
+    if engines.answers():
+        answer(training.model_folder(folder).read(), as_json, show.train)
 
 
 @app.command()

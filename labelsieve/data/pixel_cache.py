@@ -264,7 +264,12 @@ class PixelCache:
     def _put(self, slot: int, new: New) -> None:
         """Write a picture, and its row into the open transaction."""
         total = None  # of a promise: no pixels have this sum, so they are read again
-        if new.pixels is not None:
+        end = (slot + 1) * self._size
+        if new.pixels is None:
+            # a hole: what lies beyond the end of the file would be forgotten
+            if os.fstat(self._file.fileno()).st_size < end:
+                os.ftruncate(self._file.fileno(), end)
+        else:
             pixels = np.ascontiguousarray(new.pixels)
             self._write(slot, pixels)
             total = _sum(new.content_hash, pixels)

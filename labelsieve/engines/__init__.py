@@ -68,7 +68,7 @@ class Outcome:
         state: "done"; "died", the process or the machine that worked on it; "failed", it said why.
         result: bytes of the result, where it is done.
         reason: what is wrong, in a clause.
-        seconds: of its worker.
+        seconds: that its worker took. processor: seconds of its processor.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Outcome:
     result: bytes = b""
     reason: str = ""
     seconds: float = 0.0
+    processor: float = 0.0
 
 
 class Pool(Protocol):

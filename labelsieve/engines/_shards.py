@@ -103,6 +103,7 @@ class Tally:
     again: int = 0
     lost: int = 0
     worker_seconds: float = 0.0
+    processor_seconds: float = 0.0
     seconds: list[float] = field(default_factory=list)
 
 
@@ -186,6 +187,7 @@ class Shards:
     def _take(self, outcome: Outcome) -> Iterator[tuple[Piece, bytes]]:
         self._news = time.monotonic()
         self._tally.worker_seconds += outcome.seconds
+        self._tally.processor_seconds += outcome.processor
         running = self._running.get(outcome.name)
         # the second copy of what is done, or news of another job
         if running is None:

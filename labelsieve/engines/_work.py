@@ -153,7 +153,7 @@ class _Known(Range):
 
 def attempt(task: Task) -> Outcome:
     """Work on a task; whatever goes wrong is told, and nothing raised."""
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     try:
         job = prepare(task.job, task.shared)
         rows = pa.ipc.open_stream(task.rows).read_all()
@@ -164,7 +164,9 @@ def attempt(task: Task) -> Outcome:
         reason = str(error) if said else f"{type(error).__name__}: {error}"
         spent = time.perf_counter() - begun
         return Outcome(task.name, "failed", reason=reason, seconds=spent)
-    return Outcome(task.name, "done", result, seconds=time.perf_counter() - begun)
+    spent = time.perf_counter() - begun
+    used = time.process_time() - used
+    return Outcome(task.name, "done", result, seconds=spent, processor=used)
 
 
 def _read(job: Job, rows: pa.Table) -> bytes:

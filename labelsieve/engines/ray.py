@@ -161,4 +161,5 @@ def carry_out(
     os.environ.setdefault("LABELSIEVE_CACHE", own)
     name, job, rows, about = words
     done = attempt(Task(name, job, shared, rows, about))
-    return done.name, done.state, done.result, done.reason, done.seconds
+    told = (done.reason, done.seconds, done.processor)
+    return done.name, done.state, done.result, *told

@@ -40,6 +40,7 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
 from labelsieve.files import remove
 from labelsieve.models.encoder import DualEncoder
+from labelsieve.training.distributed import in_turn
 
 # Images that pass through the tower at once. The last bits of features depend on it, so
 # another number gives other scores than before.
@@ -172,10 +173,12 @@ class ImageFeatures:
         return cache_folder() / "features" / f"{key}.npy"
 
     def _stored(self, path: Path, rows: np.ndarray, view: Look | None) -> np.ndarray:
-        features = _read(path, len(rows))
-        if features is None:
-            self._fill(path, rows, view)
+        # of several processes that train together one computes them for all
+        with in_turn():
             features = _read(path, len(rows))
+            if features is None:
+                self._fill(path, rows, view)
+                features = _read(path, len(rows))
         # another process may have cleared the cache meanwhile
         if features is None:
             raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)

@@ -22,6 +22,7 @@ from labelsieve.models import adapters
 from labelsieve.models.encoder import ClassTokens, DualEncoder
 from labelsieve.models.prompts import DualPrompts
 from labelsieve.training import losses
+from labelsieve.training.distributed import across
 
 Rule = Literal["threshold", "real"]  # which labels a step learns from
 
@@ -101,7 +102,8 @@ class Detector:
             pictures: normalised pixels [b, 3, h, w]; frozen features [b, d] with an adapter.
         """
         if self.adapter is None:
-            return self.encoder.image_features(pictures, self.tuned.tokens())
+            tokens = self.tuned.tokens()
+            return across(lambda p: self.encoder.image_features(p, tokens), pictures)
         # starts at the frozen features: A is zero before training
         return F.normalize(pictures + pictures @ self.adapter, dim=-1)
 

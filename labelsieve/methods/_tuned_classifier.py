@@ -24,6 +24,7 @@ from labelsieve.methods._evidence import KnownRate
 from labelsieve.models import adapters
 from labelsieve.settings import AtLeast, OneOf
 from labelsieve.training import losses
+from labelsieve.training.distributed import across
 from labelsieve.training.loop import Batch, Problem, Recipe, fit
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -130,7 +131,8 @@ class Classifier:
 
     def _of_pictures(self, pictures: Tensor) -> Tensor:
         prompts = self.tuned.tokens()
-        return self._of_features(self.encoder.image_features(pictures, prompts))
+        features = across(lambda p: self.encoder.image_features(p, prompts), pictures)
+        return self._of_features(features)
 
     def _of_features(self, features: Tensor) -> Tensor:
         return self.encoder.logit_scale * (features @ self.weight.T + self.bias)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from labelsieve import tables
 from labelsieve.data.sources import Source
 from labelsieve.features import duplicates, quality
-from labelsieve.features.neighbours import nearest
+from labelsieve.features.neighbours import can_approximate, nearest
 from labelsieve.tables import DUPLICATES, FINDINGS, QUALITY, SCORED
 
 NEIGHBOURS = 10  # others that an image is compared with
@@ -70,7 +70,8 @@ def _neighbours(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     With more than `EXACT` images m is 0, and cosines are those to a sample of all.
     """
     n = len(features)
-    if n <= EXACT:
+    # with faiss also more, approximately
+    if n <= EXACT or can_approximate():
         rows, cosines = nearest(features, NEIGHBOURS)
         return rows, 1 - cosines.mean(1)
     # rows are in the order of contents' hashes, so evenly spaced ones are a fair sample

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from labelsieve import progress
 from labelsieve.errors import LabelsieveError
 from labelsieve.settings import Above, AtLeast, Bounded, Share
+from labelsieve.training import distributed
 from labelsieve.training.checkpoint import Checkpoint, TrainingState
 
 LESS_MEMORY = (
@@ -276,10 +277,11 @@ def _step(
             # gradients of parts add up to that of the whole mean
             (loss * share).backward()
         total += float(loss.detach()) * share
+    learned = [p for group in optimizer.param_groups for p in group["params"]]
+    # where several processes train, before the norm is taken: it is that of the whole batch
+    distributed.average_gradients(learned)
     if recipe.clip is not None:
-        groups = optimizer.param_groups
-        clipped = [p for group in groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(clipped, recipe.clip)
+        nn.utils.clip_grad_norm_(learned, recipe.clip)
     optimizer.step()
     return total
 

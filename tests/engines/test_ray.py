@@ -75,6 +75,6 @@ def test_what_a_cluster_has_not_is_refused(cluster: Any) -> None:
 
 def test_a_task_comes_back_in_plain_types() -> None:
     words = ("name", "no job", b"", "rows 0 to 9")
-    name, state, result, reason, _ = engine.carry_out(words, b"", engine._origin())
+    name, state, result, reason, *_ = engine.carry_out(words, b"", engine._origin())
     assert (name, state, result) == ("name", "failed", b"")
     assert reason

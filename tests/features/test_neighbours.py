@@ -36,11 +36,39 @@ def test_there_are_at_most_all_others() -> None:
 
 def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MOST", 9)
+    monkeypatch.setattr(neighbours, "can_approximate", lambda: False)
     with pytest.raises(
         DataError,
         match=r"10 images would compare 1.0e\+02 pairs; the limit is 9 images",
     ):
         neighbours.nearest(unit(10, 3), 2)
+
+
+def test_of_many_images_nearly_all_neighbours_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("faiss", reason="the extra neighbours is not installed")
+    told: list[str] = []
+    monkeypatch.setattr(neighbours.progress, "note", told.append)
+    # groups, as pictures of classes are, with some that occur twice
+    middles = unit(200, 32)
+    features = middles[np.arange(12_000) % 200] + 0.2 * unit(12_000, 32, seed=1)
+    features[1::100] = features[::100]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    exact, _ = neighbours.nearest(features, 5)
+    monkeypatch.setattr(neighbours, "EXACT", 1_000)
+    rows, cosines = neighbours.nearest(features, 5)
+    assert (rows != np.arange(12_000)[:, None]).all() and (rows >= 0).all()
+    # float16 in the index
+    assert np.allclose(
+        cosines, np.einsum("nd,nmd->nm", features, features[rows]), atol=2e-3
+    )
+    found = [len(np.intersect1d(a, b)) for a, b in zip(rows, exact, strict=True)]
+    assert np.mean(found) / 5 > 0.95
+    assert len(told) == 1 and "are found" in told[0]
+    # the same answer when it is asked again
+    again, _ = neighbours.nearest(features, 5)
+    assert np.array_equal(rows, again)
 
 
 def test_votes_add_up_by_class() -> None:

@@ -94,6 +94,7 @@ def test_many_images_are_compared_with_a_sample(
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     exact = findings._neighbours(features.astype(np.float32))[1]
     monkeypatch.setattr(findings, "EXACT", 100)
+    monkeypatch.setattr(findings, "can_approximate", lambda: False)
     monkeypatch.setattr(findings, "SAMPLE", 200)
     near, isolation = findings._neighbours(features.astype(np.float32))
     assert near.shape == (400, 0)

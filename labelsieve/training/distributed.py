@@ -1,0 +1,183 @@
+"""Several processes that train one model together, as `torchrun` starts them: plain data parallel.
+
+Every process does everything alike, with the same seeds, on the same batches; only what is
+expensive, the tower, is divided: each passes its rows through it, and all get the rows of all, in
+their places (`across`). So losses, selection and what is remembered of each image are those of one
+process, nothing is padded, and batches need not be divisible. Gradients are averaged; those that
+went through divided rows are scaled by the number of processes, so that the mean is their sum.
+
+The first process writes; the others work in folders that are thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from labelsieve import progress
+from labelsieve.errors import OptionError
+
+PATIENCE = timedelta(hours=2)  # one may compute features while the others wait
+FINISHED = "finished"
+
+
+def size() -> int:
+    """How many processes train together; 1: this one alone."""
+    known = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if known else 1
+
+
+def rank() -> int:
+    """The number of this process among them; 0 writes."""
+    return dist.get_rank() if size() > 1 else 0
+
+
+def is_asked_for() -> bool:
+    """Whether `torchrun` has started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+
+
+@contextlib.contextmanager
+def joined(output: Path) -> Iterator[Path | None]:
+    """Train together while the block runs, where `torchrun` asks for that.
+
+    Args:
+        output: the folder of the command.
+
+    Yields:
+        Where this process writes; None where the first one has nothing left to do.
+
+    Raises:
+        OptionError: the others cannot be reached.
+    """
+    if not is_asked_for() or size() > 1:
+        yield output
+        return
+    _join()
+    try:
+        # the others begin where the first one goes on
+        files = _from_first(_unfinished(output))
+        if rank() == 0:
+            yield output
+        elif files is None:
+            yield None
+        else:
+            progress.be_quiet()
+            with tempfile.TemporaryDirectory(prefix="labelsieve-") as scratch:
+                folder = Path(scratch) / "work"
+                _write(folder, files)
+                yield folder
+    finally:
+        dist.destroy_process_group()
+
+
+def _join() -> None:
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise OptionError(
+            f"The other processes cannot be reached: {error}.",
+            "Start them all with torchrun.",
+        ) from error
+
+
+def _unfinished(output: Path) -> dict[str, bytes] | None:
+    """Records and checkpoints of work under way; None where it is finished."""
+    files = {}
+    for file in [*output.glob("*.json"), *output.glob("checkpoints/*")]:
+        if file.is_file():
+            files[file.relative_to(output).as_posix()] = file.read_bytes()
+    records = [files.get(name, b"") for name in ("run.json", "training.json")]
+    done = any(f'"state": "{FINISHED}"'.encode() in record for record in records)
+    return None if done else files
+
+
+def _from_first(value: Any) -> Any:
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """First one process, then the others: what it leaves in the cache they find there."""
+    if size() == 1:
+        yield
+        return
+    if rank() > 0:
+        dist.barrier()
+    yield
+    if rank() == 0:
+        dist.barrier()
+
+
+def across(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """What `work` gives for rows [b, ...], each of which one process computes.
+
+    Args:
+        work: of each row by itself: [m, ...] -> [m, ...].
+
+    Returns:
+        [b, ...], the same in every process, with gradient.
+    """
+    own, count = rank(), len(rows)
+    # with fewer rows than processes one would have none
+    if size() == 1 or count < size():
+        return work(rows)
+    bounds = [count * number // size() for number in range(size() + 1)]
+    part = work(rows[bounds[own] : bounds[own + 1]])
+    gathered: Tensor = _Gathered.apply(part, bounds[own], count)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of all processes in their places; the gradient goes back to who computed a row."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, start: int, count: int) -> Tensor:
+        ctx.rows = slice(start, start + len(part))
+        everything = part.new_zeros((count, *part.shape[1:]))
+        everything[ctx.rows] = part
+        # zeros of the others: the sum is exact
+        dist.all_reduce(everything)
+        return everything
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        # averaged with those of the others, who computed other rows
+        return gradient[ctx.rows] * size(), None, None
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The mean gradient of all processes, in place; the same bits in each of them."""
+    if size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
+    # one message for all
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))

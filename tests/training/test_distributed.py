@@ -1,0 +1,155 @@
+"""Two processes that train together end where one ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fixtures.pictures import WORDS, png
+from safetensors.torch import load_file
+from torch import nn
+
+from labelsieve.training import distributed
+
+# as close as sums in another order are
+TOLERANCE = 1e-5
+ALIKE = r"""
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from labelsieve.training.distributed import _join, across, average_gradients, rank
+from labelsieve.training.loop import Problem, Recipe, fit
+torch.set_num_threads(1)
+if len(sys.argv) > 2:
+    _join()
+generator = torch.Generator().manual_seed(0)
+pictures = torch.randn(37, 12, generator=generator)
+labels = torch.randint(3, (37,), generator=generator)
+tower = nn.Parameter(torch.randn(12, 8, generator=generator) / 4)
+head = nn.Parameter(torch.randn(8, 3, generator=generator) / 4)
+seen = torch.zeros(37)
+
+def loss_of(batch, loaded):
+    noise = torch.rand(loaded.shape, generator=batch.generator)
+    features = across(lambda rows: torch.tanh(rows @ tower), loaded + noise / 9)
+    # a loss over the whole batch, of which a part counts: no mean of means
+    each = nn.functional.cross_entropy(features @ head, labels[batch.rows], reduction="none")
+    seen[batch.rows] = each.detach()
+    counts = each.detach() > 0.9
+    return (each * counts).sum() / counts.sum().clamp(min=1)
+
+problem = Problem(
+    {"tower": tower, "head": head}, torch.arange(37).numpy(), lambda rows: pictures[rows],
+    loss_of, memory={"seen": seen},
+)
+fit(problem, Recipe(epochs=6, batch_size=10, lr=0.05, optimizer="adamw", clip=1.0), seed=3)
+torch.save({"tower": tower.data, "head": head.data, "seen": seen}, sys.argv[1])
+"""
+
+
+def together(words: list[str], count: int, **options: Any) -> subprocess.Popen[bytes]:
+    """`torchrun`, on free ports of this machine."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    run += [f"--nproc-per-node={count}", *options.pop("more", [])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*run, *words], env=environment, **options)
+
+
+def test_a_loss_of_the_whole_batch_is_minimised_alike(tmp_path: Path) -> None:
+    script = tmp_path / "alike.py"
+    script.write_text(ALIKE)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True)
+    results = [torch.load(tmp_path / "one", weights_only=True)]
+    # with three, batches of 10 and 7 cannot be divided evenly
+    for count in (2, 3):
+        target = str(tmp_path / f"of {count}")
+        assert together([str(script), target, "join"], count).wait(timeout=300) == 0
+        results.append(torch.load(target, weights_only=True))
+    for other in results[1:]:
+        for name, values in results[0].items():
+            assert torch.allclose(values, other[name], rtol=0, atol=TOLERANCE), name
+    assert (results[0]["seen"] > 0).all()
+
+
+def test_alone_nothing_is_divided_or_sent() -> None:
+    rows = torch.arange(6.0).reshape(3, 2)
+    assert torch.equal(distributed.across(lambda part: part * 2, rows), rows * 2)
+    parameter = nn.Parameter(rows)
+    distributed.average_gradients([parameter])
+    assert distributed.size() == 1 and distributed.rank() == 0
+    with distributed.joined(Path("run")) as folder:
+        assert folder == Path("run")
+
+
+@pytest.fixture
+def small_folder(tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]) -> Path:
+    """160 digits of four classes, every seventh in the wrong folder."""
+    images, truth = digits
+    rows = np.flatnonzero(truth < 4)[:160]
+    for number, row in enumerate(rows):
+        folder = tmp_path / "digits" / WORDS[(truth[row] + (number % 7 == 0)) % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{row:04d}.png").write_bytes(png(images[row]))
+    return tmp_path / "digits"
+
+
+@pytest.fixture
+def command(small_folder: Path, tmp_path: Path) -> Callable[[str, str], list[str]]:
+    def words(output: str, tuning: str) -> list[str]:
+        chosen = ["--model", "tiny", "--tuning", tuning, "--set", "epochs=2"]
+        # the last epoch is kept, whatever held-out labels say
+        chosen += ["--set", "warmup_epochs=1"]
+        chosen += ["--set", "batch_size=33", "-q", "-o", str(tmp_path / output)]
+        return ["-m", "labelsieve", "scan", str(small_folder), *chosen]
+
+    return words
+
+
+def learned(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "detector" / "detector.safetensors")
+
+
+@pytest.mark.parametrize(
+    "tuning", ["vpt-deep", pytest.param("lora", marks=pytest.mark.slow)]
+)
+def test_two_processes_end_with_the_contexts_of_one(
+    command: Any, tmp_path: Path, tuning: str
+) -> None:
+    subprocess.run([sys.executable, *command("one", tuning)], check=True)
+    assert together(command("two", tuning), 2).wait(timeout=600) == 0
+    one, two = learned(tmp_path / "one"), learned(tmp_path / "two")
+    assert one.keys() == two.keys() and any("contexts" in name for name in one)
+    for name, values in one.items():
+        far = (values.double() - two[name].double()).abs().max()
+        assert far <= TOLERANCE * max(1.0, float(values.abs().max())), name
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_from_the_checkpoint(
+    command: Any, tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, *command("one", "vpt-deep")], check=True)
+    # torchrun starts all of them again where one has died
+    run = together(command("two", "vpt-deep"), 2, more=["--max-restarts=3"])
+    checkpoint = tmp_path / "two" / "checkpoints" / "deft.safetensors"
+    while not checkpoint.exists() and run.poll() is None:
+        time.sleep(0.01)
+    children = subprocess.run(
+        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
+    )
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    assert run.wait(timeout=600) == 0
+    one, two = learned(tmp_path / "one"), learned(tmp_path / "two")
+    for name, values in one.items():
+        far = (values.double() - two[name].double()).abs().max()
+        assert far <= TOLERANCE * max(1.0, float(values.abs().max())), name
