@@ -26,8 +26,8 @@ test: $(VENV)/.dev
 open-clip:
 	test -x $(VENV)-open-clip/bin/python || $(PYTHON) -m venv $(VENV)-open-clip
 	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
-	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check -e '.[open_clip,lora]' pytest hypothesis
-	$(VENV)-open-clip/bin/python -m pytest -m 'slow or not slow' tests/models/families/test_open_clip.py
+	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check -e '.[open-clip,backbones,lora,onnx]' pytest hypothesis
+	$(VENV)-open-clip/bin/python -m pytest -m 'slow or not slow' tests/models/families/test_open_clip.py tests/classifiers/backbones
 
 attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

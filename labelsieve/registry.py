@@ -25,6 +25,7 @@ ROOMS = {
     "data/modalities": "Modality",
     "models/families": "Family",
     "runs/items": "Item",
+    "classifiers/backbones": "Backbone",
     "noise/generators": "Noise",
     "corrections/writers": "Writer",
     "engines": "Engine",
@@ -45,9 +46,11 @@ EXTRAS = {
     "fsspec": "remote",
     "s3fs": "remote",
     "aiohttp": "remote",
-    "open_clip": "open_clip",
     "ray": "ray",
     "faiss": "neighbours",
+    "open_clip": "open-clip",
+    "timm": "backbones",
+    "torchvision": "backbones",
 }
 
 

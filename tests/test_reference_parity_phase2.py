@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from labelsieve.classifiers import backbone
-from labelsieve.classifiers.backbone import TowerClassifier
+from labelsieve.classifiers.backbones.towers import TowerClassifier
 from labelsieve.classifiers.recipe import Settings
 from labelsieve.training import losses
 from labelsieve.training.loop import Problem, fit
@@ -59,7 +59,7 @@ def test_logits_and_losses_of_every_step(
         return seen[-1][1]
 
     frozen = {n: p.detach().clone() for n, p in student.model.named_parameters()}
-    parameters = backbone.trainable(student.model, settings.tune)
+    parameters = backbone.trainable(student, settings.tune)
     fit(
         Problem(parameters, np.arange(len(images)), lambda rows: rows, loss_of),
         settings.recipe(),

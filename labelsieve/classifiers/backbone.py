@@ -1,20 +1,16 @@
-"""What is fine-tuned: an image tower with a linear head, or an image classifier of transformers.
+"""What is fine-tuned: a model of some library with a new linear head.
 
-A tower's head works on the pooled output after the last norm, before the projection (CLIP:
-the class token), as in the paper. `CLIPForImageClassification` of transformers averages the
-patch tokens without that norm instead, and no other class of transformers computes ours, so
-a tower is saved in a small format of its own: the directory is a `CLIPVisionModel` (or
-`SiglipVisionModel`) to transformers, with two more tensors, `classifier.weight` and
-`classifier.bias`. Its `model_type` is that of the tower alone, so
-`AutoModelForImageClassification` refuses it instead of giving other answers. Every other
-backbone is a plain directory of transformers.
+Which libraries there are is decided in `labelsieve.classifiers.backbones`, one file each; here is
+what training asks of all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,33 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from labelsieve.data.images import Preprocess
-from labelsieve.errors import OptionError
+from labelsieve.errors import ModelError, OptionError
 from labelsieve.features import probe
 from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder, normalise
-from labelsieve.models.load import is_encoder, load_encoder
+from labelsieve.models.load import claimant, is_encoder
 from labelsieve.training.distributed import across
 
-SIDE = 224  # pixels, where a configuration names none: ImageNet's usual side
-WHOLE = 384  # as in transformers' ConvNextImageProcessor
+ROOM = "classifiers/backbones"  # of the registry
 UNSEEN = 10.0  # logits below the least likely class that was seen: odds of 20,000 to 1
-# Image classifiers of transformers that share their model_type with an image-text model.
-IMAGE_CLASSIFIERS = ("CLIPForImageClassification", "SiglipForImageClassification")
-
-
-class TowerClassifier(nn.Module):
-    """A linear layer on the pooled output of an image tower of transformers."""
-
-    def __init__(self, vision_model: Any, classes: int) -> None:
-        super().__init__()
-        self.vision_model = vision_model
-        self.classifier = nn.Linear(
-            vision_model.config.hidden_size, classes, device=vision_model.device
-        )
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """[b, 3, height, width] normalised -> [b, k]."""
-        return self.classifier(self.vision_model(pixel_values).pooler_output)
 
 
 @dataclass(frozen=True)
@@ -56,21 +34,53 @@ class Backbone:
     """A model to train, and what belongs to it.
 
     Attributes:
-        model: `TowerClassifier`, or an image classifier of transformers; float32.
+        model: normalised pixels [b, 3, h, w] -> logits [b, k], or an object with `logits`;
+            float32.
         preprocess: how it wants its pictures.
-        processor: its image processor of transformers, None where the checkpoint had none.
-        encoder: the image-text model that a tower was taken from; None for a classifier of
-            transformers.
+        head: names of the parameters that were drawn for the new classes.
+        linear: the head, where it is one linear layer.
+        save: writes it with the names of its classes to a folder: config.json,
+            model.safetensors, and what else its library reads.
+        save_memory: lets the model keep no activations, but compute them again for the
+            gradient; raises OptionError where it cannot do that.
+        blocks: names of the parameters of a tower's transformer blocks; None for models that
+            are no tower of an image-text model.
+        encoder: opens the image-text model that a tower was taken from; None for others.
     """
 
     model: Any
     preprocess: Preprocess
-    processor: Any
-    encoder: DualEncoder | None = None
+    head: frozenset[str]
+    linear: nn.Linear | None
+    save: Callable[[Sequence[str], Path], None]
+    save_memory: Callable[[], None]
+    blocks: frozenset[str] | None = None
+    encoder: Callable[[], DualEncoder] | None = None
+
+
+def family_of(name: str) -> ModuleType:
+    """The file of the room that answers for a checkpoint, or for a saved classifier.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be fine-tuned.
+    """
+    try:
+        family = claimant(ROOM, name)
+    except ModelError:
+        # of nobody, or of a family from elsewhere that brings no backbone
+        if not is_encoder(name):
+            raise
+        family = None
+    if family is None:
+        raise ModelError(
+            f"Model '{name}' has no image tower or classifier that can be fine-tuned.",
+            "Name another one with --student, such as facebook/convnext-tiny-224.",
+        )
+    return family
 
 
 def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Normalised pixels [b, 3, h, w] -> logits [b, k], of either kind of backbone."""
+    """Normalised pixels [b, 3, h, w] -> logits [b, k], whatever the library answers with."""
 
     def work(rows: Tensor) -> Tensor:
         answer = model(rows)
@@ -88,25 +98,15 @@ def build(
     """A checkpoint with a new head, drawn from the seed.
 
     Args:
-        checkpoint: "tiny", a directory or a hub id. Of an image-text model the
+        checkpoint: "tiny", a directory, a hub id, or LIBRARY:MODEL. Of an image-text model the
             image tower is taken.
 
     Raises:
-        ModelError: not found, or no image model that transformers can classify with.
+        ModelError: not found, or no image model that can be fine-tuned.
     """
-    if is_tower(checkpoint):
-        encoder = load_encoder(checkpoint, device=device)
-        with seeded(seed):
-            tower = encoder.model.vision_model  # type: ignore[attr-defined]
-            model: Any = TowerClassifier(tower, len(classes))
-        processor = hugging_face.image_processor(checkpoint)
-        return Backbone(model, encoder.preprocess, processor, encoder)
-    # the head alone is drawn; everything else comes from the checkpoint
-    with seeded(seed):
-        model = _classifier(checkpoint, classes)
-    processor = hugging_face.image_processor(checkpoint)
-    preprocess = preprocess_for(checkpoint, processor, model.config)
-    built = Backbone(model.to(device), preprocess, processor)
+    family = family_of(checkpoint)
+    with hugging_face.one_line(checkpoint):
+        built: Backbone = family.build(checkpoint, classes, seed, device)
     try_out(checkpoint, built, len(classes))
     return built
 
@@ -119,50 +119,26 @@ def try_out(name: str, backbone: Backbone, classes: int) -> None:
     """
     side = backbone.preprocess
     gray = torch.full((1, 3, side.height, side.width), 128, dtype=torch.uint8)
-    device = next(backbone.model.parameters()).device
+    model = backbone.model
+    device = next(model.parameters()).device
+    training = model.training
+    # batch statistics of one picture would be no numbers, and running ones would change
+    model.eval()
     with hugging_face.one_line(name), torch.no_grad():
-        logits = logits_of(backbone.model, normalise(gray, side, device))
+        logits = logits_of(model, normalise(gray, side, device))
+    model.train(training)
     if logits.shape != (1, classes) or not logits.isfinite().all():
         raise trust.refusal(name, f"it gives no {classes} finite numbers for a picture")
 
 
-def _classifier(checkpoint: str, classes: Sequence[str]) -> Any:
-    from transformers import AutoModelForImageClassification
-
-    config = hugging_face.read_config(checkpoint)
-    kind: Any = AutoModelForImageClassification
-    if config.model_type == "vit_mae":
-        kind, config = _as_vit(config)
-    name_classes(config, classes)
-    model = hugging_face.read_model(checkpoint, kind, config, new_head=True)
-    # the head is what stands outside the body, whatever a family calls it
-    inner = set(model.base_model.modules())
-    for module in model.modules():
-        if module not in inner and isinstance(module, nn.Linear):
-            # a head of as many classes would else stay, with other classes in mind
-            module.reset_parameters()
-    return model
+def names_in(model: nn.Module, part: nn.Module) -> frozenset[str]:
+    """Names that the parameters of a part have in the whole model."""
+    # by identity: the same parameter has other names inside the part
+    inner = {id(parameter) for parameter in part.parameters()}
+    return frozenset(n for n, p in model.named_parameters() if id(p) in inner)
 
 
-def _as_vit(config: Any) -> tuple[Any, Any]:
-    """An MAE's encoder is a ViT; transformers has no classifier under MAE's own name."""
-    from transformers import AutoModelForImageClassification, ViTConfig
-
-    # MAE's own entries (decoder, mask ratio) mean nothing to a ViT
-    own = {"model_type", "architectures", "transformers_version"}
-    values = config.to_dict()
-    shared = (ViTConfig().to_dict().keys() - own) & values.keys()
-    vit = ViTConfig(**{name: values[name] for name in shared})
-    return AutoModelForImageClassification, vit
-
-
-def name_classes(config: Any, classes: Sequence[str]) -> None:
-    """Write the classes into a configuration."""
-    config.id2label = dict(enumerate(classes))
-    config.label2id = {name: number for number, name in enumerate(classes)}
-
-
-def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
+def parameters_of(backbone: Backbone, tune: str | None) -> dict[str, nn.Parameter]:
     """The parameters that are to train, by name.
 
     Args:
@@ -172,49 +148,29 @@ def parameters_of(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
     Raises:
         OptionError: "blocks" of a model that is no tower.
     """
-    tower = isinstance(model, TowerClassifier)
-    tune = tune or ("blocks" if tower else "all")
-    if tune == "blocks" and not tower:
-        raise OptionError(
-            "tune=blocks is for image towers (--student clip).",
-            "Use tune=all or tune=head.",
-        )
-    body = model.vision_model if tower else model.base_model
-    inner = {
-        id(p) for p in (body.encoder.layers if tune == "blocks" else body).parameters()
-    }
-    # by identity: the same parameter has other names inside the body
-    every = {id(p) for p in body.parameters()}
-    frozen = {"blocks": every - inner, "all": set(), "head": every}[tune]
-    return {n: p for n, p in model.named_parameters() if id(p) not in frozen}
+    every = dict(backbone.model.named_parameters())
+    tune = tune or ("all" if backbone.blocks is None else "blocks")
+    if tune == "all":
+        return every
+    chosen = backbone.head
+    if tune == "blocks":
+        if backbone.blocks is None:
+            raise OptionError(
+                "tune=blocks is for image towers (--student clip).",
+                "Use tune=all or tune=head.",
+            )
+        chosen = chosen | backbone.blocks
+    return {name: parameter for name, parameter in every.items() if name in chosen}
 
 
-def trainable(model: Any, tune: str | None) -> dict[str, nn.Parameter]:
+def trainable(backbone: Backbone, tune: str | None) -> dict[str, nn.Parameter]:
     """As `parameters_of`; these get gradients, all others are frozen."""
-    chosen = parameters_of(model, tune)
+    chosen = parameters_of(backbone, tune)
     # frozen ones first: no gradient is computed below the lowest that trains
-    model.requires_grad_(False)
+    backbone.model.requires_grad_(False)
     for parameter in chosen.values():
         parameter.requires_grad_(True)
     return chosen
-
-
-def save_memory(model: Any) -> None:
-    """Keep no activations of the blocks; they are computed again for the gradient.
-
-    Raises:
-        OptionError: the model cannot do that.
-    """
-    body = model.vision_model if isinstance(model, TowerClassifier) else model
-    try:
-        body.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
-    except ValueError as error:
-        raise OptionError(
-            f"checkpointing is not supported by {type(body).__name__}.",
-            "Use --set accumulate=4 instead.",
-        ) from error
 
 
 @torch.no_grad()
@@ -231,31 +187,22 @@ def head_from_texts(backbone: Backbone, texts: Sequence[str], pixels: Tensor) ->
     Raises:
         OptionError: the backbone has no text tower.
     """
-    encoder = backbone.encoder
-    if encoder is None:
+    head = backbone.linear
+    if backbone.encoder is None or head is None:
         raise OptionError(
             "head_start=text needs an image-text model.",
             "Use --student clip or head_start=random.",
         )
+    encoder = backbone.encoder()
     # the mean stands for each picture's own length, which is not linear in x
     length = encoder.project_image(encoder.image_pooled(pixels)).norm(dim=1).mean()
     projection = encoder.project_image(
         torch.eye(encoder.image_width, device=encoder.device)
     )  # [width, d]
-    head = backbone.model.classifier
     head.weight.copy_(
         encoder.logit_scale / length * encoder.text_features(texts) @ projection.T
     )
     head.bias.zero_()
-
-
-def head_of(model: Any) -> nn.Linear | None:
-    """The linear layer behind a backbone's body; None where there is none, or several."""
-    if isinstance(model, TowerClassifier):
-        return model.classifier
-    inner = set(model.base_model.modules())
-    heads = [m for m in model.modules() if m not in inner and isinstance(m, nn.Linear)]
-    return heads[0] if len(heads) == 1 else None
 
 
 @contextlib.contextmanager
@@ -292,33 +239,6 @@ def head_from_probe(
     head.weight.copy_(torch.from_numpy(weight))
     if head.bias is not None:
         head.bias.copy_(torch.from_numpy(bias))
-
-
-def is_tower(checkpoint: str) -> bool:
-    """Whether a checkpoint is an image-text model, whose image tower is taken."""
-    if not is_encoder(checkpoint):
-        return False
-    config = hugging_face.read_config(checkpoint)
-    return hugging_face.architecture_of(config) not in IMAGE_CLASSIFIERS
-
-
-def preprocess_for(name: str, processor: Any, config: Any) -> Preprocess:
-    """How an image classifier wants its pictures."""
-    size: Any = getattr(config, "image_size", None)
-    if size is None:
-        size = getattr(getattr(config, "vision_config", None), "image_size", SIDE)
-    if isinstance(size, list | tuple):
-        size = max(size)
-    preprocess = hugging_face.preprocess_with(name, processor, size)
-    # of ConvNeXt's processor, which ResNets have, too: smaller pictures are cut from the
-    # middle, larger ones (WHOLE) are resized without cutting
-    share = getattr(processor, "crop_pct", None)
-    edge = preprocess.shortest_edge
-    if share is None or edge is None:
-        return preprocess
-    return replace(
-        preprocess, shortest_edge=int(edge / share) if edge < WHOLE else None
-    )
 
 
 @contextlib.contextmanager

@@ -21,10 +21,8 @@ from labelsieve.classifiers.backbone import (
     features_before,
     head_from_probe,
     head_from_texts,
-    head_of,
     logits_of,
     parameters_of,
-    save_memory,
     trainable,
 )
 from labelsieve.classifiers.classifier import Classifier
@@ -107,7 +105,7 @@ class Fitting:
         self.memory = self._memory(weight)
         self.loss = LOSSES[objective.loss](settings, self.memory)
         self.last: dict[str, Tensor] | None = None
-        self.parameters = trainable(backbone.model, settings.tune)
+        self.parameters = trainable(backbone, settings.tune)
         self._start()
 
     def _memory(self, weight: np.ndarray) -> Memory:
@@ -127,7 +125,7 @@ class Fitting:
 
     def _start(self) -> None:
         if self.settings.checkpointing:
-            save_memory(self.backbone.model)
+            self.backbone.save_memory()
         if self.settings.head_start == "text":
             texts = [self.images.template.format(name) for name in self.images.names]
             first = self.images.inputs(self.rows[:LOOK_AT])
@@ -137,7 +135,7 @@ class Fitting:
 
     def _begin_as_probe(self) -> None:
         """Logistic regression on what the head is given of the training images, as they are."""
-        head = head_of(self.backbone.model)
+        head = self.backbone.linear
         if head is None:
             progress.note("The classifier has no single head: it begins at random.")
             return
@@ -264,7 +262,7 @@ class Fitting:
     def _head_rates(self) -> dict[str, float]:
         if self.settings.head_lr is None:
             return {}
-        head = parameters_of(self.backbone.model, "head")
+        head = parameters_of(self.backbone, "head")
         return dict.fromkeys(head, self.settings.head_lr)
 
     def _probabilities(self, images: Dataset, rows: np.ndarray) -> np.ndarray:

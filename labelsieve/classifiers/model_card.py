@@ -5,6 +5,7 @@ What a classifier was trained on, how, and how good it was.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def write(opened: Run, record: Mapping[str, Any]) -> str:
     tags = ["image-classification", "label-noise", "labelsieve"]
     # the hub links to the model that was fine-tuned, where it is one of the hub's
     checkpoint = command["student"]
-    local = checkpoint == "tiny" or Path(checkpoint).exists()
+    of_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint) is not None
+    local = checkpoint == "tiny" or Path(checkpoint).exists() or not of_hub
     head = ModelCardData(
         library_name="labelsieve",
         pipeline_tag="image-classification",
@@ -71,4 +73,8 @@ def write(opened: Run, record: Mapping[str, Any]) -> str:
 
 
 def _base_name(checkpoint: str) -> str:
+    # torchvision:resnet18/folder/weights.safetensors names a path behind the architecture
+    library, mark, rest = checkpoint.partition(":")
+    if mark and Path(rest.partition("/")[2] or rest).exists():
+        return f"{library}:{Path(rest).name}"
     return Path(checkpoint).name if Path(checkpoint).exists() else checkpoint

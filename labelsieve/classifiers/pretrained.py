@@ -6,26 +6,20 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from labelsieve.classifiers.backbone import (
     Backbone,
-    TowerClassifier,
-    name_classes,
-    preprocess_for,
+    family_of,
     seeded,
     try_out,
 )
-from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
 from labelsieve.files import remove, replacing
-from labelsieve.models import hugging_face, trust
+from labelsieve.models import hugging_face
 from labelsieve.runs.digests import read_record, verify
 
-TOWER = "TowerClassifier"  # in `architectures` of a saved tower
 RECORD = "training.json"
 LAST = "last"  # folder below the model's: the last epoch, with keep=both
 WEIGHTS = "model.safetensors"
@@ -51,7 +45,7 @@ def save(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
     remove(scratch)
     scratch.mkdir(parents=True)
     try:
-        _write(backbone, classes, scratch)
+        backbone.save(classes, scratch)
         # from here on the new model is the one that holds
         scratch.rename(folder / WHOLE)
     finally:
@@ -93,30 +87,6 @@ def _link_or_copy(old: Path, new: Path) -> None:
         shutil.copyfile(old, new)
 
 
-def _write(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
-    model = backbone.model
-    tower = isinstance(model, TowerClassifier)
-    config = model.vision_model.config if tower else model.config
-    name_classes(config, classes)
-    if tower:
-        config.architectures = [TOWER]
-        config.save_pretrained(folder)
-        _write_tensors(model, folder / WEIGHTS)
-    else:
-        with hugging_face.without_bar():
-            model.save_pretrained(folder)
-    with hugging_face.hushed():
-        (backbone.processor or _processor(backbone.preprocess)).save_pretrained(folder)
-
-
-def _write_tensors(model: TowerClassifier, path: Path) -> None:
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        # safetensors refuses tensors that share memory
-        tensors[name] = tensor.detach().cpu().contiguous().clone()
-    save_file(tensors, path, {"format": "pt"})  # the format transformers looks for
-
-
 def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]]:
     """A backbone that `save` wrote, or any image classifier of transformers, and its classes.
 
@@ -129,15 +99,12 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]
     if newer is not None:
         where = str(newer)
     _verify_saved(Path(where))
-    config = hugging_face.read_config(where)
-    classes = _classes(where, config)
+    family = family_of(where)
     with seeded(0), hugging_face.one_line(where):
-        model = _open_model(where, config, len(classes))
-        processor = hugging_face.image_processor(where)
-        preprocess = preprocess_for(where, processor, config)
-        opened = Backbone(model.to(device).eval(), preprocess, processor)
-        try_out(where, opened, len(classes))
-    return opened, classes
+        opened, classes = family.open_saved(where, device)
+    opened.model.eval()
+    try_out(where, opened, len(classes))
+    return opened, list(classes)
 
 
 def _refuse_run(where: str) -> None:
@@ -149,15 +116,6 @@ def _refuse_run(where: str) -> None:
         )
 
 
-def _classes(where: str, config: Any) -> list[str]:
-    """Names of the classes, by the number of the logit."""
-    if sorted(config.id2label) != list(range(len(config.id2label))):
-        raise trust.refusal(
-            where, "its config.json does not number its classes from 0 on"
-        )
-    return [str(config.id2label[number]) for number in range(len(config.id2label))]
-
-
 def _verify_saved(folder: Path) -> None:
     """Compare a folder that `train` wrote with the checksums in its record."""
     for name in CHECKED:
@@ -167,40 +125,3 @@ def _verify_saved(folder: Path) -> None:
         elif folder.name == LAST and (folder.parent / RECORD).is_file():
             record = read_record(folder.parent / RECORD)
             verify(folder.parent, f"{LAST}/{name}", record)
-
-
-def _open_model(where: str, config: Any, classes: int) -> Any:
-    from transformers import AutoModelForImageClassification
-
-    if hugging_face.architecture_of(config) == TOWER:
-        return _open_tower(where, config, classes)
-    return hugging_face.read_model(where, AutoModelForImageClassification, config)
-
-
-def _open_tower(where: str, config: Any, classes: int) -> TowerClassifier:
-    from transformers import AutoModel
-
-    def build() -> TowerClassifier:
-        tower = AutoModel.from_config(config, trust_remote_code=False)
-        return TowerClassifier(tower, classes)
-
-    tensors = hugging_face.read_tensors(where, hugging_face.describe(build))
-    model = build()
-    model.load_state_dict(tensors)
-    return model
-
-
-def _processor(preprocess: Preprocess) -> Any:
-    """An image processor of transformers that does the same."""
-    from transformers import CLIPImageProcessor
-
-    sides = {"height": preprocess.height, "width": preprocess.width}
-    edge = preprocess.shortest_edge
-    return CLIPImageProcessor(
-        size=sides if edge is None else {"shortest_edge": edge},
-        crop_size=sides,
-        do_center_crop=edge is not None,
-        resample=preprocess.resample,
-        image_mean=list(preprocess.mean),
-        image_std=list(preprocess.std),
-    )

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from labelsieve.classifiers.backbone import is_tower
-from labelsieve.models import hugging_face
+from labelsieve.classifiers.backbone import family_of
 from labelsieve.settings import Above, AtLeast, AtMost, Bounded, Share
 from labelsieve.training.loop import Recipe
 
@@ -20,8 +19,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "convnext": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-4},
     "mae": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-3},
 }
-# model_type -> recipe; families that the paper did not train take `convnext`, the gentlest.
-OF_FAMILY = {"vit": "vit", "deit": "vit", "resnet": "resnet", "vit_mae": "mae"}
 
 
 def recipe_name(checkpoint: str, wanted: str = "auto") -> str:
@@ -32,10 +29,7 @@ def recipe_name(checkpoint: str, wanted: str = "auto") -> str:
     """
     if wanted != "auto":
         return wanted
-    if is_tower(checkpoint):
-        return "clip"
-    model_type = hugging_face.read_config(checkpoint).model_type
-    return OF_FAMILY.get(model_type, "convnext")
+    return str(family_of(checkpoint).recipe(checkpoint))
 
 
 def mirrored(record: Mapping[str, Any]) -> bool:

@@ -48,8 +48,8 @@ def train(
     student: Annotated[
         str,
         typer.Option(
-            help="clip: the run's image tower; or a transformers image classifier, as folder "
-            "or hub id."
+            help="clip: the run's image tower; or a folder or hub id of transformers, "
+            "open_clip:, timm: or torchvision:MODEL."
         ),
     ] = "clip",
     recipe: Annotated[

@@ -139,7 +139,7 @@ def is_encoder(name: str) -> bool:
     Raises:
         ModelError: there is no such model.
     """
-    return _claimant(name) is not None
+    return claimant(ROOM, name) is not None
 
 
 def family_of(name: str) -> ModuleType:
@@ -148,10 +148,10 @@ def family_of(name: str) -> ModuleType:
     Raises:
         ModelError: there is no such model, or no family opens it.
     """
-    family = _claimant(name)
+    family = claimant(ROOM, name)
     if family is not None:
         return family
-    supported = ", ".join(family.FAMILY for family in _families())
+    supported = ", ".join(family.FAMILY for family in _plugins(ROOM))
     kind = hugging_face.read_config(name).model_type
     raise ModelError(
         f"Model '{name}' is of family '{kind}', which is not supported.",
@@ -159,23 +159,26 @@ def family_of(name: str) -> ModuleType:
     )
 
 
-def _claimant(name: str) -> ModuleType | None:
-    """The first family that claims a model; None where all say no.
+def claimant(room: str, name: str) -> ModuleType | None:
+    """The first plug-in of a room that claims a model; None where all say no.
 
     A name may be nothing to one library and a model to the next, so that one of them fails to
     read it counts only if no other claims it.
+
+    Raises:
+        ModelError: there is no such model.
     """
     failure: ModelError | None = None
-    for family in _families():
+    for plugin in _plugins(room):
         try:
-            if family.claims(name):
-                return family
+            if plugin.claims(name):
+                return plugin
         except ModelError as error:
-            failure = failure or error  # the first says most: families are in order
+            failure = failure or error  # the first says most: they are in order
     if failure is not None:
         raise failure
     return None
 
 
-def _families() -> list[ModuleType]:
-    return [registry.load(ROOM, name) for name in registry.names(ROOM)]
+def _plugins(room: str) -> list[ModuleType]:
+    return [registry.load(room, name) for name in registry.names(room)]

@@ -28,8 +28,10 @@ INDEX = "model.safetensors.index.json"  # names the parts of a model in several 
 # folder's safetensors and its own classes.
 REFUSED = ("quantization_config", "transformers_weights", "configuration_files")
 # Entries that decide how much is allocated; the many others are left to transformers.
-SIZES = re.compile(r"(_sizes?|_dims?|_channels|_heads|_eps|^num_labels|_embeddings)$")
-LAYERS = re.compile(r"(_layers|^depths)$")
+SIZES = re.compile(
+    r"(_sizes?|_dims?|_channels|_heads|_eps|^num_labels|_embeddings|^width|^heads)$"
+)
+LAYERS = re.compile(r"(_layers|^layers|^depths?)$")
 LARGEST = 1_000_000  # of a size; vocabularies are the largest, up to 256,000 (SigLIP 2)
 MOST_LAYERS = 1_000  # a thousand is ten times any image model's
 # Sides of a prepared picture in pixels: 4096 x 4096 is 50 MB, and models take up to about 1,000.

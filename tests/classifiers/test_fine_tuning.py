@@ -227,7 +227,7 @@ def test_a_head_begins_as_logistic_regression_on_what_it_is_given(
     """And is what is kept where training makes it worse."""
     fitting = make(kind, head_start="probe", lr=30.0, epochs=2)
     begun = weights_of(fitting)
-    head = backbone.head_of(fitting.backbone.model)
+    head = fitting.backbone.linear
     assert head is not None
     with backbone.features_before(head) as seen:
         fitting._probabilities(fitting.images, fitting.rows)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labelsieve.classifiers import backbone, pretrained
+from labelsieve.classifiers.backbones import _hub
 from labelsieve.errors import ModelError
 from labelsieve.models.encoder import normalise
 
@@ -59,47 +60,6 @@ def test_save_and_open_gives_the_same_bits(
             str(i): c for i, c in enumerate(CLASSES)
         }
         assert (target / "preprocessor_config.json").is_file()
-
-
-def test_transformers_opens_what_is_its_own(
-    random_classifier: Callable[..., Path], tmp_path: Path
-) -> None:
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-    saved = built(random_classifier())
-    pretrained.save(saved, CLASSES, tmp_path)
-    theirs = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
-    assert theirs.config.id2label == dict(enumerate(CLASSES))
-    with torch.no_grad():
-        assert torch.equal(
-            theirs(pictures()).logits, saved.model.eval()(pictures()).logits
-        )
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    prepared = AutoImageProcessor.from_pretrained(tmp_path)(
-        picture, return_tensors="pt"
-    ).pixel_values
-    ours = normalise(
-        torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()),
-        saved.preprocess,
-        CPU,
-    )
-    assert torch.allclose(prepared, ours, atol=1e-5)
-
-
-def test_transformers_opens_the_tower_and_refuses_to_classify_with_it(
-    random_clip: Callable[..., Path], tmp_path: Path, distance: Any
-) -> None:
-    """Its own classifier for CLIP pools otherwise: a silent answer would be a wrong one."""
-    from transformers import AutoModelForImageClassification, CLIPVisionModel
-
-    saved = built(random_clip())
-    pretrained.save(saved, CLASSES, tmp_path)
-    with pytest.raises(ValueError, match="Unrecognized configuration class"):
-        AutoModelForImageClassification.from_pretrained(tmp_path)
-    tower = CLIPVisionModel.from_pretrained(tmp_path).eval()
-    with torch.no_grad():
-        wanted = saved.model.vision_model.eval()(pictures()).pooler_output
-        assert distance(tower(pictures()).pooler_output, wanted) < 1e-6
 
 
 @pytest.mark.parametrize(("edge", "share"), [(24, 0.875), (24, 0.9), (384, 0.9)])
@@ -213,7 +173,7 @@ class TestStrangers:
         def stop(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(pretrained, "name_classes", stop)
+        monkeypatch.setattr(_hub, "name_classes", stop)
         with pytest.raises(KeyboardInterrupt):
             pretrained.save(opened, ["x", "y", "z"], folder)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

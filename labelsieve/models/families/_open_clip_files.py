@@ -39,7 +39,7 @@ MODEL = {
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 SIDE = 224
-NO_LIBRARY = "pip install 'labelsieve[open_clip]' reads this model."
+NO_LIBRARY = "pip install 'labelsieve[open-clip]' reads this model."
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def locate(name: str) -> Checkpoint:
         found = _of_tag(name, place)
     else:
         found = _of_place(name, place.removeprefix(HUB))
-    _check(found)
+    check_model(found.name, found.model)
     return found
 
 
@@ -160,20 +160,29 @@ def _help_without(place: str) -> str:
     return trust.COMPLETE
 
 
-def _check(found: Checkpoint) -> None:
-    """Refuse sizes that cannot be, and towers that would be fetched from elsewhere."""
-    trust.check_config(found.name, found.model)
-    more = sorted(set(found.model) - MODEL)
+def check_model(name: str, model: Any) -> None:
+    """Refuse sizes that cannot be, and towers that would be fetched from elsewhere.
+
+    Args:
+        model: `model_cfg` of a configuration.
+
+    Raises:
+        ModelError: names the entry.
+    """
+    if not isinstance(model, dict):
+        raise trust.refusal(name, f"its {CONFIG} has no model_cfg", trust.COMPLETE)
+    trust.check_config(name, model)
+    more = sorted(set(model) - MODEL)
     if more:
-        raise trust.refusal(found.name, f"'{more[0]}' of its {CONFIG} is not supported")
-    vision, text = found.model.get("vision_cfg"), found.model.get("text_cfg")
+        raise trust.refusal(name, f"'{more[0]}' of its {CONFIG} is not supported")
+    vision, text = model.get("vision_cfg"), model.get("text_cfg")
     if not isinstance(vision, dict) or not isinstance(text, dict):
-        raise trust.refusal(found.name, f"its {CONFIG} describes no two towers")
+        raise trust.refusal(name, f"its {CONFIG} describes no two towers")
     if text.get("hf_model_name"):
-        raise trust.refusal(found.name, "its text tower is a model of transformers")
+        raise trust.refusal(name, "its text tower is a model of transformers")
     # names of timm alone: with a prefix it would be a repository, and its files be read
     if not re.fullmatch(r"[\w.]*", str(vision.get("timm_model_name") or "")):
-        raise trust.refusal(found.name, "its image tower is named by a repository")
+        raise trust.refusal(name, "its image tower is named by a repository")
 
 
 def preprocess_of(found: Checkpoint, side: object) -> Preprocess:

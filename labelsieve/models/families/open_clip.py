@@ -55,8 +55,7 @@ def operations(name: str) -> float:
 
 def load(name: str, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """Load a checkpoint; its towers are frozen."""
-    found = files.locate(name)
-    model = _read_model(found)
+    found, model = read_model(name)
     with _supported(found):
         return OpenClipEncoder(found, model, device, dtype)
 
@@ -71,25 +70,43 @@ def _supported(found: Checkpoint) -> Iterator[None]:
         ) from error
 
 
-def _read_model(found: Checkpoint) -> Any:
-    """The library's model with the weights of a checkpoint, float32 on the CPU."""
-    library = files.need_open_clip(found.name)
+def read_model(name: str) -> tuple[Checkpoint, Any]:
+    """A checkpoint and the library's own model with its weights, float32 on the CPU.
+
+    Raises:
+        ModelError: not found, damaged, or with weights that are no safetensors.
+    """
+    found = files.locate(name)
     weights = files.file_of(found.name, found.place, files.WEIGHTS)
-    settings = dict(found.model)
-    # with it the two towers are modules beside each other, else the text tower is the model
-    custom = settings.pop("custom_text", False)
-    kind = library.CustomTextCLIP if custom else library.CLIP
-    # timm is told not to fetch weights of its own
-    vision = {**settings["vision_cfg"], "timm_model_pretrained": False}
-    settings["vision_cfg"] = vision
-    model: Any = hugging_face.describe(lambda: kind(**settings))
+    model = described(found.name, found.model)
     trust.check_size(found.name, model, trust.count_numbers(found.name, [weights]))
     tensors = _fitted(model, load_file(weights))
     trust.check_loaded(found.name, trust.differences(model, tensors))
     trust.check_weights(found.name, tensors)
     # the tensors become the parameters: nothing was allocated for the model itself
     model.load_state_dict(tensors, assign=True)
-    return model
+    return found, model
+
+
+def described(name: str, config: Any) -> Any:
+    """The library's model of a configuration, without memory for its weights.
+
+    Args:
+        config: `model_cfg`, of an open_clip_config.json or of a classifier.
+
+    Raises:
+        ModelError: entries that are not taken.
+    """
+    library = files.need_open_clip(name)
+    files.check_model(name, config)
+    settings = dict(config)
+    # with it the two towers are modules beside each other, else the text tower is the model
+    custom = settings.pop("custom_text", False)
+    kind = library.CustomTextCLIP if custom else library.CLIP
+    # timm is told not to fetch weights of its own
+    vision = {**settings["vision_cfg"], "timm_model_pretrained": False}
+    settings["vision_cfg"] = vision
+    return hugging_face.describe(lambda: kind(**settings))
 
 
 def _fitted(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
