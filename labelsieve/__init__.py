@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labelsieve.classifiers.classifier import Classifier
+    from labelsieve.classifiers.comparison.compare import compare
     from labelsieve.classifiers.predict import evaluate, predict
     from labelsieve.classifiers.train import train
     from labelsieve.corrections.apply import apply
@@ -28,6 +29,7 @@ __all__ = [
     "Run",
     "__version__",
     "apply",
+    "compare",
     "evaluate",
     "export",
     "load",
@@ -46,6 +48,7 @@ _HOME = {
     "Policy": "corrections.policy",
     "Run": "runs.run",
     "apply": "corrections.apply",
+    "compare": "classifiers.comparison.compare",
     "evaluate": "classifiers.predict",
     "export": "exports",
     "load": "data.load",

@@ -19,6 +19,7 @@ from labelsieve.cli.options import (
     Quiet,
     answer,
     data_options,
+    say,
 )
 
 app = typer.Typer(rich_markup_mode=None)
@@ -220,6 +221,51 @@ def evaluate(
         precision=precision,
     )
     answer(figures, as_json, show.evaluate)
+
+
+@app.command()
+@data_options()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(help="Two or more models, then the data.")
+    ],
+    *,
+    columns: DataOptions,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A scan of such data: it says how labels come about."),
+    ] = None,
+    noise_rate: Annotated[
+        float | None,
+        typer.Option(help="Instead: share of wrong labels, spread evenly."),
+    ] = None,
+    batch_size: BatchSize = 256,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare models on labels that may be wrong: which is better, and whether that is chance."""
+    from labelsieve import progress
+    from labelsieve.classifiers.comparison import compare as comparing
+    from labelsieve.errors import OptionError
+
+    progress.be_quiet(quiet)
+    *names, data = models
+    if len(names) < 2:
+        raise OptionError(
+            "Two models and the data are needed.", "labelsieve compare A B DATA"
+        )
+    facts = comparing.compare(
+        names,
+        columns.load(data),
+        run=run,
+        noise_rate=noise_rate,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+    )
+    answer(facts, as_json, lambda _: say(*comparing.in_words(facts)))
 
 
 @app.command()

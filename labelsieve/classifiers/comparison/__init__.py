@@ -1,0 +1,1 @@
+"""Classifiers beside each other, on labels that may be wrong."""

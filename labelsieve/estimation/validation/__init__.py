@@ -1,0 +1,1 @@
+"""What labels that may be wrong say about how good classifiers are."""
