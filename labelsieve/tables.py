@@ -5,6 +5,8 @@ All are joined by `sample_id`; nothing is ever matched by position.
 
 from __future__ import annotations
 
+import contextlib
+import csv
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,12 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from labelsieve.errors import DataError, RunError
-from labelsieve.files import replacing
+from labelsieve.errors import DataError, OptionError, RunError
+from labelsieve.files import readable, replacing
 
 SampleId: TypeAlias = str
 
 AGAIN = "Delete it and run the command again."
+LONGEST_HEADER = 1 << 16  # characters of the first line of a CSV that are looked at
 
 # What is known about a row before any method ran.
 OK = "ok"
@@ -237,6 +240,40 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     with replacing(path) as scratch:
         # a checksum of every page: a flipped bit in a number would be read as another number
         pq.write_table(table, scratch, write_page_checksum=True)
+
+
+def refuse_other(path: Path, names: Sequence[str]) -> None:
+    """Refuse to write a table over a file that holds something else.
+
+    A table that begins with the same columns is taken for an earlier one of the same command,
+    which ends with the same result when it is given again.
+
+    Args:
+        names: the first columns of what is to be written.
+
+    Raises:
+        OptionError: another file lies there.
+    """
+    # an empty file holds nothing that could be lost
+    if not path.is_file() or not path.stat().st_size:
+        return
+    if _first_names(path, len(names)) != list(names):
+        raise OptionError(
+            f"'{readable(path)}' exists already, and is no table of this kind.",
+            "Choose another name with -o, or move the file away.",
+        )
+
+
+def _first_names(path: Path, count: int) -> list[str]:
+    """Names of the first columns of a CSV or Parquet file; none where it is neither."""
+    # whatever a file of somebody else makes the readers say, it is not ours
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError, csv.Error):
+        if path.suffix.lower() == ".parquet":
+            return list(pq.read_schema(path).names[:count])
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            # a file without a line break would else be read whole
+            return next(csv.reader([file.readline(LONGEST_HEADER)]), [])[:count]
+    return []
 
 
 def write_csv(table: pa.Table, path: Path) -> None:

@@ -20,6 +20,7 @@ from labelsieve.files import readable, refuse_input, replacing
 from labelsieve.runs.decisions import Answer, Decisions, by_whom, person_of
 from labelsieve.runs.pictures import spec_of
 from labelsieve.runs.run import Run
+from labelsieve.tables import refuse_other
 
 COLUMNS = ("sample_id", "path", "given_label", "chance", "answer", "right_label")
 NEEDED = ("sample_id", "answer")
@@ -51,13 +52,32 @@ def write(opened: Run, target: Path) -> int:
         How many images it asks about.
 
     Raises:
-        OptionError: no audit was begun, or `target` is the scanned table.
+        OptionError: no audit was begun, or `target` is the scanned table, another file, or
+            questions that somebody has answered since.
     """
     audit = _latest(opened, None)
     refuse_input(target, spec_of(opened).path())
+    refuse_other(target, COLUMNS)
+    _refuse_answered(audit, target)
     with replacing(target) as scratch:
         _write(audit, scratch)
     return len(audit.design.ids)
+
+
+def _refuse_answered(audit: Audit, target: Path) -> None:
+    """Raises OptionError where answers lie there that the run does not know: hours of work."""
+    if not target.is_file() or not target.stat().st_size:
+        return
+    known = {(str(row[0]), str(row[4])) for row in _rows(audit)}
+    with target.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        for row in csv.DictReader(file):
+            answer = (row.get("answer") or "").strip().lower()
+            answer = MEANINGS.get(answer, answer)
+            if answer and (str(row["sample_id"]), answer) not in known:
+                raise OptionError(
+                    f"'{readable(target)}' holds answers that were not imported.",
+                    "Import them with --import, or choose another name.",
+                )
 
 
 def _write(audit: Audit, path: Path) -> None:

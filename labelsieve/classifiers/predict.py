@@ -20,7 +20,7 @@ from labelsieve.data.load import load
 from labelsieve.errors import OptionError
 from labelsieve.estimation import metrics
 from labelsieve.files import refuse_input
-from labelsieve.tables import CORRUPT, OK
+from labelsieve.tables import CORRUPT, OK, refuse_other
 
 # how a table of predictions is written, by the ending of its name
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
@@ -67,6 +67,7 @@ def predict(
     spec = replace(load(data), labelled=False)
     if output is not None:
         refuse_input(Path(output), spec.path())
+        refuse_other(Path(output), ("sample_id", "path", "label", "probability"))
     opened = _open(model, device, precision)
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)

@@ -269,6 +269,7 @@ def _write(opened: Run, found: Certificate, output: Path) -> None:
         "suggested_label",
         "suggested_prob",
     ]
+    tables.refuse_other(output, columns)
     table = opened.scores.select(columns).take(pa.array(rows))
     writers[output.suffix.lower()](table, output)
 

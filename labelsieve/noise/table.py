@@ -22,6 +22,7 @@ from labelsieve.data.images import from_object, read_bytes
 from labelsieve.data.sources import Row, Source
 from labelsieve.errors import DataError, ImageError, OptionError
 from labelsieve.files import replacing
+from labelsieve.tables import refuse_other
 
 BATCH = 1_000  # rows written at once: bounds the pictures that are in memory
 
@@ -46,8 +47,12 @@ def write_table(
     Args:
         given, truth: labels of all rows, in the order of the source.
         record: how the labels were made, for the metadata.
+
+    Raises:
+        OptionError: another file lies there.
     """
     schema = _schema(target, record)
+    refuse_other(target, schema.names)
     parquet = target.suffix == ".parquet"
     # the table appears when it is whole: a run killed here leaves the old one
     with replacing(target) as scratch:

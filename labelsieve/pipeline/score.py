@@ -83,5 +83,6 @@ def _target(path: Path, data: Path | None) -> Path:
     if path.suffix not in WRITERS:
         raise OptionError(f"-o '{path}' must end in .parquet or .csv.")
     refuse_input(path, data)
+    tables.refuse_other(path, tables.SCORES.names[:4])
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

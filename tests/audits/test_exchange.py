@@ -38,6 +38,23 @@ def questions(audited: Audited, tmp_path: Path) -> Path:
     return path
 
 
+def test_answers_that_were_not_imported_are_not_written_over(
+    audited: Audited, questions: Path
+) -> None:
+    assert exchange.write(audited.run, questions) == 40  # nobody has answered yet
+    filled(audited, questions)
+    content = questions.read_bytes()
+    with pytest.raises(OptionError, match="not imported"):
+        exchange.write(audited.run, questions)
+    assert questions.read_bytes() == content
+    exchange.read(audited.run, questions, "Ann")
+    assert exchange.write(audited.run, questions) == 40
+    questions.write_text("my letter\n")
+    with pytest.raises(OptionError, match="exists already"):
+        exchange.write(audited.run, questions)
+    assert questions.read_text() == "my letter\n"
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_out_and_in_again(audited: Audited, questions: Path, delimiter: str) -> None:
     plan = design.current(audited.run)
@@ -61,9 +78,10 @@ def test_out_and_in_again(audited: Audited, questions: Path, delimiter: str) -> 
     with pytest.raises(DataError, match="line 2: Ann answered about"):
         exchange.read(audited.run, questions, "Ann")
     assert not guarantee.of_run(audited.run).refused
-    # what is known is in the next export
-    exchange.write(audited.run, questions)
-    with questions.open(encoding="utf-8-sig") as file:
+    # what is known is in the next export; the refused answers stay where they are
+    following = questions.with_name("following.csv")
+    exchange.write(audited.run, following)
+    with following.open(encoding="utf-8-sig") as file:
         assert {row["answer"] for row in csv.DictReader(file)} == {"right", "wrong"}
 
 
