@@ -4,10 +4,10 @@
     python benchmarks/bench_engines.py simulate --plot docs/images/engines.svg
     python benchmarks/bench_engines.py rows --rows 1000000
 
-Call it with OMP_NUM_THREADS=1. `overhead` compares processor seconds: those of all workers over those of one process for the same
-stages, one thread each. `simulate` takes the seconds of real shards, and adds start-up, stragglers
-and what the process that asks does by itself. `rows` scans a table of tiny pictures with embeddings
-given, and tells seconds per stage, memory and files.
+Call it with OMP_NUM_THREADS=1. `overhead` compares processor seconds: those of all workers over
+those of one process for the same stages. `simulate` takes the seconds of real shards, and adds
+start-up, stragglers and what the process that asks does by itself. `rows` scans a table of tiny
+pictures with embeddings given, and tells seconds per stage, memory and files.
 """
 
 from __future__ import annotations

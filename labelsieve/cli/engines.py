@@ -63,6 +63,7 @@ def launched(
     """Whether an engine took the whole command to do it somewhere else; says so."""
     if engine is None:
         return False
+    # read from files: nothing heavy is imported for a script
     from labelsieve import registry
     from labelsieve.engines import Options
 

@@ -143,6 +143,7 @@ class Workers:
         work = self._work(what, job.key, shared, job.kind, divides=not job.whole)
         # features go into a file of their own at once
         work = replace(work, keep=job.kind != "features")
+        # the engine guarantees nothing: each row is counted
         seen = np.zeros(len(rows), dtype=bool)
         pieces = self._pieces(job, rows)
         with progress.bar(what, done + len(rows), done) as shown:
@@ -161,6 +162,7 @@ class Workers:
         manifest = self._manifest
         assert manifest is not None
         numbers = job.numbers if job.numbers is not None else np.arange(len(job.ids))
+        # by the grid of all rows: a scan that goes on meets the shards that it knows
         cells = rows // self._options.shard
         starts = np.flatnonzero(np.diff(cells, prepend=-1))
         for places in np.split(np.arange(len(rows)), starts[1:]):
@@ -168,6 +170,7 @@ class Workers:
             ids = job.ids.take(pa.array(chosen))
             at = pc.index_in(ids, self._known_ids())
             table = manifest.select(["uri", "path", "content_hash"]).take(at)
+            # columns of one shard at a time: bounded, however many rows there are
             table = table.add_column(0, "number", pa.array(numbers[chosen]))
             yield Piece(table.append_column("place", pa.array(places)))
 

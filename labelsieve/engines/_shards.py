@@ -192,6 +192,7 @@ class Shards:
         # the second copy of what is done, or news of another job
         if running is None:
             return
+        # the other copy may still be done
         if outcome.state != "done" and running.copies > 1:
             running.copies -= 1
             return
@@ -231,6 +232,7 @@ class Shards:
                 )
             self._tell(piece, f"lost its worker ({reason})", "tried again")
             self._waiting.append(again)
+        # one of its rows must be at fault, and halves tell which
         elif len(piece.rows) > 1:
             self._tell(piece, "kills its workers", "looked at in halves")
             half = len(piece.rows) // 2

@@ -171,6 +171,7 @@ def attempt(task: Task) -> Outcome:
 
 def _read(job: Job, rows: pa.Table) -> bytes:
     """Hash and decode; pixels stay in the cache of this machine."""
+    # pixels too: whoever computes features here later finds them in this machine's cache
     items = _items(job)
     columns: dict[str, list[Any]] = {name: [] for name in READ.names}
     numbers = iter(rows["number"].to_pylist())
@@ -190,11 +191,13 @@ def _features(job: Job, rows: pa.Table) -> bytes:
     encoder = _encoder(facts["model"], facts["device"], facts["dtype"])
     part = _dataset(job, rows)
     features = ImageFeatures(part, encoder)
+    # other weights, or another kind of device, would give other bits without a word
     if features.weights != facts["weights"]:
         raise DataError(
             f"Model '{facts['model']}' has other weights, or another device, here.",
             "All workers need the same model files and the same kind of device.",
         )
+    # whole batches of the grid of all rows, as in one process
     numbers = rows["number"].to_numpy()
     view = from_words(facts["view"])
     values = []
@@ -285,10 +288,12 @@ def _dataset(job: Job, rows: pa.Table) -> _Part:
     for batch in in_chunks(_rows(job, rows), items.read):
         slots = items.store(batch)
         known = [replace(i, slot=slots.get(i.content_hash, i.slot)) for i in batch]
+        # deep pictures, in the light of what the whole data set told
         waiting = [item for item in known if item.waits is not None]
         settled = {i.row.key: i for i in items.settle(job.source, waiting)}
         read += [settled.get(item.row.key, item) for item in known]
     _check_contents(read, rows)
+    # should this machine's cache lose one before it is used
     slots_of = np.array([item.slot for item in read], dtype=np.int64)
     items.remember(job.source, _as_manifest(rows, slots_of))
     numbers = rows["number"].to_pylist()

@@ -78,6 +78,7 @@ class FolderPool:
             self._parts.put(f"jobs/{task.job}", task.shared)
             self._jobs.add(task.job)
         # another name for every attempt: results of an earlier one are not mistaken for its own
+        # by number: the oldest is taken first
         self._given += 1
         name = f"{self._given:08d}-{time.time_ns():x}"
         self._tasks[name] = task
@@ -97,6 +98,7 @@ class FolderPool:
         for path in self._parts.names("results"):
             name = path.rpartition("/")[2]
             data = self._parts.get(path)
+            # of somebody who was taken for dead and was only slow
             task = self._tasks.pop(name, None)
             self._clear(name)
             if task is None or data is None:
@@ -178,6 +180,7 @@ def _work_on(parts: Parts, name: str) -> int:
     data = parts.get(f"tasks/{name}")
     if data is None:
         return 0
+    # written before the first task that names it
     words, rows = _parted(data)
     shared = parts.get(f"jobs/{words['job']}") or b""
     task = Task(words["name"], words["job"], shared, rows, words["words"])

@@ -82,6 +82,7 @@ class ProcessPool:
 
     def submit(self, task: Task) -> None:
         """As `Pool.submit`."""
+        # one for each worker at a time: what waits here is lost with nobody
         self._waiting.append(task)
         self._give_out()
 
@@ -159,6 +160,7 @@ class _Worker:
         return Outcome(self.task.name, "died", reason=reason)
 
     def end(self) -> None:
+        # not asked to end: what it does is done again, or by nobody
         self.process.kill()
         self.process.join()
         self.channel.close()

@@ -1,0 +1,137 @@
+"""Scans on a Ray cluster of several nodes that are lost at random times.
+
+    python -m attack.lost_nodes --pictures 20000 --times 20
+
+Each scan must end with the tables of one process, and when it is started again do nothing. Prints
+what was lost and what differed, and exits with 1 where anything did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import numpy as np
+from PIL import Image
+
+STORE = 100 << 20  # bytes of objects of each node
+TABLES = ("scores", "probs", "quality", "duplicates")
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """Digits of ten classes, every ninth in another folder, with noise so that none is twice."""
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    chance = np.random.default_rng(0)
+    for number in range(count):
+        row = number % len(bundle.images)
+        pixels = bundle.images[row] * 15 + chance.integers(0, 16, (8, 8))
+        place = folder / str((bundle.target[row] + (number % 9 == 0)) % 10)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:06d}.png")
+
+
+class Losses(threading.Thread):
+    """Takes a node away every few seconds, at random, and adds another."""
+
+    def __init__(self, cluster: Any, seed: int, pause: float) -> None:
+        super().__init__(daemon=True)
+        self.cluster = cluster
+        self.chance = random.Random(seed)
+        self.pause = pause
+        self.over = threading.Event()
+        self.lost = 0
+
+    def run(self) -> None:
+        while not self.over.wait(self.pause * 2 * self.chance.random()):
+            victim = self.chance.choice(list(self.cluster.worker_nodes))
+            self.cluster.remove_node(victim, allow_graceful=False)
+            self.lost += 1
+            self.cluster.add_node(num_cpus=1, object_store_memory=STORE)
+
+
+def scanned(data: Path, root: Path, **engine: Any) -> tuple[Any, Any]:
+    """A scan with a cache of its own, by a cluster where its address is given."""
+    import contextlib
+
+    from labelsieve.data.load import load
+    from labelsieve.engines import Options
+    from labelsieve.engines._elsewhere import working
+    from labelsieve.pipeline.scan import scan
+
+    os.environ["LABELSIEVE_CACHE"] = str(root / "cache")
+    spec = load(str(data))
+    helpers: Any = contextlib.nullcontext()
+    if engine:
+        helpers = working("ray", spec, Options(**engine))
+    with helpers as workers:
+        run = scan(spec, output=root / "run", method="zero-shot", model="tiny")
+    return run, workers
+
+
+def attack(pictures: int, times: int, pause: float) -> int:
+    """How many scans did not end as they must."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    wrong = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        write_pictures(root / "data", pictures)
+        time.sleep(2.5)
+        alone, _ = scanned(root / "data", root / "alone")
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=STORE)
+        for number in range(times):
+            begun = time.monotonic()
+            options = {"address": cluster.address, "workers": 2, "shard": 256}
+            losses = Losses(cluster, number, pause)
+            losses.start()
+            run, workers = scanned(root / "data", root / "ray", **options)
+            losses.over.set()
+            losses.join()
+            seconds = time.monotonic() - begun
+            bad = differing(alone.folder, run.folder)
+            _, again = scanned(root / "data", root / "ray", **options)
+            idle = again._pool is None
+            wrong += bool(bad) or not idle
+            print(
+                f"scan {number + 1}: {losses.lost} nodes lost, {workers.tally.again} shards "
+                f"again, {seconds:.0f} s, differing: {', '.join(bad) or 'none'}, "
+                f"started again it {'did nothing' if idle else 'worked'}",
+                flush=True,
+            )
+            ray.shutdown()
+            shutil.rmtree(root / "ray")
+        cluster.shutdown()
+    print(f"{wrong} of {times} scans ended otherwise than they must")
+    return wrong
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Tables that have other bytes."""
+    names = [f"{name}.parquet" for name in TABLES]
+    return [n for n in names if (one / n).read_bytes() != (other / n).read_bytes()]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=8.0)
+    words = parser.parse_args()
+    sys.exit(attack(words.pictures, words.times, words.pause) > 0)
