@@ -45,7 +45,8 @@ function draw() {
       group = element("div", "group"); group.setAttribute("role", "group"); group.setAttribute("aria-label", these);
       const title = element("button", "group-title"); title.type = "button"; title.tabIndex = -1; title.dataset.pair = these;
       title.textContent = these; title.title = "Select these"; title.setAttribute("aria-hidden", "true");
-      nodes.push(title, group);
+      const bunch = element("div", "bunch"); bunch.setAttribute("role", "presentation");
+      bunch.append(title, group); nodes.push(bunch);
     }
     (group || { append: (node) => nodes.push(node) }).append(drawn(cell, number));
   });
@@ -206,8 +207,19 @@ grid.addEventListener("dblclick", (event) => {
 function range(from, to) { chosen.clear(); for (let n = Math.min(from, to); n <= Math.max(from, to); n++) chosen.add(n); }
 
 // --- keys
-const cellsAbove = () => columns();
-const MOVES = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: cellsAbove, ArrowUp: () => -cellsAbove(), Home: () => -at, End: () => cells.length - 1 - at };
+// steps to the nearest image of the next row below (1) or above (-1), wherever groups have put it
+function upright(way) {
+  if (!cells[at]) return 0;
+  const here = node(at).getBoundingClientRect();
+  let best = at, least = Infinity;
+  cells.forEach((_, number) => {
+    const box = node(number).getBoundingClientRect(), down = way * (box.top - here.top);
+    const far = 10 * down + Math.abs(box.left - here.left); // the next row, and in it the nearest
+    if (down > 1 && far < least) { best = number; least = far; }
+  });
+  return best - at;
+}
+const MOVES = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: () => upright(1), ArrowUp: () => upright(-1), Home: () => -at, End: () => cells.length - 1 - at };
 const ACTS = { a: "accept", k: "keep", n: "none", s: "skip" };
 const DOES = {
   r: rest, u: undo, pagedown: next, pageup: back, "+": () => resize(1), "=": () => resize(1), "-": () => resize(-1),
