@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from labelsieve import progress
+from labelsieve import progress, registry
 from labelsieve.data.images import open_image, read_bytes
 from labelsieve.data.labels import SET, SINGLE
+from labelsieve.data.load import Options as Describing
 from labelsieve.data.manifest import kind_of
 from labelsieve.data.sources import Source
-from labelsieve.errors import OptionError, unknown
+from labelsieve.errors import LabelsieveError, OptionError, unknown
 from labelsieve.models.device import choose_device
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, operations_of, ready
@@ -190,3 +191,39 @@ def tell_cost(encoder: DualEncoder, images: int, model: str, passes: int) -> Non
     progress.note(
         f"{images:,} images go {times} through {model}: about {hours} here{quicker}."
     )
+
+
+def refuse_misplaced(choices: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse what is a word somewhere else; other unknown ones are refused later.
+
+    Args:
+        known: options of a scan, by name.
+
+    Raises:
+        OptionError: says where the word belongs.
+    """
+    for name in choices.keys() - known.keys():
+        try:
+            method = registry.load("methods", _named(choices))
+        except LabelsieveError:
+            return  # the method is what is wrong
+        place = _place_of(name, method)
+        if place:
+            raise OptionError(f"Option '{name}' is unknown.", place)
+
+
+def _named(choices: Mapping[str, Any]) -> str:
+    """The method that was named; the one of single labels where none was."""
+    named = str(choices.get("method", DEFAULT))
+    return METHODS[SINGLE] if named == DEFAULT else named
+
+
+def _place_of(name: str, method: ModuleType) -> str:
+    """Where a word belongs that is no option of a scan; "" where it is not known."""
+    if name in method.PRESETS:
+        return f'It is a preset: preset="{name}".'
+    if name in method.Settings.__dataclass_fields__:
+        return f"It is a setting of the method: settings={{'{name}': ...}}."
+    if name in Describing.__annotations__:
+        return f"It describes the data: scan(load(data, {name}=...))."
+    return ""

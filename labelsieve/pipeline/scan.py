@@ -15,7 +15,6 @@ from labelsieve import registry
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, from_manifest, prepare
 from labelsieve.data.labels import SET, SINGLE
-from labelsieve.data.load import Options as Describing
 from labelsieve.data.load import load
 from labelsieve.data.manifest import read
 from labelsieve.data.modalities import open_items, reopen_items
@@ -23,7 +22,7 @@ from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import how_to_go_on
 from labelsieve.data.sources._remote import remember
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import LabelsieveError, OptionError, RunError
+from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
@@ -151,7 +150,7 @@ def scan(
         RunError: the folder holds a run of another command, or of the same command on data that
             have changed since.
     """
-    _refuse_misplaced(choices)
+    choice.refuse_misplaced(choices, ScanOptions.__dataclass_fields__)
     if labels is not None:
         data = (data, labels)
     # all that can be wrong without a model is found before anything is loaded
@@ -232,35 +231,6 @@ def _task(plan: _Plan, prepared: Prepared, encoder: DualEncoder, folder: Path) -
     if not own.digests(plan.spec):
         choice.tell_cost(encoder, len(task.data), plan.options.model, passes)
     return task
-
-
-def _refuse_misplaced(choices: Mapping[str, Any]) -> None:
-    """Raises OptionError for what is a word somewhere else; other unknown ones come later."""
-    for name in choices.keys() - ScanOptions.__dataclass_fields__.keys():
-        try:
-            method = registry.load("methods", _named(choices))
-        except LabelsieveError:
-            return  # the method is what is wrong
-        place = _place_of(name, method)
-        if place:
-            raise OptionError(f"Option '{name}' is unknown.", place)
-
-
-def _named(choices: Mapping[str, Any]) -> str:
-    """The method that was named; the one of single labels where none was."""
-    named = str(choices.get("method", choice.DEFAULT))
-    return choice.METHODS[SINGLE] if named == choice.DEFAULT else named
-
-
-def _place_of(name: str, method: ModuleType) -> str:
-    """Where a word belongs that is no option of a scan; "" where it is not known."""
-    if name in method.PRESETS:
-        return f'It is a preset: preset="{name}".'
-    if name in method.Settings.__dataclass_fields__:
-        return f"It is a setting of the method: settings={{'{name}': ...}}."
-    if name in Describing.__annotations__:
-        return f"It describes the data: scan(load(data, {name}=...))."
-    return ""
 
 
 def _with_data(run: Run, spec: DataSpec) -> Run:

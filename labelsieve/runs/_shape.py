@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelsieve.data.labels import CALLED, SET, SINGLE, occurring
+from labelsieve.data.labels import CALLED
 from labelsieve.data.preflight import Preflight
 from labelsieve.errors import DataError, RunError
+from labelsieve.runs.sets.shape import are_known
 from labelsieve.tables import check_unique
 
 Check = Callable[[Any], bool]
@@ -378,24 +379,8 @@ def _check_judged(
 ) -> None:
     judged = scores.filter(pc.is_valid(scores["p_clean"]))
     _check_same(path, probs, judged)
-    if not _are_known(judged, classes, labels):
+    if not are_known(judged, classes, labels):
         raise _wrong(path, "Labels in scores.parquet are none of its classes.")
-
-
-def _are_known(judged: pa.Table, classes: list[str], labels: str) -> bool:
-    """Whether given labels are made of the classes; of sets the suggested ones, too."""
-    if labels == SINGLE:
-        named = pc.is_in(judged["given_label"], pa.array(classes, pa.string()))
-        return bool(pc.all(named, min_count=0).as_py())
-    try:
-        for name in ("given_label", "suggested_label"):
-            if not set(occurring(judged[name], SET)).issubset(classes):
-                return False
-            if judged[name].null_count:
-                return False
-    except DataError:  # no set at all
-        return False
-    return True
 
 
 def _wrong(path: Path, why: str) -> RunError:
