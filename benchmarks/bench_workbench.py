@@ -3,9 +3,9 @@
     python benchmarks/bench_workbench.py [--map 100000]
 
 Four hundred of scikit-learn's digits with 30 wrong labels are scanned with the demo model. The
-script knows the truth and finds and corrects the errors by keyboard alone: in the card, the grid and
-the map, each on a fresh copy of the run; it reads the page and nothing else. Then 100 decisions in
-each view, and with --map the times of frames of a map of so many points. Needs Chromium.
+script knows the truth and finds and corrects the errors by keyboard alone: in the card, the grid
+and the map, each on a fresh copy of the run; it reads the page and nothing else. Then 100 decisions
+in each view, and with --map the times of frames of a map of so many points. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def by_card(person: Person, decisions: int | None = None) -> None:
 
 CELLS = """() => [...document.querySelectorAll('.cell')].map(c => ({
   path: c.title.split('\\n')[0], given: c.querySelector('.given').textContent,
-  offered: c.querySelector('.right')?.textContent ?? '', settled: c.classList.contains('settled')}))"""
+  offered: c.querySelector('.right')?.textContent ?? '',
+  settled: c.classList.contains('settled')}))"""
+AT = "[...document.querySelectorAll('.cell')].findIndex(c => c.matches('.marked'))"
 SAVED = "n => document.querySelectorAll('.cell.settled').length >= n"
 
 
@@ -155,9 +157,7 @@ def by_grid(person: Person, decisions: int | None = None) -> None:
                 person.type(true)
                 person.press("Enter", SAVED, settled)
             # the mark goes to the next open image by itself
-            at = page.evaluate(
-                "[...document.querySelectorAll('.cell')].findIndex(c => c.classList.contains('marked'))"
-            )
+            at = page.evaluate(AT)
         done += len(cells)
         first = cells[0]["path"]
         changed = "p => document.querySelector('.cell')?.title.split('\\n')[0] !== p"
