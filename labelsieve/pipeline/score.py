@@ -13,6 +13,7 @@ from labelsieve import registry, tables
 from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import OptionError, RunError
+from labelsieve.features.open_set import outsiders
 from labelsieve.features.task import Task
 from labelsieve.files import read_json, refuse_input
 from labelsieve.models.device import choose_device, choose_precision
@@ -71,7 +72,11 @@ def score(
     # through the bounds again: a configuration is a file that may have been edited
     settings = resolve(method.Settings, config["settings"])
     learned = load_file(run.file("detector/detector.safetensors"))
-    evidence = method.judge(Task(prepared.dataset, encoder), settings, learned)
+    task = Task(prepared.dataset, encoder)
+    evidence = method.judge(task, settings, learned)
+    # the columns of a scan: a table of both is read in one way
+    columns = {**outsiders.columns(task), **evidence.columns}
+    evidence = replace(evidence, columns=columns)
     table = results.scores_table(prepared.manifest.table, prepared.dataset, evidence)
     if target is not None:
         WRITERS[target.suffix](table, target)

@@ -33,7 +33,10 @@ def isolation(features: np.ndarray) -> np.ndarray:
     # rows are in the order of contents' hashes, so evenly spaced ones are a fair sample
     rows = np.arange(0, n, max(1, n // SAMPLE))
     sample = np.asarray(features[rows], dtype=np.float32)
-    count = max(1, min(NEIGHBOURS, len(rows) - 1))
+    # a picture that is alone is as far from all others as can be told
+    if n < 2:
+        return np.ones(n)
+    count = min(NEIGHBOURS, len(rows) - 1)
     alone = np.empty(n)
     for start in range(0, n, AT_ONCE):
         part = slice(start, min(start + AT_ONCE, n))

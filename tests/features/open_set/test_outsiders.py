@@ -37,6 +37,10 @@ def test_parts_change_nothing_and_a_sample_is_compared_with_itself_alone(
         assert found[i] == pytest.approx(1 - top.mean(), abs=1e-5)
 
 
+def test_one_picture_has_no_neighbour() -> None:
+    assert outsiders.isolation(features(1)).tolist() == [1.0]
+
+
 def task(cosines: np.ndarray, text: np.ndarray) -> Any:
     answer = SimpleNamespace(cosines=cosines, temperature=0.05)
     return SimpleNamespace(
