@@ -139,9 +139,12 @@ def across(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     Returns:
         [b, ...], the same in every process, with gradient.
     """
+    # before len(): an exporter would take the number of rows of its example for a constant
+    if size() == 1:
+        return work(rows)
     own, count = rank(), len(rows)
     # with fewer rows than processes one would have none
-    if size() == 1 or count < size():
+    if count < size():
         return work(rows)
     bounds = [count * number // size() for number in range(size() + 1)]
     part = work(rows[bounds[own] : bounds[own + 1]])
