@@ -127,12 +127,12 @@ class Settings(TrainingSettings):
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Train the detector on all images and judge their labels."""
+    if settings.mirror is None:
+        settings = replace(settings, mirror=keeps_classes(task))
     if settings.tuning not in adapters.BESIDE:
         # of the tower as it is; where it stays so, training need not wait for its features
         task.image_features()
         task.image_features(_look(settings))
-    if settings.mirror is None:
-        settings = replace(settings, mirror=keeps_classes(task))
     frozen = None if task.agreement.verdict == FITS else _frozen_votes(task, settings)
     name = frozen.reference.name if frozen else TEXT
     settings = completed(settings, name, len(task.data), len(task.data.classes))
