@@ -110,7 +110,7 @@ def test_the_record_holds_all_that_decided_the_result(
         and command["seed"] == 0
         and command["model"] == "tiny"
     )
-    assert command["method"] == "deft" and command["preset"] == "default"
+    assert command["method"] == "deft" and command["preset"] == "tuned"
     assert command["settings"] == as_dict(deft.Settings(**QUICK)), (
         "resolved, also what was not named"
     )
