@@ -221,6 +221,7 @@ def _fit_sets(
 
     (n, d), k = inputs.shape, given.shape[1]
     target = given.astype(np.float32)
+    # all classes at once: one product of matrices a step, where k fits would take k
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[: k * d].reshape(k, d), flat[k * d :]
@@ -233,6 +234,7 @@ def _fit_sets(
         both = np.concatenate([of_weight.reshape(-1), gradient.sum(0)])
         return value, both.astype(np.float64)
 
+    # from the frequencies, so that rare classes begin near where they end
     share = ((given.sum(0) + 0.5) / (n + 1)).clip(1e-6, 1 - 1e-6)
     start = np.concatenate([np.zeros(k * d), np.log(share / (1 - share))])
     found = minimize(

@@ -73,12 +73,14 @@ def read(path: Path, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
         OptionError: the file cannot be read, or names hardly any class.
     """
     lines = _lines(path)
+    # a compound name before its parts
     order = sorted(range(len(names)), key=lambda k: -len(names[k]))
     patterns = [
         (k, re.compile(rf"\b{re.escape(names[k])}(?:s|es)?\b", re.IGNORECASE))
         for k in order
     ]
     texts, rows = [], []
+    # a line that names no class would teach that none is there
     for line in lines:
         rest, found = line, np.zeros(len(names), dtype=bool)
         for k, pattern in patterns:

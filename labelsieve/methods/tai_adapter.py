@@ -130,6 +130,7 @@ def train(
     head = Head(torch.from_numpy(np.array(names)), settings.mix, generator)
     texts, named = torch.from_numpy(np.array(features)), torch.from_numpy(present)
     optimiser = torch.optim.Adam(head.parameters(), settings.lr)
+    # rounded up: the last batch is smaller
     batches = -(-len(texts) // settings.batch_size)
     steps = max(1, settings.epochs * batches)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -159,6 +160,7 @@ def scorer(head: Head, scale: float) -> Callable[[np.ndarray], np.ndarray]:
 
 def _corpus(task: Task, settings: Settings) -> tuple[np.ndarray, np.ndarray, str]:
     """Text features [m, d], what they name [m, k], and where they come from."""
+    # as they are written into prompts, which the user may have chosen
     names = task.data.names
     if settings.captions is not None:
         texts, present = _captions.read(Path(settings.captions), names)

@@ -67,6 +67,7 @@ def changed(standing: SetStanding, row: int) -> list[str]:
 
 def with_pair(standing: SetStanding, rows: np.ndarray, given: str, other: str) -> Any:
     """Those of `rows` [m] where one class is flagged as extra and another one as missing."""
+    # of flagged labels alone, as the suggested set differs in nothing else
     scanned = standing.scanned
     differs = scanned.given ^ scanned.suggested
     first, second = standing.classes.index(given), standing.classes.index(other)

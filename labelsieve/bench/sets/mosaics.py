@@ -73,6 +73,7 @@ def _drawn(of_class: dict[str, list[int]], count: int) -> list[list[int]]:
     names = list(of_class)
     parts = []
     for _ in range(count):
+        # the number first: sets of one are as frequent as sets of four
         chosen = rng.choice(len(names), rng.integers(1, QUARTERS + 1), replace=False)
         more = rng.choice(chosen, QUARTERS - len(chosen))
         order = rng.permutation([*chosen, *more])
@@ -104,6 +105,7 @@ def with_errors(
     """
     rng = np.random.default_rng([seed, *true.shape])
     left_out = rng.random(true.shape) < dropped
+    # spread over all that are not there, so that as many come in as were asked for
     chance = added * true.sum() / max(int((~true).sum()), 1)
     put_in = rng.random(true.shape) < chance
     given: np.ndarray = np.where(true, ~left_out, put_in)

@@ -118,6 +118,7 @@ def count(scores: np.ndarray, given: np.ndarray, bins: int = BINS) -> Counts:
     n, k = scores.shape
     bins = max(1, min(bins, n))
     mean, size = scores.mean(0, dtype=np.float64), scores.std(0, dtype=np.float64)
+    # equal scores say nothing, and cannot be divided by their spread
     size = np.where(size > 0, size, 1.0)
     centre, labels = np.zeros((k, bins)), np.zeros((k, bins, 2))
     # the bin of each place in the order of the scores
@@ -171,6 +172,7 @@ def _priors(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
     total = counts.labels.sum(1)
     # a share of the labels there are, not of all pictures: few show a rare class
     having = (total[:, 1] + 0.5) / (total[:, 0] + 0.5)
+    # 0 would stay 0 in every round
     return np.full(len(total), PRIOR), (PRIOR * having).clip(1e-9, 0.5)
 
 
@@ -178,6 +180,7 @@ def _fit(counts: Counts, start: np.ndarray, fixed: np.ndarray, rounds: int) -> C
     """EM; `fixed` [2, k] are d and e that stay as they are, NaN where they are free."""
     slope, intercept, dropped, added = start
     prior_dropped, prior_added = _priors(counts)
+    # what is fixed is so from the first round on
     free = np.isnan(fixed)
     dropped, added = np.where(free, (dropped, added), fixed)
     lacking, having = counts.labels[..., 0], counts.labels[..., 1]
@@ -219,6 +222,7 @@ def _newton(
             (residual * x).sum(1) - RIDGE * slope,
             residual.sum(1) - 1e-6 * intercept,
         )
+        # the second derivatives, all of one sign: there is one maximum
         aa, bb = (weight * x * x).sum(1) + RIDGE, weight.sum(1) + 1e-6
         ab = (weight * x).sum(1)
         determinant = (aa * bb - ab * ab).clip(1e-12)
@@ -235,6 +239,7 @@ def log_likelihood(counts: Counts, channel: Channel) -> np.ndarray:
     logits = channel.slope[:, None] * counts.centre + channel.intercept[:, None]
     free = 1 - channel.dropped - channel.added
     p = channel.added[:, None] + free[:, None] * sigmoid(logits)
+    # a label that cannot be would make all others of no account
     p = p.clip(1e-12, 1 - 1e-12)
     terms = counts.labels[..., 1] * np.log(p) + counts.labels[..., 0] * np.log(1 - p)
     result: np.ndarray = terms.sum(1)

@@ -113,6 +113,7 @@ def summarise(
         ]
         extra_of[name] = _of_given(of_extra, having[number])
         missing_of[name] = _of_right(of_missing, having[number] - of_extra[0])
+    # labels that are there and should be
     right = float(having.sum() - extra.best.sum())
     return SetNoise(
         _sets(posterior, given, missing, extra),
@@ -127,6 +128,7 @@ def summarise(
 def _errors(counts: Counts, channel: Channel) -> tuple[_Errors, _Errors]:
     """Missing and extra labels of each class under the best parameters and all tenable ones."""
     best = _expected(counts, channel)
+    # the best parameters are tenable in any case
     low, high = best.copy(), best.copy()
     for other, holds in tenable(counts, channel):
         errors = _expected(counts, other)
@@ -170,11 +172,13 @@ def _sets(
     hazard = -np.log1p(-p_wrong.clip(0, 1 - 1e-12)).sum(1)
     total, low, high = missing.together()
     of_extra = extra.together()
+    # no errors at all have no ends to move
     all_errors = max(total + of_extra[0], 1e-9)
     chance = CHANCE / np.sqrt(max(len(given), 1))
     bounds = []
     for end in ((low + of_extra[1]) / all_errors, (high + of_extra[2]) / all_errors):
         bounds.append(float(-np.expm1(-hazard * end).mean()))
+    # expm1 keeps the digits of rates near zero
     rate = float(-np.expm1(-hazard).mean())
     spread = chance * float(np.sqrt(rate * (1 - rate)))
     low_end, high_end = max(0.0, bounds[0] - spread), min(1.0, bounds[1] + spread)

@@ -149,6 +149,7 @@ def judged(
     )
     if not len(joined):
         return None
+    # by id, as all tables are joined
     table = run.probs()
     rows = pc.index_in(joined["sample_id"], table["sample_id"].combine_chunks())
     values = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

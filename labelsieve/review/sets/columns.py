@@ -35,6 +35,7 @@ class SetColumns(Columns):
 
     def _number(self, text: str) -> int:
         """The number of a set, a new one where nobody spoke of it before."""
+        # several pages may speak of a new set at once
         with self._lock:
             if text not in self._numbers:
                 self._numbers[text] = len(self._texts)
@@ -66,6 +67,7 @@ class SetColumns(Columns):
         """
         if not label:
             return -1
+        # no class of a run of sets begins so without being asked about as a set
         if label.startswith("["):
             try:
                 return self._number(check_set(label, tuple(self.classes)))
@@ -117,6 +119,7 @@ class SetColumns(Columns):
         scanned = self.scanned
         given, suggested = scanned.given[row], scanned.suggested[row]
         probs = np.asarray(scanned.probs[row], dtype=float)
+        # lexsort takes the most important key last
         order = np.lexsort((-probs, ~(given | suggested)))[:CHIPS]
         chips = []
         for place in order.tolist():

@@ -90,6 +90,7 @@ class SetStanding:
     @cached_property
     def p_clean(self) -> np.ndarray:
         """[n] float64 probability that the whole given set is right."""
+        # the scan's stays as it is: promises are computed with it
         result = self.scanned.p_clean.copy()
         result[self.verdicts == "keep"] = 1.0
         result[np.isin(self.verdicts.astype(str), WRONG)] = 0.0
@@ -135,6 +136,7 @@ class SetStanding:
 
     def _texts(self, values: np.ndarray) -> np.ndarray:
         texts = self.scanned.coding.decode(values).to_pylist()
+        # with None at the end, as numpy would make lists of texts of one length an array of those
         return np.array([*texts, None], dtype=object)[:-1]
 
     def changes(self, least: float) -> dict[int, tuple[str, float]]:
@@ -148,6 +150,7 @@ class SetStanding:
         """
         scanned = self.scanned
         p_wrong = judging.p_wrong_of(scanned.probs, scanned.given)
+        # only what is flagged: the suggestion that people see is what may change
         sure = (p_wrong >= least) & (scanned.given ^ scanned.suggested)
         found = {}
         undecided = self.verdicts == None  # noqa: E711
@@ -185,6 +188,7 @@ def read(opened: Run) -> SetScanned:
     coding = Labels(SET, tuple(opened.classes))
     table = opened.probs()
     values = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    # by id, whatever the order of the two tables
     rows = pc.index_in(ids, table["sample_id"].combine_chunks()).to_numpy()
     return SetScanned(
         ids,
