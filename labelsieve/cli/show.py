@@ -176,7 +176,9 @@ def _pairs(
         count = "" if vague else f" ({pair['images']:.0f})"
         words.append(f"{given} → {_text(pair['suggested'])}{count}")
     if words:
-        out.print(f"Most confused (given → probably): {'; '.join(words)}")
+        out.print(
+            f"Most frequent confusions (given → probably right): {'; '.join(words)}"
+        )
 
 
 def _quality(out: Console, quality: dict[str, Any]) -> None:

@@ -122,7 +122,7 @@ def test_quality_has_both_sides_and_a_dash_for_what_is_undefined(
 def test_without_truth_there_is_no_quality(capsys: pytest.CaptureFixture[str]) -> None:
     show.scan(record(quality=None, confused_pairs=[]))
     shown = capsys.readouterr().out
-    assert "true labels" not in shown and "Most confused" not in shown
+    assert "true labels" not in shown and "Most frequent confusions" not in shown
 
 
 def test_ten_classes_are_shown_and_the_others_counted(
