@@ -127,11 +127,13 @@ class Settings(TrainingSettings):
 
 def detect(task: Task, settings: Settings) -> Evidence:
     """Train the detector on all images and judge their labels."""
+    # of the tower as it is; where it stays so, training need not wait for its features
+    first = settings.tuning not in adapters.BESIDE
+    if first:
+        task.image_features()
     if settings.mirror is None:
         settings = replace(settings, mirror=keeps_classes(task))
-    if settings.tuning not in adapters.BESIDE:
-        # of the tower as it is; where it stays so, training need not wait for its features
-        task.image_features()
+    if first:
         task.image_features(_look(settings))
     frozen = None if task.agreement.verdict == FITS else _frozen_votes(task, settings)
     name = frozen.reference.name if frozen else TEXT
@@ -306,10 +308,7 @@ def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidenc
 
 
 def completed(settings: Settings, reference: str, n: int, k: int) -> Settings:
-    """Settings with what was left to the method.
-
-    It depends on the reference classifier and on the numbers n of images and k of classes.
-    """
+    """With what was left to the method, by the reference classifier and n images of k classes."""
     epochs, residuals = settings.epochs, settings.residuals
     if epochs is None:
         # where nothing of the tower is tuned, class names and probes say as much
