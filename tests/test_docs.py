@@ -154,7 +154,9 @@ def test_python_examples_use_what_exists(text: str, marked: bool) -> None:
         if a.name == "labelsieve"
     }
     allowed = {
-        "scan": set(ScanOptions.__dataclass_fields__) | {"output", "force", "options"},
+        "scan": set(ScanOptions.__dataclass_fields__)
+        | {"output", "force", "options"}
+        | {"labels"},
         "load": set(DataSpec.__dataclass_fields__),
     }
     for node in ast.walk(tree):

@@ -113,4 +113,4 @@ def with_errors(
 
 
 def _names(sets: np.ndarray, classes: Sequence[str]) -> list[list[str]]:
-    return [[classes[k] for k in np.flatnonzero(row)] for row in sets]
+    return [[classes[k] for k in np.flatnonzero(row).tolist()] for row in sets]
