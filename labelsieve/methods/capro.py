@@ -101,7 +101,9 @@ def _polished(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Prototypes [k, d] and opinions [n, k]."""
     labels, k = task.data.labels, len(task.data.classes)
+    # out of fold: no picture's own label is in what the probe says of it
     probs = task.out_of_fold().astype(np.float64)
+    # the start: anchors alone
     centres = prototypes.means(features[trusted], labels[trusted], k)
     alpha, tau = settings.probe_share, settings.temperature
     opinions = prototypes.opinion(features, centres, probs, alpha, tau)

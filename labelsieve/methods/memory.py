@@ -73,6 +73,7 @@ def learn(
 ) -> Memory:
     """Fill the memory, a few passes through the data."""
     n = len(features)
+    # no more regions than pictures to begin them with
     size = min(n, settings.per_class * k)
     generator = np.random.default_rng(seed)
     prototypes = features[np.sort(generator.choice(n, size, replace=False))]
@@ -83,6 +84,7 @@ def learn(
         idle = np.flatnonzero(np.bincount(region, minlength=size) == 0)
         lonely = np.argsort(covered, kind="stable")[: len(idle)]
         prototypes[idle] = features[lonely]
+    # labels are counted once, in the regions as they are in the end
     region, _ = assign(features, prototypes)
     counts = np.zeros((size, k))
     np.add.at(counts, (region, labels), 1)
@@ -106,6 +108,7 @@ def _written(
 ) -> np.ndarray:
     total = np.zeros_like(prototypes)
     np.add.at(total, region, features)
+    # as a column: each prototype is scaled by its own
     counts = np.bincount(region, minlength=len(prototypes))[:, None]
     # so much of a prototype is left after as many writes
     left = momentum**counts
@@ -133,6 +136,7 @@ def read(
         rows = np.arange(len(own))
         without[rows, labels[part]] -= 1
         alone = Memory(memory.prototypes, without).labels(frequencies, settings.prior)
+        # first as if every vote counted, then less what the own one adds
         refined[part] = weights @ soft
         refined[part] += weights[rows, own][:, None] * (alone - soft[own])
     return refined, region

@@ -73,6 +73,7 @@ def compare(
     Raises:
         LabelsieveError: what is wrong with models, data or run, and what to do.
     """
+    # before any model is opened, which takes seconds
     if len(models) < 2:
         raise OptionError("One model cannot be compared.", "Name two or more.")
     if run is not None and noise_rate is not None:
@@ -82,6 +83,7 @@ def compare(
     for number, model in enumerate(models, 1):
         name = f"model {number}" if isinstance(model, Classifier) else str(model)
         opened = _open(model, device, precision)
+        # each prepares pictures as it wants them, and numbers classes in its own order
         prepared = prepare(spec, opened.preprocess, classes=opened.classes)
         images = prepared.dataset
         right = _probabilities(opened, images, batch_size).argmax(1) == images.labels
@@ -149,6 +151,7 @@ def _judged(
     for one in answers:
         # joined by id: models may prepare, and so read, images otherwise
         rights.append(one.right[pc.index_in(ids, one.ids).to_numpy()])
+    # without dominance nothing follows from these labels about right ones
     usable = noise is not None and noise.dominant
     models = []
     for one, right in zip(answers, rights, strict=True):
@@ -163,6 +166,7 @@ def _judged(
             figures["clean_low"] = noise.bounds(low)[0]
             figures["clean_high"] = noise.bounds(high)[1]
         models.append(figures)
+    # of equal ones the first that was named
     best = int(np.argmax([m["noisy_accuracy"] for m in models]))
     return {
         "images": len(ids),
@@ -210,6 +214,7 @@ def _warnings(
 
 def _doubts(models: Sequence[dict[str, Any]], noise: ClassNoise) -> list[str]:
     doubts = []
+    # with even errors all gaps are the same
     gaps = noise.gaps()
     if gaps.max() > UNLIKE * gaps.min():
         doubts.append(

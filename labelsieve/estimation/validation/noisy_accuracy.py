@@ -67,6 +67,7 @@ class ClassNoise:
     def estimate(self, noisy: float) -> float:
         """Accuracy on right labels if errors were spread evenly, within the bounds."""
         low, high = self.bounds(noisy)
+        # uneven errors may put the line outside of what is possible
         clean = if_even(noisy, 1 - self.ceiling, len(self.prior))
         return float(np.clip(clean, low, high))
 
@@ -119,6 +120,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
     Args:
         first, second: [n] bool, whether each gives the label.
     """
+    # 1 where only the first gives the label, -1 where only the second does
     signs = first.astype(np.float64) - second
     mean = float(signs.mean())
     error = CHANCE * float(signs.std()) / np.sqrt(len(signs))

@@ -81,6 +81,7 @@ def text_distances(
     for number in np.unique(labels):
         own = np.flatnonzero(labels == number)
         own = own[np.argsort(result[own], kind="stable")[:MOST]]
+        # the class text comes first: distances are told from there
         group = np.concatenate([classes[number : number + 1], unit[own]])
         points = torch.from_numpy(group.astype(np.float32))[None]
         result[own] = rerank(points)[0, 1:].numpy()
@@ -97,6 +98,7 @@ def anchors(
     """
     chosen = np.zeros(len(labels), dtype=bool)
     for number in np.unique(labels):
+        # at least one: a class without a prototype could not be kept
         own = np.flatnonzero(labels == number)
         count = max(1, min(most, int(share * len(own))))
         chosen[own[np.argsort(distances[own], kind="stable")[:count]]] = True
@@ -155,6 +157,7 @@ def polish(
         labels: [n], corrected ones. kept: [n] bool. momentum: m, of one picture.
     """
     k = len(prototypes)
+    # a class that keeps nothing stays where it is: m^0 = 1
     counts = np.bincount(labels[kept], minlength=k)
     centre = means(features[kept], labels[kept], k)
     left = momentum ** counts[:, None]
