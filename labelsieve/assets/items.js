@@ -16,4 +16,30 @@ globalThis.ITEMS = {
       return image;
     },
   },
+  texts: {
+    canvas: false,
+    // textContent, never innerHTML: a text may hold markup
+    served(address, words = "") {
+      const box = document.createElement("span");
+      Object.assign(box, { className: "text", dir: "auto", title: words });
+      fetch(address).then((reply) => (reply.ok ? reply.text() : "")).then((text) => { box.textContent = text; });
+      return box;
+    },
+    embedded(data, words) {
+      const box = document.createElement("blockquote");
+      Object.assign(box, { className: "text", dir: "auto", title: words, textContent: data });
+      return box;
+    },
+  },
 };
+// Texts of pages that the server made are fetched into their places, also where a page is exchanged in part.
+{
+  const fill = () => {
+    for (const place of document.querySelectorAll("[data-text]")) {
+      const address = place.dataset.text;
+      place.removeAttribute("data-text"); // once
+      fetch(address).then((reply) => (reply.ok ? reply.text() : "")).then((text) => { place.textContent = text; });
+    }
+  };
+  new MutationObserver(fill).observe(document.documentElement, { childList: true, subtree: true });
+}

@@ -47,6 +47,7 @@ class DataOptions:
     image_column: Annotated[
         str | None, _of_data("Column of image paths or encoded images.")
     ] = None
+    text_column: Annotated[str | None, _of_data("Column of texts.")] = None
     label_column: Annotated[str | None, _of_data("Column of labels.")] = None
     id_column: Annotated[str | None, _of_data("Column of unique ids.")] = None
     label_separator: Annotated[

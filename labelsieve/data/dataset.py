@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +16,11 @@ import pyarrow.compute as pc
 
 from labelsieve.data.labels import NONE, SINGLE, Labels, check_kind, occurring
 from labelsieve.data.manifest import Manifest, kind_of, read
-from labelsieve.data.modalities import Items, open_items
+from labelsieve.data.modalities import Items, open_items, template_for
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.tables import SCORED, UNLABELLED
-
-if TYPE_CHECKING:
-    # a second to import, and who only looks at a run needs none of it
-    from torch import Tensor
 
 # Columns of a manifest that reach a method; the others would double the memory of a large one.
 SEEN = ["sample_id", "given_label", "content_hash", "slot"]
@@ -61,7 +57,7 @@ class Dataset:
         """How the items were prepared, as the encoder asked for it."""
         return self.items.preprocess
 
-    def inputs(self, rows: np.ndarray) -> Tensor:
+    def inputs(self, rows: np.ndarray) -> Any:
         """What the encoder's `normalise` takes: of images uint8 [b, 3, height, width].
 
         Args:
@@ -101,6 +97,7 @@ def prepare(
         OptionError: the labels are of another kind.
     """
     source = open_source(spec) if source is None else source
+    spec = replace(spec, template=template_for(source, spec.template))
     # before anything is decoded, which may take hours
     if spec.labelled:
         check_kind(kind_of(source), kinds)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from labelsieve.errors import DataError
 
+TEMPLATE = "a photo of a {}."  # of prompts, where nothing else is said
 # Columns that name the rows of a table of embeddings or probabilities.
 ID_NAMES = ("sample_id", "id")
 
@@ -26,6 +27,7 @@ class DataSpec:
     Attributes:
         data: a path, a hub id, or in Python a data set object.
         image_column, label_column, truth_column, id_column: of a table or hub data set.
+        text_column: likewise, in the place of `image_column` where texts are judged.
         label_separator: what stands between the labels of a set in one text, such as "|"; "none"
             where such a text is one label.
         vote_columns: columns of the labels that several people gave, comma-separated names or
@@ -56,8 +58,9 @@ class DataSpec:
     urls: str | None = None
     root: str | None = None
     split: str | None = None
+    text_column: str | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
-    template: str = "a photo of a {}."
+    template: str = TEMPLATE
     labelled: bool = True
     embeddings: Given | None = None
     pred_probs: Given | None = None

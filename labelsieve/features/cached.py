@@ -145,6 +145,7 @@ class ImageFeatures:
         Raises:
             DataError: the cache has no room for them.
         """
+        view = self._seen(view)
         rows = np.arange(len(self.data))
         return self._stored(self._path(repr(view)), rows, view)
 
@@ -160,12 +161,17 @@ class ImageFeatures:
         last bits of features depend on the batch, and the file of all must not depend on
         what was wanted before.
         """
+        view = self._seen(view)
         path = self._path(repr(view))
         if path.exists() or 2 * len(rows) > len(self.data):
             return np.asarray(self.all(view)[rows], dtype=np.float32)
         chosen = hashlib.sha256(rows.tobytes()).hexdigest()
         sample = self._path(chosen if view is None else f"{view!r} {chosen}")
         return np.asarray(self._stored(sample, rows, view), dtype=np.float32)
+
+    def _seen(self, view: Look | None) -> Look | None:
+        """The look itself; None where items have a single one, as texts have."""
+        return view if getattr(self.encoder, "views", True) else None
 
     def _path(self, which: str) -> Path:
         content, preprocess = self.data.content, self.data.preprocess.to_json()

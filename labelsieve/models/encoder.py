@@ -189,9 +189,9 @@ class DualEncoder(abc.ABC):
         embeddings, end = self.prompt_embeddings(contexts, tokens)
         return self.encode_texts(embeddings, end).unflatten(0, (len(contexts), -1))
 
-    def blank(self) -> Tensor:
-        """One input that shows nothing: a gray picture, uint8 [1, 3, height, width]."""
-        shape = (1, 3, self.preprocess.height, self.preprocess.width)
+    def blank(self, count: int = 1) -> Tensor:
+        """Inputs that show nothing: gray pictures, uint8 [count, 3, height, width]."""
+        shape = (count, 3, self.preprocess.height, self.preprocess.width)
         return torch.full(shape, 128, dtype=torch.uint8)
 
     def normalise(self, pixels: Tensor) -> Tensor:

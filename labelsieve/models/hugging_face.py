@@ -120,13 +120,21 @@ def architecture_of(config: Any) -> str:
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
-def read_model(name: str, kind: Any, config: Any, *, new_head: bool = False) -> Any:
+def read_model(
+    name: str,
+    kind: Any,
+    config: Any,
+    *,
+    new_head: bool = False,
+    body_only: bool = False,
+) -> Any:
     """A model of transformers with the weights of a checkpoint, float32 on the CPU.
 
     Args:
         kind: a class with `from_pretrained`, such as `AutoModel`.
         config: of `read_config`.
         new_head: weights outside the body may be missing, or be there and not be used.
+        body_only: likewise those of heads, and of a pooler that is not used.
 
     Raises:
         ModelError: weights that are no safetensors, missing, of other shapes or not finite.
@@ -147,6 +155,10 @@ def read_model(name: str, kind: Any, config: Any, *, new_head: bool = False) -> 
         if new_head:
             # unused weights are then the old head and what only pre-training needs
             report = {**report, "unexpected_keys": ()}
+        if body_only:
+            missing = report["missing_keys"]
+            needed = [key for key in missing if not key.startswith("pooler.")]
+            report = {**report, "unexpected_keys": (), "missing_keys": needed}
         body = (f"{model.base_model_prefix}.",) if new_head else ("",)
         trust.check_loaded(name, report, body)
         trust.check_weights(name, model.state_dict())

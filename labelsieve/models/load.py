@@ -20,6 +20,7 @@ ROOM = "models/families"  # of the registry
 DEMO = "tiny"  # inside the package
 DEMO_SIDE = 64  # pixels up to which pictures lose nothing that matters at its 32
 PHOTOS = "openai/clip-vit-base-patch16"  # what is taken for larger ones
+READER = "sentence-transformers/all-MiniLM-L6-v2"  # what is taken for texts
 # Models that were tried: name, number of weights and what each is for.
 RECOMMENDED = (
     (
@@ -40,6 +41,16 @@ RECOMMENDED = (
         "google/siglip2-base-patch16-224",
         "375 M",
         "many languages; class names need not be English",
+    ),
+    (
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "23 M",
+        "texts in English; Apache-2.0",
+    ),
+    (
+        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+        "118 M",
+        "texts in 50 languages; Apache-2.0",
     ),
 )
 
@@ -79,8 +90,11 @@ def _try_out(encoder: DualEncoder) -> None:
         )
 
 
-def ready(name: str) -> None:
+def ready(name: str, small: str = DEMO) -> None:
     """See to it that a model of the hub is on this machine, or that a download is announced.
+
+    Args:
+        small: the model that needs no download; "" where there is none for such items.
 
     Raises:
         ModelError: it is not here, and the hub is switched off.
@@ -91,13 +105,17 @@ def ready(name: str) -> None:
     if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
         return
     if constants.is_offline_mode() or not _reachable(constants.ENDPOINT):
-        raise hugging_face.not_here(name, f"With --model {DEMO} the demo model runs.")
+        instead = f"With --model {small} the demo model runs." if small else ""
+        raise hugging_face.not_here(name, instead)
     size = next((size for known, size, _ in RECOMMENDED if known == name), "")
     # weights are stored with four bytes each
     megabytes = 4 * int(size.split()[0]) if size else 0
+    instead = ""
+    if small:
+        suits = f"suits pictures up to {DEMO_SIDE} pixels"
+        instead = f"; --model {small} needs no download and {suits}"
     progress.note(
-        f"{name} ({size} weights) is downloaded once, about {megabytes} MB; "
-        f"--model {DEMO} needs no download and suits pictures up to {DEMO_SIDE} pixels."
+        f"{name} ({size} weights) is downloaded once, about {megabytes} MB{instead}."
     )
 
 

@@ -28,10 +28,20 @@ from labelsieve.data.sources import Source
 from labelsieve.errors import LabelsieveError, OptionError, unknown
 from labelsieve.models.device import choose_device
 from labelsieve.models.encoder import DualEncoder
-from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, operations_of, ready
+from labelsieve.models.load import (
+    DEMO,
+    DEMO_SIDE,
+    PHOTOS,
+    READER,
+    family_of,
+    operations_of,
+    ready,
+)
 from labelsieve.settings import resolve
 
 AUTO = "auto"
+KINDS = {"images", "texts"}  # those that come with labelsieve
+TRIED = 8  # items that show how quick a model is here
 # The method by the kind of labels, where none was named; "auto" is a method of its own.
 DEFAULT = "default"
 METHODS = {SINGLE: "deft", SET: "tai-adapter"}
@@ -65,6 +75,7 @@ def settle(
     if options.model == AUTO:
         name, why["model"] = model_for(source)
         options = replace(options, model=name)
+    _check_reads(source, options.model)
     if options.preset == AUTO:
         device = choose_device(options.device).type
         given = options.settings or {}
@@ -75,13 +86,29 @@ def settle(
     return options, why
 
 
+def _check_reads(source: Source, model: str) -> None:
+    """Raises OptionError where a model of pictures is named for texts, or the other way round."""
+    items = getattr(source, "modality", "images")
+    takes = getattr(family_of(model), "MODALITY", "images")
+    # a kind of items from another package has models of its own
+    if items != takes and "texts" in (items, takes) and {items, takes} <= KINDS:
+        raise OptionError(
+            f"--model '{model}' takes {takes}, and the items of the data are {items}.",
+            f"For texts take --model {READER}, for pictures {PHOTOS}.",
+        )
+
+
 def model_for(source: Source) -> tuple[str, str]:
     """The model for the pictures of a source, and why.
 
     Raises:
         ModelError: it is not on this machine and cannot be downloaded.
     """
-    if getattr(source, "modality", "images") != "images":
+    modality = getattr(source, "modality", "images")
+    if modality == "texts":
+        ready(READER, "")
+        return READER, "the items are texts"
+    if modality != "images":
         return DEMO, "the only model that needs no download"
     sides = [s for s in map(_side, _first_images(source)) if s is not None]
     side = float(np.median(sides)) if sides else 0.0
@@ -174,13 +201,13 @@ def tell_cost(encoder: DualEncoder, images: int, model: str, passes: int) -> Non
     Args:
         passes: of each picture through the tower; see `passes_of`.
     """
-    pixels = encoder.normalise(encoder.blank().repeat(8, 1, 1, 1))
+    pixels = encoder.normalise(encoder.blank(TRIED))
     whole = float("inf")
     # the first one also loads libraries, and others may be slowed down by what else runs
     for _ in range(4):
         start = time.perf_counter()
         encoder.image_features(pixels)
-        each = (time.perf_counter() - start) / len(pixels)
+        each = (time.perf_counter() - start) / TRIED
         whole = min(whole, each * images * passes)
     if whole < TOLD_FROM:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, Unpack
@@ -17,11 +17,12 @@ from labelsieve.data.dataset import Prepared, from_manifest, prepare
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.load import load
 from labelsieve.data.manifest import read
-from labelsieve.data.modalities import open_items, reopen_items
+from labelsieve.data.modalities import open_items, reopen_items, template_for
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._history import how_to_go_on
 from labelsieve.data.sources._remote import remember
 from labelsieve.data.spec import DataSpec
+from labelsieve.data.text.reading import TextPreprocess
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, remove, replacing, write_json
@@ -64,7 +65,8 @@ DESCRIBING = (
 )
 # Likewise, but only where they are given: runs made before there were these stay the same.
 DESCRIBING_IF_GIVEN = (
-    *("label_separator", "vote_columns", "count_columns", "items", "urls"),
+    *("text_column", "label_separator", "vote_columns", "count_columns", "items"),
+    "urls",
 )
 
 
@@ -250,7 +252,11 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
     source = open_source(spec)
     # any model's preparation will do to see whether pictures can be read
     name = DEMO if model == choice.AUTO else model
-    items = open_items(source, preprocess_of(name))
+    wanted: Any = preprocess_of(name)
+    if model == choice.AUTO and getattr(source, "modality", "images") == "texts":
+        # reading texts does not depend on how much of them a model takes
+        wanted = TextPreprocess(1, 1)
+    items = open_items(source, wanted)
     manifest = read(source, items)
     # numbers of the user's own are refused as the scan would
     if own.digests(spec):
@@ -261,6 +267,7 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
 def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     remember(spec)
     source = open_source(spec)
+    spec = replace(spec, template=template_for(source, spec.template))
     options = choice.with_method(source, options)
     # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)

@@ -44,6 +44,7 @@ LOSSLESS = 64
 # what the record of a run says about its data set, besides where it is
 SPEC_FIELDS = (
     "image_column",
+    "text_column",
     "label_column",
     "truth_column",
     "id_column",

@@ -50,7 +50,7 @@ class TestErrors:
             load_encoder(str(tmp_path))
 
     @pytest.mark.parametrize(
-        "config", ["BertConfig", "Siglip2Config", "CLIPVisionConfig"]
+        "config", ["ViTConfig", "Siglip2Config", "CLIPVisionConfig"]
     )
     def test_a_family_that_is_not_supported_lists_those_that_are(
         self, tmp_path: Path, config: str
@@ -167,7 +167,7 @@ class TestFamilies:
         assert is_encoder(str(folder))
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(
-            json.dumps({**config, "model_type": "bert"})
+            json.dumps({**config, "model_type": "vit"})
         )
         assert not is_encoder(str(folder))
 

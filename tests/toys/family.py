@@ -50,9 +50,9 @@ class ToyEncoder:
         self.image_tower = nn.Identity()
         self.tokenizer = str.split
 
-    def blank(self) -> Tensor:
-        """A text without words."""
-        return torch.zeros((1, self.preprocess.size), dtype=torch.int64)
+    def blank(self, count: int = 1) -> Tensor:
+        """Texts without words."""
+        return torch.zeros((count, self.preprocess.size), dtype=torch.int64)
 
     def normalise(self, counts: Tensor) -> Tensor:
         """Counts of words -> what `image_features` takes."""

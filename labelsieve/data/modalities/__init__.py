@@ -4,6 +4,8 @@ A file of this room offers:
 
     open_items(preprocess) -> Items      `preprocess` is what its encoders ask for, a dataclass
     restore(stored) -> preprocess        from what `dataclasses.asdict` gave and JSON kept
+    TEMPLATE: str                        optional: a prompt for class names, in the place of
+                                         that of pictures
 
 A source whose rows are of another kind than images has an attribute that names it, such as
 `modality = "texts"`. Nothing else in `labelsieve.data` knows what an item is.
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +25,7 @@ import pyarrow as pa
 from labelsieve import registry
 from labelsieve.data.pixel_cache import Stamp
 from labelsieve.data.sources import Row, Source
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from labelsieve.data.spec import TEMPLATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Items(Protocol):
         """Where stored items come from, should the cache lose one: a table of MANIFEST."""
         ...
 
-    def inputs(self, slots: np.ndarray) -> Tensor:
-        """[b, ...] what the encoder's `normalise` takes, of stored items [b]."""
+    def inputs(self, slots: np.ndarray) -> Any:
+        """[b, ...] or a list, what the encoder's `normalise` takes, of stored items [b]."""
         ...
 
     def notes(self, slots: np.ndarray) -> list[str]:
@@ -94,6 +94,12 @@ def open_items(source: Source, preprocess: Any) -> Items:
 def reopen_items(source: Source, stored: dict[str, Any]) -> Items:
     """As `open_items`, with the preprocessing that a run noted down."""
     return open_items(source, _modality(source).restore(stored))
+
+
+def template_for(source: Source, template: str) -> str:
+    """How a class is written into a prompt: as the user says, else as the kind of items has it."""
+    own: str | None = getattr(_modality(source), "TEMPLATE", None)
+    return own if own is not None and template == TEMPLATE else template
 
 
 def _modality(source: Source) -> ModuleType:

@@ -14,10 +14,16 @@ from labelsieve.data.sources._labels import Labelling, of_column, voted
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
+# Kinds of items that the column of a table may hold.
+IMAGES, TEXTS = "images", "texts"
 # Columns as people and tools name them, the likeliest first.
 IMAGE_NAMES = (
     *("image", "img", "image_path", "path", "file", "file_name", "filename"),
     *("filepath", "file_path", "images", "url", "image_url"),
+)
+TEXT_NAMES = (
+    *("text", "texts", "sentence", "review", "content", "body", "document"),
+    *("message", "comment", "question", "utterance", "headline", "title"),
 )
 LABEL_NAMES = (
     *("label", "labels", "class", "class_name", "category", "target", "given_label"),
@@ -26,13 +32,14 @@ LABEL_NAMES = (
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table are."""
+    """What the columns of a table are; `image` is that of the items, whatever their kind."""
 
     image: str
     labelling: Labelling | None  # None where there are no labels, and none are needed
     truth: str | None
     id: str | None
     split: str | None
+    modality: str = IMAGES  # a file of `labelsieve.data.modalities`
 
     @property
     def label(self) -> str | None:
@@ -55,13 +62,60 @@ def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
         DataError, OptionError: one is missing, has no usual name, or cannot be what it should.
     """
     names = schema.names
-    image = _pick(spec.image_column, "--image-column", IMAGE_NAMES, names, path)
+    modality, image = item_column(spec, names, f"'{path}'")
     labelling = _labelling(spec, path, schema)
     others = {"--truth-column": spec.truth_column, "--id-column": spec.id_column}
     _check_there(path, names, others)
     split = _split_column(spec, names, path)
     _check_types(path, schema, image, labelling, others)
-    return Columns(image, labelling, spec.truth_column, spec.id_column, split)
+    if modality == IMAGES:
+        _check_image_type(path, image, schema.field(image).type)
+    else:
+        _check_text_type(path, image, schema.field(image).type)
+    about = (labelling, spec.truth_column, spec.id_column, split, modality)
+    return Columns(image, *about)
+
+
+def item_column(spec: DataSpec, columns: Sequence[str], where: str) -> tuple[str, str]:
+    """The kind of the items, and the column that holds them.
+
+    As the user names it, else a column with a usual name, of images before one of texts.
+
+    Args:
+        where: names the table in a message.
+
+    Raises:
+        DataError: there is no such column, or two are named.
+    """
+    if spec.image_column and spec.text_column:
+        raise DataError(
+            "--image-column and --text-column exclude each other.",
+            "A run judges either images or texts.",
+        )
+    if spec.text_column is not None:
+        check_column("--text-column", spec.text_column, columns, where)
+        return TEXTS, spec.text_column
+    if spec.image_column is not None:
+        check_column("--image-column", spec.image_column, columns, where)
+        return IMAGES, spec.image_column
+    # "Image" and "IMAGE" are as usual as "image"
+    lower = {c.lower(): c for c in columns}
+    for modality, usual in ((IMAGES, IMAGE_NAMES), (TEXTS, TEXT_NAMES)):
+        for name in usual:
+            if name in lower:
+                return modality, lower[name]
+    raise DataError(
+        f"{where} has no column with a usual name for --image-column or --text-column.",
+        f"Name one of: {', '.join(columns)}.",
+    )
+
+
+def check_column(flag: str, name: str, columns: Sequence[str], where: str) -> None:
+    """Raises DataError when a column that the user named, by option, is not there."""
+    if name not in columns:
+        raise DataError(
+            f"{flag}: {unknown('Column', name, columns)}", f"Table: {where}."
+        )
 
 
 def _labelling(spec: DataSpec, path: Path, schema: pa.Schema) -> Labelling | None:
@@ -84,9 +138,8 @@ def _check_there(
 ) -> None:
     """Raises DataError when a column that the user named, by option, is not in the table."""
     for flag, name in wanted.items():
-        if name is not None and name not in columns:
-            problem = unknown("Column", name, columns)
-            raise DataError(f"{flag}: {problem}", f"Table: '{path}'.")
+        if name is not None:
+            check_column(flag, name, columns, f"'{path}'")
 
 
 def _split_column(spec: DataSpec, columns: Sequence[str], path: Path) -> str | None:
@@ -122,7 +175,6 @@ def _check_types(
             check_one_value(schema.field(name).type, "--label-column", name)
         else:
             _check_list(schema.field(name).type, name)
-    _check_image_type(path, image, schema.field(image).type)
 
 
 def _check_list(kind: pa.DataType, name: str) -> None:
@@ -143,15 +195,29 @@ def _check_single(path: Path, schema: pa.Schema, name: str) -> None:
 
 
 def _check_image_type(path: Path, image: str, kind: pa.DataType) -> None:
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     # a CSV file has no types: file names that look like numbers are read as text
     typed = format_of(path) in ("parquet", "jsonl")
-    useless = typed and (is_number or pa.types.is_boolean(kind))
+    useless = typed and _is_number(kind)
     if pa.types.is_list(kind) or useless:
         raise DataError(
             f"--image-column '{image}' of '{path}' holds {kind}.",
             "Paths or encoded images (bytes) are needed.",
         )
+
+
+def _check_text_type(path: Path, column: str, kind: pa.DataType) -> None:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    # numbers are no texts: most likely another column was meant
+    if pa.types.is_nested(kind) or _is_number(kind):
+        raise DataError(
+            f"--text-column '{column}' of '{path}' holds {kind}.", "Texts are needed."
+        )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(number or pa.types.is_boolean(kind))
 
 
 def _pick(

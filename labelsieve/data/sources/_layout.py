@@ -19,6 +19,8 @@ IMAGE_SUFFIXES = frozenset(
         *(".heic", ".heif", ".tga", ".pcx"),
     ]
 )
+# Texts as files of their own.
+TEXT_SUFFIXES = frozenset([".txt", ".text"])
 # As torchvision, Keras, Hugging Face and people call them.
 SPLITS = frozenset(
     [
@@ -62,6 +64,11 @@ def is_image(name: str) -> bool:
     """Whether a file is a picture by its name."""
     _, dot, suffix = name.rpartition(".")  # five times as fast as os.path.splitext
     return dot + suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_text(name: str) -> bool:
+    """Whether a file is a text by its name."""
+    return os.path.splitext(name)[1].lower() in TEXT_SUFFIXES
 
 
 def look(folder: Path) -> Look:

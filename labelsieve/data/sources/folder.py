@@ -2,6 +2,7 @@
 
 `photos/cat/1.jpg` has the label "cat". Where every sub-folder of the root has the name of a
 split and one of them holds class folders (`train/cat/1.jpg`), the first level is the split.
+Where there are text files (`reviews/good/1.txt`) and no picture is seen, the items are texts.
 Hidden folders and files are left out and named in the notes. Links are followed where they
 are listed; what is written (`labelsieve.corrections`) never goes through one.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from labelsieve.data.sources import STATE, Row
+from labelsieve.data.sources._columns import IMAGES, TEXTS
 from labelsieve.data.sources._guess import proposal, unread
 from labelsieve.data.sources._history import path_now
-from labelsieve.data.sources._layout import SPLITS, is_image
+from labelsieve.data.sources._layout import SPLITS, is_image, is_text, look
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import path_to_uri, readable
@@ -40,7 +43,7 @@ def accepts(spec: DataSpec) -> bool:
 
 def open_source(spec: DataSpec) -> FolderSource:
     """Open it; raises DataError with what to do."""
-    for option in ("image_column", "label_column", "id_column", "root"):
+    for option in ("image_column", "text_column", "label_column", "id_column", "root"):
         if getattr(spec, option):
             flag = "--" + option.replace("_", "-")
             raise DataError(
@@ -57,12 +60,22 @@ def open_source(spec: DataSpec) -> FolderSource:
 
 @dataclass
 class FolderSource:
-    """Images below class folders."""
+    """Images, or texts, below class folders."""
 
     root: Path
     split: str | None = None
     labelled: bool = True
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def modality(self) -> str:
+        """Of `labelsieve.data.modalities`, by the first names in the folder."""
+        seen = look(self.root)
+        texts = any(map(is_text, [name for name in seen.others if "/" in name]))
+        return TEXTS if texts and not seen.pictures else IMAGES
+
+    def _is_item(self, name: str) -> bool:
+        return is_text(name) if self.modality == TEXTS else is_image(name)
 
     def rows(self) -> Iterator[Row]:
         """Rows in the order of their relative paths."""
@@ -119,12 +132,13 @@ class FolderSource:
                 empty = False
                 yield row
             if empty:
-                self.notes.append(f"class folder '{readable(name)}' holds no images")
+                held = f"holds no {self.modality}"
+                self.notes.append(f"class folder '{readable(name)}' {held}")
 
     def _rows(
         self, folder: Path, label: str | None, split: str | None
     ) -> Iterator[Row]:
-        """Every image below one folder."""
+        """Every item below one folder."""
         # the folder itself is not above itself: it would be taken for a loop
         top = self.root if folder != self.root else self.root.resolve().parent
         start = len(os.path.join(folder, ""))
@@ -187,7 +201,7 @@ class FolderSource:
                 hidden.append(entry.name)
             elif _is_folder(entry):
                 yield from self._files(Path(entry.path), seen | {identity})
-            elif is_image(entry.name):
+            elif self._is_item(entry.name):
                 yield entry.path
             else:
                 skipped += 1
@@ -200,12 +214,14 @@ class FolderSource:
             more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
             self.notes.append(f"hidden '{first}'{more} left out")
         if skipped:
+            what, here = self.modality.removesuffix("s"), self._shown(folder)
+            one = "an image" if self.modality == IMAGES else f"a {what}"
             self.notes.append(
                 counted(
                     skipped,
                     "file",
-                    f"in '{self._shown(folder)}' is not an image by its suffix and was",
-                    f"in '{self._shown(folder)}' are not images by their suffix and were",
+                    f"in '{here}' is not {one} by its suffix and was",
+                    f"in '{here}' are not {what}s by their suffix and were",
                 )
                 + " left out"
             )
@@ -222,12 +238,11 @@ class FolderSource:
             return []
 
     def _note_loose(self, folder: Path) -> None:
-        loose = [
-            e.name for e in self._scan(folder) if not _is_folder(e) and is_image(e.name)
-        ]
+        names = [e.name for e in self._scan(folder) if not _is_folder(e)]
+        loose = [name for name in names if self._is_item(name)]
         if loose:
             self.notes.append(
-                counted(len(loose), "image", "lies", "lie")
+                counted(len(loose), self.modality.removesuffix("s"), "lies", "lie")
                 + f" outside any class folder (first: '{readable(loose[0])}') and "
                 + ("was left out" if len(loose) == 1 else "were left out")
             )

@@ -1,6 +1,7 @@
 """Tables that are already in Python: pandas and polars data frames, Arrow tables, dicts of columns.
 
-Columns are named as for a table on disk. Pictures are paths, encoded bytes, PIL pictures or arrays.
+Columns are named as for a table on disk. Pictures are paths, encoded bytes, PIL pictures or arrays;
+texts are strings.
 Rows are known by `id_column`, else by the index of a pandas frame, else by position ("row17").
 """
 
@@ -17,8 +18,9 @@ import pyarrow as pa
 
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources import Row, label_text
-from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
+from labelsieve.data.sources._columns import IMAGES, LABEL_NAMES, TEXTS, item_column
 from labelsieve.data.sources._labels import Labelling, of_column
+from labelsieve.data.sources._texts import cell
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
@@ -46,7 +48,7 @@ def open_source(spec: DataSpec) -> FrameSource:
     frame = spec.data
     # as on disk: what the user names, else what such columns are usually called
     names = _names(frame)
-    image = _pick(spec.image_column, "image_column", IMAGE_NAMES, names)
+    modality, image = item_column(spec, names, "The frame")
     label = None
     if spec.labelled or spec.label_column:
         label = _pick(spec.label_column, "label_column", LABEL_NAMES, names)
@@ -65,6 +67,7 @@ def open_source(spec: DataSpec) -> FrameSource:
         keys=_keys(keys, len(images), spec.id_column or "the index"),
         root=Path(spec.root) if spec.root else None,
         split=spec.split,
+        modality=modality,
         separator=spec.label_separator,
     )
     source.check_lengths()
@@ -157,6 +160,7 @@ class FrameSource:
     keys: list[str]
     root: Path | None
     split: str | None
+    modality: str = IMAGES
     separator: str | None = None  # of sets in one text
     notes: list[str] = field(default_factory=list)
 
@@ -200,7 +204,7 @@ class FrameSource:
             if self.split is not None and split != self.split:
                 continue
             image = self._image(number)
-            shown = isinstance(image, str | Path)
+            shown = isinstance(image, str | Path) and self.modality == IMAGES
             # of a picture in memory a person sees which row it is
             yield Row(
                 key=key,
@@ -220,6 +224,9 @@ class FrameSource:
 
     def _image(self, number: int) -> Any:
         image = self.images[number]
+        if self.modality == TEXTS:
+            # NaN is what pandas has for an empty cell
+            return cell(None if label_text(image) is None else image)
         # as `datasets` stores pictures
         if isinstance(image, Mapping):
             image = image.get("bytes") or image.get("path")

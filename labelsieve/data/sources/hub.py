@@ -12,7 +12,9 @@ from typing import Any
 
 from labelsieve import registry
 from labelsieve.data.sources import Row, check_one_value, label_text
+from labelsieve.data.sources._columns import IMAGES, TEXT_NAMES, TEXTS
 from labelsieve.data.sources._keys import RowKeys
+from labelsieve.data.sources._texts import cell as text_cell
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
@@ -36,7 +38,8 @@ def open_source(spec: DataSpec) -> HubSource:
     parts, folder = _parts(spec)
     # splits of one data set have the same columns
     features = next(iter(parts.values())).features
-    image, label = _columns(spec, features)
+    modality, image = _item_column(spec, features)
+    label = _label_column(spec, features)
     _check_columns(spec, image, label, features)
     columns = (image, label, spec.truth_column, spec.id_column)
     # other columns may be large, such as embeddings; each once, as `datasets` asks for
@@ -45,7 +48,7 @@ def open_source(spec: DataSpec) -> HubSource:
     for name, part in parts.items():
         # without a format, as one of torch or numpy would turn cells into arrays
         raw[name] = _undecoded(part.with_format(None).select_columns(wanted), image)
-    return HubSource(raw, *columns, Path(spec.root or ""), folder)
+    return HubSource(raw, *columns, Path(spec.root or ""), folder, modality)
 
 
 def _parts(spec: DataSpec) -> tuple[dict[str | None, Any], Path | None]:
@@ -74,17 +77,29 @@ def _parts(spec: DataSpec) -> tuple[dict[str | None, Any], Path | None]:
     return parts, folder
 
 
-def _columns(spec: DataSpec, features: Any) -> tuple[str, str | None]:
-    """The columns of images and of labels, named by the user or by their kind."""
+def _item_column(spec: DataSpec, features: Any) -> tuple[str, str]:
+    """The kind of the items and their column, named by the user or by its kind."""
     datasets = registry.need("datasets")
 
-    image = spec.image_column
-    if image is None:
-        image = _only(features, datasets.Image, "--image-column", "image")
-    label = spec.label_column
-    if label is None and spec.labelled:
-        label = _only(features, datasets.ClassLabel, "--label-column", "label")
-    return image, label
+    if spec.image_column and spec.text_column:
+        raise DataError("--image-column and --text-column exclude each other.")
+    if spec.text_column is not None:
+        return TEXTS, spec.text_column
+    if spec.image_column is not None:
+        return IMAGES, spec.image_column
+    pictures = any(isinstance(f, datasets.Image) for f in features.values())
+    usual = next((name for name in TEXT_NAMES if name in features), None)
+    # a path column called "image" is one of pictures, whatever stands beside it
+    if usual is not None and not pictures and "image" not in features:
+        return TEXTS, usual
+    return IMAGES, _only(features, datasets.Image, "--image-column", "image")
+
+
+def _label_column(spec: DataSpec, features: Any) -> str | None:
+    datasets = registry.need("datasets")
+    if spec.label_column is not None or not spec.labelled:
+        return spec.label_column
+    return _only(features, datasets.ClassLabel, "--label-column", "label")
 
 
 def _check_columns(
@@ -95,7 +110,8 @@ def _check_columns(
         ("--truth-column", spec.truth_column),
         ("--id-column", spec.id_column),
     )
-    for flag, name in (("--image-column", image), *named):
+    item = "--text-column" if spec.text_column else "--image-column"
+    for flag, name in ((item, image), *named):
         if name is not None and name not in features:
             raise DataError(f"{flag}: {unknown('Column', name, features)}")
     for flag, name in named:
@@ -166,6 +182,7 @@ class HubSource:
     id_column: str | None
     root: Path
     folder: Path | None = None  # where it is saved, if it is
+    modality: str = IMAGES
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -202,7 +219,7 @@ class HubSource:
         keys: RowKeys,
     ) -> Row:
         cell = record[self.image_column]
-        path = _path_of(cell)
+        path = None if self.modality == TEXTS else _path_of(cell)
         name = f"{split} row {number}" if split else f"row {number}"
         image = self._image(cell)
         # a picture has neither a path nor bytes of its own: what it shows tells it apart
@@ -218,6 +235,8 @@ class HubSource:
         )
 
     def _image(self, value: Any) -> Any:
+        if self.modality == TEXTS:
+            return text_cell(value)
         if isinstance(value, dict):
             # empty bytes are a damaged picture, and no reason to look for a file
             value = value.get("path") if value.get("bytes") is None else value["bytes"]

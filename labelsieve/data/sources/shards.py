@@ -233,6 +233,11 @@ class ShardsSource:
         return self.tables[0].label_column
 
     @property
+    def modality(self) -> str:
+        """Of `labelsieve.data.modalities`."""
+        return self.tables[0].modality
+
+    @property
     def labels_are(self) -> str:
         """Of `labelsieve.data.labels`: SINGLE, or SET."""
         labelling = self.tables[0].columns.labelling

@@ -1,4 +1,4 @@
-"""A table: CSV, TSV, JSONL or Parquet, with a column of image paths or (Parquet) of encoded images.
+"""A table: CSV, TSV, JSONL or Parquet, with a column of image paths, encoded images or texts.
 
 Paths are relative to --root, or to the table's folder. Labels are one column, a set of labels in
 one column (--label-separator, or lists), or the votes of several people (--vote-columns,
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources import Row, label_text
-from labelsieve.data.sources._columns import Columns, choose
+from labelsieve.data.sources._columns import TEXTS, Columns, choose
 from labelsieve.data.sources._formats import (
     AT_ONCE,
     SUFFIXES,
@@ -36,7 +36,9 @@ from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Names, Tally, ask_for_separator
 from labelsieve.data.sources._remote import remote_of, url_of
 from labelsieve.data.sources._stores import Missing, Store, leads_out, open_store
+from labelsieve.data.sources._texts import cell, spooled
 from labelsieve.data.spec import DataSpec
+from labelsieve.data.text.spool import Spool
 from labelsieve.errors import DataError
 from labelsieve.files import path_to_uri, readable, uri_to_path
 
@@ -118,12 +120,18 @@ class TableSource:
     notes: list[str] = field(default_factory=list)
     _group: tuple[int, Any] = (-1, None)  # the row group that was read last
     _cursor: _Cursor | None = None  # where reading of a huge one stands
+    _texts: tuple[Path, Spool] | None = None  # of which file all texts were read
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def label_column(self) -> str | None:
         """The column of labels; None where there is none, or several people voted."""
         return self.columns.label
+
+    @property
+    def modality(self) -> str:
+        """Of `labelsieve.data.modalities`."""
+        return self.columns.modality
 
     @property
     def labels_are(self) -> str:
@@ -214,7 +222,16 @@ class TableSource:
             path = uri_to_path(uri.removeprefix(self.below))
             return self._picture(path, now=True)
         with named(self.path), self._lock:
+            if self.modality == TEXTS:
+                return self._text_of(int(embedded[1]))
             return self._read_row(int(embedded[1]))
+
+    def _text_of(self, number: int) -> bytes:
+        """The text of a row again, as bytes."""
+        # what is read in place of a corrected table is another file
+        if self._texts is None or self._texts[0] != self.path:
+            self._texts = (self.path, spooled(self.path, self.columns.image))
+        return self._texts[1].read(number)
 
     def _picture(self, path: str, *, now: bool = False) -> Any:
         """A picture that the table names; `now`: the bytes of one in an archive."""
@@ -276,7 +293,7 @@ class TableSource:
 
     def _row(self, number: int, record: dict[str, Any], keys: RowKeys) -> Row:
         columns = self.columns
-        data, path = _image(record[columns.image])
+        data, path = self._item(record[columns.image])
         image: Any = data
         if data is not None:
             part = f":{self.part}" if self.part else ""
@@ -303,6 +320,10 @@ class TableSource:
             image=image,
             agreement=agreement,
         )
+
+    def _item(self, value: Any) -> tuple[Any, str | None]:
+        """(what the cell holds, path of what it names); either may be missing."""
+        return (cell(value), None) if self.modality == TEXTS else _image(value)
 
     def _truth(self, record: dict[str, Any]) -> str | None:
         column, labelling = self.columns.truth, self.columns.labelling

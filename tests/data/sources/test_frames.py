@@ -91,7 +91,7 @@ def test_only_one_split() -> None:
         (
             {"pixels": [1], "label": [1]},
             {},
-            "No column is named like a column of images",
+            "The frame has no column with a usual name",
         ),
         ({"image": [1], "kind": [1]}, {}, "label_column="),
         (

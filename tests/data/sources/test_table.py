@@ -172,7 +172,8 @@ def test_a_wrong_option_is_named(
 def test_a_table_without_usual_names_says_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"t.csv' has no column with a usual name for --image-column. Name one of: x, y\.$",
+        match=r"t.csv' has no column with a usual name for --image-column or "
+        r"--text-column. Name one of: x, y\.$",
     ):
         rows(write(tmp_path / "t.csv", [{"x": "a.png", "y": "b"}]))
     with pytest.raises(

@@ -1,0 +1,115 @@
+"""Pooling, windows and prompts, on a table of token vectors and on a small BERT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from labelsieve.errors import ModelError
+from labelsieve.models.load import family_of, load_encoder, preprocess_of
+from labelsieve.models.text_encoder import POOLINGS, TextEncoder
+from labelsieve.models.trust import WEIGHTS
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghij", "."]
+
+
+def save_words(folder: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, "[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    pairs = [("[CLS]", 2), ("[SEP]", 3)]
+    words.post_processor = TemplateProcessing("[CLS] $A [SEP]", None, pairs)
+    tokens = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    tokens |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **tokens).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2}
+    sizes |= {"num_hidden_layers": 2, "intermediate_size": 32}
+    sizes |= {"vocab_size": len(WORDS), "max_position_embeddings": 12}
+    config = BertConfig(**sizes)
+    BertModel(config).save_pretrained(folder)
+    save_words(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(bert: Path) -> Any:
+    return load_encoder(str(bert))
+
+
+def test_a_plain_checkpoint_is_opened(bert: Path, encoder: Any) -> None:
+    assert isinstance(encoder, TextEncoder)
+    assert family_of(str(bert)).MODALITY == "texts"
+    assert preprocess_of(str(bert)).window == 12
+    features = encoder.text_features(["a b c", "d"])
+    assert_close(features.norm(dim=1), torch.ones(2))
+    # the same weights again: nothing was drawn at random
+    assert_close(load_encoder(str(bert)).text_features(["a b c", "d"]), features)
+
+
+def test_mean_pooling_is_that_of_the_tower(encoder: Any) -> None:
+    ids = encoder.tokenizer("a b c", return_tensors="pt").input_ids
+    with torch.no_grad():
+        hidden = encoder.tower(input_ids=ids).last_hidden_state[0]
+    expected = torch.nn.functional.normalize(hidden.mean(0), dim=0)
+    # together with a longer text: padding changes nothing
+    both = encoder.text_features(["a b c", "d e f g h i"])
+    assert_close(both[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_long_texts_are_means_of_windows_by_length(encoder: Any) -> None:
+    text = " ".join("abcdefghij" * 2)
+    windows = encoder.normalise([text])
+    # ten words fit beside the two special tokens
+    assert [len(ids) for ids in windows.ids] == [12, 12]
+    text = " ".join("abcdefghijabc")
+    parts = [" ".join("abcdefghij"), "a b c"]
+    first, second = (encoder.pooled(encoder.normalise([p])) for p in parts)
+    whole = encoder.pooled(encoder.normalise([text]))
+    assert_close(whole, (12 * first + 5 * second) / 17, atol=1e-5, rtol=1e-5)
+
+
+def test_a_text_without_end_is_read_in_part(encoder: Any) -> None:
+    longest = encoder.preprocess.windows
+    assert len(encoder.normalise(["a " * 100_000, "b"]).ids) == longest + 1
+
+
+def test_prompts_of_words_are_texts_of_words(encoder: Any) -> None:
+    names = ["c", "d e"]
+    tokens = encoder.class_tokens(names, 2)
+    contexts = encoder.embed_tokens(encoder.word_ids("a b"))[None]
+    contexts = contexts.clone().requires_grad_()
+    features = encoder.prompt_features(contexts, tokens)
+    expected = encoder.text_features([f"a b {name}." for name in names])
+    assert_close(features[0], expected, atol=1e-5, rtol=1e-5)
+    # a start that a class at random tells apart, so that there is a gradient
+    features[0, 0, 0].backward()
+    assert contexts.grad is not None and contexts.grad.abs().sum() > 0
+    with pytest.raises(ModelError, match="takes 12"):
+        encoder.class_tokens(["a b c d e f g h i j"], 2)
+
+
+def test_poolings() -> None:
+    hidden = torch.tensor([[[1.0], [3.0], [9.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    values = {name: float(pool(hidden, mask)) for name, pool in POOLINGS.items()}
+    assert values["mean"] == 2 and values["max"] == 3
+    assert values["cls"] == 1 and values["lasttoken"] == 3
+    assert values["mean_sqrt_len_tokens"] == pytest.approx(4 / 2**0.5)
+    assert WEIGHTS.endswith(".safetensors")
