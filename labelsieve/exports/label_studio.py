@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from labelsieve.data.labels import SET
+from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import DataError
 from labelsieve.exports import Rows
 from labelsieve.exports._labels import labels_of
@@ -115,7 +115,7 @@ def _choices(labels: list[str]) -> dict[str, Any]:
     }
 
 
-def _interface(classes: list[str], kind: str) -> str:
+def _interface(classes: list[str], kind: str = SINGLE) -> str:
     """The labelling interface: the picture, the given label, one choice per class."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image")

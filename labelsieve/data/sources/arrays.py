@@ -67,6 +67,12 @@ def _of_pair(data: tuple[Any, ...]) -> ArraySource:
             f"There are {len(images)} images and {len(labels)} labels.",
             "Give one label per image.",
         )
+    # one-hot rows would pass for sets of numbers
+    if getattr(labels, "ndim", 1) > 1:
+        raise DataError(
+            "The label of row 0 is list, not one value.",
+            "Give a class for each image, or a set of names for each.",
+        )
     # pandas indexes by name, not by position: iloc and tolist cannot shift a row
     labels = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     return ArraySource(getattr(images, "iloc", images), labels, [], len(labels))
@@ -137,6 +143,12 @@ class ArraySource:
                 "Write a single label as a set of one.",
             )
         names = [self._one(one, number) for one in label]
+        # [0, 1, 0] is no set of two numbers
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"The label of row {number} names '{names[0]}' or another class twice.",
+                "Give the names of its classes; one-hot rows are not read.",
+            )
         return write_set(name for name in names if name is not None)
 
     def _one(self, label: Any, number: int) -> str | None:

@@ -106,7 +106,7 @@ def test_only_one_split() -> None:
             {"id_column": "k"},
             "'a' stands twice",
         ),
-        ({"image": [1], "label": [[1, 2]]}, {}, "not one value"),
+        ({"image": [1, 2], "label": [[1, 2], "a"]}, {}, "others are lists"),
     ],
 )
 def test_what_is_wrong_is_named(table: Any, options: Any, said: str) -> None:
