@@ -40,6 +40,7 @@ from labelsieve.models.load import (
 from labelsieve.settings import resolve
 
 AUTO = "auto"
+FOR_TEXTS = "knn"  # needs no prompts and no pixels
 KINDS = {"images", "texts"}  # those that come with labelsieve
 TRIED = 8  # items that show how quick a model is here
 # The method by the kind of labels, where none was named; "auto" is a method of its own.
@@ -60,6 +61,8 @@ def with_method(source: Source, options: Any) -> Any:
     """Options of a scan with the name of a method, by the labels where the user named none."""
     if options.method != DEFAULT:
         return options
+    if getattr(source, "modality", "images") == "texts":
+        return replace(options, method=FOR_TEXTS)
     return replace(options, method=METHODS[kind_of(source)])
 
 
@@ -76,6 +79,12 @@ def settle(
         name, why["model"] = model_for(source)
         options = replace(options, model=name)
     _check_reads(source, options.model)
+    # its views and adapters are those of pictures
+    if "pixels" in method.NEEDS and getattr(source, "modality", "images") == "texts":
+        raise OptionError(
+            f"Method {options.method} trains on pixels, and the data are texts.",
+            "Take one of those that need none: labelsieve methods lists them.",
+        )
     if options.preset == AUTO:
         device = choose_device(options.device).type
         given = options.settings or {}
