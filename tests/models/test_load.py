@@ -166,9 +166,7 @@ class TestFamilies:
     def test_a_folder_that_changes_is_read_again(self, folder: Path) -> None:
         assert is_encoder(str(folder))
         config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(
-            json.dumps({**config, "model_type": "vit"})
-        )
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": "vit"}))
         assert not is_encoder(str(folder))
 
 
