@@ -262,8 +262,15 @@ def _right(name: str, run: Path, data: Path) -> str:
 def attack(base: Path, flips: int, part: str, seed: int = 0) -> Iterator[str]:
     """Flip bits in every file of a part; gives what was wrong."""
     for file in files_of(base, part):
-        for case, fault in watched(flip_one, flips, str(base), part, file, seed):
-            yield f"{part}/{file}, flip {case}: {fault}"
+        yield from attack_file(base, flips, part, file, seed)
+
+
+def attack_file(
+    base: Path, flips: int, part: str, file: str, seed: int = 0
+) -> Iterator[str]:
+    """Flip bits in one file of a part; gives what was wrong."""
+    for case, fault in watched(flip_one, flips, str(base), part, file, seed):
+        yield f"{part}/{file}, flip {case}: {fault}"
 
 
 def main() -> None:
@@ -277,13 +284,12 @@ def main() -> None:
         base = Path(folder).resolve()
         prepare(base)
         for part in words.parts:
-            faults = 0
-            for fault in attack(base, words.flips, part, words.seed):
-                faults += 1
-                print(" ", fault, flush=True)
-            files = len(files_of(base, part))
-            words_of = f"{words.flips} flips in each of {files} files"
-            print(f"{part}: {faults} faults, {words_of}", flush=True)
+            for file in files_of(base, part):
+                found = list(attack_file(base, words.flips, part, file, words.seed))
+                # a line a file: what was stopped has said how far it came
+                print(f"{part}/{file}: {len(found)} of {words.flips}", flush=True)
+                for fault in found:
+                    print(" ", fault, flush=True)
 
 
 if __name__ == "__main__":
