@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageFile
 
+from labelsieve.data.decoding import jpeg2000
 from labelsieve.errors import ImageError
 
 # Bytes: room for an RGB picture of 64 megapixels, which is what the largest cameras give, or
@@ -30,7 +31,7 @@ NATIVE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # ot
 # AVIF 5 at 4:2:0 and 8 bits, and twice the planes at 10 or 12 bits or at 4:4:4).
 FORMAT_BYTES = {"WEBP": 12, "AVIF": 14}
 # The same for decoders that a format uses only sometimes; those in Python build lists of bytes.
-CODEC_BYTES = {"jpeg2k": 20, "bmp_rle": 4, "ppm": 8, "ppm_plain": 8}
+CODEC_BYTES = {"bmp_rle": 4, "ppm": 8, "ppm_plain": 8}
 # Sides of pictures in icons; their list of contents ends at 256, bitmaps count twice.
 ICON_SIDE = 1024
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
@@ -107,11 +108,22 @@ def _decoder(
     if codec == "jpeg" and image.info.get("progressive"):
         # all coefficients of the file, 16 bits each, wait for the last scan
         size += 2 * sum(_jpeg_samples(image, pixels))
+    if codec == "jpeg2k":
+        size += jpeg2000.buffers(_content(image))
     if codec == "libtiff":
         # one strip at a time; a file without this tag is a single strip
         rows = min(full[1], int(getattr(image, "tag_v2", {}).get(278, full[1])))
         size += native_bytes * rows // max(1, full[1])
     return size
+
+
+def _content(image: ImageFile.ImageFile) -> bytes:
+    """All bytes of the file of a picture that is open and not decoded."""
+    position = image.fp.tell()
+    image.fp.seek(0)
+    data: bytes = image.fp.read()
+    image.fp.seek(position)
+    return data
 
 
 def _jpeg_samples(image: ImageFile.ImageFile, pixels: int) -> list[int]:
