@@ -119,10 +119,13 @@ def _decoder(
 
 def _content(image: ImageFile.ImageFile) -> bytes:
     """All bytes of the file of a picture that is open and not decoded."""
-    position = image.fp.tell()
-    image.fp.seek(0)
-    data: bytes = image.fp.read()
-    image.fp.seek(position)
+    file = image.fp
+    if file is None:
+        return b""
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
     return data
 
 

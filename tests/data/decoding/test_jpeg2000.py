@@ -33,7 +33,8 @@ print(most() - before)
 def encoded(mode: str = "L", side: int = SIDE, **options: object) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (side, side), "u1")
     buffer = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(buffer, "JPEG2000", **options)  # type: ignore[arg-type]
+    image = Image.fromarray(noise).convert(mode)
+    image.save(buffer, "JPEG2000", **options)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
