@@ -51,7 +51,7 @@ def scan(
     model: Annotated[
         str,
         typer.Option(
-            help="See: labelsieve models. auto: tiny up to 64 pixels, else CLIP.",
+            help="See: labelsieve models. auto: by the items and what is here.",
             rich_help_panel=METHOD,
         ),
     ] = "auto",
@@ -301,13 +301,13 @@ def demo(
         Path, typer.Option("-o", "--output", help="Folder for data and run.")
     ] = Path("labelsieve-demo"),
     data: Annotated[
-        str, typer.Option(help="digits (included), or cifar10n (is downloaded).")
+        str, typer.Option(help="digits or texts (included), or cifar10n (is downloaded).")
     ] = "digits",
     force: Annotated[bool, typer.Option("--force", help="Start afresh.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Scan handwritten digits with planted errors; needs no network."""
+    """Scan handwritten digits, or texts, with planted errors; needs no network."""
     from labelsieve import progress
     from labelsieve.cli import show
     from labelsieve.pipeline import demo as demos

@@ -199,8 +199,11 @@ def demo(record: dict[str, Any]) -> None:
     out = _console()
     # the other demo has errors that people made, and none are planted
     if record["command"]["label_column"] == "planted_label":
+        what = "handwritten digits of scikit-learn"
+        if record["command"].get("text_column"):
+            what = "notes of ours on five topics"
         out.print(
-            f"These are handwritten digits of scikit-learn with [bold]{quality['wrong']} "
+            f"These are {what} with [bold]{quality['wrong']} "
             f"planted errors[/] among {quality['images']:,} labels."
         )
     # recall times what there is: the record has no count of its own

@@ -20,6 +20,7 @@ ROOM = "models/families"  # of the registry
 DEMO = "tiny"  # inside the package
 DEMO_SIDE = 64  # pixels up to which pictures lose nothing that matters at its 32
 PHOTOS = "openai/clip-vit-base-patch16"  # what is taken for larger ones
+WORDS = "hashing"  # for texts, inside the package
 READER = "sentence-transformers/all-MiniLM-L6-v2"  # what is taken for texts
 # Models that were tried: name, number of weights and what each is for.
 RECOMMENDED = (
@@ -41,6 +42,11 @@ RECOMMENDED = (
         "google/siglip2-base-patch16-224",
         "375 M",
         "many languages; class names need not be English",
+    ),
+    (
+        "hashing",
+        "0",
+        "texts; embedded, compares words and knows no meanings; no network needed",
     ),
     (
         "sentence-transformers/all-MiniLM-L6-v2",
@@ -99,10 +105,9 @@ def ready(name: str, small: str = DEMO) -> None:
     Raises:
         ModelError: it is not here, and the hub is switched off.
     """
-    import huggingface_hub
     from huggingface_hub import constants
 
-    if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+    if is_here(name):
         return
     if constants.is_offline_mode() or not _reachable(constants.ENDPOINT):
         instead = f"With --model {small} the demo model runs." if small else ""
@@ -117,6 +122,14 @@ def ready(name: str, small: str = DEMO) -> None:
     progress.note(
         f"{name} ({size} weights) is downloaded once, about {megabytes} MB{instead}."
     )
+
+
+def is_here(name: str) -> bool:
+    """Whether a model of the hub was downloaded before."""
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(name, "config.json")
+    return isinstance(found, str)
 
 
 def _reachable(address: str) -> bool:
@@ -187,7 +200,12 @@ def claimant(room: str, name: str) -> ModuleType | None:
         ModelError: there is no such model.
     """
     failure: ModelError | None = None
-    for plugin in _plugins(room):
+    plugins = _plugins(room)
+    for plugin in plugins:
+        # before others ask the hub for it
+        if name in getattr(plugin, "NAMES", ()):
+            return plugin
+    for plugin in plugins:
         try:
             if plugin.claims(name):
                 return plugin

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from labelsieve.data.preflight import Preflight
-from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS
+from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, READER, WORDS
 from labelsieve.progress import counted
 from labelsieve.runs.run import Run
 from labelsieve.tables import QUALITY, read_parquet
@@ -51,6 +51,16 @@ def demo_on_photos(side: float) -> str:
 def _of_model(model: str, side: float) -> Iterator[str]:
     if model == DEMO and side > DEMO_SIDE:
         yield demo_on_photos(side)
+    if model == WORDS:
+        yield OF_WORDS
+
+
+# what a person is told before the verdict
+OF_WORDS = (
+    f"The embedded model ({WORDS}) judged these texts by the words they share; it knows no "
+    f"meanings, and class names hardly speak to it. For texts take --model {READER}, which is "
+    "downloaded once, about 92 MB."
+)
 
 
 def _of_names(checked: Preflight) -> Iterator[str]:

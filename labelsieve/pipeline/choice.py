@@ -33,7 +33,9 @@ from labelsieve.models.load import (
     DEMO_SIDE,
     PHOTOS,
     READER,
+    WORDS,
     family_of,
+    is_here,
     operations_of,
     ready,
 )
@@ -115,8 +117,9 @@ def model_for(source: Source) -> tuple[str, str]:
     """
     modality = getattr(source, "modality", "images")
     if modality == "texts":
-        ready(READER, "")
-        return READER, "the items are texts"
+        if is_here(READER):
+            return READER, "the items are texts"
+        return WORDS, f"{READER} was not downloaded yet"
     if modality != "images":
         return DEMO, "the only model that needs no download"
     sides = [s for s in map(_side, _first_images(source)) if s is not None]

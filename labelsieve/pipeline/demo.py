@@ -1,8 +1,9 @@
-"""The demonstration: real pictures with errors, so that everybody can see what a scan does."""
+"""The demonstration: pictures or texts with errors, so that everybody can see what a scan does."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from labelsieve import registry, tables
 from labelsieve.data.load import load
 from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.files import locked
+from labelsieve.models.load import WORDS as READS
 from labelsieve.pipeline.scan import scan
 from labelsieve.runs.run import Run
 
@@ -36,6 +38,12 @@ CIFAR10 = (
 SEED = 0
 # As many wrong labels as in the worst of well-known data sets, so that there is much to see.
 RATE = 0.2
+# What texts are put together from: sentences of ours, in four parts a topic.
+SENTENCES = Path(__file__).parent.parent / "assets" / "demo_texts.json"
+TEXTS = 1_000
+STRAYING = (
+    0.5  # share that also says something of another topic: else no errors were missed
+)
 BRIGHTEST = 16  # scikit-learn's digits have this many levels of grey
 
 
@@ -44,7 +52,9 @@ def run(data: str, output: Path, *, force: bool = False) -> Run:
 
     Args:
         data: "digits": scikit-learn's handwritten digits (bundled, no download) with planted
-            errors; "cifar10n": CIFAR-10 with human labels, fetched from the hub.
+            errors; "texts": notes on five topics, put together from sentences of ours, with
+            planted errors (no download); "cifar10n": CIFAR-10 with human labels, fetched from
+            the hub.
 
     Raises:
         OptionError: other data.
@@ -61,13 +71,15 @@ def run(data: str, output: Path, *, force: bool = False) -> Run:
             tables.write_parquet(demo.make(), table)
     spec = load(
         table,
-        image_column="image",
         label_column=demo.label,
         truth_column="true_label",
         id_column="id",
         template=demo.template,
+        image_column=demo.image,
+        text_column=demo.text,
     )
-    return scan(spec, output=output / "run", force=force)
+    model = demo.model
+    return scan(spec, output=output / "run", force=force, model=model)
 
 
 def digits(rate: float = RATE, seed: int = SEED) -> pa.Table:
@@ -92,6 +104,43 @@ def digits(rate: float = RATE, seed: int = SEED) -> pa.Table:
             "true_label": [WORDS[k] for k in truth],
         }
     )
+
+
+def texts(rate: float = RATE, seed: int = SEED) -> pa.Table:
+    """1,000 notes on five topics, some of them under a wrong one.
+
+    Args:
+        rate: share of symmetric errors that are planted.
+    """
+    topics = json.loads(SENTENCES.read_text(encoding="utf-8"))["topics"]
+    names = sorted(topics)
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(len(names), size=TEXTS)
+    generator = registry.load("noise/generators", "symmetric")
+    planted = generator.corrupt(truth, len(names), rate, rng)
+    notes = []
+    for k in truth:
+        other = (k + rng.integers(1, len(names))) % len(names)
+        notes.append(_note(topics[names[k]], topics[names[other]], rng))
+    return pa.table(
+        {
+            "id": [f"note-{i:04d}" for i in range(TEXTS)],
+            "text": notes,
+            "planted_label": [names[k] for k in planted],
+            "true_label": [names[k] for k in truth],
+        }
+    )
+
+
+def _note(
+    topic: dict[str, list[str]], other: dict[str, list[str]], rng: np.random.Generator
+) -> str:
+    """A sentence of three parts and one that follows, some with one of another topic."""
+    who, does, how = (str(rng.choice(topic[part])) for part in ("who", "does", "with"))
+    parts = [f"{who} {does} {how}.", str(rng.choice(topic["adds"]))]
+    if rng.random() < STRAYING:
+        parts.append(str(rng.choice(other["adds"])))
+    return " ".join(parts)
 
 
 def cifar10n() -> pa.Table:
@@ -138,9 +187,15 @@ class Demo:
     make: Callable[[], pa.Table]
     label: str  # column with errors
     template: str
+    image: str | None = "image"  # column of what is judged, of one of two kinds
+    text: str | None = None
+    # Texts are read by the embedded model even where a better one is at hand: the demo is the
+    # same everywhere.
+    model: str = "auto"
 
 
 DEMOS = {
     "digits": Demo(digits, "planted_label", "a handwritten digit {}."),
+    "texts": Demo(texts, "planted_label", "A note about {}.", None, "text", READS),
     "cifar10n": Demo(cifar10n, "worse_label", "a photo of a {}."),
 }

@@ -155,3 +155,13 @@ def test_the_cost_is_told_before_long_work(
     (line,) = said
     assert "1,000,000,000 images go about 30 times through tiny" in line
     assert "hours here" in line and "--fast" in line
+
+
+def test_texts_are_read_by_what_is_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = open_source(load({"text": ["a", "b"], "label": ["x", "y"]}))
+    monkeypatch.setattr(choice, "is_here", lambda name: False)
+    assert choice.model_for(source)[0] == "hashing"
+    monkeypatch.setattr(choice, "is_here", lambda name: True)
+    assert choice.model_for(source)[0] == choice.READER

@@ -102,3 +102,17 @@ def test_data_that_need_a_network_say_so(
         and "'labelsieve demo' alone does not" in called.err
     )
     assert not (tmp_path / "demo").exists()
+
+
+def test_texts_are_made_and_judged_without_a_network(
+    call: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert demo.texts(seed=1).equals(demo.texts(seed=1))
+    called = call("demo", "--data", "texts", "-o", tmp_path / "demo")
+    assert called.code == 0, called.err
+    assert "notes of ours on five topics" in called.out
+    assert "hashing" in called.out
+    assert called.out.strip().splitlines()[-1].startswith("Next")
+    quality = Run(tmp_path / "demo" / "run").record["quality"]
+    assert quality["f1"] > 0.8
+    assert 150 < quality["wrong"] < 250

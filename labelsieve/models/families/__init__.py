@@ -7,6 +7,8 @@ A file of this room offers:
     preprocess_of(name) -> Preprocess             how the model wants its pictures
     operations(name) -> float                     of one picture in the image tower
     load(name, device, dtype) -> DualEncoder      its towers, frozen
+    NAMES: tuple[str, ...]                        optional: models inside the package
+    MODALITY: str                                 optional: the items it takes, "images" if absent
 
 `name` is what the user wrote. All but `load` read no weights, and
 nothing from the network for a local folder. Each raises `ModelError` for a model that it knows
