@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toys.family
+import toys.item
 import toys.modality
 import toys.source
 import toys.writer
@@ -27,6 +28,7 @@ from labelsieve.runs.decisions import open_decisions
 TOYS: dict[tuple[str, str], ModuleType] = {
     ("data/sources", "notes"): toys.source,
     ("data/modalities", "words"): toys.modality,
+    ("runs/items", "words"): toys.item,
     ("models/families", "toy"): toys.family,
     ("corrections/writers", "notes"): toys.writer,
 }
@@ -97,6 +99,8 @@ def test_texts_are_scanned_listed_and_corrected(
     run = labelsieve.scan(notes, output=tmp_path / "run", **choices)
     suspects = run.scores.filter(run.scores["is_label_issue"])["path"].to_pylist()
     assert set(suspects) == {f"line {n + 1}" for n in WRONG}
+    html = run.report.read_text(encoding="utf-8")
+    assert "Suspicious sayings" in html and '"kind": "texts"' in html
     # a finished run knows the same data again
     again = labelsieve.scan(str(notes), output=tmp_path / "run", **choices)
     assert again.folder == run.folder

@@ -1,6 +1,7 @@
 // How an item of each kind is drawn, in the review page (`served`) and in a report (`embedded`); looks without scripts stand in items/KIND.html.j2.
 globalThis.ITEMS = {
   images: {
+    noun: "image",
     canvas: true, // can be drawn on the map
     // address: of one size of the item on the server
     served(address, words = "") {
@@ -17,7 +18,8 @@ globalThis.ITEMS = {
     },
   },
   texts: {
-    canvas: false,
+    noun: "text",
+    canvas: false, // and no pixels to look at: read instead
     // textContent, never innerHTML: a text may hold markup
     served(address, words = "") {
       const box = document.createElement("span");
@@ -26,7 +28,7 @@ globalThis.ITEMS = {
       return box;
     },
     embedded(data, words) {
-      const box = document.createElement("blockquote");
+      const box = document.createElement("span");
       Object.assign(box, { className: "text", dir: "auto", title: words, textContent: data });
       return box;
     },

@@ -66,7 +66,7 @@
     page = Math.min(page, pages - 1);
     list.replaceChildren(...shown.slice(page * many, (page + 1) * many).map(card));
     const all = rows.path.length;
-    $("count").textContent = shown.length === all ? (all === 1 ? "1 flagged image" : `${number(all)} flagged images`) : `${number(shown.length)} of ${number(all)} flagged images`;
+    $("count").textContent = shown.length === all ? (all === 1 ? `1 flagged ${kind.noun}` : `${number(all)} flagged ${kind.noun}s`) : `${number(shown.length)} of ${number(all)} flagged ${kind.noun}s`;
     $("where").textContent = `page ${page + 1} of ${pages}`;
     $("before").disabled = page === 0;
     $("after").disabled = page + 1 >= pages;
@@ -86,7 +86,7 @@
       if (!numbers.length) continue;
       const line = make("div", "", "near");
       numbers.forEach((n) => line.append(picture(rows.pool[n], "confident " + name(label))));
-      const words = make("p", "Most similar images that surely are ");
+      const words = make("p", `Most similar ${kind.noun}s that surely are `);
       words.append(make("span", name(label), "label"));
       parts.push(words, line);
     }

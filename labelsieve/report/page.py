@@ -13,7 +13,7 @@ from labelsieve.data.labels import SET
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import replacing
 from labelsieve.report import cards, charts, sets
-from labelsieve.runs import standing
+from labelsieve.runs import items, standing
 from labelsieve.runs.pages import asset, library, template
 from labelsieve.runs.pictures import Pictures, open_pictures
 from labelsieve.runs.run import NOUNS, Run, alone
@@ -70,6 +70,7 @@ def _page(opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures) -> s
         **_verdict(opened, now),
         record=opened.record,
         noun=NOUNS[opened.kind],
+        **_words(pictures),
         set_classes=sets.classes(opened) if opened.kind == SET else [],
         set_noise=opened.record.get("set_noise"),
         caveats=opened.record.get("caveats", []),
@@ -91,11 +92,18 @@ def _page(opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures) -> s
     )
 
 
+def _words(pictures: Pictures) -> dict[str, str]:
+    """What one item is called, and several."""
+    noun = items.noun_of(pictures)
+    return {"thing": noun, "things": f"{noun}s"}
+
+
 def _further(
     opened: Run, now: Standing, rows: np.ndarray, pictures: Pictures, number: int
 ) -> str:
     """A file of suspects alone."""
     return template("report_more.html.j2").render(
+        **_words(pictures),
         record=opened.record,
         suspects=vars(cards.suspects(opened, now, rows, pictures)),
         first=(number - 1) * cards.MOST + 1,

@@ -105,8 +105,11 @@ class Review:
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
         page = template(f"review/{name}.html.j2")
+        kind = self.pictures.kind
+        thing = self.pictures.noun
+        words = {"thing": thing, "things": f"{thing}s"}
         return page.render(
-            kind=self.pictures.kind, labels=LABELS[self.opened.kind], **values
+            kind=kind, labels=LABELS[self.opened.kind], **words, **values
         )
 
     # --- what the pages show
@@ -161,7 +164,10 @@ class Review:
         return {
             "classes": self.suspects.columns.classes,
             "queues": self.queues,
-            "statuses": [(name, s.title) for name, s in STATUSES.items()],
+            "statuses": [
+                (name, s.title.replace("images", f"{self.pictures.noun}s"))
+                for name, s in STATUSES.items()
+            ],
             "has_features": self.suspects.similar is not None,
             "total": len(self.suspects.columns),
             "caveats": self.caveats,

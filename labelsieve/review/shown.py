@@ -85,6 +85,7 @@ class Shown:
         self._on_disk = kept
         self._view = items.view_of(images)
         self.kind = items.kind_of(images)
+        self.noun = items.noun_of(images)
         self.sizes = frozenset(self._view.SIZES)
         self.media: str = self._view.MEDIA
         self._made: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -283,15 +284,14 @@ class Describing:
                 named[person] = named.get(person, 0) + len(rows)
             else:
                 unnamed.append(len(rows))
-        parts = [f"{person} looks at {_images(n)}" for person, n in named.items()]
+        parts = [f"{person} looks at {self._count(n)}" for person, n in named.items()]
         if len(unnamed) == 1:
-            parts.append(f"another window looks at {_images(unnamed[0])}")
+            parts.append(f"another window looks at {self._count(unnamed[0])}")
         elif unnamed:
-            total = _images(sum(unnamed))
+            total = self._count(sum(unnamed))
             parts.append(f"{len(unnamed)} other windows look at {total}")
         sentence = ", ".join(parts)
         return sentence[:1].upper() + sentence[1:]
 
-
-def _images(count: int) -> str:
-    return counted(count, "image")
+    def _count(self, number: int) -> str:
+        return counted(number, self.pictures.noun)

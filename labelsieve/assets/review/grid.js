@@ -1,5 +1,5 @@
 // Many images at once: mark, select, answer. The server keeps the order; a screen is asked for at a time.
-import { $, $$, bytes, get, hold, notice, post, showState, shown, typing, w } from "./window.js";
+import { $, $$, bytes, get, hold, kind, notice, post, showState, shown, typing, w } from "./window.js";
 import { chooseClass } from "./classes.js";
 import { zoom } from "./zoom.js";
 
@@ -15,11 +15,13 @@ $("#size").value = size;
 
 // --- asking for a screen
 const room = () => innerHeight - grid.getBoundingClientRect().top - scrollY - $(".actions").offsetHeight - 14;
-const columns = () => Math.max(1, Math.floor((grid.clientWidth + GAP) / (SIZES[size] + GAP)));
+// lines of a text need width
+const narrow = () => (kind.canvas ? SIZES[size] : Math.min(grid.clientWidth, Math.max(2 * SIZES[size], 240)));
+const columns = () => Math.max(1, Math.floor((grid.clientWidth + GAP) / (narrow() + GAP)));
 function fits() {
-  const wide = (grid.clientWidth - GAP * (columns() - 1)) / columns(), high = wide + (size ? WORDS : 0) + GAP - 8;
+  const wide = (grid.clientWidth - GAP * (columns() - 1)) / columns(), high = (kind.canvas ? wide : 0.65 * SIZES[size]) + (size ? WORDS : 0) + GAP - 8;
   const rows = Math.max(1, Math.floor((room() + GAP) / high));
-  return Math.max(rows, Math.ceil(LEAST / columns())) * columns();
+  return Math.max(rows, Math.ceil((kind.canvas ? LEAST : 4) / columns())) * columns();
 }
 async function load(from) {
   const wanted = new URLSearchParams(query);
@@ -88,7 +90,7 @@ function marks() {
   });
   if (cells[at]) { grid.setAttribute("aria-activedescendant", `cell-${at}`); node(at).scrollIntoView({ block: "nearest" }); }
   else grid.removeAttribute("aria-activedescendant");
-  $("#chosen").textContent = chosen.size ? `${chosen.size} selected` : "Keys act on the marked image";
+  $("#chosen").textContent = chosen.size ? `${chosen.size} selected` : `Keys act on the marked ${kind.noun}`;
   $("#chosen").classList.toggle("some", chosen.size > 0);
 }
 // the classes that this screen is mostly about have keys of their own
@@ -151,7 +153,7 @@ async function undo() {
   } catch { /* said */ } finally { busy = false; }
 }
 function askAll() {
-  $("#confirm-words").textContent = `${total.toLocaleString("en")} images pass the filters. One answer about all of them is one decision, and one undo takes it back.`;
+  $("#confirm-words").textContent = `${total.toLocaleString("en")} ${kind.noun}s pass the filters. One answer about all of them is one decision, and one undo takes it back.`;
   $("#confirm").showModal();
 }
 $("#confirm").addEventListener("close", async () => {

@@ -157,8 +157,8 @@ function hide() { hovered = -1; clearTimeout(timer); $("#hover").hidden = true; 
 function hover(spot, event) {
   const row = under(spot);
   if (row < 0) return hide();
-  const box = $(".plane").getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top, figure = $("#hover");
-  Object.assign(figure.style, { left: `${x + 170 > box.width ? x - 166 : x + 14}px`, top: `${Math.max(4, Math.min(y + 10, box.height - 210))}px` });
+  const box = $(".plane").getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top, figure = $("#hover"), wide = item.canvas ? 170 : 275;
+  Object.assign(figure.style, { left: `${x + wide > box.width ? x - wide + 4 : x + 14}px`, top: `${Math.max(4, Math.min(y + 10, box.height - 210))}px` });
   if (row === hovered) return;
   hovered = row; clearTimeout(timer);
   timer = setTimeout(async () => {
@@ -182,7 +182,7 @@ async function show(first) {
   const answer = await get(`rows?${wanted}`);
   list = answer.rows; at = -1;
   $("#caught").hidden = !caught; $("#caught-count").textContent = `${answer.total.toLocaleString("en")} caught`; $("#caught-link").href = `grid?${wanted}`;
-  if (caught) say(`${answer.total} images caught`);
+  if (caught) say(`${answer.total} ${item.noun}s caught`);
   if (first !== undefined && caught && list.length) await mark(list[first]);
 }
 function release() { shape = []; caught = ""; drawMarks(); show(); }
@@ -221,7 +221,7 @@ async function decide(verdict, label = "") {
   busy = true;
   try {
     const answer = await post("decide-many", { rows: cell.row, seen: cell.seen, verdict, label });
-    if (answer.refused) { notice("Somebody else decided about this image meanwhile: look again.", true); await mark(cell.row); }
+    if (answer.refused) { notice(`Somebody else decided about this ${item.noun} meanwhile: look again.`, true); await mark(cell.row); }
     else {
       notice("");
       const done = cell.row;

@@ -1,5 +1,5 @@
 // A picture enlarged up to its full resolution: wheel and buttons zoom, dragging moves, Z or Esc closes.
-import { $, image } from "./window.js";
+import { $, image, kind, shown } from "./window.js";
 
 const dialog = $("#zoom"), picture = $("#zoomed"), pane = $("#zoom .pane");
 const STEP = 1.4, MOST = 32; // one press of a button; screen pixels to one of the picture
@@ -24,29 +24,41 @@ function zoomAt(factor, px, py) {
 }
 const middle = () => { const box = pane.getBoundingClientRect(); return [box.width / 2, box.height / 2]; };
 
+// what is no picture is read, not looked at: it scrolls
+function inFull(row, path) {
+  const item = shown(row, "full", path);
+  item.tabIndex = 0;
+  pane.replaceChildren(item);
+  $("#zoom-words").textContent = path;
+  for (const name of ["in", "out", "fit"]) $(`#zoom-${name}`).hidden = true;
+}
+
 export const zoomed = () => dialog.open;
 export function zoom(row, path) {
-  picture.alt = path; picture.removeAttribute("src"); picture.src = image(row, "full");
+  if (kind.canvas) { picture.alt = path; picture.removeAttribute("src"); picture.src = image(row, "full"); }
+  else inFull(row, path);
   const query = new URLSearchParams(location.search);
   $("#zoom-open").href = `./?${new URLSearchParams({ w: query.get("w") || "", row })}`;
   if (!dialog.open) dialog.showModal();
-  words();
+  if (kind.canvas) words();
 }
 picture.addEventListener("load", fitted);
 pane.addEventListener("wheel", (event) => {
+  if (!kind.canvas) return;
   event.preventDefault();
   const box = pane.getBoundingClientRect();
   zoomAt(Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
 }, { passive: false });
-pane.addEventListener("pointerdown", (event) => { drag = [event.clientX - x, event.clientY - y]; pane.setPointerCapture(event.pointerId); });
+pane.addEventListener("pointerdown", (event) => { if (!kind.canvas) return; drag = [event.clientX - x, event.clientY - y]; pane.setPointerCapture(event.pointerId); });
 pane.addEventListener("pointermove", (event) => { if (drag) { x = event.clientX - drag[0]; y = event.clientY - drag[1]; draw(); } });
 pane.addEventListener("pointerup", () => { drag = null; });
-pane.addEventListener("dblclick", (event) => { const box = pane.getBoundingClientRect(); if (scale > fit * 1.01) fitted(); else zoomAt(Math.max(1 / scale, 2.5), event.clientX - box.left, event.clientY - box.top); });
+pane.addEventListener("dblclick", (event) => { if (!kind.canvas) return; const box = pane.getBoundingClientRect(); if (scale > fit * 1.01) fitted(); else zoomAt(Math.max(1 / scale, 2.5), event.clientX - box.left, event.clientY - box.top); });
 $("#zoom-in").addEventListener("click", () => zoomAt(STEP, ...middle()));
 $("#zoom-out").addEventListener("click", () => zoomAt(1 / STEP, ...middle()));
 $("#zoom-fit").addEventListener("click", fitted);
 dialog.addEventListener("keydown", (event) => {
   const step = { "+": STEP, "=": STEP, "-": 1 / STEP }[event.key];
+  if (!kind.canvas && event.key.toLowerCase() !== "z") return;
   if (step) zoomAt(step, ...middle());
   else if (event.key === "0") fitted();
   else if (event.key.toLowerCase() === "z") dialog.close();

@@ -6,6 +6,8 @@ A file of this room offers:
     SIZES: Mapping[str, int]                        small, medium, large and full, as it means them
     show(items, sample_id, size) -> bytes | None    for the review page; None: cannot be read
     facts(items, sample_id) -> Any                  what its template says beside it, or None
+    NOUN: str                                       optional: what people call one of them, "image"
+    LOOKS: str                                      optional: another kind, as which it is drawn
     VERSION: int                                    optional: small ones are kept on the disk
     embed(items, sample_id, side, quality) -> str   for one file; empty: cannot be read
 
@@ -22,10 +24,20 @@ from labelsieve import registry
 
 
 def kind_of(items: Any) -> str:
-    """The kind of a run's items, as its source names it."""
-    return str(getattr(items, "modality", "images"))
+    """The kind whose looks a run's items have."""
+    return str(getattr(view_of(items), "LOOKS", _modality(items)))
+
+
+def noun_of(items: Any) -> str:
+    """What people call one of a run's items: "image", "text"; several have an s."""
+    return str(getattr(view_of(items), "NOUN", "image"))
 
 
 def view_of(items: Any) -> ModuleType:
     """The file of this room for a run's items."""
-    return registry.load("runs/items", kind_of(items))
+    return registry.load("runs/items", _modality(items))
+
+
+def _modality(items: Any) -> str:
+    # as its source names it
+    return str(getattr(items, "modality", "images"))

@@ -10,6 +10,7 @@ from labelsieve.errors import LabelsieveError
 from labelsieve.progress import plain
 from labelsieve.runs.items.images import in_units
 
+NOUN = "text"
 MEDIA = "text/plain; charset=utf-8"
 # in characters: a cell of the grid, a larger one, a card, and as much as a browser scrolls through
 SIZES = {"small": 200, "medium": 600, "large": 4_000, "full": 200_000}
