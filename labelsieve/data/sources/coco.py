@@ -6,6 +6,7 @@ folders, or below --root. Ids of annotations and images are kept.
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -239,7 +240,11 @@ def _find(path: Path, content: Content) -> Store:
     # instances_train2017.json: its pictures lie in train2017
     parts = [*path.stem.split("_"), path.stem.partition("_")[2]]
     own = [f"../{inner}{part}" for part in parts for inner in ("", "images/")]
-    for folder in (*USUAL, *own):
+    # instances_train.json beside train2017; first, as "1.png" may be in train and in val
+    for part in parts:
+        years = path.parent.parent.glob(f"{glob.escape(part)}[12][0-9][0-9][0-9]")
+        own += [f"../{folder.name}" for folder in sorted(years)]
+    for folder in (*own, *USUAL):
         root = path.parent / folder
         if names and all(is_there(root, name) for name in names):
             return open_store(root)

@@ -50,7 +50,7 @@ def test_files(tmp_path: Path, name: str, content: str, words: str) -> None:
         ),
         (
             {"1.png": "", "c.json": '{"images": [], "annotations": []}'},
-            "looks like COCO annotations, 'c.json'. Try: labelsieve scan set/c.json",
+            "The pictures of 'set/c.json', such as '?', are not beside it. Name the",
         ),
         (
             {"tasks.json": '[{"data": {}, "annotations": []}]'},
@@ -58,7 +58,7 @@ def test_files(tmp_path: Path, name: str, content: str, words: str) -> None:
         ),
         (
             {"annotations.xml": "<annotations><version>1.1</version><meta>"},
-            "looks like CVAT annotations, 'annotations.xml'. Try: labelsieve scan set/",
+            "'set/annotations.xml' cannot be read as CVAT",
         ),
         (
             {"my data.zip": ""},
@@ -96,9 +96,10 @@ def test_folders(tmp_path: Path, files: dict[str, str], words: str) -> None:
 def test_what_lies_beside_class_folders_is_told(
     tmp_path: Path, name: str, content: str, note: str | None
 ) -> None:
-    (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "1.png").write_bytes(b"x")
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").write_bytes(b"x")
     (tmp_path / name).write_text(content)
     source = open_source(DataSpec(tmp_path))
-    assert [row.label for row in source.rows()] == ["cat"]
+    assert [row.label for row in source.rows()] == ["cat", "dog"]
     assert [n[: len(note or "")] for n in source.notes] == ([note] if note else [])
