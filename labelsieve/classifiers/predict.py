@@ -15,9 +15,10 @@ import pyarrow as pa
 from labelsieve import tables
 from labelsieve.classifiers.classifier import BATCH, Classifier
 from labelsieve.data.batches import batches
-from labelsieve.data.dataset import Dataset, prepare
+from labelsieve.data.dataset import Dataset, Prepared, prepare
 from labelsieve.data.load import load
-from labelsieve.errors import OptionError
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, OptionError
 from labelsieve.estimation import metrics
 from labelsieve.files import refuse_input
 from labelsieve.tables import CORRUPT, OK, refuse_other
@@ -148,7 +149,7 @@ def evaluate(
     if truth is not None:
         spec = replace(spec, label_column=truth, truth_column=None)
     opened = _open(model, device, precision)
-    prepared = prepare(spec, opened.preprocess, classes=opened.classes)
+    prepared = _with_truth(spec, opened, truth is not None)
     probs = _probabilities(opened, prepared.dataset, batch_size)
     status = prepared.manifest.table["status"].to_numpy(zero_copy_only=False)
     return {
@@ -157,3 +158,18 @@ def evaluate(
         "classes": opened.classes,
         **metrics.classification(probs, prepared.dataset.labels),
     }
+
+
+def _with_truth(spec: DataSpec, opened: Classifier, named: bool) -> Prepared:
+    """The data, whose labels are the truth; `named`: by the column of true labels."""
+    try:
+        return prepare(spec, opened.preprocess, classes=opened.classes)
+    except DataError as error:
+        if not named:
+            raise
+        # sources read it as the labels; the user has called it the truth
+        said = "--label-column", "--truth-column"
+        # what is no file has no name that the word could be a part of
+        if not isinstance(spec.data, str | Path):
+            said = "label_column", "truth_column"
+        raise type(error)(*(w.replace(*said) for w in (error.what, error.do))) from None

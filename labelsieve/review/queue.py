@@ -168,7 +168,7 @@ class Suspects:
         by = sorting.by
         if by == "similar" and self.similar and 0 <= sorting.like < len(mask):
             rows = np.flatnonzero(mask)
-            return rows[np.argsort(-self.similar.to(sorting.like)[rows], kind="stable")]
+            return self.similar.nearest(sorting.like, rows)
         if by == "name":
             return self._among(self.columns.by_name, mask)
         rows = self._among(self._order, mask)

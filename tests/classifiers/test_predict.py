@@ -154,6 +154,18 @@ def test_labels_the_model_does_not_know(opened: Classifier, digit_folder: Path) 
         evaluate(opened, digit_folder)
 
 
+def test_a_missing_column_of_truth_is_called_so(
+    saved: Path, opened: Classifier, digit_table: Path, call: Any
+) -> None:
+    done = call("evaluate", saved, digit_table, "--truth-column", "trust", "-q")
+    assert done.code == 2 and "--truth-column" in done.err
+    assert "--label-column" not in done.err
+    frame = {"image": [b"1"], "label": ["zero"]}
+    with pytest.raises(DataError, match="truth_column") as caught:
+        evaluate(opened, frame, truth_column="trust")
+    assert "label_column" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

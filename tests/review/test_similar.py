@@ -55,3 +55,20 @@ def test_features_of_a_run_are_joined_by_id(planted) -> None:  # type: ignore[no
     for number, sample_id in enumerate(ids):
         row = at[str(sample_id)]
         assert np.array_equal(found.features[found.position[row]], features[number])
+
+
+def test_many_are_put_in_order_the_nearest_exactly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = clouds(6000, 16)
+    alike = Similar(features, np.arange(6000))
+    rows = np.flatnonzero(np.arange(6000) % 3)
+    whole = alike.nearest(5, rows)
+    monkeypatch.setattr(module, "SORTED", 1000)
+    monkeypatch.setattr(module, "EXACT", 300)
+    found = alike.nearest(5, rows)
+    assert found[0] == 5 and np.array_equal(found[:300], whole[:300])
+    assert np.array_equal(np.sort(found), rows)
+    # the others in steps that nobody sees
+    cosines = alike.to(5)[found]
+    assert (np.diff(cosines) < 1e-4).all()

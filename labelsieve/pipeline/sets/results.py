@@ -105,7 +105,7 @@ def words(facts: Mapping[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
     confused = [f"{p['given']} → {p['suggested']}" for p in pairs[:SHOWN]]
     if confused:
         lines.append(
-            f"Most confused (extra → missing beside it): {'; '.join(confused)}"
+            f"Most frequent confusions (extra → missing beside it): {'; '.join(confused)}"
         )
     return lines
 
