@@ -66,7 +66,7 @@ class DataOptions:
         str | None, _of_data("Hosts that named pictures may be fetched from.")
     ] = None
     root: Annotated[
-        str | None, _of_data("Folder that image paths in a table are relative to.")
+        str | None, _of_data("Folder of image paths in a table, or that links lead into.")
     ] = None
     split: Annotated[str | None, _of_data("Only this split.")] = None
 

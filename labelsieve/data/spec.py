@@ -36,7 +36,8 @@ class DataSpec:
             chose each.
         items: "boxes" or "images": what is judged where the data have boxes.
         urls: hosts whose pictures may be fetched, comma-separated, where the data name URLs.
-        root: the folder that image paths in a table are relative to.
+        root: the folder that image paths in a table are relative to; for class folders one into
+            which links may lead.
         split: the part to read, such as "train".
         class_names: label -> how it is written into prompts.
         embeddings, pred_probs: the user's own, in the place of a model's.

@@ -3,8 +3,9 @@
 `photos/cat/1.jpg` has the label "cat". Where every sub-folder of the root has the name of a
 split and one of them holds class folders (`train/cat/1.jpg`), the first level is the split.
 Where there are text files (`reviews/good/1.txt`) and no picture is seen, the items are texts.
-Hidden folders and files are left out and named in the notes. Links are followed where they
-are listed; what is written (`labelsieve.corrections`) never goes through one.
+Hidden folders and files are left out and named in the notes, and so are links that lead out
+of the folder, as a received one could make anybody's pictures its own; --root names a folder
+into which they may lead. What is written (`labelsieve.corrections`) never goes through one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from labelsieve.data.sources import STATE, Row
 from labelsieve.data.sources._columns import IMAGES, TEXTS
-from labelsieve.data.sources._guess import proposal, unread
+from labelsieve.data.sources._guess import other_kind, proposal, unread
 from labelsieve.data.sources._history import path_now
 from labelsieve.data.sources._layout import SPLITS, is_image, is_text, look
 from labelsieve.data.spec import DataSpec
@@ -27,6 +28,7 @@ from labelsieve.progress import counted
 
 # Any folder is one of images where no other storage knows it.
 FALLBACK = True
+OUTWARD = "out of the data"  # in the note about links that were not followed
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -43,7 +45,7 @@ def accepts(spec: DataSpec) -> bool:
 
 def open_source(spec: DataSpec) -> FolderSource:
     """Open it; raises DataError with what to do."""
-    for option in ("image_column", "text_column", "label_column", "id_column", "root"):
+    for option in ("image_column", "text_column", "label_column", "id_column"):
         if getattr(spec, option):
             flag = "--" + option.replace("_", "-")
             raise DataError(
@@ -55,16 +57,27 @@ def open_source(spec: DataSpec) -> FolderSource:
             "--truth-column does not apply to a folder.",
             "Put the true labels into a table (CSV or Parquet) and scan that.",
         )
-    return FolderSource(Path(spec.data), spec.split, spec.labelled)
+    linked = Path(spec.root) if spec.root else None
+    if linked is not None and not linked.is_dir():
+        raise DataError(
+            f"--root '{readable(linked)}' is not a folder.",
+            f"For '{readable(spec.data)}' it is where links may lead.",
+        )
+    return FolderSource(Path(spec.data), spec.split, spec.labelled, linked)
 
 
 @dataclass
 class FolderSource:
-    """Images, or texts, below class folders."""
+    """Images, or texts, below class folders.
+
+    Attributes:
+        linked: a folder beside the root into which links may lead.
+    """
 
     root: Path
     split: str | None = None
     labelled: bool = True
+    linked: Path | None = None
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -84,10 +97,16 @@ class FolderSource:
             yield from self._rows(self.root, None, None)
             return
         top = self.folders(self.root)
+        outward = [note for note in self.notes if OUTWARD in note]
+        if outward and not top:
+            raise DataError(f"'{readable(self.root)}': {outward[0]}.")
         if not top:
             what, do = proposal(self.root)
             seems = f"; it looks like {what}" if what else ""
             raise DataError(f"'{self.root}' has no class folders{seems}.", do)
+        what, do = other_kind(self.root, top)
+        if what:
+            raise DataError(f"'{readable(self.root)}' looks like {what}.", do)
         self.notes += unread(self.root)
         nested = self.nested(top)
         if self.split and self.split not in (nested or {}):
@@ -230,12 +249,43 @@ class FolderSource:
         try:
             with os.scandir(folder) as entries:
                 # all at once: going deeper would keep a folder open at every level
-                return list(entries)
+                return self._within(folder, list(entries))
         except OSError as error:
             self.notes.append(
                 f"folder '{readable(folder)}' cannot be opened: {error.strerror}"
             )
             return []
+
+    def _within(
+        self, folder: Path, entries: list[os.DirEntry[str]]
+    ) -> list[os.DirEntry[str]]:
+        """All entries of a folder but links that lead out of the data, which are noted."""
+        out = {e.name for e in entries if e.is_symlink() and self._leads_out(e.path)}
+        if not out:
+            return entries
+        first = min(out)
+        target = os.path.realpath(os.path.join(folder, first))
+        note = (
+            counted(len(out), "link", "leads", "lead")
+            + f" {OUTWARD} ('{self._shown(os.path.join(folder, first))}' to "
+            f"'{readable(target)}') and "
+            + ("was" if len(out) == 1 else "were")
+            + " left out; --root FOLDER allows links into that folder"
+        )
+        if note not in self.notes:  # some folders are listed twice
+            self.notes.append(note)
+        return [entry for entry in entries if entry.name not in out]
+
+    @cached_property
+    def _homes(self) -> list[str]:
+        """Where links may lead, all links followed."""
+        return [os.path.realpath(p) for p in (self.root, self.linked) if p is not None]
+
+    def _leads_out(self, link: str) -> bool:
+        target = os.path.realpath(link)
+        # one to a folder above is noted as the loop it is
+        loop = _lies_in(self._homes[0], target)
+        return not loop and not any(_lies_in(target, home) for home in self._homes)
 
     def _note_loose(self, folder: Path) -> None:
         names = [e.name for e in self._scan(folder) if not _is_folder(e)]
@@ -246,6 +296,11 @@ class FolderSource:
                 + f" outside any class folder (first: '{readable(loose[0])}') and "
                 + ("was left out" if len(loose) == 1 else "were left out")
             )
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Both without links; a folder lies in itself."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -281,8 +281,12 @@ def test_class_folders_may_be_links_where_they_are_only_read(
     row = patch.to_pylist()[0]
     (planted.data / row["old_label"]).rename(tmp_path / "elsewhere")
     (planted.data / row["old_label"]).symlink_to(tmp_path / "elsewhere")
-    write_back.copy(DataSpec(planted.data), patch, tmp_path / "out")
+    with pytest.raises(DataError, match="is not an image of the data"):
+        write_back.copy(DataSpec(planted.data), patch, tmp_path / "out")
+    # the user allows links into that folder, and they are read; written to they are not
+    spec = DataSpec(planted.data, root=str(tmp_path / "elsewhere"))
+    write_back.copy(spec, patch, tmp_path / "out")
     moved = tmp_path / "out" / row["new_label"] / Path(row["uri"]).name
     assert moved.is_file()
     with pytest.raises(DataError, match="does not lie inside"):
-        write_back.in_place(DataSpec(planted.data), patch)
+        write_back.in_place(spec, patch)

@@ -185,15 +185,44 @@ def test_links_that_lead_back_up_are_followed_once(tmp_path: Path) -> None:
 
 
 @odd_names
-def test_linked_pictures_and_classes_are_read(tmp_path: Path) -> None:
-    put(tmp_path, "elsewhere/dog/1.jpg", "data/cat/1.jpg")
-    (tmp_path / "data/dog").symlink_to(tmp_path / "elsewhere/dog")
-    (tmp_path / "data/cat/2.jpg").symlink_to(tmp_path / "elsewhere/dog/1.jpg")
-    assert labels(tmp_path / "data") == {
-        "cat/1.jpg": "cat",
-        "cat/2.jpg": "cat",
-        "dog/1.jpg": "dog",
-    }
+def test_links_within_the_data_are_read(tmp_path: Path) -> None:
+    root = put(tmp_path / "data", "cat/1.jpg", "cat/2.jpg")
+    (root / "dog").symlink_to(root / "cat")
+    (root / "cat/3.jpg").symlink_to("1.jpg")
+    names = [f"{label}/{n}.jpg" for label in ("cat", "dog") for n in (1, 2, 3)]
+    assert labels(root) == {name: name[:3] for name in names}
+    assert not [note for note in rows(root)[1] if "link" in note]
+
+
+@odd_names
+def test_links_that_lead_out_are_named_and_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "home/dog/1.jpg", "data/cat/1.jpg", "data-2/a.jpg")
+    root, home = tmp_path / "data", tmp_path / "home"
+    (root / "dog").symlink_to(home / "dog")
+    (root / "cat/2.jpg").symlink_to("../../home/dog/1.jpg")
+    (root / "cat/3.jpg").symlink_to(tmp_path / "data-2/a.jpg")  # not in it by its name
+    assert labels(root) == {"cat/1.jpg": "cat"}
+    notes = [note for note in rows(root)[1] if "out of the data" in note]
+    assert notes == [
+        f"1 link leads out of the data ('dog' to '{home / 'dog'}') and was left out; "
+        "--root FOLDER allows links into that folder",
+        f"2 links lead out of the data ('cat/2.jpg' to '{home / 'dog/1.jpg'}') and were "
+        "left out; --root FOLDER allows links into that folder",
+    ]
+    spec = DataSpec(str(root), root=str(home))
+    keys = [row.key for row in folder.open_source(spec).rows()]
+    assert keys == ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"]
+
+
+@odd_names
+def test_a_folder_of_nothing_but_outward_links_says_so(tmp_path: Path) -> None:
+    put(tmp_path, "home/dog/1.jpg")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/dog").symlink_to(tmp_path / "home/dog")
+    with pytest.raises(DataError, match=r"1 link leads out of the data .*--root"):
+        labels(tmp_path / "data")
+    with pytest.raises(DataError, match=r"^--root '.*nowhere' is not a folder"):
+        folder.open_source(DataSpec(str(tmp_path), root=str(tmp_path / "nowhere")))
 
 
 @odd_names
@@ -271,7 +300,7 @@ def test_a_folder_without_classes_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["image_column", "label_column", "truth_column", "id_column", "root"]
+    "option", ["image_column", "label_column", "truth_column", "id_column"]
 )
 def test_options_of_tables_are_refused(tmp_path: Path, option: str) -> None:
     put(tmp_path, "cat/1.jpg")
