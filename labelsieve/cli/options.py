@@ -66,7 +66,8 @@ class DataOptions:
         str | None, _of_data("Hosts that named pictures may be fetched from.")
     ] = None
     root: Annotated[
-        str | None, _of_data("Folder of image paths in a table, or that links lead into.")
+        str | None,
+        _of_data("Folder of image paths in a table, or that links lead into."),
     ] = None
     split: Annotated[str | None, _of_data("Only this split.")] = None
 
