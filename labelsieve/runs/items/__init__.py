@@ -9,7 +9,7 @@ A file of this room offers:
     NOUN: str                                       optional: what people call one of them, "image"
     LOOKS: str                                      optional: another kind, as which it is drawn
     VERSION: int                                    optional: small ones are kept on the disk
-    embed(items, sample_id, side, quality) -> str   for one file; empty: cannot be read
+    embed(items, sample_id, side, quality) -> str   for a report; empty: cannot be read
 
 Its looks are beside it: macros `look` and `small` in `assets/items/KIND.html.j2`, and functions
 `served` and `embedded` in `assets/items.js`. No other page or script knows what an item is.

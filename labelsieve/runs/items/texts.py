@@ -15,6 +15,7 @@ MEDIA = "text/plain; charset=utf-8"
 # in characters: a cell of the grid, a larger one, a card, and as much as a browser scrolls through
 SIZES = {"small": 200, "medium": 600, "large": 4_000, "full": 200_000}
 CUT = "…"
+CHARACTERS = 4  # in a report, for each pixel that a picture would be wide: about as many bytes
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ def show(items: Any, sample_id: str, size: str) -> bytes | None:
 
 
 def embed(items: Any, sample_id: str, side: int, quality: int) -> str:
-    """At most `side` characters of a text; empty when it cannot be read."""
+    """As much of a text as takes the place of a picture; empty when it cannot be read."""
     text = read(items, sample_id)
-    return "" if text is None else harmless(text, side)
+    return "" if text is None else harmless(text, CHARACTERS * side)
 
 
 def facts(items: Any, sample_id: str) -> Facts | None:

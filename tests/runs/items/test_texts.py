@@ -25,7 +25,7 @@ def test_controls_are_written_out_and_letters_stay() -> None:
 
 
 def test_long_texts_are_cut_and_missing_ones_are_none() -> None:
-    assert texts.embed(Items(), "a", 8, 0) == "<script>…"
+    assert texts.embed(Items(), "a", 2, 0) == "<script>…"
     assert texts.embed(Items(), "b", 8, 0) == ""
     assert texts.show(Items(), "b", "small") is None
     assert texts.facts(Items(), "b") is None
