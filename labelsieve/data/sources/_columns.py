@@ -11,6 +11,7 @@ import pyarrow as pa
 from labelsieve.data.sources import check_one_value
 from labelsieve.data.sources._formats import format_of
 from labelsieve.data.sources._labels import Labelling, of_column, voted
+from labelsieve.data.sources._layout import is_image
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 
@@ -104,6 +105,11 @@ def item_column(spec: DataSpec, columns: Sequence[str], where: str) -> tuple[str
         for name in usual:
             if name in lower:
                 return modality, lower[name]
+    if any(map(is_image, columns)):
+        raise DataError(
+            f"The first line of {where} names a picture, and no columns.",
+            "Put a line of names before it: image,label",
+        )
     raise DataError(
         f"{where} has no column with a usual name for --image-column or --text-column.",
         f"Name one of: {', '.join(columns)}.",

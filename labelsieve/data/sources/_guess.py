@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 from labelsieve.data.sources._layout import (
     LABEL_TABLES,
+    SPLITS,
     Look,
     is_image,
     label_table,
@@ -35,6 +38,12 @@ KNOWN = {
     ".h5": ("HDF5", "Use labelsieve.load((images, labels)) in Python."),
     ".hdf5": ("HDF5", "Use labelsieve.load((images, labels)) in Python."),
     ".tfrecord": ("TensorFlow records", "Use labelsieve.load(dataset) in Python."),
+    ".mat": (
+        "a file of MATLAB",
+        "Write image and label into a CSV: scipy.io.loadmat reads it.",
+    ),
+    ".mdb": ("LMDB", "Use labelsieve.load(dataset) in Python."),
+    ".ipynb": ("a notebook", "Name the data that it reads."),
     ".arrow": ("one file of a saved data set", "Name the folder that it lies in."),
     ".db": ("a database", "Write the rows to CSV or Parquet."),
     ".sqlite": ("a database", "Write the rows to CSV or Parquet."),
@@ -43,10 +52,19 @@ KNOWN = {
         "Unpack it, or make a zip of it.",
     ),
     ".7z": ("an archive of a kind that is not read", "Unpack it, or make a zip of it."),
+    ".csv.gz": ("a packed table", "Unpack it: gunzip -k {}"),
+    ".tsv.gz": ("a packed table", "Unpack it: gunzip -k {}"),
+    ".jsonl.gz": ("a packed table", "Unpack it: gunzip -k {}"),
     ".gz": ("one packed file", "Unpack it with gunzip."),
     ".bz2": ("one packed file", "Unpack it with bunzip2."),
     ".xz": ("one packed file", "Unpack it with unxz."),
 }
+PARTS_OF_LINE = 2  # of a list: a path and a label
+VOC = ("Pascal VOC, a file per picture", "Convert it to COCO or CVAT.")
+DEVKIT = (
+    "the development kit of ImageNet, without pictures",
+    "Name the folder of the pictures: train/n01440764/….",
+)
 
 
 def start_of(path: Path) -> str:
@@ -133,6 +151,8 @@ def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
     packed = seen.ending(".zip", ".tar", ".tar.gz", ".tgz")
     if len(packed) == 1:
         return "a packed data set", scan_command(folder / packed[0])
+    if seen.ending(".mdb"):
+        return KNOWN[".mdb"]
     shards = seen.ending(".tar")
     if shards:
         return "shards of WebDataset", scan_command(folder / "*.tar")
@@ -167,5 +187,55 @@ def _of_file(path: Path) -> tuple[str, str]:
         )
     if xml_kind(path) == "voc":
         return "Pascal VOC annotations", "Convert them to COCO or CVAT."
-    what, do = KNOWN.get(path.suffix.lower(), ("", ""))
-    return what, do
+    if re.search(r"\.tfrecords?(-\d+-of-\d+)?$", path.name, re.IGNORECASE):
+        return KNOWN[".tfrecord"]
+    if path.suffix.lower() == ".txt":
+        return _of_list(path)
+    if path.suffix.lower() == ".json" and start_of(path).startswith("["):
+        return "a JSON list without records", (
+            "Write one record per line, with image and label, as .jsonl."
+        )
+    both = "".join(path.suffixes[-2:]).lower()
+    what, do = KNOWN.get(both) or KNOWN.get(path.suffix.lower(), ("", ""))
+    return what, do.replace("{}", shlex.quote(readable(path)))
+
+
+def _of_list(path: Path) -> tuple[str, str]:
+    """Of a text file: a list of "path label", as many papers publish them, or none."""
+    first = start_of(path).partition("\n")[0].split()
+    if len(first) != PARTS_OF_LINE or not is_image(first[0]):
+        return (
+            "a text file",
+            "Name a folder of class folders of such files, or a table.",
+        )
+    name = shlex.quote(readable(path))
+    table = shlex.quote(readable(path.with_suffix(".csv")))
+    # awk and not a reader of its own: what a space means in a path is the user's to know
+    return 'a list of "path label"', (
+        f"Make a table of it: (echo image,label; awk '{{print $1 \",\" $2}}' {name}) > {table}"
+    )
+
+
+def other_kind(folder: Path, inner: list[str]) -> tuple[str, str]:
+    """What a folder is whose folders are no classes, and what to do; empty where they may be.
+
+    Args:
+        inner: names of its folders.
+    """
+    names = {name.lower() for name in inner}
+    if "annotations" in names and names & {"jpegimages", "imagesets"}:
+        return VOC
+    if names <= {"data", "evaluation"} and (folder / "data" / "meta.mat").is_file():
+        return DEVKIT
+    if len(inner) != 1 or inner[0].lower() in SPLITS:
+        return "", ""
+    below = folder / inner[0]
+    if (below / "data" / "meta.mat").is_file():
+        return DEVKIT
+    seen = look(below)
+    inside = {name.partition("/")[0] for name in seen.pictures if "/" in name}
+    # several folders, or a split, and no picture beside them: it only wraps what is meant
+    wraps = len(inside) > 1 or any(name.lower() in SPLITS for name in inside)
+    if wraps and all("/" in name for name in seen.pictures):
+        return f"a folder around the data, '{readable(inner[0])}'", scan_command(below)
+    return "", ""

@@ -158,6 +158,11 @@ class PackedSource:
         inner = [name[len(above) :].split("/") for name in names]
         # pictures in a folder at least
         deep = [parts for parts in inner if len(parts) > 1]
+        if self.labelled and not names:
+            raise DataError(
+                f"'{self.called or self.path}' holds no pictures.",
+                "Packed files in it are not read: unpack it, and name one of them.",
+            )
         if self.labelled and not deep:
             raise DataError(
                 f"'{self.called or self.path}' has no class folders.",

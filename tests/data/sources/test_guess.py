@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
+from fixtures import annotated
 
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
@@ -103,3 +106,58 @@ def test_what_lies_beside_class_folders_is_told(
     source = open_source(DataSpec(tmp_path))
     assert [row.label for row in source.rows()] == ["cat", "dog"]
     assert [n[: len(note or "")] for n in source.notes] == ([note] if note else [])
+
+
+def packed(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.zip", content)
+    return buffer.getvalue()
+
+
+LYING_AROUND = {
+    "t.mat": (b"x", "looks like a file of MATLAB. Write image and label into a CSV"),
+    "t.tfrecord": (b"x", "looks like TensorFlow records. Use labelsieve.load(dataset)"),
+    "t.tfrecord-00000-of-00002": (b"x", "looks like TensorFlow records. Use"),
+    "t.hdf5": (b"x", "looks like HDF5. Use labelsieve.load((images, labels))"),
+    "t.rar": (b"x", "looks like an archive of a kind that is not read. Unpack it"),
+    "t.npz": (b"x", "looks like arrays. Use labelsieve.load((images, labels))"),
+    "t.csv.gz": (b"x", "looks like a packed table. Unpack it: gunzip -k"),
+    "t.jsonl.gz": (b"x", "looks like a packed table. Unpack it: gunzip -k"),
+    "n.ipynb": (b"{}", "looks like a notebook. Name the data that it reads"),
+    "l.json": (b'["a.png"]', "a JSON list without records. Write one record per line"),
+    "l.txt": (b"a/1.png cat\n", 'a list of "path label". Make a table of it: (echo'),
+    "e.zip": (packed(), "'e.zip' holds no pictures. Packed files in it are not read"),
+    "n.zip": (packed(inner=packed()), "'n.zip' holds no pictures. Packed files in it"),
+    "n.csv": (b"1.png,cat\n2.png,dog\n", "Put a line of names before it: image,label"),
+    "lmdb/data.mdb": (b"x", "looks like LMDB. Use labelsieve.load(dataset)"),
+    "kit/ILSVRC2012_devkit_t12/data/meta.mat": (b"x", "development kit of ImageNet"),
+}
+
+
+@pytest.mark.parametrize("name", LYING_AROUND)
+def test_what_lies_around_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+    content, words = LYING_AROUND[name]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    said = refusal(tmp_path / name.partition("/")[0])
+    assert words in said
+    assert "\n" not in said
+
+
+def test_folders_that_are_no_classes(tmp_path: Path) -> None:
+    picture = annotated.paint([])
+    for name in ("JPEGImages/1.png", "Annotations/1.xml", "ImageSets/Main/train.txt"):
+        (tmp_path / "voc" / name).parent.mkdir(parents=True)
+        (tmp_path / "voc" / name).write_bytes(picture)
+    assert "'voc' looks like Pascal VOC" in refusal(tmp_path / "voc")
+    for label in ("cat", "dog"):
+        (tmp_path / "set/data/train" / label).mkdir(parents=True)
+        (tmp_path / "set/data/train" / label / "1.png").write_bytes(picture)
+    assert "Try: labelsieve scan set/data" in refusal(tmp_path / "set")
+    rows = list(open_source(DataSpec(str(tmp_path / "set/data"))).rows())
+    assert [(row.split, row.label) for row in rows] == [
+        ("train", "cat"),
+        ("train", "dog"),
+    ]
