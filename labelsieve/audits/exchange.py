@@ -98,10 +98,12 @@ def _latest(opened: Run, decisions: Decisions | None) -> Audit:
 def _rows(audit: Audit) -> Iterator[tuple[str, ...]]:
     design, answers = audit.design, audit.answers
     at = audit.population.at.rows(list(design.ids))
-    table = audit.population.scored.select(["path", "given_label"]).take(at)
-    for sample_id, chance, about in zip(
-        design.ids, design.chances, table.to_pylist(), strict=True
-    ):
+    scored = audit.population.scored.select(["path", "given_label"])
+    for sample_id, chance, row in zip(design.ids, design.chances, at, strict=True):
+        # what the run no longer has is not asked about; certificates say what happened
+        if row < 0:
+            continue
+        about = scored.slice(int(row), 1).to_pylist()[0]
         answer = ""
         if sample_id in answers.wrong:
             answer = SAID[answers.wrong[sample_id]]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,21 @@ def questions(audited: Audited, tmp_path: Path) -> Path:
     path = tmp_path / "audit.csv"
     assert exchange.write(audited.run, path) == 40
     return path
+
+
+def test_an_image_that_the_run_does_not_have_is_not_asked_about(
+    audited: Audited, questions: Path, tmp_path: Path
+) -> None:
+    path = audited.run.folder / design.NAME
+    (plan,) = design.ledger(audited.run)
+    strange = replace(plan, ids=("gone", *plan.ids[1:]))
+    content = {"format": design.FORMAT, "audits": [strange.as_dict()]}
+    path.write_text(json.dumps(content))
+    target = tmp_path / "other.csv"
+    exchange.write(audited.run, target)
+    with target.open(encoding="utf-8-sig", newline="") as file:
+        asked = [row["sample_id"] for row in csv.DictReader(file)]
+    assert asked == list(plan.ids[1:])
 
 
 def test_answers_that_were_not_imported_are_not_written_over(
