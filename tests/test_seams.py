@@ -101,6 +101,8 @@ def test_texts_are_scanned_listed_and_corrected(
     assert set(suspects) == {f"line {n + 1}" for n in WRONG}
     html = run.report.read_text(encoding="utf-8")
     assert "Suspicious sayings" in html and '"kind": "texts"' in html
+    said = run._repr_html_()
+    assert any(word in said for word in " ".join(WORDS.values()).split())
     # a finished run knows the same data again
     again = labelsieve.scan(str(notes), output=tmp_path / "run", **choices)
     assert again.folder == run.folder

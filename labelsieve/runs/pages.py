@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from labelsieve.errors import LabelsieveError
+from labelsieve.runs import items
 from labelsieve.runs.pictures import open_pictures, thumbnail
 from labelsieve.runs.run import Run
 
 SMALL = 3_000  # characters of a picture's address: icons and digits take fewer
+LETTERS = 40  # of a text in a notebook, as its kind counts them
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
@@ -69,6 +72,15 @@ def library(name: str) -> Markup:
     return licence + asset(f"vendor/{code.name}")
 
 
+def _look(pictures: Any, sample_id: str) -> tuple[str, str]:
+    """An item as letters or as a picture's address; the other one is empty."""
+    if pictures is None:
+        return "", ""
+    if items.kind_of(pictures) == "images":
+        return "", thumbnail(pictures, sample_id, 240)
+    return items.view_of(pictures).embed(pictures, sample_id, LETTERS, 0), ""
+
+
 def in_notebook(opened: Run, shown: int = 12) -> str:
     """A run as HTML for a notebook: verdict, what limits it, the first suspects as pictures."""
     if not opened.finished:
@@ -82,7 +94,7 @@ def in_notebook(opened: Run, shown: int = 12) -> str:
     except LabelsieveError:
         pictures = None
     for row in found:
-        row["picture"] = thumbnail(pictures, row["sample_id"], 240) if pictures else ""
+        row["text"], row["picture"] = _look(pictures, row["sample_id"])
         # a lossless file of few bytes has few pixels, which count each
         row["small"] = 0 < len(row["picture"]) < SMALL
     headline = opened.headline

@@ -155,6 +155,22 @@ def test_every_parameter_of_the_signature_is_one_for_scikit_learn() -> None:
     assert named == DeFT().get_params()
 
 
+def test_it_stands_in_a_pipeline(
+    fitted: DeFT, data: tuple[list[Any], list[Any]]
+) -> None:
+    from sklearn.base import clone
+    from sklearn.pipeline import Pipeline
+
+    line = Pipeline([("detector", clone(fitted))])
+    line.set_params(detector__seed=7, detector__epochs=2)
+    twin = clone(line)["detector"]
+    assert twin is not fitted and (twin.seed, twin.settings["epochs"]) == (7, 2)
+    # one that was fitted keeps what it knows
+    known = Pipeline([("detector", fitted)])
+    answers = known.predict(data[0], labels=data[1])
+    assert answers.tolist() == fitted.predict(*data).tolist()
+
+
 def test_fitted_is_known(fitted: DeFT) -> None:
     from sklearn.utils.validation import check_is_fitted
 

@@ -67,6 +67,25 @@ def test_rows_of_pandas_come_back_with_their_index(digits: Any, tmp_path: Path) 
     assert (joined["label"].astype(str) == joined["given_label"]).all()
 
 
+def test_a_polars_frame_is_scanned_and_joined_by_its_ids(
+    digits: Any, tmp_path: Path
+) -> None:
+    polars = pytest.importorskip("polars")
+    from labelsieve.pipeline.scan import scan
+
+    images, truth = digits
+    rows = np.flatnonzero(truth < 2)[:20]
+    names = [f"digit-{row}" for row in rows]
+    table = {"label": [str(k) for k in truth[rows]], "name": names}
+    frame = polars.DataFrame(table).with_columns(
+        polars.Series("image", list(images[rows]), dtype=polars.Object)
+    )
+    loaded = load(frame, id_column="name")
+    run = scan(loaded, output=tmp_path / "run", method="knn")
+    given = run.to_pandas()["given_label"]
+    assert given.to_dict() == dict(zip(names, table["label"], strict=True))
+
+
 def test_paths_are_taken_from_the_root(
     digits: Any, encode: Callable[..., bytes], tmp_path: Path
 ) -> None:
