@@ -8,6 +8,8 @@ A file of this room offers
                                                        person should know of
     HOLDS: tuple[str, ...]                             optional: ("single", "set") where the
                                                        format can hold sets of labels
+    ITEMS: tuple[str, ...]                             optional: ("images", "texts"), kinds of
+                                                       items that it can hold; images if left out
 
 `target` is where the export grows; it takes its name when it is whole, and what is written about
 its own files names them by `Rows.final`. Labels are those that hold after people's decisions; the
@@ -33,7 +35,7 @@ from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.labels import SINGLE
 from labelsieve.errors import DataError, ImageError, OptionError, RunError, unknown
-from labelsieve.exports._labels import check_kind
+from labelsieve.exports._labels import check_items, check_kind
 from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._receipt import is_own, read_receipt, write_receipt
 from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
@@ -144,6 +146,11 @@ class Rows:
             )
 
     @property
+    def modality(self) -> str:
+        """The kind of items: a file of `labelsieve.data.modalities`."""
+        return getattr(self.pictures, "modality", "images")
+
+    @property
     def class_ids(self) -> Mapping[str, int]:
         """Numbers of classes where the data give them, as COCO and YOLO do; else empty."""
         return getattr(self.pictures, "class_ids", {})
@@ -162,6 +169,10 @@ class Rows:
         if sample_id in self._corrupt:
             return None
         try:
+            # a cell of a table has no suffix, and of a text none can be seen
+            item = self.pictures.read(sample_id) if self.modality == "texts" else None
+            if isinstance(item, bytes):
+                return item, ".txt"
             return original(self.pictures, sample_id)
         except ImageError:
             return None
@@ -185,6 +196,11 @@ class LatePictures:
     def read(self, sample_id: str) -> Any:
         """As `labelsieve.runs.pictures.Images.read`."""
         return self._images.read(sample_id)
+
+    @property
+    def modality(self) -> str:
+        """As `labelsieve.runs.pictures.Images.modality`."""
+        return getattr(self._images, "modality", "images")
 
     @property
     def class_ids(self) -> Mapping[str, int]:
@@ -237,6 +253,7 @@ def export(
         refuse_input(target, of_run.spec_of(opened, named).path())
     with alone(opened):
         rows = collect(opened, only, data=data)
+    check_items(room, to, rows.pictures)
     rows = replace(rows, safe_formulas=safe_formulas)
     # two calls at once: the second finds the work of the first
     with locked(target, f"'{readable(target)}'"):

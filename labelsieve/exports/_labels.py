@@ -1,14 +1,16 @@
-"""Formats and kinds of labels: which can hold sets, and the labels of a row as a list."""
+"""What formats can hold: kinds of labels and of items; the labels of a row as a list."""
 
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 from labelsieve import registry
 from labelsieve.data.labels import SET, SINGLE, read_set
 from labelsieve.errors import OptionError
 
 ROOM = "exports"
+IMAGES = ("images",)  # what a format holds that says nothing
 
 
 def check_kind(room: ModuleType, to: str, kind: str) -> None:
@@ -26,6 +28,30 @@ def check_kind(room: ModuleType, to: str, kind: str) -> None:
             able.append(name)
     raise OptionError(
         f"--to {to} holds one label per image, and the data have sets of labels.",
+        f"Take one of: {', '.join(able)}.",
+    )
+
+
+def check_items(room: ModuleType, to: str, pictures: Any) -> None:
+    """Refuse a format of pictures for texts, and the other way round.
+
+    Raises:
+        OptionError: names the formats that hold such items.
+    """
+    holds = getattr(room, "ITEMS", IMAGES)
+    # what holds every kind is written without opening the data
+    if set(holds) >= {"images", "texts"}:
+        return
+    kind = getattr(pictures, "modality", "images")
+    if kind in holds:
+        return
+    able = []
+    for name in registry.names(ROOM):
+        named = registry.constants(ROOM, name, ("ITEMS",)).get("items", IMAGES)
+        if kind in named:
+            able.append(name)
+    raise OptionError(
+        f"--to {to} is for {' and '.join(holds)}, and the data are {kind}.",
         f"Take one of: {', '.join(able)}.",
     )
 

@@ -18,6 +18,7 @@ from labelsieve.exports import Rows
 from labelsieve.tables import write_parquet
 
 TARGET = "folder"
+ITEMS = ("images", "texts")
 
 
 def write(rows: Rows, target: Path) -> list[Path]:

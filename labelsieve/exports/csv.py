@@ -18,6 +18,7 @@ from labelsieve.exports import Rows
 from labelsieve.tables import write_csv
 
 TARGET = ".csv"
+ITEMS = ("images", "texts")
 HOLDS = ("single", "set")  # a set is a JSON list
 # What spreadsheets evaluate (OWASP, "CSV injection"), and the mark that stops them, so that one
 # that is there twice can be told from none.

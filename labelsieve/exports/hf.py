@@ -1,4 +1,4 @@
-"""Hugging Face data set: a folder for `datasets.load_from_disk`, with an image and label features.
+"""Hugging Face data set: a folder for `datasets.load_from_disk`, with image (or text) and labels.
 
 Classes are declared as the data declare them, in their order and with those that have no image.
 Where the data have splits, so has it. `push` uploads such a folder to the hub.
@@ -17,6 +17,7 @@ import huggingface_hub
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from labelsieve.data.labels import SET
+from labelsieve.data.text.reading import decode
 from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.exports import Rows
 from labelsieve.exports._labels import labels_of
@@ -25,6 +26,7 @@ from labelsieve.files import readable
 from labelsieve.progress import note, plain
 
 TARGET = "folder"
+ITEMS = ("images", "texts")
 HOLDS = ("single", "set")
 LABELS = ("label", "given_label", "suggested_label")
 # What the hub takes for the name of a data set, and `datasets` for that of a split.
@@ -33,11 +35,11 @@ NO_SPLIT = re.compile(r"\W")
 
 
 def write(rows: Rows, target: Path) -> list[Path]:
-    """Write image, label (after decisions), given_label, sample_id and scores.
+    """Write image or text, label (after decisions), given_label, sample_id and scores.
 
-    Images that cannot be read are null.
+    Those that cannot be read are null.
     """
-    features = _features(rows.classes, rows.kind)
+    features = _features(rows.classes, rows.kind, rows.modality)
     # its own cache would keep a second copy of every image
     with tempfile.TemporaryDirectory(prefix="labelsieve-") as cache:
         made: dict[str | None, Any] = {}
@@ -136,13 +138,18 @@ def _seen_by(name: str) -> str:
     return "there already, private" if about.private else "there already, PUBLIC"
 
 
-def _features(names: list[str], kind: str) -> datasets.Features:
+def _features(
+    names: list[str], kind: str, modality: str = "images"
+) -> datasets.Features:
     classes: Any = datasets.ClassLabel(names=names)
     if kind == SET:
         classes = datasets.Sequence(classes)
+    item: dict[str, Any] = {"image": datasets.Image()}
+    if modality == "texts":
+        item = {"text": datasets.Value("string")}
     return datasets.Features(
         {
-            "image": datasets.Image(),
+            **item,
             "label": classes,
             "given_label": classes,
             "sample_id": datasets.Value("string"),
@@ -165,7 +172,9 @@ def _records(rows: Rows, features: Any) -> Iterator[dict[str, Any]]:
                 record[name] = [x for x in labels_of(SET, record[name]) if x in known]
             elif record[name] not in known:
                 record[name] = None
+        if picture is not None and "text" in features:
+            record["text"] = decode(picture[0])
         # as it was encoded: decoding and encoding again would change it
-        if picture is not None:
+        elif picture is not None:
             record["image"] = {"bytes": picture[0], "path": None}
         yield record

@@ -8,6 +8,7 @@ from pathlib import Path
 from labelsieve.exports import Rows
 
 TARGET = ".jsonl"
+ITEMS = ("images", "texts")
 HOLDS = ("single", "set")  # a set is a JSON list
 
 

@@ -5,7 +5,8 @@ Studio's local-files storage: start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENA
 LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder that `local-files-root.txt` names, and add
 the folder that `local-files-storage.txt` names to the project as a local storage (it lies below
 the first one: Label Studio refuses the document root itself). Choose the model version in the
-project's settings, or the scores are not shown.
+project's settings, or the scores are not shown. Texts lie in the tasks themselves: there
+is nothing to serve.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from labelsieve.data.labels import SET, SINGLE
+from labelsieve.data.text.reading import decode
 from labelsieve.errors import DataError
 from labelsieve.exports import Rows
 from labelsieve.exports._labels import labels_of
 from labelsieve.progress import plain
 
 TARGET = "folder"
+ITEMS = ("images", "texts")
 HOLDS = ("single", "set")
+# How an item is called in tasks and interface, by its kind.
+NAMES = {"images": "image", "texts": "text"}
 # All that XML 1.0 has no way to write, not even as a reference (section 2.2, production 2).
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -39,6 +44,8 @@ def write(rows: Rows, target: Path) -> list[Path]:
         DataError: a class has a name that the interface, which is XML, cannot hold.
     """
     target.mkdir(parents=True, exist_ok=True)
+    if rows.modality == "texts":
+        return _write_texts(rows, target)
     files = [rows.file(row["sample_id"], target / "images") for row in rows]
     # Label Studio takes one storage, so it is the deepest folder that holds all images
     storage = _common([f for f in files if f is not None], rows.final(target))
@@ -55,6 +62,21 @@ def write(rows: Rows, target: Path) -> list[Path]:
         # a folder's name need not be UTF-8
         (target / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     return [target / name for name in contents]
+
+
+def _write_texts(rows: Rows, target: Path) -> list[Path]:
+    """tasks.json and label_config.xml of texts; one that cannot be read is empty."""
+    tasks = []
+    for row, encoded in rows.encoded():
+        text = "" if encoded is None else decode(encoded[0])
+        tasks.append(_task(row, text, rows))
+    interface = _interface(rows.classes, rows.kind, "text")
+    written = [target / "tasks.json", target / "label_config.xml"]
+    written[0].write_text(
+        json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
+    written[1].write_text(interface, encoding="utf-8")
+    return written
 
 
 def _common(files: list[Path], target: Path) -> Path:
@@ -83,19 +105,21 @@ def _tasks(rows: Rows, files: list[Path | None], root: Path) -> list[dict[str, A
     return tasks
 
 
-def _task(row: dict[str, Any], address: str, rows: Rows) -> dict[str, Any]:
+def _task(row: dict[str, Any], shown: str, rows: Rows) -> dict[str, Any]:
+    """Args: shown: the address of an image, or a text."""
+    what = NAMES[rows.modality]
     data = {name: row[name] for name in ABOUT}
-    task: dict[str, Any] = {"data": {"image": address, **data}}
+    task: dict[str, Any] = {"data": {what: shown, **data}}
     if row["suggested_label"] is not None:
         prediction = {
             "model_version": rows.model_version,
             "score": row["suggested_prob"],
-            "result": [_choices(labels_of(rows.kind, row["suggested_label"]))],
+            "result": [_choices(labels_of(rows.kind, row["suggested_label"]), what)],
         }
         task["predictions"] = [prediction]
     # what people said, where they said which label is right
     if row["verdict"] in ("keep", "accept", "other") and row["label"] is not None:
-        named = _choices(labels_of(rows.kind, row["label"]))
+        named = _choices(labels_of(rows.kind, row["label"]), what)
         task["annotations"] = [{"result": [named]}]
     return task
 
@@ -106,25 +130,25 @@ def _url(file: Path | None, root: Path) -> str:
     return "/data/local-files/?d=" + quote(os.fsencode(os.path.relpath(file, root)))
 
 
-def _choices(labels: list[str]) -> dict[str, Any]:
+def _choices(labels: list[str], what: str) -> dict[str, Any]:
     return {
         "from_name": "label",
-        "to_name": "image",
+        "to_name": what,
         "type": "choices",
         "value": {"choices": labels},
     }
 
 
-def _interface(classes: list[str], kind: str = SINGLE) -> str:
-    """The labelling interface: the picture, the given label, one choice per class."""
+def _interface(classes: list[str], kind: str = SINGLE, what: str = "image") -> str:
+    """The labelling interface: the picture or text, the given label, one choice per class."""
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Image", name="image", value="$image")
+    ElementTree.SubElement(view, what.capitalize(), name=what, value=f"${what}")
     ElementTree.SubElement(view, "Header", value="Given label: $given_label")
     choices = ElementTree.SubElement(
         view,
         "Choices",
         name="label",
-        toName="image",
+        toName=what,
         choice="multiple" if kind == SET else "single",
         showInline="true",
     )

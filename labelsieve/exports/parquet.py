@@ -9,6 +9,7 @@ from labelsieve.tables import write_parquet
 
 # One file; who wants partitions writes them from it.
 TARGET = ".parquet"
+ITEMS = ("images", "texts")
 HOLDS = ("single", "set")  # a set is a JSON list
 
 

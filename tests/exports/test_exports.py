@@ -24,6 +24,7 @@ from labelsieve.files import remove, write_json
 def test_every_format_says_what_it_is() -> None:
     names = registry.names("exports")
     assert names == [
+        "argilla",
         "cleanlab",
         "coco",
         "csv",
@@ -34,6 +35,7 @@ def test_every_format_says_what_it_is() -> None:
         "jsonl",
         "label-studio",
         "parquet",
+        "textfolder",
         "webdataset",
         "yolo",
     ]
