@@ -24,6 +24,7 @@ from labelsieve.settings import resolve
 
 COST = "a comparison of at most 5,000 images, then what the chosen method costs: deft or aum"
 NEEDS = ("text", "pixels")
+WITHOUT_PIXELS = ("default", "fast")  # presets that judge texts, too
 JUDGES = ("single",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "fast": {"preset": "fast"}}
 TEXT = "deft"

@@ -82,6 +82,7 @@ from labelsieve.models import adapters
 COST = "five passes of the image tower (cached); with --preset tuned many more, and backward"
 FROZEN_PASSES = 5  # the whole picture, and four corners
 NEEDS = ("text", "pixels")
+WITHOUT_PIXELS = ("default", "fast")  # presets that judge texts, too
 JUDGES = ("single",)
 FROZEN = {"tuning": "features"}
 PRESETS: dict[str, dict[str, Any]] = {

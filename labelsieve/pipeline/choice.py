@@ -42,7 +42,10 @@ from labelsieve.models.load import (
 from labelsieve.settings import resolve
 
 AUTO = "auto"
-FOR_TEXTS = "knn"  # needs no prompts and no pixels
+# Needs no prompts and no pixels. NoisyAG-News with MiniLM, rows 0 to 2,999: AUROC .88, DeFT on
+# frozen features .83, a probe .81.
+FOR_TEXTS = "knn"
+PRESET_FOR_TEXTS = "balanced"
 KINDS = {"images", "texts"}  # those that come with labelsieve
 TRIED = 8  # items that show how quick a model is here
 # The method by the kind of labels, where none was named; "auto" is a method of its own.
@@ -64,7 +67,8 @@ def with_method(source: Source, options: Any) -> Any:
     if options.method != DEFAULT:
         return options
     if getattr(source, "modality", "images") == "texts":
-        return replace(options, method=FOR_TEXTS)
+        preset = PRESET_FOR_TEXTS if options.preset == AUTO else options.preset
+        return replace(options, method=FOR_TEXTS, preset=preset)
     return replace(options, method=METHODS[kind_of(source)])
 
 
@@ -81,12 +85,8 @@ def settle(
         name, why["model"] = model_for(source)
         options = replace(options, model=name)
     _check_reads(source, options.model)
-    # its views and adapters are those of pictures
-    if "pixels" in method.NEEDS and getattr(source, "modality", "images") == "texts":
-        raise OptionError(
-            f"Method {options.method} trains on pixels, and the data are texts.",
-            "Take one of those that need none: labelsieve methods lists them.",
-        )
+    if getattr(source, "modality", "images") == "texts":
+        options = _without_pixels(method, options)
     if options.preset == AUTO:
         device = choose_device(options.device).type
         given = options.settings or {}
@@ -95,6 +95,33 @@ def settle(
         if name != "default":
             progress.note(f"--preset {name}: {why['preset']}.")
     return options, why
+
+
+def _without_pixels(method: ModuleType, options: Any) -> Any:
+    """Options of a scan of texts; raises OptionError where only pictures can be judged so."""
+    if "pixels" not in method.NEEDS:
+        return options
+    # its views and adapters are those of pictures
+    frozen = getattr(method, "WITHOUT_PIXELS", ())
+    if not frozen:
+        raise OptionError(
+            f"Method {options.method} trains on pixels, and the data are texts.",
+            "Take one of those that need none: labelsieve methods lists them.",
+        )
+    if options.preset != AUTO and options.preset not in frozen:
+        raise OptionError(
+            f"Preset {options.preset} of method {options.method} trains on pixels, and the "
+            "data are texts.",
+            f"Take --preset {frozen[0]}.",
+        )
+    of_training = getattr(method, "OF_TRAINING", ())
+    for name in sorted(set(options.settings or {}) & set(of_training)):
+        raise OptionError(
+            f"Setting {name} of method {options.method} is one of training on pixels, and "
+            "the data are texts.",
+            "Leave it out.",
+        )
+    return replace(options, preset=frozen[0]) if options.preset == AUTO else options
 
 
 def _check_reads(source: Source, model: str) -> None:
