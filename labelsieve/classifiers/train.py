@@ -214,6 +214,13 @@ def _resolve(
             f"'{opened.folder}' is not finished.",
             "Run labelsieve scan again; it continues.",
         )
+    # what was scanned was read in windows of tokens, and there are no students that read
+    if "window" in (opened.record.get("preprocess") or {}):
+        raise OptionError(
+            f"'{opened.folder}' is a scan of texts, and train fine-tunes image classifiers.",
+            "Write its clean part with labelsieve export --to hf --only clean, and train "
+            "on that elsewhere.",
+        )
     checkpoint = options.student
     if checkpoint == "clip":  # the paper's phase 2: the tower that scanned
         checkpoint = opened.record["command"]["model"]

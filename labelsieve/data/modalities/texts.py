@@ -16,7 +16,7 @@ from labelsieve.data.modalities import Item
 from labelsieve.data.sources import Row, Source
 from labelsieve.data.text.reading import TextPreprocess, decode, read_bytes
 from labelsieve.data.text.spool import Spool
-from labelsieve.errors import ImageError
+from labelsieve.errors import DataError, ImageError
 
 # How a class is written into a prompt where the user says nothing.
 TEMPLATE = "This text is about {}."
@@ -26,8 +26,13 @@ def open_items(preprocess: TextPreprocess) -> TextItems:
     """Texts for encoders with this preprocessing.
 
     Raises:
-        DataError: the cache folder cannot be written to.
+        DataError: the cache folder cannot be written to, or the model reads no texts.
     """
+    if not isinstance(preprocess, TextPreprocess):
+        raise DataError(
+            "The data are texts, and the model takes images.",
+            "Name other data or model.",
+        )
     folder = cache_folder()
     make_folder(folder)
     return TextItems(preprocess, Spool(folder))

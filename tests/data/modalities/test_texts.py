@@ -16,6 +16,7 @@ from labelsieve.data.load import load
 from labelsieve.data.sources import open_source
 from labelsieve.data.text.reading import TextPreprocess
 from labelsieve.errors import DataError
+from labelsieve.models.load import preprocess_of
 
 TEXTS = ["a good film", "waste, of time", 'she said "no"', "שלום 🙂"]
 LABELS = ["good", "bad", "bad", "good"]
@@ -94,3 +95,9 @@ def test_one_kind_of_item_is_judged(tmp_path: Path) -> None:
         open_source(load(path, image_column="text", text_column="text"))
     with pytest.raises(DataError, match=r"^--text-column: Column 'txt' is unknown"):
         open_source(load(path, text_column="txt"))
+
+
+def test_a_model_of_pictures_is_refused(tmp_path: Path) -> None:
+    spec = load(csv_file(tmp_path), text_column="text")
+    with pytest.raises(DataError, match=r"^The data are texts, and the model takes"):
+        prepare(spec, preprocess_of("tiny"))
