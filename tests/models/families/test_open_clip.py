@@ -254,7 +254,8 @@ REFUSED = {
         "repository",
     ),
     "another size": ({"vision_cfg": {**VISION, "width": 48}}, "another shape"),
-    "a huge size": ({"vision_cfg": {**VISION, "width": 10**8}}, "describes"),
+    "a huge size": ({"vision_cfg": {**VISION, "width": 10**8}}, "gives width as"),
+    "many weights": ({"vision_cfg": {**VISION, "width": 10**6}}, "describes"),
     "code": (
         {
             "text_cfg": {
