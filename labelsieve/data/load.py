@@ -80,6 +80,17 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
     return DataSpec(data, **given)
 
 
+def joined(data: Any, labels: Any, texts: Any) -> Any:
+    """The data of a scan, which may come in parts; raises OptionError where one is missing."""
+    if (data is None) == (texts is None):
+        raise OptionError("Give data, or texts=[...] with labels=[...].")
+    if texts is not None and labels is None:
+        raise OptionError("texts need labels=[...], one for each.")
+    if texts is not None:
+        return {"text": list(texts), "label": list(labels)}
+    return data if labels is None else (data, labels)
+
+
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were set to something."""
     allowed = [f.name for f in fields(DataSpec) if f.name != "data"]

@@ -15,7 +15,7 @@ from labelsieve import registry
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, from_manifest, prepare
 from labelsieve.data.labels import SET, SINGLE
-from labelsieve.data.load import load
+from labelsieve.data.load import joined, load
 from labelsieve.data.manifest import read
 from labelsieve.data.modalities import open_items, reopen_items, template_for
 from labelsieve.data.sources import Source, open_source
@@ -126,9 +126,10 @@ class _Plan:
 
 
 def scan(
-    data: Any,
+    data: Any = None,
     *,
     labels: Any = None,
+    texts: Any = None,
     output: str | Path = "labelsieve-run",
     force: bool = False,
     options: ScanOptions | None = None,
@@ -143,6 +144,7 @@ def scan(
     Args:
         data: what `load` takes, or gives.
         labels: of pictures that `data` gives alone: a label for each, or for each a set of labels.
+        texts: strings, in the place of `data`, with a label for each.
         output: the run folder.
         force: replace another run in that folder.
         options: or its fields as keywords, see `ScanOptions`.
@@ -153,8 +155,7 @@ def scan(
             have changed since.
     """
     choice.refuse_misplaced(choices, ScanOptions.__dataclass_fields__)
-    if labels is not None:
-        data = (data, labels)
+    data = joined(data, labels, texts)
     # all that can be wrong without a model is found before anything is loaded
     plan = _plan(load(data), override(options or ScanOptions(), choices, "method"))
     folder = run_folder(output)

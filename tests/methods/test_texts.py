@@ -62,3 +62,13 @@ def test_votes_of_frequent_labels_are_divided_by_their_number(
     command = run.record["command"]
     assert (command["method"], command["preset"]) == ("knn", "balanced")
     assert command["settings"]["balanced"] is True
+
+
+def test_lists_of_texts_and_labels(notes: dict[str, Any], tmp_path: Path) -> None:
+    labels = notes["planted_label"]
+    run = scan(texts=notes["text"], labels=labels, output=tmp_path, model="hashing")
+    assert run.scores.num_rows == 120
+    with pytest.raises(OptionError, match=r"^texts need labels"):
+        scan(texts=["a", "b"], output=tmp_path / "other")
+    with pytest.raises(OptionError, match=r"^Give data, or texts"):
+        scan(output=tmp_path / "other")
