@@ -96,12 +96,23 @@ class Region:
     side: float
 
 
-Look: TypeAlias = View | Corners | Mirrored | Region
+@dataclass(frozen=True)
+class Patches:
+    """Features of a picture's patches, averaged to `side` x `side` cells and put in a row.
+
+    So many numbers are kept of each picture: [side² · d], cells row by row, each of length one.
+    """
+
+    side: int
+
+
+Look: TypeAlias = View | Corners | Mirrored | Region | Patches
 LOOKS: dict[str, type[Look]] = {
     "View": View,
     "Corners": Corners,
     "Mirrored": Mirrored,
     "Region": Region,
+    "Patches": Patches,
 }
 
 
@@ -229,6 +240,12 @@ class ImageFeatures:
     @torch.no_grad()
     def embed(self, rows: np.ndarray, view: Look | None) -> np.ndarray:
         pixels = self.encoder.normalise(self.data.inputs(rows))
+        if isinstance(view, Patches):
+            cells = F.adaptive_avg_pool2d(
+                self.encoder.image_patches(pixels).permute(0, 3, 1, 2), view.side
+            )
+            cells = F.normalize(cells, dim=1).permute(0, 2, 3, 1)
+            return cells.flatten(1).cpu().numpy()
         if isinstance(view, Corners):
             looks = augment.views(pixels, len(augment.CORNERS), view.mirror)
             total = torch.stack([self.encoder.image_features(p) for p in looks]).sum(0)

@@ -30,6 +30,19 @@ from labelsieve.estimation.transition import Transition
 
 
 @dataclass(frozen=True)
+class Heat:
+    """Where pictures disagree with their labels, of those that a person may look at.
+
+    rows: [m] int, rows of the pictures, ascending.
+    maps: [m, g, g] float in 0..1, of what the model saw of the picture, row by row: the share of a
+        part that speaks for another class, 0.5 where it speaks for neither.
+    """
+
+    rows: np.ndarray
+    maps: np.ndarray
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a method says about the labels of n images of k classes.
 
@@ -50,6 +63,7 @@ class Evidence:
     transition: how labels arise from classes, where the method has estimated it from `probs`.
     estimate: of sets, how many labels are missing and extra.
     facts: what the numbers depend on, for run.json: temperatures, the rule of the flags, rates.
+    heat: maps of some pictures, for the pages.
     """
 
     p_clean: np.ndarray
@@ -63,3 +77,4 @@ class Evidence:
     transition: Transition | None = None
     estimate: SetNoise | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    heat: Heat | None = None

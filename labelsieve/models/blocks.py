@@ -165,6 +165,18 @@ def run_image_blocks(
     return x[:, :length]  # shallow prompts end here
 
 
+def own_block(layer: nn.Module, x: Tensor) -> Tensor:
+    """One block whose tokens look at nothing but themselves, [b, n, d] -> [b, n, d].
+
+    In the place of the last one it leaves each token with what is at its own place
+    (Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, section 3.2).
+    """
+    attention: Any = layer.self_attn
+    # the softmax over one token is one: its value alone
+    x = x + attention.out_proj(attention.v_proj(layer.layer_norm1(x)))  # type: ignore[operator]
+    return x + layer.mlp(layer.layer_norm2(x))  # type: ignore[operator]
+
+
 def causal_mask(n: int, device: torch.device) -> Tensor:
     """[n, n] bool, True where a token may look: at itself and before."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()

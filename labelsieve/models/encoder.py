@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelsieve.data.images import Preprocess
+from labelsieve.errors import ModelError
+from labelsieve.models.blocks import own_block, run_image_blocks
 
 # Classes are encoded in parts, recomputed for the gradient, when what all would keep for
 # it is more than so many bytes.
@@ -138,6 +140,44 @@ class DualEncoder(abc.ABC):
         return F.normalize(
             self.project_image(self.image_pooled(pixels, prompts)).float(), dim=-1
         )
+
+    def image_start(self, pixels: Tensor) -> Tensor:
+        """Input of the first block, [b, n, image_width], patches last, row by row."""
+        raise ModelError(
+            f"'{self.name}' gives no features of patches.",
+            "Take a CLIP or SigLIP with a vision transformer.",
+        )
+
+    def pool_image(self, x: Tensor) -> Tensor:
+        """Output of the last block, [b, n, image_width] -> [b, image_width], pooled."""
+        raise ModelError(f"'{self.name}' gives no features of patches.")
+
+    @torch.no_grad()
+    def image_patches(self, pixels: Tensor) -> Tensor:
+        """Features of the patches of pictures in the common space, without gradient.
+
+        In the last block patches look at themselves alone, and each is pooled as if it were all
+        there is: their features of the whole tower are less local.
+
+        Args:
+            pixels: as in `image_features`.
+
+        Returns:
+            [b, rows, columns, d] float32 of length one.
+
+        Raises:
+            ModelError: the family has no patches, or the tower pools them in another way.
+        """
+        size = (pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
+        x = self.image_start(pixels)
+        x = run_image_blocks(self.image_layers[:-1], x, None, class_token_only=False)
+        # whatever else there is (class token, registers) stands before them
+        x = own_block(self.image_layers[-1], x)[:, -size[0] * size[1] :]
+        pooled = self.pool_image(x.flatten(0, 1)[:, None])
+        features = F.normalize(self.project_image(pooled).float(), dim=-1)
+        if not torch.isfinite(features).all():
+            raise ModelError(f"'{self.name}' pools patches in a way that leaves none.")
+        return features.unflatten(0, (len(pixels), *size))
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:

@@ -18,6 +18,7 @@ from labelsieve.features.task import Task
 from labelsieve.files import write_json
 from labelsieve.methods import Evidence
 from labelsieve.pipeline import results
+from labelsieve.runs.items import _heat
 
 
 def write_data(folder: Path, manifest: Manifest, spec: DataSpec) -> None:
@@ -51,6 +52,9 @@ def write_results(
     # float32, and a file of its own: with many classes it is the largest of the run
     probs = results.probs_table(task.data, evidence)
     tables.write_parquet(probs, folder / "probs.parquet")
+    if evidence.heat is not None:
+        ids = task.data.ids.take(pa.array(evidence.heat.rows))
+        _heat.write(folder, ids, evidence.heat.maps)
     scores = results.scores_table(prepared.manifest.table, task.data, evidence)
     if prepared.manifest.agreement is not None:
         scores = _with_agreement(scores, prepared.manifest.agreement)

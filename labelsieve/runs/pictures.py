@@ -31,6 +31,7 @@ from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import is_inside, readable
 from labelsieve.progress import note, plain
+from labelsieve.runs.items import _heat
 from labelsieve.runs.run import Run
 from labelsieve.tables import SCORED, RowsOf
 
@@ -119,6 +120,7 @@ class Images:
     """
 
     def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
+        self.heat: _heat.Maps | None = None
         self._spec = spec
         self._kept: dict[Any, Source] = {}
         try:
@@ -240,13 +242,14 @@ def open_pictures(opened: Run, data: str | None = None) -> Images:
     Raises:
         RunError: they cannot be opened again, or `data` are other data.
     """
-    if data is None and opened.in_memory is not None:
-        kept: Images = opened.in_memory
-        return kept
-    images = Images(spec_of(opened, data), opened.manifest)
+    images = opened.in_memory
+    if data is not None or images is None:
+        images = Images(spec_of(opened, data), opened.manifest)
     if data is not None:
         _check_scanned(images, opened, data)
-    return images
+    images.heat = _heat.of_run(opened)
+    opened_again: Images = images
+    return opened_again
 
 
 def _check_scanned(images: Images, opened: Run, data: str) -> None:

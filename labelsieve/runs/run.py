@@ -13,6 +13,7 @@ probs.parquet       class probabilities, one row per scored image; of sets of la
                     probability that the picture shows each class
 quality.parquet     what pictures show of themselves: size, light, sharpness, outliers
 duplicates.parquet  pairs of near-duplicates
+heat.parquet        of some pictures where they disagree with their label; of some methods
 report.html         what is in the run, for people
 decisions.sqlite    what people decided
 corrections.parquet what was changed in the data: a patch
@@ -66,6 +67,7 @@ OWNED = (
     "manifest.parquet",
     "quality.parquet",
     "duplicates.parquet",
+    "heat.parquet",
     "truth.parquet",
     "detector",
     "report.html",

@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
@@ -15,6 +16,7 @@ from labelsieve.review import session
 from labelsieve.review.deciding import NotInRun
 from labelsieve.review.filters import DEFAULT, GRID, Filters, Sorting
 from labelsieve.review.session import MOST_CELLS, Review
+from labelsieve.runs.items import _heat
 from labelsieve.runs.run import Run, run_folder
 
 
@@ -133,3 +135,18 @@ def test_where_the_model_cannot_say_no_page_names_a_number(
     assert words in review.front_page(DEFAULT, "w")
     progress = review.counts(DEFAULT, "w")["progress"]
     assert (progress["left"], progress["words"]) == (None, words)
+
+
+def test_a_map_of_disagreement_is_on_the_card_and_not_on_a_blind_audit(
+    planted: Any,
+) -> None:
+    ids = pa.array(planted.wrong[:1])
+    _heat.write(planted.folder, ids, np.full((1, 4, 4), 0.9))
+    review = Review(Run(planted.folder), background=False)
+    assert "image?row=0&amp;size=heat" in review.card(DEFAULT, "w", row=0)
+    assert "size=heat" not in review.card(DEFAULT, "w", row=1)
+    assert review.picture(0, "heat")[8:12] == b"WEBP"
+    with pytest.raises(NotInRun):
+        review.picture(1, "heat")
+    blind = review.audit_card("w")
+    assert "image?row=" in blind and "size=heat" not in blind

@@ -63,11 +63,19 @@ class ClipEncoder(TransformersEncoder, SharedPrefix):
     def image_pooled(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
-        tower: Any = self.image_tower
-        x = tower.pre_layrnorm(tower.embeddings(pixels))  # transformers' own spelling
+        x = self.image_start(pixels)
         # of the last block only the class token is read, so the rest is left out
         x = run_image_blocks(self.image_layers, x, prompts, class_token_only=True)
-        return tower.post_layernorm(x[:, 0])
+        return self.pool_image(x)
+
+    def image_start(self, pixels: Tensor) -> Tensor:
+        tower: Any = self.image_tower
+        return tower.pre_layrnorm(
+            tower.embeddings(pixels)
+        )  # transformers' own spelling
+
+    def pool_image(self, x: Tensor) -> Tensor:
+        return self.image_tower.post_layernorm(x[:, 0])
 
     def project_image(self, pooled: Tensor) -> Tensor:
         return self.model.visual_projection(pooled)

@@ -165,9 +165,15 @@ class OpenClipEncoder(SharedPrefix):
     def image_pooled(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
-        x = self._image.before(pixels)
         only = self._image.reads_class_token
+        x = self.image_start(pixels)
         x = run_image_blocks(self.image_layers, x, prompts, class_token_only=only)
+        return self.pool_image(x)
+
+    def image_start(self, pixels: Tensor) -> Tensor:
+        return self._image.before(pixels)
+
+    def pool_image(self, x: Tensor) -> Tensor:
         return self._image.pooled(x)
 
     def project_image(self, pooled: Tensor) -> Tensor:

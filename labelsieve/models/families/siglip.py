@@ -57,10 +57,16 @@ class SiglipEncoder(TransformersEncoder):
     def image_pooled(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
-        tower: Any = self.image_tower
-        x = tower.embeddings(pixels)
+        x = self.image_start(pixels)
         # the pooling looks at all tokens, so all of them are computed
         x = run_image_blocks(self.image_layers, x, prompts, class_token_only=False)
+        return self.pool_image(x)
+
+    def image_start(self, pixels: Tensor) -> Tensor:
+        return self.image_tower.embeddings(pixels)
+
+    def pool_image(self, x: Tensor) -> Tensor:
+        tower: Any = self.image_tower
         return tower.head(tower.post_layernorm(x))
 
     def project_image(self, pooled: Tensor) -> Tensor:

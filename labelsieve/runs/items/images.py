@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from labelsieve.data.images import from_object, open_image, read_bytes
 from labelsieve.errors import ImageError, LabelsieveError
 from labelsieve.runs.pictures import Pictures, webp
 
 MEDIA = "image/webp"
-# sides in pixels: a small cell of the grid, a large one, a card; and all there is, up to the
-# largest picture that WebP holds
-SIZES = {"small": 160, "medium": 384, "large": 1024, "full": 16_383}
+HEAT = "heat"
+# sides in pixels: a small cell of the grid, a large one, a card; all there is, up to the largest
+# picture that WebP holds; and a card with what speaks against the label in red
+SIZES = {"small": 160, "medium": 384, "large": 1024, "full": 16_383, HEAT: 1024}
+RED = (220, 20, 40)
+OPAQUE = 0.75  # most of a picture that its red hides
+SMALLEST_HEAT = 256  # a side in pixels: on an icon's few pixels no map is seen
 QUALITY = 90  # of WebP: labels are judged by small details
 VERSION = 1  # another one where the same bytes are shown in another way
 UNITS = ("bytes", "KB", "MB", "GB")
@@ -26,15 +35,44 @@ class Facts:
     width: int
     height: int
     size: str  # "41 KB"; empty where the picture never was a file
+    heat: bool = False  # whether it has a map of where it disagrees with its label
 
 
 def show(items: Pictures, sample_id: str, size: str) -> bytes | None:
-    """A picture as WebP; None when it cannot be read.
+    """A picture as WebP; None when it cannot be read, or has no map where one is wanted.
 
     Args:
         size: of `SIZES`.
     """
+    if size == HEAT:
+        return _with_heat(items, sample_id)
     return webp(items, sample_id, SIZES[size], QUALITY)
+
+
+def _with_heat(items: Any, sample_id: str) -> bytes | None:
+    maps = getattr(items, "heat", None)
+    if maps is None or sample_id not in maps:
+        return None
+    picture = webp(items, sample_id, SIZES[HEAT], QUALITY)
+    if picture is None:
+        return None
+    with Image.open(io.BytesIO(picture)) as image:
+        shown = image.convert("RGB")
+    factor = max(1, SMALLEST_HEAT // max(shown.size))
+    shown = shown.resize(
+        (factor * shown.width, factor * shown.height), Image.Resampling.NEAREST
+    )
+    cover = Image.new("L", shown.size)
+    left, top, right, bottom = maps.box(*shown.size)
+    # one half speaks for neither class, and is not covered
+    against = 2 * np.clip(maps.get(sample_id) / 255 - 0.5, 0, None)
+    cells = Image.fromarray(np.round(255 * OPAQUE * against).astype(np.uint8))
+    way = Image.Resampling.BILINEAR
+    cover.paste(cells.resize((right - left, bottom - top), way), (left, top))
+    shown.paste(RED, mask=cover)
+    buffer = io.BytesIO()
+    shown.save(buffer, "WEBP", quality=QUALITY)
+    return buffer.getvalue()
 
 
 def embed(items: Pictures, sample_id: str, side: int, quality: int) -> str:
@@ -48,9 +86,11 @@ def facts(items: Pictures, sample_id: str) -> Facts | None:
     """Sides and size of the image; None when it cannot be read."""
     try:
         item = items.read(sample_id)
+        maps = getattr(items, "heat", None)
+        heat = maps is not None and sample_id in maps
         if not isinstance(item, bytes | str | Path):
-            return Facts(*from_object(item).size, "")
-        return _facts(read_bytes(item))
+            return Facts(*from_object(item).size, "", heat)
+        return replace(_facts(read_bytes(item)), heat=heat)
     except LabelsieveError:
         return None
 
