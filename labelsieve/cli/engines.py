@@ -22,7 +22,7 @@ SEVERAL = "Several processes or machines"
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="processes, ray, slurm or folder; none: this process.",
+        help="processes, ray, slurm or folder; none: here.",
         rich_help_panel=SEVERAL,
     ),
 ]
@@ -37,20 +37,20 @@ Gpus = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Of a Ray cluster: auto, ray://HOST:PORT; none: one is started here.",
+        help="Ray's: auto or ray://HOST:PORT; none: start one.",
         rich_help_panel=SEVERAL,
     ),
 ]
 Shared = Annotated[
     str | None,
     typer.Option(
-        help="For folder and slurm: a folder, or s3://, that all machines see.",
+        help="For folder, slurm: folder or s3:// seen by all.",
         rich_help_panel=SEVERAL,
     ),
 ]
 Shard = Annotated[
     int,
-    typer.Option(help="Images of one task: 256, 512, ...", rich_help_panel=SEVERAL),
+    typer.Option(help="Images of a task: 256, 512, ...", rich_help_panel=SEVERAL),
 ]
 
 

@@ -67,7 +67,7 @@ class DataOptions:
     ] = None
     root: Annotated[
         str | None,
-        _of_data("Folder of image paths in a table, or that links lead into."),
+        _of_data("Folder of a table's paths, or where links lead."),
     ] = None
     split: Annotated[str | None, _of_data("Only this split.")] = None
 

@@ -107,7 +107,7 @@ def scan(
     class_names: Annotated[
         str | None,
         typer.Option(
-            help="Names in prompts: file of lines label,name, or JSON.",
+            help="Names in prompts: file of label,name or JSON.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -301,7 +301,8 @@ def demo(
         Path, typer.Option("-o", "--output", help="Folder for data and run.")
     ] = Path("labelsieve-demo"),
     data: Annotated[
-        str, typer.Option(help="digits or texts (included), or cifar10n (is downloaded).")
+        str,
+        typer.Option(help="digits or texts (included), or cifar10n (is downloaded)."),
     ] = "digits",
     force: Annotated[bool, typer.Option("--force", help="Start afresh.")] = False,
     as_json: Json = False,

@@ -10,14 +10,17 @@ from typer.testing import CliRunner
 from labelsieve.cli.app import app
 
 # With their defaults behind them, or more words than fit: they may take two.
-LONGER = {"--model", "--preset", "--template"}
+LONGER = {"--method", "--model", "--preset", "--template"}
 
 
 def test_options_of_scan_are_grouped_and_short() -> None:
     printed = CliRunner().invoke(app, ["scan", "--help"]).output
     lines = printed.splitlines()
     titles = [x[:-1] for x in lines if x.endswith(":") and not x.startswith(" ")]
-    assert titles == ["Arguments", "Options", "Method", "Data", "Your own numbers"]
+    assert titles == [
+        *("Arguments", "Options", "Method", "Data", "Your own numbers"),
+        "Several processes or machines",
+    ]
     command: Any = get_command(app)
     names = {max(p.opts, key=len) for p in command.commands["scan"].params[1:]}
     starts = [n for n, x in enumerate(lines) if x.strip().startswith("-")]

@@ -50,6 +50,8 @@ def test_every_image_comes_out_once_with_all_columns(
     scores = Run(scanned.folder).scores
     assert scores.column_names == [
         *tables.SCORES.names,
+        # of every method: how far a picture is from all classes
+        *("outsider_distance", "outsider_similarity", "outsider_energy"),
         "positive_logit",
         "negative_logit",
     ]
