@@ -199,13 +199,10 @@ def demo(record: dict[str, Any]) -> None:
     out = _console()
     # the other demo has errors that people made, and none are planted
     if record["command"]["label_column"] == "planted_label":
-        what = "handwritten digits of scikit-learn"
-        if record["command"].get("text_column"):
-            what = "notes of ours on five topics"
-        out.print(
-            f"These are {what} with [bold]{quality['wrong']} "
-            f"planted errors[/] among {quality['images']:,} labels."
-        )
+        texts = record["command"].get("text_column")
+        what = "notes of ours on five topics" if texts else "scikit-learn's digits"
+        told = f"{quality['wrong']} planted errors[/] among {quality['images']:,}"
+        out.print(f"These are {what} with [bold]{told} labels.")
     # recall times what there is: the record has no count of its own
     caught = round(quality["recall"] * quality["wrong"])
     out.print(
