@@ -137,10 +137,9 @@ def serve(where: str, idle: float) -> int:
         idle: seconds without work after which a worker ends.
     """
     parts = open_parts(where)
-    _own_cache()
     me = f"workers/{socket.gethostname()}-{os.getpid()}"
     done, since, begun = 0, time.monotonic(), time.time()
-    with _beating(parts, me):
+    with _own_cache(), _beating(parts, me):
         while time.monotonic() - since < idle:
             ended = parts.age("ended")
             # of an earlier scan, where a new one is only being started
@@ -156,10 +155,20 @@ def serve(where: str, idle: float) -> int:
     return done
 
 
-def _own_cache() -> None:
+@contextlib.contextmanager
+def _own_cache() -> Iterator[None]:
     """The index of the pixel cache is no file for several machines: each has its own."""
+    before = os.environ.get("LABELSIEVE_CACHE")
     folder = cache_folder() / "hosts" / socket.gethostname()
     os.environ["LABELSIEVE_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        # who calls this from a program of theirs finds their cache as it was
+        if before is None:
+            del os.environ["LABELSIEVE_CACHE"]
+        else:
+            os.environ["LABELSIEVE_CACHE"] = before
 
 
 def _claimed(parts: Parts) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def test_slurm_writes_its_script_and_begins_nothing(
 
 
 def test_a_worker_without_work_ends(call: Callable[..., Any], tmp_path: Path) -> None:
+    cache = os.environ["LABELSIEVE_CACHE"]
     called = call("work", tmp_path, "--idle", "0.1", "--json")
+    assert os.environ["LABELSIEVE_CACHE"] == cache
     assert called.code == 0 and called.json() == {"shards": 0}
 
 
