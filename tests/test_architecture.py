@@ -23,13 +23,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 ]
 # Test files that look at the whole instead of one module.
 WHOLE = {
+    "test_agreement",
     "test_architecture",
     "test_browser",
     "test_contracts",
     "test_docs",
     "test_interrupt",
+    "test_killed",
     "test_seams",
     "test_style",
+    "test_texts",
 }
 # Folders of tests that attack the whole, see docs/trust.md.
 WHOLE_FOLDERS = {"attack"}
@@ -40,6 +43,7 @@ ROOMS = {PACKAGE / room for room in registry.ROOMS}
 # What an import is called where it is installed from.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "faiss": "faiss-cpu",
     "open_clip": "open_clip_torch",
     "sklearn": "scikit-learn",
     "multipart": "python-multipart",
@@ -229,7 +233,7 @@ def test_public_names_are_exactly_these() -> None:
     assert {"DeFT", "Run", "LabelsieveError", "load", "look", "scan", "score"} <= set(
         labelsieve.__all__
     )
-    assert len(labelsieve.__all__) <= 15
+    assert len(labelsieve.__all__) <= 16
     for name, home in labelsieve._HOME.items():
         value = getattr(labelsieve, name)
         assert value is getattr(importlib.import_module(f"labelsieve.{home}"), name)

@@ -53,8 +53,7 @@ from labelsieve.settings import (
 
 # what a training writes, and what export-model adds to it
 OWNED = (
-    *(LAST, WHOLE),
-    "config.json",
+    *(LAST, WHOLE, "config.json"),
     "model.safetensors",
     "preprocessor_config.json",
     "samples.parquet",
@@ -214,13 +213,7 @@ def _resolve(
             f"'{opened.folder}' is not finished.",
             "Run labelsieve scan again; it continues.",
         )
-    # what was scanned was read in windows of tokens, and there are no students that read
-    if "window" in (opened.record.get("preprocess") or {}):
-        raise OptionError(
-            f"'{opened.folder}' is a scan of texts, and train fine-tunes image classifiers.",
-            "Write its clean part with labelsieve export --to hf --only clean, and train "
-            "on that elsewhere.",
-        )
+    training_set.refuse_texts(opened)
     checkpoint = options.student
     if checkpoint == "clip":  # the paper's phase 2: the tower that scanned
         checkpoint = opened.record["command"]["model"]

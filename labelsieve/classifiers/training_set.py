@@ -15,9 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError
 from labelsieve.features.probe import split
 from labelsieve.runs.decisions import Decision
+from labelsieve.runs.run import Run
 from labelsieve.tables import SAMPLES
 
 Use = Literal["clean", "clean+relabelled", "certified", "all", "weighted", "gmm"]
@@ -27,6 +28,17 @@ ORIGINS = ("clean", "relabelled", "reviewed", "flagged", "left-out")
 TRAIN = "train"
 VALIDATION = "validation"
 NONE = "none"
+
+
+def refuse_texts(opened: Run) -> None:
+    """Raises OptionError for a run of texts: there are no students that read."""
+    # what was scanned was read in windows of tokens
+    if "window" in (opened.record.get("preprocess") or {}):
+        raise OptionError(
+            f"'{opened.folder}' is a scan of texts, and train fine-tunes image classifiers.",
+            "Write its clean part with labelsieve export --to hf --only clean, and train "
+            "on that elsewhere.",
+        )
 
 
 def choose(

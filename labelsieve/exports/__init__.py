@@ -36,6 +36,7 @@ from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.labels import SINGLE
 from labelsieve.errors import DataError, ImageError, OptionError, RunError, unknown
 from labelsieve.exports._labels import check_items, check_kind
+from labelsieve.exports._late import LatePictures
 from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._receipt import is_own, read_receipt, write_receipt
 from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
@@ -43,7 +44,7 @@ from labelsieve.progress import note
 from labelsieve.runs import pictures as of_run
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
-from labelsieve.runs.pictures import Images, Pictures, original
+from labelsieve.runs.pictures import Pictures, original
 from labelsieve.runs.run import Run, alone
 from labelsieve.tables import CORRUPT
 
@@ -176,37 +177,6 @@ class Rows:
             return original(self.pictures, sample_id)
         except ImageError:
             return None
-
-
-class LatePictures:
-    """The pictures of a run, opened when the first is read: tables are written without them.
-
-    Raises:
-        RunError: the data are gone.
-    """
-
-    def __init__(self, opened: Run, data: str | None) -> None:
-        self._opened = opened
-        self._data = data
-
-    @cached_property
-    def _images(self) -> Images:
-        return of_run.open_pictures(self._opened, self._data)
-
-    def read(self, sample_id: str) -> Any:
-        """As `labelsieve.runs.pictures.Images.read`."""
-        return self._images.read(sample_id)
-
-    @property
-    def modality(self) -> str:
-        """As `labelsieve.runs.pictures.Images.modality`."""
-        return getattr(self._images, "modality", "images")
-
-    @property
-    def class_ids(self) -> Mapping[str, int]:
-        """As `labelsieve.runs.pictures.Images.class_ids`."""
-        # pictures that came as objects of Python have none
-        return getattr(self._images, "class_ids", {})
 
 
 def export(

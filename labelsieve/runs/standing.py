@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.data.labels import SET
-from labelsieve.estimation.answers import Answers, Learner
+from labelsieve.estimation.audits.answers import Answers, Learner
 from labelsieve.estimation.calibration import parts, with_given
 from labelsieve.runs.decisions import NAMING, WRONG, Decision, Decisions, open_decisions
 from labelsieve.runs.pictures import cached_features

@@ -23,7 +23,7 @@ def places(
     for name, content in {
         "digits/one/a.png": picture[0],
         "digits/two/b.png": picture[1],
-        "hollow/cat/notes.txt": b"x",
+        "hollow/cat/notes.doc": b"x",
         "single/cat/a.png": picture[2],
         "broken/cat/a.png": b"x",
         "broken/dog/a.png": b"",

@@ -127,7 +127,7 @@ MISTAKES = [
     (["scan", "{digits}", "--model", "{tmp}/nowhere"], "cannot be loaded"),
     (
         ["scan", "{digits}", "--model", "{tmp}/bert"],
-        "is of family 'bert', which is not supported. Supported: CLIP, open_clip, SigLIP",
+        "takes texts, and the items of the data are images",
     ),
     (
         ["scan", "{digits}", "--device", "quantum"],

@@ -208,7 +208,7 @@ def test_a_folder_without_images_says_what_was_left_out(
     tmp_path: Path, items: ImageItems
 ) -> None:
     (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "1.txt").touch()
+    (tmp_path / "cat" / "1.doc").touch()
     with pytest.raises(
         DataError,
         match=r"^There are no images\. 1 file in 'cat' is not an image by its suffix",

@@ -62,9 +62,13 @@ def test_a_picture_that_kills_every_worker_is_listed(
     take = processes._Worker.take
 
     def taken(self: Any, task: Task) -> None:
-        take(self, task)
         # what a decoder that crashes does, to whoever reads this picture
-        if victim.encode() in task.rows and "Reading" in task.words:
+        kills = victim.encode() in task.rows and "Reading" in task.words
+        if kills:
+            # it must not be done before it is killed
+            os.kill(self.process.pid, signal.SIGSTOP)
+        take(self, task)
+        if kills:
             os.kill(self.process.pid, signal.SIGKILL)
 
     monkeypatch.setattr(processes._Worker, "take", taken)

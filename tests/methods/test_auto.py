@@ -55,7 +55,7 @@ def test_the_choice_follows_what_names_mean(
         and f"Method {chosen} was taken" in found.facts["why"]
     )
     room, settings = {
-        "deft": (deft, deft.Settings()),
+        "deft": (deft, deft.Settings(**deft.PRESETS["default"])),
         "aum": (aum, aum.Settings(flags="estimated")),
     }[chosen]
     own = room.detect(planted.elsewhere(planted.task.folder / "own").task, settings)

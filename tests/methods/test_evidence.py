@@ -135,7 +135,9 @@ def test_a_class_of_one_image_and_few_images(
     )
 
 
-ALONE = [name for name in IN_WORDS if name != "ensemble"]
+# capro and pbprompt read names, and turn no cosines with them into probabilities of their own
+OTHERWISE = ("ensemble", "capro", "pbprompt")
+ALONE = [name for name in IN_WORDS if name not in OTHERWISE]
 UNTRAINED = {
     "robust-prompt": {"epochs": 0},
     "deft": {"epochs": 0, "tuning": "features", "judge": "threshold"},

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labelsieve.estimation.answers import Learner
+from labelsieve.estimation.audits.answers import Learner
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decisions
 

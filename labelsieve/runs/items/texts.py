@@ -15,7 +15,9 @@ MEDIA = "text/plain; charset=utf-8"
 # in characters: a cell of the grid, a larger one, a card, and as much as a browser scrolls through
 SIZES = {"small": 200, "medium": 600, "large": 4_000, "full": 200_000}
 CUT = "…"
-CHARACTERS = 4  # in a report, for each pixel that a picture would be wide: about as many bytes
+CHARACTERS = (
+    4  # in a report, for each pixel that a picture would be wide: about as many bytes
+)
 
 
 @dataclass(frozen=True)

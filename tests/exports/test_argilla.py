@@ -9,55 +9,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import datasets
-import pyarrow as pa
 import pytest
+from fixtures import texts
+from fixtures.texts import TEXTS, Cells
 
 from labelsieve.errors import OptionError
-from labelsieve.exports import Rows, argilla, hf, label_studio, textfolder
+from labelsieve.exports import Rows, argilla, hf, label_studio
 from labelsieve.exports._labels import check_items, registry
-
-TEXTS = [
-    b"good\r\nfilm \x1b[31mred\x1b[0m",
-    "<script>alert(1)</script> \u202eevil\u202c".encode(),
-    "שלום 🚀 nul\0".encode(),
-    b"caf\xe9",
-]
-
-
-class Cells:
-    """Texts of a table, by sample id."""
-
-    modality = "texts"
-
-    def read(self, sample_id: str) -> bytes:
-        return TEXTS[int(sample_id)]
 
 
 @pytest.fixture
 def rows() -> Rows:
-    n = len(TEXTS)
-    columns: dict[str, Any] = {
-        "sample_id": [str(i) for i in range(n)],
-        "path": [f"row {i + 1}" for i in range(n)],
-        "given_label": ["a", "b", "a", "b"],
-        "label": ["a", "a", "a", "b"],
-        "verdict": pa.array([None, "accept", None, None], pa.string()),
-        "split": pa.nulls(n, pa.string()),
-        "p_clean": [0.9, 0.1, 0.8, 0.7],
-        "is_label_issue": [False, True, False, False],
-        "suggested_label": ["a", "a", "a", "b"],
-        "suggested_prob": [0.9, 0.8, 0.8, 0.7],
-        "rank": [4, 1, 3, 2],
-        "status": ["ok"] * n,
-        "reason": [""] * n,
-    }
-    return Rows(pa.table(columns), ["a", "b"], Cells(), {}, "labelsieve-knn-m")
-
-
-def test_a_folder_of_texts_has_their_bytes(rows: Rows, tmp_path: Path) -> None:
-    textfolder.write(rows, tmp_path)
-    found = {p.read_bytes(): p.parent.name for p in tmp_path.rglob("*.txt")}
-    assert found == dict(zip(TEXTS, ["a", "a", "a", "b"], strict=True))
+    return texts.rows()
 
 
 def test_label_studio_has_texts_in_its_tasks(rows: Rows, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from labelsieve.estimation import answers
-from labelsieve.estimation.answers import Answers, Kernel, Learner
+from labelsieve.estimation.audits import answers
+from labelsieve.estimation.audits.answers import Answers, Kernel, Learner
 from labelsieve.estimation.calibration import logit, sigmoid
 
 N = 600
