@@ -69,7 +69,7 @@ def test_data_options_are_spelled_once_and_reach_the_data(tmp_path: Any) -> None
         assert five <= options(verb).keys()
     for verb in ("predict", "evaluate"):
         assert five & options(verb).keys() == five - {"label_column"}
-    assert options("apply")["root"].startswith("Of --data: folder that")
+    assert options("apply")["root"].startswith("Of --data: folder of")
     assert DataOptions(root="x", split="y").given() == {"root": "x", "split": "y"}
     (tmp_path / "t.csv").write_text("image,label\na.png,b\n")
     table = str(tmp_path / "t.csv")
