@@ -8,21 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.backbones import CLASSES, CPU, built, pictures
 
 from labelsieve.classifiers import backbone
 from labelsieve.errors import ModelError, OptionError
 from labelsieve.models.load import load_encoder
-
-CPU = torch.device("cpu")
-CLASSES = ["cat", "red panda", 'üñí "x"']
-
-
-def pictures(side: int = 16, count: int = 4) -> torch.Tensor:
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(5))
-
-
-def built(folder: Path, seed: int = 0) -> backbone.Backbone:
-    return backbone.build(str(folder), CLASSES, seed=seed, device=CPU)
 
 
 def test_a_new_head_comes_from_the_seed_and_from_nothing_else(

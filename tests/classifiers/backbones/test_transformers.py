@@ -7,20 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fixtures.backbones import CLASSES, CPU, built, pictures
 
-from labelsieve.classifiers import backbone, pretrained
+from labelsieve.classifiers import pretrained
 from labelsieve.models.encoder import normalise
-
-CPU = torch.device("cpu")
-CLASSES = ["cat", "red panda", 'üñí "x"']
-
-
-def pictures(side: int = 16, count: int = 4) -> torch.Tensor:
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(5))
-
-
-def built(folder: Path, seed: int = 0) -> backbone.Backbone:
-    return backbone.build(str(folder), CLASSES, seed=seed, device=CPU)
 
 
 def test_a_masked_autoencoder_lends_its_encoder(
