@@ -26,6 +26,7 @@ ROOMS = {
     "models/families": "Family",
     "runs/items": "Item",
     "classifiers/backbones": "Backbone",
+    "classifiers/trainers": "Trainer",
     "noise/generators": "Noise",
     "corrections/writers": "Writer",
     "engines": "Engine",

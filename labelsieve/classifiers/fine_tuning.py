@@ -4,9 +4,8 @@ epoch that is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,17 @@ from labelsieve.classifiers.backbone import (
     trainable,
 )
 from labelsieve.classifiers.classifier import Classifier
+from labelsieve.classifiers.comparison import held_out
+from labelsieve.classifiers.comparison.held_out import Validation
 from labelsieve.classifiers.objective import LOSSES, Memory, Objective
 from labelsieve.classifiers.recipe import Settings
-from labelsieve.classifiers.training_set import TRAIN, VALIDATION
+from labelsieve.classifiers.training_set import TRAIN, VALIDATION, in_order
 from labelsieve.data.augment import crop_and_mirror
 from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation import metrics, mixture
+from labelsieve.estimation.validation.noisy_accuracy import ClassNoise
 from labelsieve.features import probe
 from labelsieve.files import remove
 from labelsieve.models import encoder
@@ -52,21 +54,6 @@ LOOK_AT = 512  # pictures whose features scale a head that begins with texts
 LEAST = 1e-12  # probability whose logarithm is still finite
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Pictures that are not trained on, by which an epoch is chosen.
-
-    Attributes:
-        images: the data set they belong to.
-        rows: [v] int64, which of them.
-        labels: [n] int64, of the whole data set.
-    """
-
-    images: Dataset
-    rows: np.ndarray
-    labels: np.ndarray
-
-
 class Fitting:
     """One training of one backbone.
 
@@ -80,6 +67,7 @@ class Fitting:
         labels, part: [n] class numbers, and "train", "validation" or "none", per image.
         rows: [t] int64, the images that train.
         memory: what is kept from step to step and with every checkpoint.
+        noise: how the labels of `labels` came about where they validate, if that is known.
         last: weights of the last epoch, where others are left in the backbone.
     """
 
@@ -99,12 +87,13 @@ class Fitting:
         self.seed = seed
         self.device = next(backbone.model.parameters()).device
         self.dtype = torch.float32
-        self.labels, weight, self.part = _in_order(samples, images)
+        self.labels, weight, self.part = in_order(samples, images)
         self.rows = np.flatnonzero(self.part == TRAIN)
         # before the loss, which may keep its targets there
         self.memory = self._memory(weight)
         self.loss = LOSSES[objective.loss](settings, self.memory)
         self.last: dict[str, Tensor] | None = None
+        self.noise: Callable[[np.ndarray, np.ndarray], ClassNoise | None] | None = None
         self.parameters = trainable(backbone, settings.tune)
         self._start()
 
@@ -144,7 +133,7 @@ class Fitting:
             chosen = np.random.default_rng([self.seed, len(rows)])
             rows = np.sort(chosen.choice(rows, probe.TRAIN_ON, replace=False))
         with features_before(head) as seen:
-            self._probabilities(self.images, rows)
+            self.probabilities(self.images, rows)
         features = torch.cat(seen).numpy()
         head_from_probe(head, features, self.labels[rows], self.seed)
 
@@ -159,13 +148,16 @@ class Fitting:
             val: images to validate on; None takes the part that was kept aside.
 
         Returns:
-            validation (images, source), last and chosen (epoch, accuracy, loss), kept,
-            history.
+            validation (images, source), last and chosen (epoch, accuracy, loss), kept, history,
+            held_out (chosen, last and first epoch beside each other).
 
         Raises:
             LabelsieveError: the memory of the device is too small; says what helps.
         """
-        aside = self._validation(val)
+        aside = self.validation(val)
+        # of every epoch, for the tests between them
+        shape = (1 + self.settings.epochs, len(aside.rows))
+        self.memory["right"] = torch.zeros(shape, dtype=torch.bool)
         state = folder / "training.safetensors"
         best = folder / "chosen.safetensors"  # kept for a training that goes on
         _drop_damaged(best, state)
@@ -206,11 +198,13 @@ class Fitting:
             after_epoch=lambda epoch: self._after(epoch, aside, best),
         )
 
-    def _validation(self, val: Dataset | None) -> Validation:
+    def validation(self, val: Dataset | None) -> Validation:
+        """What an epoch is chosen on: another data set, or the part that is kept aside."""
         if val is not None:
             return Validation(val, np.arange(len(val)), val.labels)
         held = np.flatnonzero(self.part == VALIDATION)
-        return Validation(self.images, held, self.labels)
+        noise = None if self.noise is None else self.noise(self.labels, held)
+        return Validation(self.images, held, self.labels, noise)
 
     def _after(self, epoch: int, aside: Validation, best: Path) -> bool:
         """Validate and select after an epoch; True ends the training."""
@@ -229,9 +223,11 @@ class Fitting:
         return patience is not None and waited >= patience
 
     def _judge(self, epoch: int, aside: Validation) -> None:
+        right, loss = self.validate(aside)
+        self.memory["right"][epoch] = torch.from_numpy(right)
         # float64: compared with each other to choose, so not rounded
-        figures = torch.tensor(self.validate(aside), dtype=torch.float64)
-        self.memory["history"][epoch] = figures
+        self.memory["history"][epoch, 0] = float(right.mean())
+        self.memory["history"][epoch, 1] = loss
 
     def loss_of(self, batch: Batch, loaded: Tensor) -> Tensor:
         """Mean of weight times loss of a batch, with gradient."""
@@ -265,7 +261,7 @@ class Fitting:
         head = parameters_of(self.backbone, "head")
         return dict.fromkeys(head, self.settings.head_lr)
 
-    def _probabilities(self, images: Dataset, rows: np.ndarray) -> np.ndarray:
+    def probabilities(self, images: Dataset, rows: np.ndarray) -> np.ndarray:
         """[b, k] of pictures as they are."""
         # as the saved classifier will answer: in evaluation mode, with its softmax
         judge = Classifier(self.backbone, images.classes, dtype=self.dtype)
@@ -274,19 +270,22 @@ class Fitting:
             parts.append(judge.probabilities(images.inputs(part)))
         return np.concatenate(parts)
 
-    def validate(self, aside: Validation) -> tuple[float, float]:
-        """Accuracy and mean cross-entropy."""
+    def validate(self, aside: Validation) -> tuple[np.ndarray, float]:
+        """Whether each label [v] is the answer, and mean cross-entropy."""
         labels = aside.labels[aside.rows]
-        probs = self._probabilities(aside.images, aside.rows)
-        accuracy = float((probs.argmax(1) == labels).mean())
-        return accuracy, float(-_log_of_labels(probs, labels).mean())
+        probs = self.probabilities(aside.images, aside.rows)
+        return probs.argmax(1) == labels, float(-_log_of_labels(probs, labels).mean())
+
+    def agreement(self, val: Dataset | None) -> np.ndarray:
+        """[v] bool, which held-out labels the weights that were kept give."""
+        return self.validate(self.validation(val))[0]
 
     def divide(self) -> None:
         """Weigh only labels whose loss belongs to the lower of two Gaussians.
 
         As DivideMix (Li et al., ICLR 2020) and `labelsieve.methods.gmm` do.
         """
-        probs = self._probabilities(self.images, self.rows)
+        probs = self.probabilities(self.images, self.rows)
         score = _log_of_labels(probs, self.labels[self.rows])
         clean = mixture.upper_cluster(score, self.seed) > 0.5
         # a mixture that finds nothing clean would end the training: the weights stay
@@ -311,6 +310,10 @@ class Fitting:
         kept = _read_weights(best, chosen) if chosen else begun
         model.load_state_dict(kept)
         facts["chosen"] = self._figures(chosen, aside)
+        right = self.memory["right"].numpy()
+        # each once, the chosen one first
+        named = {f"epoch {e}": right[e] for e in (chosen, epochs, 0)}
+        facts["held_out"] = held_out.between(named, aside)
         labels = aside.labels[aside.rows]
         selection.warn_of_chance(facts["chosen"]["accuracy"], labels)
         facts["kept"] = "last" if self.settings.keep == "last" else "chosen"
@@ -323,13 +326,15 @@ class Fitting:
     def _facts(self, aside: Validation) -> dict[str, Any]:
         """What is known before the kept epoch is looked at."""
         history = selection.measured(self.memory["history"])
-        source = "clean part" if aside.images is self.images else "given"
+        kept = "clean part" if self.settings.validate == "clean" else "all labels"
+        source = kept if aside.images is self.images else "given"
         facts: dict[str, Any] = {
             "validation": {"images": len(aside.rows), "source": source},
             "history": history,
             "kept": "last",
             "last": None,
             "chosen": None,
+            "held_out": None,
         }
         if self.objective.divides:
             facts["selected"] = int((self.memory["weight"][self.rows] > 0).sum())
@@ -338,7 +343,7 @@ class Fitting:
     def _figures(self, epoch: int, aside: Validation) -> dict[str, Any]:
         """Of the backbone as it is now."""
         accuracy, loss = self.memory["history"][epoch].tolist()
-        probs = self._probabilities(aside.images, aside.rows)
+        probs = self.probabilities(aside.images, aside.rows)
         measured = metrics.classification(probs, aside.labels[aside.rows])
         return {
             "epoch": epoch,
@@ -356,20 +361,8 @@ def _log_of_labels(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.log(given.clip(LEAST))
 
 
-def _in_order(
-    samples: pa.Table, images: Dataset
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels [n] as class numbers, weights [n] and parts [n] of the images, by sample id."""
-    by_id = {row["sample_id"]: row for row in samples.to_pylist()}
-    number = {name: k for k, name in enumerate(images.classes)}
-    rows = [by_id[i] for i in images.ids.to_pylist()]
-    labels = np.array([number[row["label"]] for row in rows], dtype=np.int64)
-    weights = np.array([row["weight"] for row in rows])
-    return labels, weights, np.array([row["part"] for row in rows], dtype=object)
-
-
 def _drop_damaged(best: Path, state: Path) -> None:
-    """Start a training again whose chosen weights are damaged: now, not at its end."""
+    """Start a training again whose chosen weights are damaged: now, not at the end."""
     if best.exists() and read_tensors(best) is None:
         progress.note(f"'{best.name}' is damaged; the training starts again.")
         # epochs that are not trained again would not choose again

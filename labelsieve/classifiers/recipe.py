@@ -71,8 +71,10 @@ class Settings(Bounded):
     mirror: bool | None = None
     # least share of a picture that a random crop keeps; 1 does not crop
     crop: Annotated[float, AtLeast(0.01), AtMost(1)] = 0.7
-    # of the clean images, kept aside to choose the epoch on; 0: none, the last epoch is kept
+    # of these images, kept aside to choose the epoch on; 0: none, the last epoch is kept
     val_share: Annotated[float, AtLeast(0), AtMost(0.5)] = 0.1
+    # what is kept aside: unflagged labels, fewer of them wrong; or a fair part of all given ones
+    validate: Literal["clean", "given"] = "clean"
     # which epoch is saved, 0 being the start; both: the last one in a folder below
     keep: Literal["chosen", "last", "both"] = "chosen"
     # stop after so many epochs without a better one; auto: never

@@ -14,24 +14,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labelsieve import tables
 from labelsieve.audits import guarantee
-from labelsieve.classifiers import backbone, model_card, training_set
+from labelsieve.classifiers import backbone, model_card, trainers, training_set
 from labelsieve.classifiers.classifier import Classifier
+from labelsieve.classifiers.comparison import held_out
 from labelsieve.classifiers.fine_tuning import Fitting
 from labelsieve.classifiers.objective import LOSSES, Objective
 from labelsieve.classifiers.pretrained import LAST, RECORD, WHOLE
 from labelsieve.classifiers.recipe import RECIPES, Settings, mirrored, recipe_name
+from labelsieve.classifiers.trainers import Beginning
+from labelsieve.classifiers.trainers._data import (
+    read,
+    spec_for,
+    trust_of,
+    validation_spec,
+)
 from labelsieve.data.dataset import Dataset, prepare
-from labelsieve.data.images import Preprocess
-from labelsieve.data.load import load
-from labelsieve.data.sources._history import how_to_go_on
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.files import environment, fingerprint
@@ -70,9 +75,9 @@ class TrainOptions(BoundedOptions):
         student: the backbone: "clip", the image tower of the run's model; or a checkpoint: a
             directory or hub id.
         recipe: a name of `labelsieve.classifiers.recipe.RECIPES`; "auto" goes by the
-            backbone's family.
+            backbone's family; or a trainer of `labelsieve.classifiers.trainers`.
         use: what trains (`labelsieve.classifiers.training_set.choose`).
-        loss: a name of `labelsieve.classifiers.objective.LOSSES`.
+        loss: a name of `labelsieve.classifiers.objective.LOSSES`, or a trainer.
         labels: "reviewed" takes people's decisions into account, "scan" does not.
         min_confidence: least probability of a suggested label, for use="clean+relabelled".
         settings: fields of `labelsieve.classifiers.recipe.Settings`; they outweigh the recipe.
@@ -82,9 +87,11 @@ class TrainOptions(BoundedOptions):
     """
 
     student: str = "clip"
-    recipe: Annotated[str, OneOf(("auto", *RECIPES))] = "auto"
+    recipe: Annotated[str, OneOf(("auto", *RECIPES, *trainers.names("recipe")))] = (
+        "auto"
+    )
     use: Annotated[training_set.Use, OneOf(training_set.USES)] = "clean"
-    loss: Annotated[str, OneOf(tuple(LOSSES))] = "ce"
+    loss: Annotated[str, OneOf((*LOSSES, *trainers.names("loss")))] = "ce"
     labels: Annotated[Literal["reviewed", "scan"], OneOf(("reviewed", "scan"))] = (
         "reviewed"
     )
@@ -102,6 +109,7 @@ class TrainOptions(BoundedOptions):
                 "--precision float16 is too coarse to train in.",
                 "Use bfloat16, float32 or auto.",
             )
+        trainers.refuse_two(self.recipe, self.loss)
 
 
 class Choices(TypedDict, total=False):
@@ -174,7 +182,7 @@ def train(
     if folder.find(work.command, force=force) == FINISHED:
         folder.verify()
         return _open_finished(path, work.options)
-    fitting, aside = _prepare(work, data, val)
+    beginning, aside = _prepare(work, data, val)
     with folder.locked():
         if folder.begin(work.command, force=force) == FINISHED:
             # another process did the same work meanwhile
@@ -182,7 +190,10 @@ def train(
         # checkpoints of another command are not continued
         identity = fingerprint(work.command)
         try:
-            figures = fitting.run(path / CHECKPOINTS, identity, aside)
+            checkpoints = trainers.Place(path / CHECKPOINTS, identity, aside)
+            fitting, figures = trainers.run(
+                work.options.recipe, work.options.loss, beginning, checkpoints
+            )
         except LabelsieveError:
             folder.abandon()
             raise
@@ -219,7 +230,8 @@ def _resolve(
         checkpoint = opened.record["command"]["model"]
     settings = _settings(opened, checkpoint, options)
     # a validation set of its own leaves all clean samples to train on
-    samples = _samples(opened, options, settings.val_share if val is None else 0.0)
+    share = settings.val_share if val is None else 0.0
+    samples = _samples(opened, options, share, settings.validate)
     # what decides the weights: the same command continues, another one is refused
     command = {
         **asdict(options),
@@ -236,14 +248,18 @@ def _resolve(
 
 def _settings(opened: Run, checkpoint: str, options: TrainOptions) -> Settings:
     """Recipe, then what the user set; pictures are mirrored where the scan mirrored them."""
-    recipe = RECIPES[recipe_name(checkpoint, options.recipe)]
+    # a trainer optimises as the backbone's family does
+    named = options.recipe if options.recipe in RECIPES else "auto"
+    recipe = RECIPES[recipe_name(checkpoint, named)]
     settings = resolve(Settings, recipe, options.settings or {})  # the later one wins
     if settings.mirror is None:
         settings = replace(settings, mirror=mirrored(opened.record))
     return settings
 
 
-def _samples(opened: Run, options: TrainOptions, val_share: float) -> pa.Table:
+def _samples(
+    opened: Run, options: TrainOptions, val_share: float, validate: str
+) -> pa.Table:
     current: dict[str, Decision] = {}
     decisions = open_decisions(opened) if options.labels == "reviewed" else None
     if decisions is not None:
@@ -257,7 +273,7 @@ def _samples(opened: Run, options: TrainOptions, val_share: float) -> pa.Table:
         options.min_confidence,
         _certified(opened, options.use),
     )
-    return training_set.divide(samples, val_share, options.seed)
+    return training_set.divide(samples, val_share, options.seed, validate)
 
 
 def _certified(opened: Run, use: str) -> frozenset[str]:
@@ -288,64 +304,37 @@ def _named(data: Any) -> str | None:
     return str(data) if isinstance(data, Path) else type(data).__qualname__
 
 
-def _prepare(work: _Work, data: Any, val: Any) -> tuple[Fitting, Dataset | None]:
-    """The training, ready to run, and the images of a validation set of its own."""
+def _prepare(work: _Work, data: Any, val: Any) -> tuple[Beginning, Dataset | None]:
+    """What the training begins with, and the images of a validation set of its own."""
     options = work.options
     device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
     classes = work.run.all_classes
-    built = backbone.build(work.checkpoint, classes, seed=options.seed, device=device)
-    spec = _spec(work.run, data)
+    spec = spec_for(work.run, data)
     pictures.require_there(spec)
-    images = _read(work.run, spec, built.preprocess)
+    loss = options.loss if options.loss in LOSSES else "ce"
+    objective = Objective(loss, divides=options.use == "gmm")
+    first = backbone.build(work.checkpoint, classes, seed=options.seed, device=device)
+    images = read(work.run, spec, first.preprocess)
     aside = None
     if val is not None:
-        of_val = _validation_spec(spec, val)
-        aside = prepare(of_val, built.preprocess, classes=images.classes).dataset
-    objective = Objective(options.loss, divides=options.use == "gmm")
-    fitting = Fitting(
-        built, images, work.samples, work.settings, objective, options.seed
-    )
-    fitting.dtype = choose_precision(options.precision, device)
-    return fitting, aside
+        of_val = validation_spec(spec, val)
+        aside = prepare(of_val, first.preprocess, classes=images.classes).dataset
+    opened = [first]
 
+    def fitting(kind: type[Fitting], samples: pa.Table) -> Fitting:
+        # the first was opened to know how it wants its pictures
+        built = opened.pop() if opened else again()
+        made = kind(built, images, samples, work.settings, objective, options.seed)
+        made.dtype = precision
+        made.noise = partial(held_out.noise_of, work.run, images)
+        return made
 
-def _spec(opened: Run, data: Any) -> DataSpec:
-    if data is None:
-        return pictures.spec_of(opened)
-    if isinstance(data, str | Path):
-        return replace(pictures.spec_of(opened), data=str(data))
-    return load(data)
+    def again() -> backbone.Backbone:
+        seed = options.seed
+        return backbone.build(work.checkpoint, classes, seed=seed, device=device)
 
-
-def _read(opened: Run, spec: DataSpec, preprocess: Preprocess) -> Dataset:
-    """The run's images as the backbone wants them; all that were scored must still be there."""
-    # those that could not be read are in the scores, too, without p_clean
-    scored = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))["sample_id"]
-    images = prepare(
-        spec,
-        preprocess,
-        classes=opened.all_classes,
-        keep=scored.combine_chunks(),
-    ).dataset
-    if len(images) != len(scored):
-        raise RunError(
-            f"{len(scored) - len(images):,} of the {len(scored):,} images that "
-            f"'{opened.folder}' scanned are gone or have changed.",
-            how_to_go_on(spec.path(), opened.folder)
-            or "Scan again, or name the data that were scanned with --data.",
-        )
-    return images
-
-
-def _validation_spec(spec: DataSpec, val: Any) -> DataSpec:
-    """A table has the columns of the run's; what was named in full stays as it is."""
-    if not isinstance(val, str | Path):
-        return load(val)
-    if Path(val).is_dir():  # class folders need no columns
-        return DataSpec(str(val))
-    return replace(
-        spec, data=str(val), id_column=None, truth_column=None, split=None, root=None
-    )
+    return Beginning(work.samples, fitting, trust_of(work.run)), aside
 
 
 def model_folder(path: Path) -> WorkFolder:

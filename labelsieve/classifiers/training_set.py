@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError, OptionError
 from labelsieve.features.probe import split
 from labelsieve.runs.decisions import Decision
@@ -121,7 +122,9 @@ def _scanned(
     return given, weight if counts else 0.0, "flagged" if flagged else "clean"
 
 
-def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
+def divide(
+    samples: pa.Table, share: float, seed: int, validate: str = "clean"
+) -> pa.Table:
     """The same rows with `part` filled in.
 
     A part of what is held to be clean, whatever is trained on, is kept aside for validation:
@@ -129,18 +132,21 @@ def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
     it.
 
     Args:
-        share: of the clean rows that are kept aside; 0 keeps none.
+        share: of the rows that may validate; 0 keeps none.
+        validate: "clean", or "given": flagged and relabelled rows, too, with their given labels.
 
     Raises:
         DataError: less than two classes are left to train on.
     """
     label = samples["label"].to_numpy(zero_copy_only=False)
+    given = samples["given_label"].to_numpy(zero_copy_only=False)
+    origin = samples["origin"].to_numpy(zero_copy_only=False)
     weight = samples["weight"].to_numpy()
-    clean = np.isin(
-        samples["origin"].to_numpy(zero_copy_only=False), ("clean", "reviewed")
-    )
     part = np.where(weight > 0, TRAIN, NONE).astype(object)
-    aside = np.flatnonzero(clean)
+    # what a person left out has no label to be judged by
+    usual = ("clean", "reviewed")
+    allowed = usual if validate == "clean" else (*usual, "relabelled", "flagged")
+    aside = np.flatnonzero(np.isin(origin, allowed))
     if share > 0 and len(aside) > 1:
         numbers = np.unique(label[aside], return_inverse=True)[1]
         # one of the folds of a cross-validation has the share of every class alike
@@ -148,16 +154,33 @@ def divide(samples: pa.Table, share: float, seed: int) -> pa.Table:
         part[aside] = VALIDATION
         # back where a class would have no image left to train on
         lost = ~np.isin(label[aside], label[part == TRAIN])
-        part[aside[lost]] = TRAIN
+        part[aside[lost]] = np.where(weight[aside[lost]] > 0, TRAIN, NONE)
     left = np.unique(label[part == TRAIN])
     if len(left) < 2:
         raise DataError(
             f"{'Only one class has' if len(left) else 'No class has'} images to train on.",
             "Use --use all, or scan with another method or rule.",
         )
-    return samples.set_column(
-        samples.column_names.index("part"), "part", pa.array(part, pa.string())
-    )
+    # a suggestion comes from the model that is to be judged
+    judged = (part == VALIDATION) & (origin == "relabelled")
+    columns = {"label": np.where(judged, given, label), "part": part}
+    for name, values in columns.items():
+        column = pa.array(values, pa.string())
+        samples = samples.set_column(samples.column_names.index(name), name, column)
+    return samples
+
+
+def in_order(
+    samples: pa.Table, images: Dataset
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels [n] as class numbers, weights [n] and parts [n] of the images, by sample id."""
+    by_id = {row["sample_id"]: row for row in samples.to_pylist()}
+    number = {name: k for k, name in enumerate(images.classes)}
+    # the data set has its own order
+    rows = [by_id[i] for i in images.ids.to_pylist()]
+    labels = np.array([number[row["label"]] for row in rows], dtype=np.int64)
+    weights = np.array([row["weight"] for row in rows])
+    return labels, weights, np.array([row["part"] for row in rows], dtype=object)
 
 
 def count(samples: pa.Table) -> dict[str, Any]:

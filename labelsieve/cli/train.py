@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="Optimiser settings: clip, vit, resnet, convnext, mae; auto: by the student."
+            help="Optimiser settings: clip, vit, resnet, convnext, mae; auto: by the student. "
+            "Or a way to train: nts (a teacher relabels, its student learns from that)."
         ),
     ] = "auto",
     use: Annotated[
@@ -106,7 +107,6 @@ def train(
     """Fine-tune a classifier on the labels that a scan found clean."""
     from labelsieve import progress
     from labelsieve.classifiers import train as training
-    from labelsieve.cli import show
     from labelsieve.cli.scan import settings
     from labelsieve.runs.run import Run
 
@@ -139,7 +139,19 @@ def train(
         )
     # what was saved is shown, so that a call that had nothing to do says the same
     if engines.answers():
-        answer(training.model_folder(folder).read(), as_json, show.train)
+        answer(training.model_folder(folder).read(), as_json, _trained)
+
+
+def _trained(record: dict[str, Any]) -> None:
+    """What was trained; its epochs on held-out labels, and where those say little."""
+    from labelsieve.classifiers.comparison.compare import in_words
+    from labelsieve.cli import show
+
+    show.train(record)
+    # models of earlier versions have none
+    about = record["figures"].get("held_out")
+    if about:
+        say(*in_words(about))
 
 
 @app.command()

@@ -34,9 +34,14 @@ UNLIKE = (
     2.0  # D_max / D_min; above, the order on noisy labels says little about the other
 )
 
+UNKNOWN = (
+    "How labels come about is not known, so nothing is said of right ones: name a scan "
+    "with --run, or the share of wrong labels with --noise-rate."
+)
+
 
 @dataclass(frozen=True)
-class _Answers:
+class Answers:
     """Of one classifier: sample ids, labels, and whether each label was given."""
 
     name: str
@@ -88,13 +93,13 @@ def compare(
         images = prepared.dataset
         right = _probabilities(opened, images, batch_size).argmax(1) == images.labels
         classes = tuple(opened.classes)
-        answers.append(_Answers(name, images.ids, images.labels, right, classes))
+        answers.append(Answers(name, images.ids, images.labels, right, classes))
     ids = _shared(answers, models)
     noise = _noise(answers[0].classes, run, noise_rate)
-    return _judged(answers, ids, noise)
+    return judged(answers, ids, noise)
 
 
-def _shared(answers: Sequence[_Answers], models: Sequence[Any]) -> pa.Array:
+def _shared(answers: Sequence[Answers], models: Sequence[Any]) -> pa.Array:
     """Ids of images that all could read and none was trained on."""
     ids = answers[0].ids
     for other in answers[1:]:
@@ -143,10 +148,19 @@ def _noise(
     return noisy_accuracy.from_joint(noise_matrix(opened.noise).toarray())
 
 
-def _judged(
-    answers: Sequence[_Answers], ids: pa.Array, noise: ClassNoise | None
+def judged(
+    answers: Sequence[Answers],
+    ids: pa.Array,
+    noise: ClassNoise | None,
+    unknown: str = UNKNOWN,
 ) -> dict[str, Any]:
-    """The figures of all models and of each pair of them."""
+    """The figures of all models and of each pair of them, as `compare` gives them.
+
+    Args:
+        answers: one or more.
+        ids: of the images that all answered.
+        unknown: the warning where there is no `noise`.
+    """
     rights = []
     for one in answers:
         # joined by id: models may prepare, and so read, images otherwise
@@ -173,12 +187,12 @@ def _judged(
         "models": models,
         "differences": _differences(answers, rights),
         "best": models[best]["model"],
-        "warnings": _warnings(models, len(ids), noise),
+        "warnings": _warnings(models, len(ids), noise, unknown),
     }
 
 
 def _differences(
-    answers: Sequence[_Answers], rights: Sequence[np.ndarray]
+    answers: Sequence[Answers], rights: Sequence[np.ndarray]
 ) -> list[dict[str, Any]]:
     found = []
     for a, b in combinations(range(len(answers)), 2):
@@ -190,17 +204,17 @@ def _differences(
 
 
 def _warnings(
-    models: Sequence[dict[str, Any]], images: int, noise: ClassNoise | None
+    models: Sequence[dict[str, Any]],
+    images: int,
+    noise: ClassNoise | None,
+    unknown: str,
 ) -> list[str]:
     """Where the figures do not mean what they seem to."""
     warnings = []
     if images < FEW:
         warnings.append(f"{images} images can hardly tell models apart.")
     if noise is None:
-        warnings.append(
-            "How labels come about is not known, so nothing is said of right ones: name a scan "
-            "with --run, or the share of wrong labels with --noise-rate."
-        )
+        warnings.append(unknown)
     elif not noise.dominant:
         warnings.append(
             "In some class a wrong label is as likely as the right one: a model that is right "
