@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from labelsieve.errors import DataError
 TEMPLATE = "a photo of a {}."  # of prompts, where nothing else is said
 # Columns that name the rows of a table of embeddings or probabilities.
 ID_NAMES = ("sample_id", "id")
+AT_ONCE = 16_384  # ids that are written out at once
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,21 @@ class Given:
     def digest(self) -> str:
         """Sixteen hex digits of ids and numbers."""
         total = hashlib.sha256(np.ascontiguousarray(self.values).data)
-        total.update(repr((self.classes, self.ids and self.ids.to_pylist())).encode())
+        for text in self._written():
+            total.update(text.encode())
         return total.hexdigest()[:16]
+
+    def _written(self) -> Iterator[str]:
+        """`repr((classes, ids))`, of which only a part is in memory."""
+        if self.ids is None:
+            yield repr((self.classes, None))
+            return
+        yield f"({self.classes!r}, ["
+        for start in range(0, len(self.ids), AT_ONCE):
+            names = self.ids.slice(start, AT_ONCE).to_pylist()
+            yield ", " if start else ""
+            yield repr(names)[1:-1]
+        yield "])"
 
     def rows_of(self, sample_ids: pa.Array, manifest_ids: Sequence[str]) -> np.ndarray:
         """[n, d] the numbers of these images.
@@ -112,7 +126,7 @@ class Given:
             ids = self._by_position(manifest_ids)
         at = pc.fill_null(pc.index_in(sample_ids, ids), -1).to_numpy()
         # the part before the hash is what a user knows an image by
-        keys = pa.array([i.rpartition("#")[0] for i in sample_ids.to_pylist()])
+        keys = pc.replace_substring_regex(sample_ids, "#[^#]*$", "")
         by_key = pc.fill_null(pc.index_in(keys, ids), -1).to_numpy()
         numbers = pc.replace_substring_regex(keys, "^row", "")
         by_number = pc.fill_null(pc.index_in(numbers, ids), -1).to_numpy()

@@ -37,7 +37,8 @@ PART = 4_096  # pictures per file of the cache: what was measured before a Ctrl-
 WORKERS = 8  # decoding leaves Python's lock, arithmetic on small arrays does not
 WINDOW = 11  # pixels that the blur metric blurs again, as its authors do
 MEASURES = ("width", "height", "bright", "floor", "blur", "entropy")
-PACKED = 4 * len(MEASURES) + THUMB**2  # bytes of one picture: float32 and grays
+NUMBERS = 4 * len(MEASURES)  # bytes of float32
+PACKED = NUMBERS + THUMB**2  # bytes of one picture: float32 and grays
 # Of what is outside of these a person would say so; CleanVision's bounds where it has some.
 DARK = 0.32  # 99 % of the picture is darker than this share of white
 WASHED_OUT = 0.95  # 95 % of the picture is lighter
@@ -52,12 +53,38 @@ USUAL = 0.2
 FAR_OUT = 3.0
 
 
+class Thumbs:
+    """Gray thumbnails [n, 64, 64] uint8 in the files of the cache, 4 GB a million.
+
+    What is asked for is copied out, and no file stays open.
+    """
+
+    def __init__(self, paths: list[Path], count: int) -> None:
+        self._paths = paths
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: np.ndarray | slice, /) -> np.ndarray:
+        """Those of some rows [m]; raises DataError where a file was removed meanwhile."""
+        if isinstance(rows, slice):
+            rows = np.arange(self._count)[rows]
+        found = np.empty((len(rows), THUMB, THUMB), dtype=np.uint8)
+        parts = rows // PART
+        for part in np.unique(parts).tolist():
+            inside = parts == part
+            values = _part(self._paths[part])[rows[inside] - part * PART, NUMBERS:]
+            found[inside] = values.reshape(-1, THUMB, THUMB)
+        return found
+
+
 def measure(
     source: Source,
     uris: pa.ChunkedArray,
     hashes: pa.ChunkedArray,
     ids: pa.ChunkedArray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Thumbs]:
     """Look at pictures, or read from the cache what was seen before.
 
     Args:
@@ -67,7 +94,7 @@ def measure(
 
     Returns:
         [n, 6] float32 in the order of `MEASURES`, NaN where a picture cannot be read, and
-        thumbnails [n, 64, 64] uint8, gray, without their shape.
+        thumbnails [n, 64, 64] uint8, gray, without their shape, which stay in their files.
     """
     paths = {}
     for start in range(0, len(uris), PART):
@@ -75,17 +102,21 @@ def measure(
         paths[start] = cache_folder() / "looks" / f"{key}.npy"
     _fill(source, uris, paths, ids)
     # from the files, so that the first run works on the same bytes as the next one
-    packed = np.concatenate([_part(path) for path in paths.values()])
-    width = len(MEASURES) * 4  # bytes of float32
-    numbers = np.ascontiguousarray(packed[:, :width]).view(np.float32)
-    return numbers, packed[:, width:].reshape(-1, THUMB, THUMB)
+    numbers = np.empty((len(uris), len(MEASURES)), dtype=np.float32)
+    for start, path in paths.items():
+        if read_array(path) is None:
+            raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
+        packed = np.ascontiguousarray(_part(path)[:, :NUMBERS])
+        numbers[start : start + PART] = packed.view(np.float32)
+    return numbers, Thumbs(list(paths.values()), len(uris))
 
 
 def _part(path: Path) -> np.ndarray:
-    """What was seen of one part; raises DataError where it was removed meanwhile."""
-    values = read_array(path)
-    if values is None:
-        raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
+    """What was seen of one part, mapped; its bytes were checked when it was made or found."""
+    try:
+        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE) from error
     return values
 
 
@@ -100,14 +131,11 @@ def _fill(
     Args:
         paths: by the first row of each part.
     """
-    waiting = {}
-    for start, path in paths.items():
-        if read_array(path) is None:
-            size = min(PART, len(uris) - start)
-            waiting[start] = np.zeros((size, PACKED), dtype=np.uint8), [size]
-    rows = [start + np.arange(len(values)) for start, (values, _) in waiting.items()]
-    if not rows:
+    missing = [start for start, path in paths.items() if read_array(path) is None]
+    if not missing:
         return
+    rows = [start + np.arange(min(PART, len(uris) - start)) for start in missing]
+    waiting: dict[int, _Waiting] = {}
     job = Job("looks", f"looks-{VERSION}", ids) if ids is not None else None
     for part, values in computed(
         np.concatenate(rows),
@@ -118,13 +146,26 @@ def _fill(
     ):
         # what comes at once may belong to two parts
         for start in np.unique(part // PART * PART).tolist():
+            # parts that nobody has begun with take no memory
+            if start not in waiting:
+                waiting[start] = _Waiting(min(PART, len(uris) - start))
             inside = part // PART * PART == start
-            seen, left = waiting[start]
-            seen[part[inside] - start] = values[inside]
-            left[0] -= int(inside.sum())
-            if not left[0]:
-                write_array(paths[start], seen)
-                del waiting[start]
+            if waiting[start].take(part[inside] - start, values[inside]):
+                write_array(paths[start], waiting.pop(start).seen)
+
+
+class _Waiting:
+    """A part of which some is still to come."""
+
+    def __init__(self, size: int) -> None:
+        self.seen = np.zeros((size, PACKED), dtype=np.uint8)
+        self._left = size
+
+    def take(self, places: np.ndarray, values: np.ndarray) -> bool:
+        """Put values [m, PACKED] in their places [m]; whether the part is whole now."""
+        self.seen[places] = values
+        self._left -= len(places)
+        return self._left == 0
 
 
 def look_at(source: Source, uris: list[str]) -> np.ndarray:

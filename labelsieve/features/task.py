@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from labelsieve.training.checkpoint import Checkpoint
 # Bytes of zero-shot cosines that are kept. They are quickly multiplied again, and with many
 # images and classes they would be among the largest arrays of a scan.
 KEPT = 8_000_000
+AT_ONCE = 16_384  # rows of embeddings that are scaled at once: 30 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +212,9 @@ class _OwnFeatures:
     @cached_property
     def weights(self) -> str:
         """Names them in the cache, as the weights of a tower name its features."""
-        return key_of(self.values.shape, self.values.tobytes())
+        # never as text or a copy: there may be gigabytes
+        data = np.ascontiguousarray(self.values).data
+        return key_of(self.values.shape, hashlib.sha256(data).hexdigest())
 
     def all(self, view: Look | None = None) -> np.ndarray:
         """[n, d]; there is one view of each picture."""
@@ -230,6 +234,11 @@ class _OwnFeatures:
         return cache_folder() / "features" / f"given-{self.weights}.npy"
 
 
+def mapped(values: np.ndarray) -> np.ndarray:
+    """The user's features [n, d] of length one, from the file in the cache that holds them."""
+    return _OwnFeatures(values).all()
+
+
 # How far a row of probabilities may be from a sum of one: half precision and three digits are
 # nearer, logits, counts and percent are not.
 SUM_TOLERANCE = 0.02
@@ -237,10 +246,15 @@ SUM_TOLERANCE = 0.02
 
 def unit(values: np.ndarray) -> np.ndarray:
     """Rows of length one, float32 [n, d]; raises DataError for a row of zeros."""
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    if not length.all():
-        raise DataError(f"The embedding of {int((length == 0).sum())} images is zero.")
-    scaled: np.ndarray = (values / length).astype(np.float32)
+    scaled = np.empty(values.shape, dtype=np.float32)
+    zero = 0
+    for start in range(0, len(values), AT_ONCE):
+        part = values[start : start + AT_ONCE]
+        length = np.linalg.norm(part, axis=1, keepdims=True)
+        zero += int((length == 0).sum())
+        scaled[start : start + AT_ONCE] = part / np.where(length == 0, 1, length)
+    if zero:
+        raise DataError(f"The embedding of {zero} images is zero.")
     return scaled
 
 

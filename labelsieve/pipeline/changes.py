@@ -7,11 +7,34 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelsieve.tables import TRUTH
 
+Read = tuple[pa.Table, pa.Table | None]  # a manifest, and the truth where it is known
 
-def labels(
+
+def between(before: Read, after: Read) -> str:
+    """What has changed, in words; empty where nothing has."""
+    # almost always nothing has, and a million rows of Python would be a gigabyte
+    if _columns(*before).equals(_columns(*after)):
+        return ""
+    return difference(_labels(*before), _labels(*after))
+
+
+def _columns(manifest: pa.Table, truth: pa.Table | None) -> pa.Table:
+    """Ids and labels, in the order of the manifest."""
+    table = manifest.select(["sample_id", "given_label"])
+    known = pa.nulls(len(table), pa.string())
+    if truth is not None:
+        at = pc.index_in(table["sample_id"], truth["sample_id"].combine_chunks())
+        known = truth["true_label"].take(at)
+    table = table.append_column("true_label", known)
+    # codes of a dictionary are one way of writing the same words
+    return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+
+
+def _labels(
     manifest: pa.Table, truth: pa.Table | None
 ) -> dict[str, tuple[str | None, str | None]]:
     """Given and true label by sample id."""

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from labelsieve import tables
 from labelsieve.data.sources import Source
-from labelsieve.features import duplicates, quality
+from labelsieve.features import quality
+from labelsieve.features.copies import duplicates
 from labelsieve.features.neighbours import can_approximate, nearest
 from labelsieve.tables import DUPLICATES, FINDINGS, QUALITY, SCORED
 
@@ -77,12 +78,12 @@ def _neighbours(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # rows are in the order of contents' hashes, so evenly spaced ones are a fair sample
     sample = np.asarray(features[:: n // SAMPLE], dtype=np.float32)
     isolation = np.empty(n, dtype=np.float32)
-    for start in range(0, n, 4096):  # 4,096 x 20,000 cosines are 330 MB
-        part = np.asarray(features[start : start + 4096], dtype=np.float32) @ sample.T
+    for start in range(0, n, 1024):  # 1,024 x 20,000 cosines are 82 MB
+        part = np.asarray(features[start : start + 1024], dtype=np.float32) @ sample.T
         # one more than wanted: an image of the sample meets itself, with a cosine of 1
         top = -np.partition(-part, NEIGHBOURS, axis=1)[:, : NEIGHBOURS + 1]
         top.sort(axis=1)
-        isolation[start : start + 4096] = 1 - top[:, :NEIGHBOURS].mean(1)
+        isolation[start : start + 1024] = 1 - top[:, :NEIGHBOURS].mean(1)
     return np.empty((n, 0), dtype=np.int64), isolation
 
 
@@ -102,16 +103,19 @@ def _quality_table(
     return pa.table(columns, schema=QUALITY)
 
 
-def _pairs_table(usable: pa.Table, pairs: list[duplicates.Pair]) -> pa.Table:
-    first = pa.array([pair.first for pair in pairs], pa.int64())
-    second = pa.array([pair.second for pair in pairs], pa.int64())
+def _pairs_table(usable: pa.Table, pairs: duplicates.Pairs) -> pa.Table:
+    first, second = pa.array(pairs.first), pa.array(pairs.second)
     labels = usable["given_label"]
+    kinds = pa.DictionaryArray.from_arrays(
+        pa.array(pairs.kind, pa.int32()), pa.array(duplicates.KINDS)
+    )
+    groups = duplicates.groups(pairs.first, pairs.second, len(usable))
     columns = {
         "sample_id": usable["sample_id"].take(first),
         "other_id": usable["sample_id"].take(second),
-        "kind": pa.array([pair.kind for pair in pairs], pa.string()),
-        "similarity": pa.array([pair.similarity for pair in pairs], pa.float32()),
-        "group": pa.array(duplicates.groups(pairs, len(usable))),
+        "kind": kinds.cast(pa.string()),
+        "similarity": pa.array(pairs.similarity, pa.float32()),
+        "group": pa.array(groups),
         "other_label": pc.not_equal(labels.take(first), labels.take(second)),
     }
     table = pa.table(columns, schema=DUPLICATES)

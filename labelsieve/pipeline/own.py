@@ -61,6 +61,9 @@ def task_for(spec: DataSpec, source: Source, task: Task) -> Task:
     if spec.embeddings is None and spec.pred_probs is None:
         return task
     features, answers = numbers(spec, source, task.data)
+    if features is not None:
+        # in their file, from which only what is used is in memory
+        features = given.mapped(features)
     # a task with the same data, model and seed
     known = {field.name: getattr(task, field.name) for field in fields(Task)}
     return given.GivenTask(**known, own_features=features, own_answers=answers)

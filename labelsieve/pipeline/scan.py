@@ -372,12 +372,11 @@ def _finished(earlier: Run, plan: _Plan) -> Run:
     items = reopen_items(plan.source, earlier.record["preprocess"])
     want_truth = plan.spec.truth_column is not None
     now = read(plan.source, items, want_truth=want_truth)
-    before = changes.labels(earlier.manifest, earlier.truth())
-    after = changes.labels(now.table, now.truth)
-    if before != after:
+    before = earlier.manifest, earlier.truth()
+    changed = changes.between(before, (now.table, now.truth))
+    if changed:
         raise RunError(
-            f"The data have changed since '{earlier.folder}' was made: "
-            f"{changes.difference(before, after)}.",
+            f"The data have changed since '{earlier.folder}' was made: {changed}.",
             how_to_go_on(plan.spec.path(), earlier.folder)
             or "Choose another folder with -o, or replace the run with --force.",
         )

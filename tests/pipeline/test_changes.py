@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from labelsieve.pipeline.changes import difference
+import pyarrow as pa
+
+from labelsieve.pipeline.changes import between, difference
 
 
 def test_each_kind_of_change_is_counted() -> None:
@@ -22,3 +24,27 @@ def test_each_kind_of_change_is_counted() -> None:
     )
     relabelled = {**before, "2#0": ("b", None), "3#0": ("a", "b")}
     assert difference(before, relabelled) == "2 images have another label"
+
+
+def test_the_same_rows_in_other_clothes_are_no_change() -> None:
+    def read(labels: list[str | None], truth: list[str] | None) -> tuple[pa.Table, ...]:
+        ids = [f"{k}#0" for k in range(len(labels))]
+        manifest = pa.table({"sample_id": ids, "given_label": labels, "slot": ids})
+        if truth is None:
+            return manifest, None
+        # the truth is joined by id, in whatever order it was written
+        known = {"sample_id": ids[::-1], "true_label": truth[::-1]}
+        return manifest, pa.table(known)
+
+    one = read(["a", "b", None], ["a", "a", "b"])
+    packed = one[0].set_column(
+        1, "given_label", one[0]["given_label"].dictionary_encode()
+    )
+    assert between(one, (packed, one[1])) == ""
+    assert between(one, (packed, None)) == "3 images have another label"
+    assert between(one, read(["a", "b", "a"], ["a", "a", "b"])) == (
+        "1 image has another label"
+    )
+    # rows in another order are the same rows
+    turned = one[0].take([2, 0, 1])
+    assert between(one, (turned, one[1])) == ""

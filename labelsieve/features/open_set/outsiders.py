@@ -22,7 +22,7 @@ from labelsieve.features.task import Task
 NEIGHBOURS = 10  # others that an image is compared with
 # Images that an image is compared with: all, or an even sample, so that time grows with n.
 SAMPLE = 20_000
-AT_ONCE = 4_096  # x 20,000 cosines are 330 MB
+AT_ONCE = 1_024  # x 20,000 cosines are 82 MB, three times
 # Columns of scores that hold such numbers begin with it.
 PREFIX = "outsider_"
 

@@ -8,10 +8,11 @@ correlates with .982 or more, the best one of two different pictures with .971 o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,19 @@ LEAST = 16  # pixels: a smaller window shows too little to be told from others
 LIKELY = 0.8  # correlation of the best coarse window from which its edges are moved
 HOPEFUL = 0.9  # and after the first moves, from which they are moved in smaller steps
 SAME = 0.98  # and of the fine one that is called a part
+PAIRS = 4_096  # pairs of thumbnails that are in memory at once: 32 MB
+
+
+class Thumbs(Protocol):
+    """Thumbnails [n, 64, 64] uint8, in memory or in files."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, rows: np.ndarray | slice, /) -> np.ndarray:
+        """Those of some rows [m], or of a stretch of them: [m, 64, 64]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,66 +52,115 @@ class Part:
     similarity: float
 
 
-def find(thumbs: np.ndarray, pairs: Sequence[tuple[int, int]]) -> Iterator[Part]:
+def find(thumbs: Thumbs, pairs: np.ndarray) -> Iterator[Part]:
     """Pairs in which one is a part of the other, whichever.
 
     Args:
-        thumbs: [n, 64, 64] uint8, gray.
-        pairs: rows of pictures to compare.
+        thumbs: [n, 64, 64] uint8, gray; a few thousand are in memory at a time.
+        pairs: [p, 2] int64, rows of pictures to compare.
     """
-    # windows of a picture are made once for all that it is compared with
-    partners: dict[int, list[int]] = {}
-    for first, second in pairs:
-        partners.setdefault(first, []).append(second)
-        partners.setdefault(second, []).append(first)
-    best = _likely(thumbs, partners)
-    for first, second in pairs:
-        guess = best.get((min(first, second), max(first, second)))
-        if guess is not None:
-            part = _refined(thumbs, guess)
-            if part.similarity >= SAME:
-                yield part
+    guesses = _likely(thumbs, pairs)
+    likely = np.flatnonzero(guesses.similarity >= LIKELY)
+    for start in range(0, len(likely), PAIRS):
+        numbers = likely[start : start + PAIRS]
+        known, places = np.unique(pairs[numbers], return_inverse=True)
+        shown = thumbs[known]
+        for number, both in zip(numbers, places.reshape(-1, 2), strict=True):
+            # the whole, then the part
+            rows = pairs[number] if guesses.straight[number] else pairs[number][::-1]
+            whole, small = shown[both if guesses.straight[number] else both[::-1]]
+            mirrored = bool(guesses.mirrored[number])
+            window = _edges(int(guesses.window[number]))
+            value = _refined(whole, small[:, ::-1] if mirrored else small, window)
+            if value >= SAME:
+                yield Part(int(rows[0]), int(rows[1]), mirrored, value)
 
 
-@dataclass(frozen=True)
-class _Guess:
-    whole: int
-    part: int
-    mirrored: bool
-    window: tuple[float, ...]  # top, bottom, left, right in pixels of the whole
-    similarity: float
+@dataclass(frozen=True, eq=False)
+class _Guesses:
+    """The best coarse window of each pair, eight bytes a pair: there may be ten million.
+
+    Attributes:
+        similarity: [p] float32. window: [p] its number. mirrored: [p] whether the part is.
+        straight: [p] whether the first picture is the whole.
+    """
+
+    similarity: np.ndarray
+    window: np.ndarray
+    mirrored: np.ndarray
+    straight: np.ndarray
 
 
-def _likely(
-    thumbs: np.ndarray, partners: Mapping[int, list[int]]
-) -> dict[tuple[int, int], _Guess]:
-    """The best window of each pair that correlates well, by rows in ascending order."""
-    whole = _means(0, SIDE, COARSE)
-    best: dict[tuple[int, int], _Guess] = {}
-    for row, others in partners.items():
-        small = whole @ thumbs[others].astype(np.float32) @ whole.T
-        # mirrored ones behind the others
-        both = np.concatenate([small, small[:, :, ::-1]])
-        fits = _windows(thumbs[row]) @ _normed(both.reshape(len(both), -1)).T
-        for place, window in enumerate(fits.argmax(0)):
-            other = others[place % len(others)]
-            value = float(fits[window, place])
-            pair = (min(row, other), max(row, other))
-            if value >= LIKELY and (pair not in best or value > best[pair].similarity):
-                mirrored = place >= len(others)
-                best[pair] = _Guess(row, other, mirrored, _edges(window), value)
+def _likely(thumbs: Thumbs, pairs: np.ndarray) -> _Guesses:
+    count = len(pairs)
+    best = _Guesses(
+        np.full(count, -np.inf, dtype=np.float32),
+        np.zeros(count, dtype=np.int16),
+        np.zeros(count, dtype=bool),
+        np.zeros(count, dtype=bool),
+    )
+    # each pair in both directions, and windows of a picture once for all it is compared with
+    rows = pairs.T.reshape(-1)
+    order = np.argsort(rows, kind="stable")
+    for start, stop in _blocks(rows[order]):
+        _compare(thumbs, pairs, order[start:stop], best)
     return best
 
 
-def _refined(thumbs: np.ndarray, guess: _Guess) -> Part:
-    """Move the edges of a window, one at a time, as long as the part fits better."""
-    whole = thumbs[guess.whole].astype(np.float32)
-    small = thumbs[guess.part].astype(np.float32)
-    if guess.mirrored:
-        small = small[:, ::-1]
+def _blocks(rows: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Stretches of about `PAIRS` that end where another row [m] begins."""
+    begins = np.flatnonzero(np.diff(rows, prepend=-1))
+    chosen = begins[np.flatnonzero(np.diff(begins // PAIRS, prepend=-1))]
+    bounds = [*chosen.tolist(), len(rows)]
+    yield from pairwise(bounds)
+
+
+def _compare(
+    thumbs: Thumbs, pairs: np.ndarray, edges: np.ndarray, best: _Guesses
+) -> None:
+    """Keep what is better: windows of pictures against the others of their pairs.
+
+    Args:
+        edges: [m], sorted by picture; below p from the first of a pair to the second, then back.
+    """
+    numbers, straight = edges % len(pairs), edges < len(pairs)
+    rows = np.where(straight, pairs[numbers, 0], pairs[numbers, 1])
+    others = np.where(straight, pairs[numbers, 1], pairs[numbers, 0])
+    known, places = np.unique(np.stack([rows, others]), return_inverse=True)
+    shown = thumbs[known]
+    places = places.reshape(2, -1)
+    whole = _means(0, SIDE, COARSE)
+    begins = np.flatnonzero(np.diff(rows, prepend=-1))
+    for start, stop in pairwise([*begins.tolist(), len(rows)]):
+        here, number = slice(start, stop), numbers[start:stop]
+        small = whole @ shown[places[1, here]].astype(np.float32) @ whole.T
+        # mirrored ones behind the others
+        both = np.concatenate([small, small[:, :, ::-1]])
+        fits = (
+            _windows(shown[places[0, start]]) @ _normed(both.reshape(len(both), -1)).T
+        )
+        window = fits.argmax(0)
+        value = fits.max(0).reshape(2, -1)
+        turned = value[1] > value[0]
+        highest = value.max(0)
+        better = highest > best.similarity[number]
+        number = number[better]
+        best.similarity[number] = highest[better]
+        best.window[number] = np.where(turned, *window.reshape(2, -1)[::-1])[better]
+        best.mirrored[number] = turned[better]
+        best.straight[number] = straight[here][better]
+
+
+def _refined(whole: np.ndarray, small: np.ndarray, start: Sequence[float]) -> float:
+    """How well a part fits in the end: edges of a window move, one at a time, while it helps.
+
+    Args:
+        whole, small: thumbnails [64, 64] uint8.
+    """
+    whole = whole.astype(np.float32)
     full = _means(0, SIDE, FINE)
-    wanted = _normed((full @ small @ full.T).reshape(-1))
-    window = list(guess.window)
+    wanted = _normed((full @ small.astype(np.float32) @ full.T).reshape(-1))
+    window = list(start)
     value = _fit(whole, window, wanted)
     for step in STEPS:
         moved = True
@@ -110,7 +173,7 @@ def _refined(thumbs: np.ndarray, guess: _Guess) -> Part:
                     value, window, moved = better, moves, True
         if value < HOPEFUL:
             break
-    return Part(guess.whole, guess.part, guess.mirrored, value)
+    return value
 
 
 def _moves(window: list[float], step: float) -> Iterator[list[float]]:

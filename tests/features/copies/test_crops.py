@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from labelsieve.features import crops
+from labelsieve.features.copies import crops
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +47,7 @@ def test_crops_are_found_whichever_comes_first(
                 thumb(picture(99)),
             ]
         )
-        for each in crops.find(thumbs, [(0, 1), (0, 2), (1, 2)]):
+        for each in crops.find(thumbs, np.array([(0, 1), (0, 2), (1, 2)])):
             assert (each.whole, each.part, each.mirrored) == (1, 0, mirrored)
             assert each.similarity >= crops.SAME
             found += 1
@@ -58,14 +58,14 @@ def test_crops_are_found_whichever_comes_first(
 def test_sides_may_be_cut_independently() -> None:
     whole = picture(5)
     thumbs = np.stack([thumb(whole), thumb(whole[:, 40:200])])
-    (part,) = crops.find(thumbs, [(0, 1)])
+    (part,) = crops.find(thumbs, np.array([(0, 1)]))
     assert (part.whole, part.part, part.mirrored) == (0, 1, False)
 
 
 def test_different_pictures_are_no_parts() -> None:
     thumbs = np.stack([thumb(picture(seed)) for seed in range(20)])
     pairs = [(a, b) for a in range(20) for b in range(a)]
-    assert list(crops.find(thumbs, pairs)) == []
+    assert list(crops.find(thumbs, np.array(pairs))) == []
 
 
 def test_windows_are_means_of_their_pixels() -> None:
