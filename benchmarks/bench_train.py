@@ -57,6 +57,7 @@ class Row:
     title: str
     use: str = "all"
     loss: str = "ce"
+    recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     clean: bool = False
     once: bool = False
@@ -79,6 +80,28 @@ ROWS = {
     "sce": Row("fine-tuned, all labels, SCE", loss="sce"),
     "elr": Row("fine-tuned, all labels, ELR", loss="elr"),
     "gce": Row("fine-tuned, all labels, GCE", loss="gce"),
+    "nts": Row("NTS, all labels", recipe="nts"),
+    "nts-head": Row("NTS, linear head", recipe="nts", settings={"tune": "head"}),
+    "nts-given": Row(
+        "NTS, all labels, epoch by given labels",
+        recipe="nts",
+        settings={"validate": "given"},
+    ),
+    "all-given": Row(
+        "fine-tuned, all labels, epoch by given labels", settings={"validate": "given"}
+    ),
+    "memory": Row("fine-tuned, all labels, memory", loss="memory"),
+    "memory-plain": Row(
+        "the same without refined labels",
+        loss="memory",
+        settings={"memory_refine": 0.0, "memory_denoise": 0.0},
+    ),
+    "capro": Row("CAPro, all labels", recipe="capro"),
+    "capro-plain": Row(
+        "the same without labels from look-alikes",
+        recipe="capro",
+        settings={"capro_beta": 0.0},
+    ),
     "gmm": Row("fine-tuned, GMM selection", use="gmm"),
     "true": Row("fine-tuned, true labels", clean=True),
 }
@@ -257,7 +280,7 @@ def cell(args: argparse.Namespace, name: str, labels: str, seed: int) -> dict[st
         settings=settings,
         seed=seed,
         student=args.student,
-        recipe=args.recipe,
+        recipe=row.recipe or args.recipe,
     )
     found = {
         "row": name,

@@ -220,6 +220,26 @@ def features_before(head: nn.Linear) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+@contextlib.contextmanager
+def given_to(
+    head: nn.Linear | None, change: Callable[[Tensor], Tensor] = lambda given: given
+) -> Iterator[list[Tensor]]:
+    """What a head is given while this is open, with gradient; nothing of no head."""
+    seen: list[Tensor] = []
+    if head is None:
+        yield seen
+        return
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(change(inputs[0]))
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
 @torch.no_grad()
 def head_from_probe(
     head: nn.Linear, features: np.ndarray, labels: np.ndarray, seed: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from labelsieve.classifiers.backbone import family_of
-from labelsieve.settings import Above, AtLeast, AtMost, Bounded, Share
+from labelsieve.settings import Above, AtLeast, AtMost, Below, Bounded, Share
 from labelsieve.training.loop import Recipe
 
 # Wei et al. 2024, section 4.1 (CLIP) and table 11 (other backbones); 10 epochs, momentum 0.9
@@ -79,7 +79,7 @@ class Settings(Bounded):
     keep: Literal["chosen", "last", "both"] = "chosen"
     # stop after so many epochs without a better one; auto: never
     patience: Annotated[int | None, AtLeast(1)] = None
-    # use=gmm: epochs that trust every label
+    # use=gmm, loss=memory: epochs that trust every label
     warmup_epochs: Annotated[int, AtLeast(0)] = 1
     # The defaults of these five are those of DeFT's code: loss=sce,
     sce_alpha: Annotated[float, AtLeast(0)] = 1.0
@@ -89,6 +89,27 @@ class Settings(Bounded):
     elr_strength: Annotated[float, AtLeast(0)] = 5.0
     # loss=gce
     gce_q: Annotated[float, Above(0), Share()] = 0.7
+    # loss=memory (`labelsieve.classifiers.trainers.memory`): regions of a class, a, τ, θ, λ1, λ2
+    memory_per_class: Annotated[int, AtLeast(1)] = 8
+    memory_momentum: Annotated[float, AtLeast(0), Below(1)] = 0.95
+    memory_temperature: Annotated[float, Above(0)] = 0.1
+    memory_keep: Annotated[float, Share()] = 0.5
+    memory_refine: Annotated[float, AtLeast(0)] = 1.0
+    memory_denoise: Annotated[float, AtLeast(0)] = 1.0
+    # recipe=capro (`labelsieve.classifiers.trainers.capro`): the first epoch with prototypes, and
+    # with corrected labels; α, β, γ, τ, m of the slow copy, m of prototypes, d, Q
+    capro_prototypes: Annotated[int, AtLeast(0)] = 1
+    capro_clean: Annotated[int, AtLeast(0)] = 2
+    capro_alpha: Annotated[float, Share()] = 0.5
+    capro_beta: Annotated[float, Share()] = 0.1
+    capro_sure: Annotated[float, Share()] = 0.6
+    capro_temperature: Annotated[float, Above(0)] = 0.1
+    capro_momentum: Annotated[float, Share()] = 0.999
+    capro_polish: Annotated[float, Share()] = 0.999
+    capro_width: Annotated[int, AtLeast(1)] = 128
+    capro_queue: Annotated[int, AtLeast(1)] = 2048
+    # of the layers that it adds, which begin at random
+    capro_lr: Annotated[float, AtLeast(0)] = 0.01
 
     def recipe(self) -> Recipe:
         """How it is optimised."""

@@ -57,7 +57,8 @@ def train(
         str,
         typer.Option(
             help="Optimiser settings: clip, vit, resnet, convnext, mae; auto: by the student. "
-            "Or a way to train: nts (a teacher relabels, its student learns from that)."
+            "Or a way to train: nts (a teacher relabels, its student learns from that), "
+            "capro (prototypes; what fits no class is left out)."
         ),
     ] = "auto",
     use: Annotated[
@@ -67,7 +68,7 @@ def train(
             "audit guarantees), all, weighted (by p_clean), gmm."
         ),
     ] = "clean",
-    loss: Annotated[str, typer.Option(help="ce, sce, elr, gce, mae.")] = "ce",
+    loss: Annotated[str, typer.Option(help="ce, sce, elr, gce, mae, memory.")] = "ce",
     labels: Annotated[
         str,
         typer.Option(

@@ -20,8 +20,12 @@ import pyarrow as pa
 
 from labelsieve import registry
 from labelsieve.errors import OptionError
+from labelsieve.training import distributed
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from labelsieve.classifiers.backbone import Backbone
     from labelsieve.classifiers.fine_tuning import Fitting
     from labelsieve.data.dataset import Dataset
 
@@ -68,6 +72,22 @@ def refuse_two(recipe: str, loss: str) -> None:
         raise OptionError(
             f"--recipe {recipe} and --loss {loss} are two ways to train.", "Name one."
         )
+
+
+def need_head(backbone: Backbone, option: str) -> nn.Linear:
+    """The one linear head, of which a trainer takes what it is given.
+
+    Raises:
+        OptionError: there is none, or several processes train together, each with its own part.
+    """
+    if backbone.linear is None:
+        raise OptionError(
+            f"{option} needs a model whose head is one linear layer.",
+            "Take another --student.",
+        )
+    if distributed.size() > 1:
+        raise OptionError(f"{option} trains in one process.")
+    return backbone.linear
 
 
 def run(
