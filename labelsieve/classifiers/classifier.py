@@ -17,10 +17,8 @@ from torch import Tensor
 from labelsieve.classifiers import pretrained
 from labelsieve.classifiers.backbone import Backbone, logits_of
 from labelsieve.data.batches import batches
-from labelsieve.data.images import decode, from_object, read_bytes
-from labelsieve.errors import ImageError, LabelsieveError, OptionError
+from labelsieve.errors import LabelsieveError, OptionError
 from labelsieve.files import replacing
-from labelsieve.models import encoder
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.training.loop import is_memory_error, reason_of
 
@@ -29,11 +27,11 @@ CARD = "README.md"  # where the hub looks for it
 
 
 class Classifier:
-    """An image classifier.
+    """A classifier of images or texts.
 
     Attributes:
         classes: names, in the order of the probabilities.
-        preprocess: how pictures are prepared.
+        preprocess: how items are prepared.
         card: the model card, Markdown.
 
     Example:
@@ -59,8 +57,8 @@ class Classifier:
     def from_pretrained(
         cls, where: str | Path, *, device: str = "auto", precision: str = "auto"
     ) -> Classifier:
-        """Open what `labelsieve train` wrote, or any image classifier of transformers, by
-        directory or hub id.
+        """Open what `labelsieve train` wrote, or any classifier of images or texts of
+        transformers, by directory or hub id.
 
         Raises:
             ModelError: there is none, or it is damaged.
@@ -116,33 +114,36 @@ class Classifier:
     def predict_proba(
         self, images: Sequence[Any], *, batch_size: int = BATCH
     ) -> np.ndarray:
-        """[n, k] float32 class probabilities; NaN where a picture cannot be read.
+        """[n, k] float32 class probabilities; NaN where an item cannot be read.
 
         Args:
-            images: paths, encoded bytes, pictures or arrays.
+            images: paths, encoded bytes, pictures or arrays; for classifiers that read: texts,
+                their bytes, or `pathlib.Path` objects of files.
         """
+        inputs = self.backbone.inputs
         probs = np.full((len(images), len(self.classes)), np.nan, dtype=np.float32)
         for part in batches(len(images), batch_size, None):
             rows, pictures = [], []
             for row in part:
-                picture = self._read(images[row])
+                picture = inputs.read(images[row])
                 if picture is not None:
                     rows.append(row)
                     pictures.append(picture)
             if rows:  # there may be none that can be read
-                pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-                probs[rows] = self.probabilities(pixels)
+                probs[rows] = self.probabilities(inputs.together(pictures))
         return probs
 
     def predict(
         self, images: Sequence[Any], *, batch_size: int = BATCH
     ) -> list[str | None]:
-        """The most probable class of each picture; None where it cannot be read."""
+        """The most probable class of each item; None where it cannot be read."""
         # text is a sequence, too, of letters
         if isinstance(images, str | Path):
+            kind = self.backbone.inputs.noun
+            shown = str(images)[:60]
             raise OptionError(
-                f"predict takes a list of pictures, not '{images}'.",
-                f"Use predict(['{images}']).",
+                f"predict takes a list of {kind}s, not '{shown}'.",
+                f"Use predict(['{shown}']).",
             )
         labels: list[str | None] = []
         for row in self.predict_proba(images, batch_size=batch_size):
@@ -151,8 +152,8 @@ class Classifier:
             labels.append(None if unread else self.classes[int(row.argmax())])
         return labels
 
-    def probabilities(self, pixels: Tensor) -> np.ndarray:
-        """uint8 [b, 3, height, width], resized already -> [b, k] float32.
+    def probabilities(self, given: Any) -> np.ndarray:
+        """What `Dataset.inputs` gives, such as uint8 [b, 3, height, width] -> [b, k] float32.
 
         Raises:
             LabelsieveError: the device's memory is too small for so many at once.
@@ -160,29 +161,17 @@ class Classifier:
         with too_much(
             "Try a smaller --batch-size, --precision bfloat16, or --device cpu."
         ):
-            return self.logits(pixels).softmax(1).cpu().numpy()
+            return self.logits(given).softmax(1).cpu().numpy()
 
     @torch.no_grad()
-    def logits(self, pixels: Tensor) -> Tensor:
+    def logits(self, given: Any) -> Tensor:
         """As `probabilities`, before the softmax: [b, k] float32 on the model's device."""
         self.backbone.model.eval()  # no dropout, and the running statistics
-        inputs = encoder.normalise(pixels, self.preprocess, self.device)
+        inputs = self.backbone.inputs.ready(given, self.device)
         lower = self.dtype != torch.float32
         # weights stay float32; only products are computed lower
         with torch.autocast(self.device.type, self.dtype, enabled=lower):
             return logits_of(self.backbone.model, inputs).float()
-
-    def _read(self, item: Any) -> np.ndarray | None:
-        try:
-            encoded = isinstance(item, bytes | bytearray | memoryview | str | Path)
-            picture = (
-                decode(read_bytes(item), self.preprocess.about)
-                if encoded
-                else from_object(item)
-            )
-        except ImageError:
-            return None
-        return self.preprocess(picture)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from labelsieve import progress
 from labelsieve.classifiers.backbone import (
     Backbone,
     features_before,
+    given_to,
     head_from_probe,
     head_from_texts,
     logits_of,
@@ -27,20 +28,23 @@ from labelsieve.classifiers.backbone import (
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.comparison import held_out
 from labelsieve.classifiers.comparison.held_out import Validation
-from labelsieve.classifiers.objective import LOSSES, Memory, Objective
+from labelsieve.classifiers.objective import LOSSES, Memory, Objective, check, pushed
 from labelsieve.classifiers.recipe import Settings
 from labelsieve.classifiers.training_set import TRAIN, VALIDATION, in_order
-from labelsieve.data.augment import crop_and_mirror
 from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset
-from labelsieve.errors import LabelsieveError, RunError
+from labelsieve.errors import LabelsieveError
 from labelsieve.estimation import metrics, mixture
 from labelsieve.estimation.validation.noisy_accuracy import ClassNoise
 from labelsieve.features import probe
-from labelsieve.files import remove
-from labelsieve.models import encoder
+from labelsieve.models import adapters
 from labelsieve.training import selection
-from labelsieve.training.checkpoint import Checkpoint, read_tensors, write_tensors
+from labelsieve.training.checkpoint import (
+    Checkpoint,
+    drop_damaged,
+    read_chosen,
+    write_tensors,
+)
 from labelsieve.training.loop import (
     LESS_MEMORY,
     Batch,
@@ -89,13 +93,18 @@ class Fitting:
         self.dtype = torch.float32
         self.labels, weight, self.part = in_order(samples, images)
         self.rows = np.flatnonzero(self.part == TRAIN)
+        check(objective, backbone.linear)
         # before the loss, which may keep its targets there
         self.memory = self._memory(weight)
         self.loss = LOSSES[objective.loss](settings, self.memory)
         self.last: dict[str, Tensor] | None = None
         self.noise: Callable[[np.ndarray, np.ndarray], ClassNoise | None] | None = None
-        self.parameters = trainable(backbone, settings.tune)
+        # first the head, which looks at the model as it is
         self._start()
+        if settings.tune == "lora":
+            chance = torch.Generator().manual_seed(seed)
+            adapters.put_lora(backbone.model, settings.rank, chance)
+        self.parameters = trainable(backbone, settings.tune)
 
     def _memory(self, weight: np.ndarray) -> Memory:
         """Weights whose mean over the training set is one, and what else must survive a stop."""
@@ -160,7 +169,7 @@ class Fitting:
         self.memory["right"] = torch.zeros(shape, dtype=torch.bool)
         state = folder / "training.safetensors"
         best = folder / "chosen.safetensors"  # kept for a training that goes on
-        _drop_damaged(best, state)
+        drop_damaged(best, state)
         # of epoch 0, which every start has again; no file, as nothing may come of it yet
         model = self.backbone.model
         begun = {
@@ -229,31 +238,40 @@ class Fitting:
         self.memory["history"][epoch, 0] = float(right.mean())
         self.memory["history"][epoch, 1] = loss
 
-    def loss_of(self, batch: Batch, loaded: Tensor) -> Tensor:
+    def loss_of(self, batch: Batch, loaded: Any) -> Tensor:
         """Mean of weight times loss of a batch, with gradient."""
         # one picture alone has no batch statistics
         self.backbone.model.train(len(batch.rows) > 1)
-        pictures = self.normalised(loaded)
-        crop = self.settings.crop
-        mirror = bool(self.settings.mirror)
-        if crop < 1 or mirror:
-            pictures = crop_and_mirror(pictures, batch.generator, crop, mirror)
+        pictures = self.backbone.inputs.varied(
+            self.normalised(loaded),
+            batch.generator,
+            self.settings.crop,
+            bool(self.settings.mirror),
+        )
         # the same dropout whether the training was interrupted or not
-        with _drawing_from(batch.generator, self.device):
+        with (
+            _drawing_from(batch.generator, self.device),
+            given_to(self.backbone.linear) as contexts,
+        ):
             logits = self.logits(pictures)
         labels = torch.from_numpy(self.labels[batch.rows]).to(self.device)
         weights = self.memory["weight"][batch.rows].to(self.device)
-        return (self.loss(logits, labels, batch.rows) * weights).mean()
+        losses = self.loss(logits, labels, batch.rows) * weights
+        if self.objective.regulariser == "context-vat":
+            head: Any = self.backbone.linear
+            given = torch.cat(contexts)
+            losses = losses + pushed(self.settings, head, given, batch.generator)
+        return losses.mean()
 
-    def logits(self, pictures: Tensor) -> Tensor:
-        """Normalised pictures [b, 3, h, w] -> [b, k] float32."""
+    def logits(self, pictures: Any) -> Tensor:
+        """Normalised pictures [b, 3, h, w], or windows of texts -> [b, k] float32."""
         lower = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=lower):
             return logits_of(self.backbone.model, pictures).float()
 
-    def normalised(self, pixels: Tensor) -> Tensor:
-        """uint8 [b, 3, h, w] as the backbone wants them, on its device."""
-        return encoder.normalise(pixels, self.backbone.preprocess, self.device)
+    def normalised(self, given: Any) -> Any:
+        """What the data set gives of rows as the backbone wants it, on its device."""
+        return self.backbone.inputs.ready(given, self.device)
 
     def _head_rates(self) -> dict[str, float]:
         if self.settings.head_lr is None:
@@ -297,19 +315,22 @@ class Fitting:
         self, best: Path, begun: dict[str, Tensor], aside: Validation
     ) -> dict[str, Any]:
         facts = self._facts(aside)
+        model = self.backbone.model
         if not len(aside.rows):
+            adapters.take_lora(model)
             return facts
         epochs = facts["history"][-1]["epoch"]
         if not epochs:  # nothing was trained: the backbone as it began
+            adapters.take_lora(model)
             return {**facts, "last": facts["history"][0]}
-        model = self.backbone.model
         facts["last"] = self._figures(epochs, aside)
         # a copy, since the kept epoch's weights are loaded over them
-        last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        last = adapters.without_lora(model)
         chosen = selection.best(self.memory["history"])
-        kept = _read_weights(best, chosen) if chosen else begun
+        kept = read_chosen(best, chosen) if chosen else begun
         model.load_state_dict(kept)
         facts["chosen"] = self._figures(chosen, aside)
+        adapters.take_lora(model)
         right = self.memory["right"].numpy()
         # each once, the chosen one first
         named = {f"epoch {e}": right[e] for e in (chosen, epochs, 0)}
@@ -329,7 +350,11 @@ class Fitting:
         kept = "clean part" if self.settings.validate == "clean" else "all labels"
         source = kept if aside.images is self.images else "given"
         facts: dict[str, Any] = {
-            "validation": {"images": len(aside.rows), "source": source},
+            "validation": {
+                "images": len(aside.rows),
+                "source": source,
+                "noun": self.backbone.inputs.noun,
+            },
             "history": history,
             "kept": "last",
             "last": None,
@@ -359,26 +384,6 @@ def _log_of_labels(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     # float64, as a mean over many images loses digits in float32
     given = probs[np.arange(len(labels)), labels].astype(np.float64)
     return np.log(given.clip(LEAST))
-
-
-def _drop_damaged(best: Path, state: Path) -> None:
-    """Start a training again whose chosen weights are damaged: now, not at the end."""
-    if best.exists() and read_tensors(best) is None:
-        progress.note(f"'{best.name}' is damaged; the training starts again.")
-        # epochs that are not trained again would not choose again
-        remove(state)
-        remove(best)
-
-
-def _read_weights(path: Path, epoch: int) -> dict[str, Tensor]:
-    """The weights after an epoch, and no others."""
-    sealed = read_tensors(path)
-    if sealed is None or sealed[1] != {"epoch": epoch}:
-        raise RunError(
-            f"'{path}' is missing or damaged.",
-            f"Delete the folder '{path.parent}' and run the command again.",
-        )
-    return sealed[0]
 
 
 @contextmanager

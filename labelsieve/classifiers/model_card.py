@@ -39,14 +39,16 @@ def write(opened: Run, record: Mapping[str, Any]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     command = record["command"]
-    tags = ["image-classification", "label-noise", "labelsieve"]
+    noun = record["figures"]["validation"]["noun"]
+    task = f"{noun}-classification"
+    tags = [task, "label-noise", "labelsieve"]
     # the hub links to the model that was fine-tuned, where it is one of the hub's
     checkpoint = command["student"]
     of_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint) is not None
     local = checkpoint == "tiny" or Path(checkpoint).exists() or not of_hub
     head = ModelCardData(
         library_name="labelsieve",
-        pipeline_tag="image-classification",
+        pipeline_tag=task,
         tags=tags,
         base_model=None if local else checkpoint,
     )
@@ -59,6 +61,8 @@ def write(opened: Run, record: Mapping[str, Any]) -> str:
     scanned = opened.record["command"]
     return page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         head=head.to_yaml(),
+        noun=noun,
+        example="a text" if noun == "text" else "picture.jpg",
         record=record,
         command=command,
         scan=scanned,

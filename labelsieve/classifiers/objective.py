@@ -9,15 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from labelsieve.classifiers.recipe import Settings
-from labelsieve.training import losses
+from labelsieve.errors import OptionError
+from labelsieve.training import context_vat, distributed, losses
 
 # logits [b, k], labels [b], row numbers [b] -> losses [b]
 Loss = Callable[[Tensor, Tensor, np.ndarray], Tensor]
 # what a training keeps from step to step, saved with its checkpoints
 Memory = dict[str, Tensor]
+REGULARISERS = ("none", "context-vat")
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class Objective:
         loss: a name of `LOSSES`.
         divides: select images by a mixture of two Gaussians on their losses before each
             epoch (use=gmm).
+        regulariser: a name of `REGULARISERS`, added to the loss.
     """
 
     loss: str = "ce"
     divides: bool = False
+    regulariser: str = "none"
 
 
 def _ce(settings: Settings, memory: Memory) -> Loss:
@@ -74,3 +79,33 @@ LOSSES: dict[str, Callable[[Settings, Memory], Loss]] = {
     "gce": _gce,
     "mae": _mae,
 }
+
+
+def check(objective: Objective, head: nn.Linear | None) -> None:
+    """What cannot be regularised as was asked for.
+
+    Raises:
+        OptionError: there is no single head, or several processes train together.
+    """
+    if objective.regulariser == "none":
+        return
+    if head is None:
+        raise OptionError(
+            "--regulariser context-vat needs a model whose head is one linear layer.",
+            "Take another --student.",
+        )
+    # each would push the rows that it has from other directions
+    if distributed.size() > 1:
+        raise OptionError("--regulariser context-vat trains in one process.")
+
+
+def pushed(
+    settings: Settings, head: nn.Linear, contexts: Tensor, generator: torch.Generator
+) -> Tensor:
+    """What context-vat adds to the losses of rows, [b].
+
+    Args:
+        contexts: [b, d] what the head was given, with gradient.
+    """
+    push = context_vat.Push(settings.vat_size, settings.vat_probe, settings.vat_steps)
+    return settings.vat_weight * context_vat.loss(head, contexts, push, generator)

@@ -11,31 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from labelsieve import registry
-from labelsieve.classifiers.backbone import logits_of
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import LabelsieveError, OptionError, unknown
 from labelsieve.files import replacing
-from labelsieve.models import encoder
 
 FORMATS = ("onnx",)
 CLOSE = 1e-4  # largest difference of a logit, relative to the largest logit
-CHECKED = 64  # pictures of --data that both runtimes are asked about
-
-
-class _Logits(nn.Module):
-    """Normalised pixels -> logits, of either kind of backbone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return logits_of(self.model, pixel_values)
+CHECKED = 64  # items of --data that both runtimes are asked about
 
 
 def export_model(
@@ -46,15 +32,15 @@ def export_model(
     data: Any = None,
 ) -> dict[str, Any]:
     """Write a model as ONNX: `pixel_values` [batch, 3, height, width] float32, normalised,
-    -> `logits` [batch, classes].
+    -> `logits` [batch, classes]. Of a model that reads: `input_ids` and `attention_mask` [batch,
+    tokens] int64, at most one window of a text, -> `logits`.
 
-    The file is run with onnxruntime before it is kept, on pictures.
+    The file is run with onnxruntime before it is kept, on items of `data`.
 
     Args:
         model: a `Classifier`, its directory or a hub id.
         output: the file; None is `model.onnx` in the model's directory.
-        data: pictures for that, as `labelsieve.load` takes them or a folder of pictures;
-            None takes noise.
+        data: images or texts for that, as `labelsieve.load` takes them; None takes noise.
 
     Returns:
         file, difference (largest relative difference of a logit), checked (number of
@@ -77,10 +63,11 @@ def export_model(
     for library in ("onnx", "onnxscript", "onnxruntime"):
         registry.need(library)
     opened = _on_cpu(model)
-    pixels = _noise(opened) if data is None else _pictures(opened, data)
+    inputs = opened.backbone.inputs
+    items = inputs.noise() if data is None else _items(opened, data)
     with replacing(target) as scratch:
         _write(opened, scratch)
-        difference = compare(opened, scratch, pixels)
+        difference = compare(opened, scratch, items)
         if not difference < CLOSE:  # also for NaN
             raise LabelsieveError(
                 f"The exported model differs from the original by {difference:.1e}.",
@@ -89,7 +76,7 @@ def export_model(
     return {
         "file": str(target),
         "difference": difference,
-        "checked": len(pixels),
+        "checked": len(items),
         "classes": opened.classes,
     }
 
@@ -106,50 +93,48 @@ def _on_cpu(model: str | Path | Classifier) -> Classifier:
     return model
 
 
-def _noise(opened: Classifier) -> np.ndarray:
-    shape = (3, 3, opened.preprocess.height, opened.preprocess.width)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _pictures(opened: Classifier, data: Any) -> np.ndarray:
-    """uint8 [n, 3, height, width], drawn from a data set; its labels are not looked at."""
+def _items(opened: Classifier, data: Any) -> Any:
+    """Some of a data set, drawn; its labels are not looked at."""
     spec = replace(load(data), labelled=False)
-    images = prepare(spec, opened.preprocess).dataset
+    items = prepare(spec, opened.preprocess).dataset
     # drawn: the first ones may all be of one class
-    chosen = np.random.default_rng(0).permutation(len(images))[:CHECKED]
-    return np.ascontiguousarray(images.inputs(chosen).numpy())
+    chosen = np.random.default_rng(0).permutation(len(items))[:CHECKED]
+    return items.inputs(chosen)
 
 
 def _write(opened: Classifier, path: Path) -> None:
-    height, width = opened.preprocess.height, opened.preprocess.width
-    example = torch.zeros(2, 3, height, width)
-    # two pictures: with one the exporter would take the number for a constant
+    inputs = opened.backbone.inputs
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own insides
         torch.onnx.export(
-            _Logits(opened.backbone.model).eval(),
-            (example,),
+            inputs.graph(opened.backbone.model).eval(),
+            inputs.example(opened.device),
             str(path),
-            input_names=["pixel_values"],
+            input_names=list(inputs.names),
             output_names=["logits"],
             dynamo=True,  # the exporter that is not deprecated
-            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=inputs.axes(),
             external_data=False,
             verbose=False,
         )
 
 
-def compare(opened: Classifier, path: Path, pixels: np.ndarray) -> float:
+@torch.no_grad()
+def compare(opened: Classifier, path: Path, items: Any) -> float:
     """Largest difference between onnxruntime's logits and torch's, relative to the largest logit.
 
     Args:
-        pixels: uint8 [n, 3, height, width].
+        items: as `Dataset.inputs` gives them: uint8 [n, 3, height, width], or texts.
     """
     runtime = registry.need("onnxruntime")
-    inputs = encoder.normalise(
-        torch.from_numpy(pixels), opened.preprocess, opened.device
-    )
+    inputs = opened.backbone.inputs
+    if isinstance(items, np.ndarray):
+        items = torch.from_numpy(items)
+    tensors = inputs.tensors(inputs.ready(items, opened.device))
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    theirs = session.run(["logits"], {"pixel_values": inputs.numpy()})[0]
-    ours = opened.logits(torch.from_numpy(pixels)).numpy()
+    arrays = [tensor.numpy() for tensor in tensors]
+    fed = dict(zip(inputs.names, arrays, strict=True))
+    theirs = session.run(["logits"], fed)[0]
+    opened.backbone.model.eval()  # no dropout, and the running statistics
+    ours = inputs.graph(opened.backbone.model)(*tensors).float().numpy()
     return float(np.abs(theirs - ours).max() / max(np.abs(ours).max(), 1e-12))

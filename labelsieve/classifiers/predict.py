@@ -23,8 +23,14 @@ from labelsieve.estimation import metrics
 from labelsieve.files import refuse_input
 from labelsieve.tables import CORRUPT, OK, refuse_other
 
+NOUN = b"noun"  # in the metadata of a table of predictions
 # how a table of predictions is written, by the ending of its name
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
+
+
+def noun_of(table: pa.Table) -> str:
+    """What people call an item of a table of predictions: "image", "text"."""
+    return str((table.schema.metadata or {}).get(NOUN, b"image").decode())
 
 
 def _open(model: str | Path | Classifier, device: str, precision: str) -> Classifier:
@@ -43,7 +49,7 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
 ) -> pa.Table:
-    """Classify a data set: one row per picture, those that cannot be read included.
+    """Classify a data set: one row per item, those that cannot be read included.
 
     Args:
         model: a `Classifier`, its directory or a hub id.
@@ -73,6 +79,7 @@ def predict(
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)
     table = _as_table(prepared.manifest.table, probs, opened.classes, top_k)
+    table = table.replace_schema_metadata({NOUN: opened.backbone.inputs.noun})
     if output is not None:
         path = Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +143,7 @@ def evaluate(
         truth_column: of true labels; without it the data's labels are the truth.
 
     Returns:
-        images, unreadable, classes, accuracy, per_class, calibration_error, confusion
+        images, noun, unreadable, classes, accuracy, per_class, calibration_error, confusion
         (rows true, columns predicted).
 
     Raises:
@@ -154,6 +161,7 @@ def evaluate(
     status = prepared.manifest.table["status"].to_numpy(zero_copy_only=False)
     return {
         "images": len(prepared.dataset),
+        "noun": opened.backbone.inputs.noun,
         "unreadable": int((status == CORRUPT).sum()),
         "classes": opened.classes,
         **metrics.classification(probs, prepared.dataset.labels),

@@ -28,8 +28,10 @@ WHOLE = (
     ".model.whole"  # likewise: written, and not all of its files have their names yet
 )
 CONFIG = "config.json"
+# what transformers writes of a tokenizer, as far as the fast ones read it
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 # what decides a model's answers; the model card may be edited by hand
-CHECKED = (CONFIG, WEIGHTS, "preprocessor_config.json")
+CHECKED = (CONFIG, WEIGHTS, "preprocessor_config.json", *TOKENIZER)
 
 
 def save(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
@@ -88,7 +90,7 @@ def _link_or_copy(old: Path, new: Path) -> None:
 
 
 def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]]:
-    """A backbone that `save` wrote, or any image classifier of transformers, and its classes.
+    """A backbone that `save` wrote, or any classifier of transformers, and its classes.
 
     Raises:
         ModelError: there is none, or it is damaged.

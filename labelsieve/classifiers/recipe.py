@@ -18,6 +18,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "resnet": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5},
     "convnext": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-4},
     "mae": {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-3},
+    # ours: what BERT's authors searched (3e-5, 2 to 4 epochs; Devlin et al., NAACL 2019)
+    "text": {
+        "optimizer": "adamw",
+        "lr": 3e-5,
+        "weight_decay": 0.01,
+        "epochs": 4,
+        "batch_size": 32,
+        "schedule": "smooth",
+    },
+    # logistic regression on frozen features, and nothing more
+    "probe": {"tune": "head", "epochs": 0},
 }
 
 
@@ -62,8 +73,9 @@ class Settings(Bounded):
     accumulate: Annotated[int, AtLeast(1)] = 1
     # compute activations again for the gradient, to save memory
     checkpointing: bool = False
-    # auto: blocks of a tower (the paper), else all
-    tune: Literal["blocks", "all", "head"] | None = None
+    # auto: blocks of a tower (the paper), else all; lora: a few numbers beside queries and values
+    tune: Literal["blocks", "all", "head", "lora"] | None = None
+    rank: Annotated[int, AtLeast(1)] = 8  # tune=lora
     # probe: the head begins as logistic regression on the training images; text: as the
     # zero-shot classifier; random: as in the paper
     head_start: Literal["probe", "text", "random"] = "probe"
@@ -110,6 +122,12 @@ class Settings(Bounded):
     capro_queue: Annotated[int, AtLeast(1)] = 2048
     # of the layers that it adds, which begin at random
     capro_lr: Annotated[float, AtLeast(0)] = 0.01
+    # regulariser=context-vat (`labelsieve.training.context_vat`): its weight, the length of the
+    # step relative to what the head is given, and how its direction is found
+    vat_weight: Annotated[float, AtLeast(0)] = 1.0
+    vat_size: Annotated[float, AtLeast(0)] = 1.0
+    vat_probe: Annotated[float, Above(0)] = 0.1
+    vat_steps: Annotated[int, AtLeast(1)] = 1
 
     def recipe(self) -> Recipe:
         """How it is optimised."""

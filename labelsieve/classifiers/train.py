@@ -26,8 +26,8 @@ from labelsieve.classifiers import backbone, model_card, trainers, training_set
 from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.comparison import held_out
 from labelsieve.classifiers.fine_tuning import Fitting
-from labelsieve.classifiers.objective import LOSSES, Objective
-from labelsieve.classifiers.pretrained import LAST, RECORD, WHOLE
+from labelsieve.classifiers.objective import LOSSES, REGULARISERS, Objective
+from labelsieve.classifiers.pretrained import LAST, RECORD, TOKENIZER, WHOLE
 from labelsieve.classifiers.recipe import RECIPES, Settings, mirrored, recipe_name
 from labelsieve.classifiers.trainers import Beginning
 from labelsieve.classifiers.trainers._data import (
@@ -61,6 +61,7 @@ OWNED = (
     *(LAST, WHOLE, "config.json"),
     "model.safetensors",
     "preprocessor_config.json",
+    *TOKENIZER,
     "samples.parquet",
     "README.md",
     "model.onnx",
@@ -72,12 +73,13 @@ class TrainOptions(BoundedOptions):
     """Everything about a training that is not the run.
 
     Attributes:
-        student: the backbone: "clip", the image tower of the run's model; or a checkpoint: a
-            directory or hub id.
+        student: the backbone: "clip", the tower of the run's model that it scanned with; or a
+            checkpoint: a directory or hub id.
         recipe: a name of `labelsieve.classifiers.recipe.RECIPES`; "auto" goes by the
             backbone's family; or a trainer of `labelsieve.classifiers.trainers`.
         use: what trains (`labelsieve.classifiers.training_set.choose`).
         loss: a name of `labelsieve.classifiers.objective.LOSSES`, or a trainer.
+        regulariser: of `labelsieve.classifiers.objective.REGULARISERS`.
         labels: "reviewed" takes people's decisions into account, "scan" does not.
         min_confidence: least probability of a suggested label, for use="clean+relabelled".
         settings: fields of `labelsieve.classifiers.recipe.Settings`; they outweigh the recipe.
@@ -92,6 +94,7 @@ class TrainOptions(BoundedOptions):
     )
     use: Annotated[training_set.Use, OneOf(training_set.USES)] = "clean"
     loss: Annotated[str, OneOf((*LOSSES, *trainers.names("loss")))] = "ce"
+    regulariser: Annotated[str, OneOf(REGULARISERS)] = "none"
     labels: Annotated[Literal["reviewed", "scan"], OneOf(("reviewed", "scan"))] = (
         "reviewed"
     )
@@ -119,6 +122,7 @@ class Choices(TypedDict, total=False):
     recipe: str
     use: str
     loss: str
+    regulariser: str
     labels: str
     min_confidence: float
     settings: Mapping[str, Any] | None
@@ -224,7 +228,6 @@ def _resolve(
             f"'{opened.folder}' is not finished.",
             "Run labelsieve scan again; it continues.",
         )
-    training_set.refuse_texts(opened)
     checkpoint = options.student
     if checkpoint == "clip":  # the paper's phase 2: the tower that scanned
         checkpoint = opened.record["command"]["model"]
@@ -313,7 +316,8 @@ def _prepare(work: _Work, data: Any, val: Any) -> tuple[Beginning, Dataset | Non
     spec = spec_for(work.run, data)
     pictures.require_there(spec)
     loss = options.loss if options.loss in LOSSES else "ce"
-    objective = Objective(loss, divides=options.use == "gmm")
+    divides = options.use == "gmm"
+    objective = Objective(loss, divides, options.regulariser)
     first = backbone.build(work.checkpoint, classes, seed=options.seed, device=device)
     images = read(work.run, spec, first.preprocess)
     aside = None

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from labelsieve.data.dataset import Dataset
-from labelsieve.errors import DataError, OptionError
+from labelsieve.errors import DataError
 from labelsieve.features.probe import split
 from labelsieve.runs.decisions import Decision
-from labelsieve.runs.run import Run
 from labelsieve.tables import SAMPLES
 
 Use = Literal["clean", "clean+relabelled", "certified", "all", "weighted", "gmm"]
@@ -29,17 +28,6 @@ ORIGINS = ("clean", "relabelled", "reviewed", "flagged", "left-out")
 TRAIN = "train"
 VALIDATION = "validation"
 NONE = "none"
-
-
-def refuse_texts(opened: Run) -> None:
-    """Raises OptionError for a run of texts: there are no students that read."""
-    # what was scanned was read in windows of tokens
-    if "window" in (opened.record.get("preprocess") or {}):
-        raise OptionError(
-            f"'{opened.folder}' is a scan of texts, and train fine-tunes image classifiers.",
-            "Write its clean part with labelsieve export --to hf --only clean, and train "
-            "on that elsewhere.",
-        )
 
 
 def choose(
@@ -170,19 +158,6 @@ def divide(
     return samples
 
 
-def in_order(
-    samples: pa.Table, images: Dataset
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels [n] as class numbers, weights [n] and parts [n] of the images, by sample id."""
-    by_id = {row["sample_id"]: row for row in samples.to_pylist()}
-    number = {name: k for k, name in enumerate(images.classes)}
-    # the data set has its own order
-    rows = [by_id[i] for i in images.ids.to_pylist()]
-    labels = np.array([number[row["label"]] for row in rows], dtype=np.int64)
-    weights = np.array([row["weight"] for row in rows])
-    return labels, weights, np.array([row["part"] for row in rows], dtype=object)
-
-
 def count(samples: pa.Table) -> dict[str, Any]:
     """How many images of which origin train, and how many validate."""
     part = samples["part"].to_numpy(zero_copy_only=False)
@@ -196,3 +171,15 @@ def count(samples: pa.Table) -> dict[str, Any]:
         "left_out": int((part == NONE).sum()),
         "origins": {name: number for name, number in trained.items() if number},
     }
+
+
+def in_order(
+    samples: pa.Table, images: Dataset
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels [n] as class numbers, weights [n] and parts [n] of the images, by sample id."""
+    by_id = {row["sample_id"]: row for row in samples.to_pylist()}
+    number = {name: k for k, name in enumerate(images.classes)}
+    rows = [by_id[i] for i in images.ids.to_pylist()]
+    labels = np.array([number[row["label"]] for row in rows], dtype=np.int64)
+    weights = np.array([row["weight"] for row in rows])
+    return labels, weights, np.array([row["part"] for row in rows], dtype=object)

@@ -305,7 +305,8 @@ def train(record: dict[str, Any]) -> None:
 
 def _epochs(out: Console, figures: dict[str, Any]) -> None:
     images = figures["validation"]["images"]
-    table = _table(f"on {counted(images, 'validation image')}", "epoch", "accuracy")
+    noun = f"validation {figures['validation'].get('noun', 'image')}"
+    table = _table(f"on {counted(images, noun)}", "epoch", "accuracy")
     for name in ("chosen", "last"):
         epoch = figures[name]
         if epoch:
@@ -319,7 +320,7 @@ def _epochs(out: Console, figures: dict[str, Any]) -> None:
 def predict(counts: dict[str, Any]) -> None:
     """One line."""
     _console().print(
-        f"{counted(counts['classified'], 'image')} classified{_unreadable(counts)}: "
+        f"{counted(counts['classified'], counts['noun'])} classified{_unreadable(counts)}: "
         f"{_text(counts['file'])}"
     )
 
@@ -335,7 +336,8 @@ def evaluate(figures: dict[str, Any], shown: int = 20) -> None:
     """Accuracy and calibration, per class, and confusions where they fit on a screen."""
     out = _console()
     out.print(
-        f"[bold]Accuracy {figures['accuracy']:.4f}[/] on {counted(figures['images'], 'image')}"
+        f"[bold]Accuracy {figures['accuracy']:.4f}[/] on "
+        f"{counted(figures['images'], figures['noun'])}"
         f"{_unreadable(figures)}; calibration error {figures['calibration_error']:.4f}."
     )
     classes = figures["classes"]

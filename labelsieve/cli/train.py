@@ -26,11 +26,11 @@ app = typer.Typer(rich_markup_mode=None)
 Model = Annotated[
     str,
     typer.Argument(
-        help="Folder written by labelsieve train, or a transformers image classifier."
+        help="Folder written by labelsieve train, or a classifier of transformers."
     ),
 ]
 Data = Annotated[
-    str, typer.Argument(help="What labelsieve scan takes, or a folder of images.")
+    str, typer.Argument(help="What labelsieve scan takes, or a folder without classes.")
 ]
 BatchSize = Annotated[int, typer.Option(help="Images computed together.")]
 
@@ -49,8 +49,8 @@ def train(
     student: Annotated[
         str,
         typer.Option(
-            help="clip: the run's image tower; or a folder or hub id of transformers, "
-            "open_clip:, timm: or torchvision:MODEL."
+            help="clip: the tower that the run scanned with; or a folder or hub id of "
+            "transformers, open_clip:, timm: or torchvision:MODEL."
         ),
     ] = "clip",
     recipe: Annotated[
@@ -69,6 +69,12 @@ def train(
         ),
     ] = "clean",
     loss: Annotated[str, typer.Option(help="ce, sce, elr, gce, mae, memory.")] = "ce",
+    regulariser: Annotated[
+        str,
+        typer.Option(
+            help="none, or context-vat: answers hold where the context moves."
+        ),
+    ] = "none",
     labels: Annotated[
         str,
         typer.Option(
@@ -131,6 +137,7 @@ def train(
             recipe=recipe,
             use=use,
             loss=loss,
+            regulariser=regulariser,
             labels=labels,
             min_confidence=min_confidence,
             settings=settings(config, set_),
@@ -174,7 +181,7 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Classify images: label, probability and the next best classes of each."""
+    """Classify images or texts: label, probability and the next best classes of each."""
     from labelsieve import progress
     from labelsieve.classifiers import predict as predictions
     from labelsieve.cli import show
@@ -190,13 +197,14 @@ def predict(
         device=device,
         precision=precision,
     )
-    # pictures that cannot be read have no label
+    # items that cannot be read have no label
     unreadable = table["label"].null_count
     counts = {
         "images": len(table),
         "classified": len(table) - unreadable,
         "unreadable": unreadable,
         "file": str(output),
+        "noun": predictions.noun_of(table),
     }
     answer(counts, as_json, show.predict)
 
@@ -296,7 +304,7 @@ def export_model(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Images to check it with, as predict takes them. Default: noise."
+            help="Data to check it with, as predict takes them. Default: noise."
         ),
     ] = None,
     as_json: Json = False,

@@ -24,6 +24,9 @@ from labelsieve.errors import OptionError, unknown
 from labelsieve.models.encoder import DualEncoder
 
 MOST_PROMPTS = 20  # as the paper has beside the 197 tokens of ViT-B/16
+# Maps to queries and values, as families call them: CLIP and SigLIP; BERT, RoBERTa and ViT;
+# DistilBERT; MPNet; both in one, as timm and open_clip have them.
+LORA_TARGETS = ("q_proj", "v_proj", "query", "value", "q_lin", "v_lin", "q", "v", "qkv")
 ADAPTED = 0.1  # what the bottleneck's answer is multiplied by, as in AdaptFormer
 
 
@@ -92,16 +95,58 @@ def _none(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning
 
 def _lora(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning:
     """Rank `size` on query and value projections."""
+    put_lora(encoder.image_tower, size, generator)
+    return _collect(encoder, "lora_")
+
+
+def put_lora(model: nn.Module, size: int, generator: torch.Generator) -> None:
+    """Put LoRA of rank `size` beside all maps to queries and values, in place.
+
+    Raises:
+        OptionError: the model has none that are known by their names.
+        MissingExtra: the extra `lora` is not installed.
+    """
     peft = registry.need("peft")
+    inner = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    targets = sorted(inner & set(LORA_TARGETS))
+    if not targets:
+        raise OptionError(
+            f"{type(model).__name__} has no queries and values that LoRA could stand beside.",
+            "Use --set tune=all or tune=head.",
+        )
     # peft draws from torch's global generator: set for it, and put back
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         # scaled by alpha / rank = 2 whatever the rank, so that one learning rate fits all
-        config = peft.LoraConfig(
-            r=size, lora_alpha=2 * size, target_modules=["q_proj", "v_proj"]
-        )
-        peft.inject_adapter_in_model(config, encoder.image_tower)
-    return _collect(encoder, "lora_")
+        config = peft.LoraConfig(r=size, lora_alpha=2 * size, target_modules=targets)
+        peft.inject_adapter_in_model(config, model)
+
+
+def without_lora(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model as they are without LoRA: added up, under their plain names."""
+    # copies: what is added up here is not added to the model
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for name, module in _with_lora(model):
+        # the layer under LoRA has its old name back, LoRA's own tensors are left out
+        for key in [key for key in state if key.startswith(f"{name}.")]:
+            inner = key.removeprefix(f"{name}.")
+            tensor = state.pop(key)
+            if inner.startswith("base_layer."):
+                state[f"{name}.{inner.removeprefix('base_layer.')}"] = tensor
+        state[f"{name}.weight"] += module.get_delta_weight("default").detach()
+    return state
+
+
+def take_lora(model: nn.Module) -> None:
+    """Add LoRA up and take it out, in place: the same answers from an ordinary model."""
+    state = without_lora(model)
+    for name, module in _with_lora(model):
+        model.set_submodule(name, module.base_layer)
+    model.load_state_dict(state)
+
+
+def _with_lora(model: nn.Module) -> list[tuple[str, Any]]:
+    return [(n, m) for n, m in model.named_modules() if hasattr(m, "get_delta_weight")]
 
 
 class _Bottleneck(nn.Module):

@@ -45,6 +45,91 @@ class Windows:
     owner: Tensor
     count: int
 
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: slice) -> Windows:
+        """Those of texts that follow each other."""
+        start, stop, _ = rows.indices(self.count)
+        kept = torch.nonzero((self.owner >= start) & (self.owner < stop))[:, 0]
+        ids = [self.ids[i] for i in kept.tolist()]
+        return Windows(ids, self.owner[kept] - start, max(0, stop - start))
+
+
+def padded(ids: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Rows of tokens as ids and mask [w, t] int64, filled up behind."""
+    longest = max(1, *map(len, ids))
+    filled = torch.full((len(ids), longest), padding, dtype=torch.int64)
+    mask = torch.zeros((len(ids), longest), dtype=torch.int64)
+    for row, one in enumerate(ids):
+        filled[row, : len(one)] = torch.tensor(one, dtype=torch.int64)
+        mask[row, : len(one)] = 1
+    return filled, mask
+
+
+def windows_of(
+    tokenizer: Any,
+    preprocess: TextPreprocess,
+    texts: Sequence[str],
+    special: bool = True,
+) -> Windows:
+    """Texts [b] as windows of tokens.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        special: whether special tokens frame a window.
+    """
+    kept: list[list[int]] = []
+    owners: list[int] = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        part = [preprocess.prefix + t for t in texts[start:][:TEXTS_AT_ONCE]]
+        encoded = tokenizer(
+            part,
+            add_special_tokens=special,
+            truncation=True,
+            max_length=preprocess.window,
+            return_overflowing_tokens=True,
+        )
+        seen = [0] * len(part)
+        overflow = encoded["overflow_to_sample_mapping"]
+        for ids, number in zip(encoded["input_ids"], overflow, strict=True):
+            seen[number] += 1
+            # what follows is not read: one text must not take the time of a thousand
+            if seen[number] <= preprocess.windows:
+                kept.append(list(ids))
+                owners.append(start + int(number))
+    return Windows(kept, torch.tensor(owners, dtype=torch.int64), len(texts))
+
+
+def over_windows(
+    windows: Windows, at_once: int, compute: Callable[[list[list[int]]], Tensor]
+) -> Tensor:
+    """Means over the windows of each text, by their lengths, [b, d].
+
+    Args:
+        at_once: tokens that are computed together.
+        compute: windows [w] -> [w, d].
+    """
+    lengths = torch.tensor([len(ids) for ids in windows.ids])
+    # windows of a length go together, so that little is computed for padding
+    order = torch.argsort(lengths, stable=True)
+    parts, at = [], 0
+    while at < len(order):
+        rows = order[at:]
+        # the longest of the windows decides how many fit, and they are sorted
+        sizes = lengths[rows] * torch.arange(1, len(rows) + 1)
+        fit = max(1, int((sizes <= at_once).sum()))
+        parts.append(compute([windows.ids[i] for i in rows[:fit].tolist()]))
+        at += fit
+    vectors = torch.cat(parts)
+    rows = windows.owner[order].to(vectors.device)
+    weight = lengths[order].clamp(min=1).to(vectors.device, vectors.dtype)[:, None]
+    shape = (windows.count, vectors.shape[1])
+    total = torch.zeros(shape, dtype=vectors.dtype, device=vectors.device)
+    total = total.index_add(0, rows, vectors * weight)
+    sums = torch.zeros_like(total[:, :1]).index_add(0, rows, weight)
+    return total / sums.clamp(min=1)
+
 
 @dataclass(frozen=True)
 class Pooling:
@@ -106,6 +191,7 @@ class TextEncoder:
     """
 
     modality = "texts"
+    at_once = TOKENS_AT_ONCE
     causal = False
     views = False  # of a text there is one look
     patch_size = 0
@@ -166,33 +252,7 @@ class TextEncoder:
 
     def normalise(self, texts: Sequence[str]) -> Windows:
         """Texts [b] -> what `image_features` takes."""
-        ids: list[list[int]] = []
-        owner: list[int] = []
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            part = [self.preprocess.prefix + t for t in texts[start:][:TEXTS_AT_ONCE]]
-            windows, owners = self._windows(part)
-            ids += windows
-            owner += [start + number for number in owners]
-        return Windows(ids, torch.tensor(owner, dtype=torch.int64), len(texts))
-
-    def _windows(self, texts: list[str]) -> tuple[list[list[int]], list[int]]:
-        encoded = self.tokenizer(
-            texts,
-            add_special_tokens=self.special,
-            truncation=True,
-            max_length=self.preprocess.window,
-            return_overflowing_tokens=True,
-        )
-        seen = [0] * len(texts)
-        kept, owners = [], []
-        overflow = encoded["overflow_to_sample_mapping"]
-        for ids, number in zip(encoded["input_ids"], overflow, strict=True):
-            seen[number] += 1
-            # what follows is not read: one text must not take the time of a thousand
-            if seen[number] <= self.preprocess.windows:
-                kept.append(list(ids))
-                owners.append(int(number))
-        return kept, owners
+        return windows_of(self.tokenizer, self.preprocess, texts, self.special)
 
     def image_features(
         self, windows: Windows, prompts: Sequence[Tensor] | None = None
@@ -203,37 +263,18 @@ class TextEncoder:
 
     def pooled(self, windows: Windows) -> Tensor:
         """[b, width] of texts, before the head: means over windows, by their lengths."""
-        lengths = torch.tensor([len(ids) for ids in windows.ids])
-        # windows of a length go together, so that little is computed for padding
-        order = torch.argsort(lengths, stable=True)
-        parts, at = [], 0
-        while at < len(order):
-            rows = order[at:]
-            # the longest of the windows decides how many fit, and they are sorted
-            sizes = lengths[rows] * torch.arange(1, len(rows) + 1)
-            fit = max(1, int((sizes <= TOKENS_AT_ONCE).sum()))
-            parts.append(self._pool([windows.ids[i] for i in rows[:fit].tolist()]))
-            at += fit
-        vectors = torch.cat(parts)
-        rows = windows.owner[order].to(vectors.device)
-        weight = lengths[order].clamp(min=1).to(vectors.device, vectors.dtype)[:, None]
-        shape = (windows.count, vectors.shape[1])
-        total = torch.zeros(shape, dtype=vectors.dtype, device=vectors.device)
-        total.index_add_(0, rows, vectors * weight)
-        sums = torch.zeros_like(total[:, :1]).index_add_(0, rows, weight)
-        return total / sums.clamp(min=1)
+        return over_windows(windows, self.at_once, self._pool)
 
     def _pool(self, ids: list[list[int]]) -> Tensor:
-        longest = max(1, *map(len, ids))
-        padded = torch.full((len(ids), longest), self._padding, dtype=torch.int64)
-        mask = torch.zeros((len(ids), longest), dtype=torch.int64)
-        for row, one in enumerate(ids):
-            padded[row, : len(one)] = torch.tensor(one, dtype=torch.int64)
-            mask[row, : len(one)] = 1
-        return self._hidden(self.embed_tokens(padded), mask)
+        return self.of_tokens(*padded(ids, self.padding))
+
+    def of_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask [w, t] -> [w, width], pooled."""
+        return self._hidden(self.embed_tokens(ids), mask)
 
     @property
-    def _padding(self) -> int:
+    def padding(self) -> int:
+        """Id of the token that fills windows up."""
         token = self.tokenizer.pad_token_id
         return 0 if token is None else int(token)
 
@@ -276,7 +317,7 @@ class TextEncoder:
                 f"{self.max_text}.",
                 "Shorten the class name with --class-names.",
             )
-        padded = [row + [self._padding] * (longest - len(row)) for row in rows]
+        padded = [row + [self.padding] * (longest - len(row)) for row in rows]
         end = [len(row) - 1 for row in rows]
         ids = torch.tensor(padded, device=self.device)
         return ClassTokens(ids, torch.tensor(end, device=self.device))

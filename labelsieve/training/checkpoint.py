@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from labelsieve import progress
-from labelsieve.files import replacing
+from labelsieve.errors import RunError
+from labelsieve.files import remove, replacing
 
 # What is lost at most when a training is killed.
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -218,3 +219,23 @@ def _digest(note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         # the bytes as they are: numpy has no bfloat16
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def drop_damaged(best: Path, state: Path) -> None:
+    """Start a training again whose chosen weights are damaged: now, not at the end."""
+    if best.exists() and read_tensors(best) is None:
+        progress.note(f"'{best.name}' is damaged; the training starts again.")
+        # epochs that are not trained again would not choose again
+        remove(state)
+        remove(best)
+
+
+def read_chosen(path: Path, epoch: int) -> dict[str, Tensor]:
+    """The weights after an epoch, and no others."""
+    sealed = read_tensors(path)
+    if sealed is None or sealed[1] != {"epoch": epoch}:
+        raise RunError(
+            f"'{path}' is missing or damaged.",
+            f"Delete the folder '{path.parent}' and run the command again.",
+        )
+    return sealed[0]

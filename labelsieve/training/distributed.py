@@ -130,7 +130,7 @@ def in_turn() -> Iterator[None]:
         dist.barrier()
 
 
-def across(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+def across(work: Callable[[Any], Tensor], rows: Any) -> Tensor:
     """What `work` gives for rows [b, ...], each of which one process computes.
 
     Args:

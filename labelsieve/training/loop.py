@@ -287,7 +287,9 @@ def _step(
 
 
 def _take(loaded: Any, part: np.ndarray) -> Any:
-    """Rows `part` of what was loaded: of one tensor or array, or of each of several."""
+    """Rows `part` of what was loaded: of one tensor, array or list, or of each of several."""
     if isinstance(loaded, tuple):
         return tuple(x[part] for x in loaded)
+    if isinstance(loaded, list):  # texts
+        return [loaded[row] for row in part]
     return loaded[part]

@@ -57,7 +57,7 @@ def test_pictures_of_every_kind(
         CLASSES[probs[i].argmax()] for i in (0, 1, 2, 4)
     ]
     assert opened.predict([]) == []
-    with pytest.raises(OptionError, match=r"takes a list of pictures"):
+    with pytest.raises(OptionError, match=r"takes a list of images"):
         opened.predict("a.png")  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.readers import save_bert
 from torch.testing import assert_close
 
 from labelsieve.errors import ModelError
@@ -14,38 +15,10 @@ from labelsieve.models.load import family_of, load_encoder, preprocess_of
 from labelsieve.models.text_encoder import POOLINGS, TextEncoder
 from labelsieve.models.trust import WEIGHTS
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghij", "."]
-
-
-def save_words(folder: Path) -> None:
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, "[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    pairs = [("[CLS]", 2), ("[SEP]", 3)]
-    words.post_processor = TemplateProcessing("[CLS] $A [SEP]", None, pairs)
-    tokens = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
-    tokens |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=words, **tokens).save_pretrained(folder)
-
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("models") / "bert"
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2}
-    sizes |= {"num_hidden_layers": 2, "intermediate_size": 32}
-    sizes |= {"vocab_size": len(WORDS), "max_position_embeddings": 12}
-    config = BertConfig(**sizes)
-    BertModel(config).save_pretrained(folder)
-    save_words(folder)
-    return folder
+    return save_bert(tmp_path_factory.mktemp("models") / "bert")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""From rows of a data set to what a classifier is given, one kind of items per file."""
