@@ -146,11 +146,12 @@ def cache_folder() -> Path:
     return Path(named) if named else platformdirs.user_cache_path("labelsieve")
 
 
-def cache_limit(taken: int = 0) -> int:
+def cache_limit(taken: int = 0, own: str = "") -> int:
     """Bytes that one cache may take: LABELSIEVE_CACHE_GB, at most nine tenths of what is free.
 
     Args:
         taken: bytes that it takes already.
+        own: a variable that limits this cache alone, where it is set.
 
     Raises:
         OptionError: LABELSIEVE_CACHE_GB is not a number of gigabytes.
@@ -159,11 +160,12 @@ def cache_limit(taken: int = 0) -> int:
     folder = cache_folder()
     make_folder(folder)
     free = shutil.disk_usage(folder).free
-    return int(min(_wanted_bytes(), taken + SHARE_OF_FREE * free))
+    variable = own if os.environ.get(own) else "LABELSIEVE_CACHE_GB"
+    return int(min(_wanted_bytes(variable), taken + SHARE_OF_FREE * free))
 
 
-def _wanted_bytes() -> float:
-    text = os.environ.get("LABELSIEVE_CACHE_GB") or DEFAULT_GB
+def _wanted_bytes(variable: str) -> float:
+    text = os.environ.get(variable) or DEFAULT_GB
     try:
         gigabytes = float(text)
     except ValueError:
@@ -171,7 +173,7 @@ def _wanted_bytes() -> float:
     # NaN is not, either
     if not gigabytes >= 0:
         raise OptionError(
-            f"LABELSIEVE_CACHE_GB is '{text}', not a number of gigabytes.",
+            f"{variable} is '{text}', not a number of gigabytes.",
             "For example 50.",
         )
     return gigabytes * 1e9
@@ -188,13 +190,44 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+def parts() -> dict[str, int]:
+    """Bytes of each kind of cache, such as pixels or downloads, by name."""
+    sizes: dict[str, int] = {}
+    for path in cache_folder().rglob("*"):
+        # another process may delete one meanwhile
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                kind = _kind(path.relative_to(cache_folder()).parts[0])
+                sizes[kind] = sizes.get(kind, 0) + path.stat().st_size
+    return dict(sorted(sizes.items()))
+
+
+def _kind(name: str) -> str:
+    """Of "pixels2-224x224-s224-r3" the part that says what it is."""
+    return name.partition("-")[0].rstrip("0123456789") or name
+
+
 def used() -> int:
     """Bytes that all caches take."""
-    return sum(p.stat().st_size for p in cache_folder().rglob("*") if p.is_file())
+    return sum(parts().values())
 
 
-def clear() -> int:
-    """Delete all caches; gives the number of bytes freed."""
-    freed = used()
-    shutil.rmtree(cache_folder(), ignore_errors=True)
-    return freed
+def clear(kind: str | None = None) -> int:
+    """Delete all caches, or those of one kind; gives the number of bytes freed.
+
+    Raises:
+        OptionError: there is none of that kind.
+    """
+    sizes = parts()
+    if kind is None:
+        shutil.rmtree(cache_folder(), ignore_errors=True)
+        return sum(sizes.values())
+    if kind not in sizes:
+        raise OptionError(
+            f"--only '{kind}': the cache holds {', '.join(sizes) or 'nothing'}.",
+            "Name one of these.",
+        )
+    for path in cache_folder().iterdir():
+        if _kind(path.name) == kind:
+            remove(path)
+    return sizes[kind]

@@ -18,6 +18,7 @@ from labelsieve.cli.options import (
     Quiet,
     answer,
     data_options,
+    say,
 )
 from labelsieve.errors import OptionError
 
@@ -350,19 +351,34 @@ def models(as_json: Json = False) -> None:
 @app.command()
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete all cached pixels and features.")
+        bool, typer.Option("--clear", help="Delete it, or what --only names.")
     ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(help="With --clear: one kind alone, such as downloads."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show or delete the cache of decoded pixels and features."""
+    """Show or delete the cache: pixels, features, downloads."""
     from labelsieve import cache as caches
-    from labelsieve.cli import show
 
-    # before the size is taken, so that both figures are of the same moment
-    deleted = caches.clear() if clear else 0
+    if only and not clear:
+        raise OptionError("--only says what --clear deletes.", "Add --clear.")
+    # before the sizes are taken, so that all figures are of the same moment
+    deleted = caches.clear(only) if clear else 0
+    sizes = caches.parts()
     state = {
         "folder": str(caches.cache_folder()),
-        "bytes": caches.used(),
+        "bytes": sum(sizes.values()),
+        "parts": sizes,
         "deleted": deleted,
     }
-    answer(state, as_json, show.cache)
+    answer(state, as_json, _show_cache)
+
+
+def _show_cache(state: dict[str, Any]) -> None:
+    # decimal megabytes, as disks are sold
+    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
+    say(f"{state['folder']}: {state['bytes'] / 1e6:,.0f} MB{freed}")
+    for kind, size in state["parts"].items():
+        say(f"    {kind}: {size / 1e6:,.1f} MB")

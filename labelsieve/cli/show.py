@@ -255,14 +255,6 @@ def noise(planted: dict[str, Any]) -> None:
     )
 
 
-def cache(state: dict[str, Any]) -> None:
-    """One line."""
-    # decimal megabytes, as disks are sold
-    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
-    used = f"{state['bytes'] / 1e6:,.0f} MB"
-    _console().print(f"{_text(state['folder'])}: {used}{freed}")
-
-
 def methods(listed: dict[str, Any]) -> None:
     """What each method is, and below it what it costs and needs."""
     out = _console()

@@ -24,6 +24,7 @@ from labelsieve.data.images import (
     read_bytes,
 )
 from labelsieve.data.sources import Source, open_source
+from labelsieve.data.sources._downloads import unasked
 from labelsieve.data.sources._history import originals, replaced
 from labelsieve.data.sources._layout import has_pattern
 from labelsieve.data.sources._remote import hosts_in, known_hosts
@@ -176,14 +177,26 @@ class Images:
         uri = self._uris[row].as_py()
         # sources read one file at a time; the review page asks from many threads
         with self._lock:
-            for source in self._versions():
+            # what was fetched for the scan shows what was judged, and no network is needed
+            with unasked() as taken:
                 try:
-                    item = source.read(uri)
-                except (DataError, IndexError):  # fewer rows than there were
-                    continue
-                # of a path the bytes are compared when they are read
-                if not isinstance(item, bytes) or _is_scanned(sample_id, item):
-                    return item
+                    return self._scanned(sample_id, uri)
+                except ImageError:
+                    # it was asked for already
+                    if not taken:
+                        raise
+            return self._scanned(sample_id, uri)
+
+    def _scanned(self, sample_id: str, uri: str) -> Any:
+        """What a source gives that is the picture of this id; raises ImageError."""
+        for source in self._versions():
+            try:
+                item = source.read(uri)
+            except (DataError, IndexError):  # fewer rows than there were
+                continue
+            # of a path the bytes are compared when they are read
+            if not isinstance(item, bytes) or _is_scanned(sample_id, item):
+                return item
         raise ImageError("not the image that was scanned")
 
     def _versions(self) -> Iterator[Source]:
@@ -220,9 +233,10 @@ class Images:
 
 def _is_scanned(sample_id: str, data: bytes) -> bool:
     """Whether these are the bytes that were scanned, or another picture of the same name."""
-    # an id ends with the start of the hash of the picture's bytes
-    _, mark, digest = sample_id.rpartition("#")
-    return not mark or content_hash(data).startswith(digest)
+    # an id ends with the start of the hash of the picture's bytes. A shorter one, of a run that
+    # a stranger made, would fit any file, whose content is then shown or exported
+    digest = sample_id.rpartition("#")[2]
+    return len(digest) == DIGITS and content_hash(data).startswith(digest)
 
 
 def _scanned_bytes(item: bytes | str | Path, sample_id: str) -> bytes:

@@ -211,15 +211,11 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert registry.names("methods")
 
 
-def test_scores_and_cache(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores(capsys: pytest.CaptureFixture[str]) -> None:
     show.score({"images": 1200, "scored": 1100, "flagged": 7, "file": "[x].csv"})
     assert (
         capsys.readouterr().out == "1,100 of 1,200 images scored, 7 flagged: [x].csv\n"
     )
-    show.cache({"folder": "/c", "bytes": 2_500_000, "deleted": 0})
-    assert capsys.readouterr().out == "/c: 2 MB\n"
-    show.cache({"folder": "/c", "bytes": 0, "deleted": 7_000_000})
-    assert capsys.readouterr().out == "/c: 0 MB, 7 MB deleted\n"
 
 
 def test_what_limits_the_verdict_comes_first_and_the_next_command_last(

@@ -12,14 +12,15 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from labelsieve import registry
 from labelsieve.data.images import LARGEST_FILE
+from labelsieve.data.sources import _downloads, _web
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import read_json, state_folder, write_json
@@ -34,10 +35,8 @@ CONNECTIONS = 16  # at a time: what browsers and object stores take from one cli
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds before the second try; each next wait is twice as long
 HOSTS = "hosts.json"  # file in the user's state folder
-MOST_REDIRECTS = 5
-REDIRECTS = (301, 302, 303, 307, 308)
-CHUNK = 1 << 16  # bytes of an answer that are taken at a time
 TIMEOUT = 60.0  # seconds for one try
+TIMES = ("lastmodified", "updated", "mtime", "created")  # as stores call them
 T = TypeVar("T")
 
 
@@ -69,8 +68,13 @@ class Remote:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(CONNECTIONS, "labelsieve-fetch")
 
-    def picture(self, url: str) -> RemotePicture:
+    def picture(
+        self, url: str, stamp: Mapping[str, str] | None = None
+    ) -> RemotePicture:
         """A picture, fetched when it is wanted; without a host that fails then.
+
+        Args:
+            stamp: its version, where a listing told it.
 
         Raises:
             DataError: its host was not named.
@@ -85,38 +89,77 @@ class Remote:
             )
         if host:
             self._system(url)
-        return RemotePicture(self, url)
+        return RemotePicture(self, url, stamp)
 
-    def submit(self, url: str) -> Future[bytes]:
+    def submit(self, url: str, stamp: Mapping[str, str] | None = None) -> Future[bytes]:
         """Begin to fetch."""
-        return self._pool.submit(self.fetch, url)
+        return self._pool.submit(self.fetch, url, stamp=stamp)
 
-    def fetch(self, url: str, most: int = LARGEST_FILE) -> bytes:
+    def fetch(
+        self,
+        url: str,
+        most: int = LARGEST_FILE,
+        stamp: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Bytes of a file, one more than `most` where it has more.
+
+        What was fetched before and is still the same there comes from the cache.
 
         Raises:
             ImageError: with the reason.
         """
+        if not host_of(url):
+            raise ImageError(f"'{plain(url)[:120]}' names no host")
+        downloads = _downloads.of_cache()
+        kept = downloads.find(url)
+        if kept is not None and _downloads.is_taken(url):
+            return kept.data[: most + 1]
+        web = urlsplit(url).scheme in WEB
+        # a lambda each, as what fails is tried again
+        if web:
+            answer = tried(lambda: self._from_web(url, most, kept))
+        else:
+            answer = tried(lambda: self._from_store(url, most, stamp, kept))
+        if answer.data is None:
+            return kept.data[: most + 1] if kept is not None else b""
+        # what is too large is refused, and not kept
+        if len(answer.data) <= most:
+            downloads.put(url, answer.stamp, answer.data)
+        return answer.data
 
-        def read() -> bytes:
-            if not host_of(url):
-                raise ImageError(f"'{plain(url)[:120]}' names no host")
-            system = self._system(url)
-            if urlsplit(url).scheme in WEB:
-                asyn = registry.need("fsspec.asyn")
-                data: bytes = asyn.sync(
-                    system.loop, _get, system, url, most, self._allow
-                )
-                return data
-            # no cache: each file is read once, from its start
-            with system.open(url, "rb", cache_type="none") as file:
-                data = file.read(most + 1)
-                return data
+    def _from_web(
+        self, url: str, most: int, kept: _downloads.Kept | None
+    ) -> _web.Answer:
+        system = self._system(url)
+        asyn = registry.need("fsspec.asyn")
+        answer: _web.Answer = asyn.sync(
+            system.loop, _web.get, system, url, most, self._allow, kept
+        )
+        return answer
 
-        return tried(read)
+    def _from_store(
+        self,
+        url: str,
+        most: int,
+        stamp: Mapping[str, str] | None,
+        kept: _downloads.Kept | None,
+    ) -> _web.Answer:
+        system = self._system(url)
+        if stamp is None:
+            stamp = stamp_of(system.info(url))
+        if kept is not None and stamp and kept.stamp == stamp:
+            return _web.Answer(None, stamp)
+        # a part of nothing cannot be asked for
+        if stamp.get("size") == "0":
+            return _web.Answer(b"", stamp)
+        data: bytes = system.cat_file(url, start=0, end=most + 1)
+        # it was exchanged since it was asked about
+        if stamp and str(len(data)) != stamp["size"]:
+            stamp = {}
+        return _web.Answer(data, stamp)
 
-    def names(self, url: str) -> Iterator[str]:
-        """Files below a prefix of an object store, as URLs, sorted.
+    def listed(self, url: str) -> dict[str, dict[str, str]]:
+        """Files below a prefix of an object store: URL -> stamp, sorted.
 
         Raises:
             DataError: it cannot be listed.
@@ -128,10 +171,10 @@ class Remote:
                 "Name a table with the URLs of its pictures.",
             )
         try:
-            found = tried(lambda: self._system(url).find(url))
+            found = tried(lambda: self._system(url).find(url, detail=True))
         except ImageError as error:
             raise DataError(f"'{url}' cannot be listed: {error.what}.") from error
-        yield from sorted(f"{scheme}://{name}" for name in found)
+        return {f"{scheme}://{n}": stamp_of(found[n]) for n in sorted(found)}
 
     def _allow(self, url: str) -> None:
         """Raises ImageError for what a redirect must not lead to."""
@@ -166,63 +209,48 @@ class Remote:
         return {**common, "client_kwargs": {"timeout": timeout}}
 
 
-async def _get(system: Any, url: str, most: int, allow: Callable[[str], None]) -> bytes:
-    """What a web server answers, cut after `most` bytes and one more.
+def stamp_of(about: Mapping[str, Any]) -> dict[str, str]:
+    """What tells this version of an object from others; empty where its store says nothing.
 
     Args:
-        allow: raises ImageError for a host that nothing may be asked of.
+        about: what fsspec knows of it, from a listing or by itself; keys differ among stores.
     """
-    session = await system.set_session()
-    target = system.encode_url(url)
-    for _ in range(MOST_REDIRECTS + 1):
-        # the client itself would follow further headers than Location, such as URI
-        request = session.get(target, allow_redirects=False, **system.kwargs)
-        async with request as answer:
-            onward = answer.headers.get("Location")
-            if answer.status not in REDIRECTS or not onward:
-                return await _body(answer, most)
-            target = urljoin(str(answer.url), onward)
-        # what it is asked of was allowed; what it leads to is looked at each time
-        allow(target)
-    raise ImageError(f"it is led on more than {MOST_REDIRECTS} times")
-
-
-async def _body(answer: Any, most: int) -> bytes:
-    if answer.status in (404, 410):
-        raise FileNotFoundError(str(answer.url))
-    answer.raise_for_status()
-    # a redirect that names no place, or an answer without a file
-    if answer.status != 200:
-        raise ImageError(f"the server answered {answer.status}")
-    parts, size = [], 0
-    async for part in answer.content.iter_chunked(CHUNK):
-        parts.append(part)
-        size += len(part)
-        # what it says of its length need not be true
-        if size > most:
-            break
-    return b"".join(parts)[: most + 1]
+    lower = {str(key).lower().replace("_", ""): value for key, value in about.items()}
+    if lower.get("size") is None:
+        return {}
+    stamp = {"size": str(lower["size"])}
+    # a tag of the content; else when it was written
+    for names in (("etag", "generation", "md5hash"), TIMES):
+        for name in names:
+            if lower.get(name):
+                return {**stamp, name: str(lower[name]).strip('"')}
+    return {}
 
 
 class RemotePicture:
     """A picture that is fetched when it is wanted, or begun to be fetched before."""
 
-    __slots__ = ("_begun", "_remote", "url")
+    __slots__ = ("_begun", "_remote", "_stamp", "url")
 
-    def __init__(self, remote: Remote, url: str) -> None:
+    def __init__(
+        self, remote: Remote, url: str, stamp: Mapping[str, str] | None = None
+    ) -> None:
         self._remote = remote
         self.url = url
+        self._stamp = stamp
         self._begun: Future[bytes] | None = None
 
     def begin(self) -> None:
         """Fetch it in the background, a bounded number at a time."""
-        self._begun = self._remote.submit(self.url)
+        self._begun = self._remote.submit(self.url, self._stamp)
 
     def read_bytes(self) -> bytes:
         """Its bytes; raises ImageError with the reason."""
         # given away, so that its bytes do not stay in memory
         begun, self._begun = self._begun, None
-        return self._remote.fetch(self.url) if begun is None else begun.result()
+        if begun is not None:
+            return begun.result()
+        return self._remote.fetch(self.url, stamp=self._stamp)
 
 
 def tried(read: Callable[[], T]) -> T:
@@ -279,17 +307,23 @@ class RemoteStore:
         self.path = Path(url)
         self._url = url.rstrip("/") + "/"
         self._remote = Remote({host_of(url)})
+        self._stamps: dict[str, dict[str, str]] = {}
 
     def names(self) -> Iterator[str]:
         """As `Store.names`."""
-        for url in self._remote.names(self._url):
+        # with the version of each: nothing has to be asked about a picture that is kept
+        self._stamps = self._remote.listed(self._url)
+        # a list, as stamps go when they are used
+        for url in list(self._stamps):
             yield url.removeprefix(self._url)
 
     def member(self, name: str) -> RemotePicture:
         """As `Store.member`."""
         # names in object stores are plain text
         quoted = quote(name) if self._url.startswith("http") else name
-        return self._remote.picture(self._url + quoted)
+        url = self._url + quoted
+        # once: a picture that is read later may be another one by then
+        return self._remote.picture(url, self._stamps.pop(url, None))
 
     def fetch_table(self, name: str, most: int) -> bytes:
         """Bytes of another file, such as a table; raises DataError."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labelsieve.cache import cache_folder
+from labelsieve.cache import cache_folder, make_folder
 from labelsieve.data.sources import refuse_options
 from labelsieve.data.sources._formats import format_of
 from labelsieve.data.sources._remote import RemoteStore, url_of
@@ -53,12 +53,14 @@ class RemoteTable(TableSource):
 
 
 def _table(spec: DataSpec, url: str) -> RemoteTable:
-    """The table's own copy, fetched each time that it is opened: it may have changed."""
+    """The table's own copy, asked for each time that it is opened: it may have changed."""
     above, _, name = url.rpartition("/")
     store = RemoteStore(above)
     data = store.fetch_table(name, LARGEST_TABLE)
     suffix = Path(name.partition("?")[0]).suffix
     path = cache_folder() / "tables" / f"{fingerprint(url)}{suffix}"
+    make_folder(path.parent)
+    path.parent.chmod(0o700)  # it may be nobody else's
     with replacing(path) as scratch:
         scratch.write_bytes(data)
     # without --root, paths are from where the table is

@@ -2,106 +2,24 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import socket
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fixtures import annotated
+from fixtures.servers import Server
 
 import labelsieve
-from labelsieve.data.sources import Row, _remote, open_source
+from labelsieve.data.sources import Row, _remote, _web, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, MissingExtra, RunError
 from labelsieve.runs.pictures import open_pictures, spec_of
 
 pytest.importorskip("aiohttp", reason="needs the extra remote")
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves files, and what tests want besides: faults, redirects, counts."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder = folder
-        self.asked: Counter[str] = Counter()
-        self.now, self.most = 0, 0  # requests in work, and most of them at a time
-        self.lock = threading.Lock()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        server = self.server
-        with server.lock:
-            server.asked[self.path] += 1
-            server.now += 1
-            server.most = max(server.most, server.now)
-        try:
-            self.give()
-        finally:
-            with server.lock:
-                server.now -= 1
-
-    do_HEAD = do_GET
-
-    def give(self) -> None:
-        path = self.path
-        if path.startswith("/busy/") and self.server.asked[path] < 3:
-            self.send_error(503)
-        elif path.startswith("/gone/"):
-            self.send_error(404)
-        elif path.startswith("/secret/"):
-            self.send_error(403)
-        elif path.startswith("/uri/"):
-            # an old header that some clients follow as they follow Location
-            self.send_response(302)
-            self.send_header("URI", path.removeprefix("/uri/"))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        elif path.startswith("/to/"):
-            self.send_response(302)
-            target = path.removeprefix("/to/")
-            self.send_header("Location", target if ":" in target else f"/{target}")
-            self.end_headers()
-        else:
-            if path.startswith("/slow/"):
-                time.sleep(0.05)
-            name = path.removeprefix("/busy").removeprefix("/slow").strip("/")
-            data = (self.server.folder / name).read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(_remote, "FIRST_WAIT", 0.01)
-    monkeypatch.setenv("LABELSIEVE_STATE", str(tmp_path / "state"))
-    _remote.remote_of.cache_clear()
-    (tmp_path / "web").mkdir()
-    annotated.pictures(tmp_path / "web")
-    server = Server(tmp_path / "web")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def table(folder: Path, *images: str) -> Path:
@@ -177,7 +95,7 @@ def test_no_other_header_leads_anywhere(server: Server, tmp_path: Path) -> None:
 
 def test_redirects_end(server: Server, tmp_path: Path) -> None:
     remote = _remote.Remote({_remote.host_of(server.url)})
-    most = "to/" * _remote.MOST_REDIRECTS
+    most = "to/" * _web.MOST_REDIRECTS
     assert remote.fetch(f"{server.url}/{most}1.png")
     with pytest.raises(ImageError, match="more than 5 times"):
         remote.fetch(f"{server.url}/to/{most}1.png")
@@ -281,32 +199,6 @@ def test_a_scan_reads_them_and_lists_what_failed(
 
 
 # --- object stores
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bucket of a real S3 server on this machine."""
-    pytest.importorskip("s3fs", reason="needs the extra remote")
-    moto = pytest.importorskip("moto.server", reason="needs moto")
-    s3fs = pytest.importorskip("s3fs")
-    monkeypatch.setattr(_remote, "FIRST_WAIT", 0.01)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in (
-        ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
-        ("AWS_ACCESS_KEY_ID", "testing"),
-        ("AWS_SECRET_ACCESS_KEY", "testing"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(name, value)
-    system = s3fs.S3FileSystem(skip_instance_cache=True)
-    # buckets outlive the servers of one process
-    if system.exists("pictures"):
-        system.rm("pictures", recursive=True)
-    system.mkdir("pictures")
-    yield system
-    server.stop()
 
 
 def test_class_folders_in_a_bucket(bucket: Any) -> None:
