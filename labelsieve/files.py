@@ -213,6 +213,44 @@ def is_inside(root: Path, path: Path) -> bool:
     return path.name != ".." and folder.is_relative_to(home)
 
 
+class Bounds:
+    """Folders that pictures may lie in, all links on their way followed.
+
+    Received data may hold links: a name that looks harmless then shows anybody's files.
+
+    Args:
+        homes: as a user named them; each may be a link itself.
+    """
+
+    def __init__(self, *homes: str | os.PathLike[str]) -> None:
+        self._homes = [os.path.realpath(home) for home in homes]
+        # a million pictures lie in few folders
+        self._known: dict[str, str] = {}
+
+    def hold(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file or folder, which need not exist, lies in one of them."""
+        try:
+            real = self.real(path)
+        except (OSError, ValueError):  # a zero byte
+            return False
+        return any(lies_in(real, home) for home in self._homes)
+
+    def real(self, path: str | os.PathLike[str]) -> str:
+        """Where a path leads to; raises ValueError for what is no path at all."""
+        folder, name = os.path.split(os.fspath(path))
+        if name in ("", os.curdir, os.pardir):
+            return os.path.realpath(path)
+        if folder not in self._known:
+            self._known[folder] = os.path.realpath(folder)
+        whole = os.path.join(self._known[folder], name)
+        return os.path.realpath(whole) if os.path.islink(whole) else whole
+
+
+def lies_in(path: str, folder: str) -> bool:
+    """Whether a path lies in a folder, both without links; a folder lies in itself."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
 def refuse_input(output: Path, data: Path | None) -> None:
     """Refuse to write a table over the data that are read.
 

@@ -11,6 +11,7 @@ One process at a time reads, plans and writes.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -286,7 +287,9 @@ def alone(
 def _lock_beside(state: Path) -> Path:
     """The lock of other users, in the data themselves."""
     beside = state / LOCK
-    if beside.is_symlink():
+    # opening a lock may empty it, and a second name of a file is that file
+    is_other = os.path.lexists(beside) and beside.lstat().st_nlink > 1
+    if is_other or beside.is_symlink():
         raise DataError(f"'{readable(beside)}' is a link.", "Delete it.")
     return beside
 

@@ -99,8 +99,12 @@ def refuse_links(path: Path) -> None:
     """
     for side in SIDES:
         file = path.with_name(path.name + side)
+        if not os.path.lexists(file):
+            continue
         # the link itself is looked at, so one that leads nowhere is noticed as well
-        if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
+        about = file.lstat()
+        # a hard link is a second name of a file, which SQLite would write into
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
             raise RunError(
                 f"'{file}' is a link or no regular file.",
                 "Remove it, and put the decisions themselves there.",

@@ -29,7 +29,8 @@ from labelsieve.corrections.writers import (
 from labelsieve.data.sources import STATE, Source, open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
-from labelsieve.files import readable, remove, resolve_inside, uri_to_path
+from labelsieve.files import Bounds, readable, remove, resolve_inside, uri_to_path
+from labelsieve.progress import counted, note
 
 ORIGINALS = "originals"  # folder in the history
 NEW = ".new"  # folder in the history where files grow
@@ -157,7 +158,13 @@ class FilesWriter(ABC):
         new.mkdir()
         _, written = self._rewrite(patch, new, earlier)
         instead = self._instead(earlier)
+        bounds = Bounds(self._top, *([self._spec.root] if self._spec.root else []))
+        left_out = 0
         for file in _files(self._top):
+            # a copy would hold what a link of a stranger leads to
+            if not bounds.hold(file):
+                left_out += 1
+                continue
             relative = file.relative_to(self._top)
             uri = relative.as_posix()
             target = output / relative
@@ -168,6 +175,9 @@ class FilesWriter(ABC):
                 made.rename(target)
             else:
                 _put(instead.get(file, file), target, links)
+        if left_out:
+            lead = counted(left_out, "link", "leads", "lead")
+            note(f"{lead} out of the data, and stayed out of the copy.")
         (new / f"copied-{patch_id(patch)}").touch()
 
     def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:

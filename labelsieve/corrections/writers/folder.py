@@ -351,11 +351,17 @@ def _not_listed(uri: str) -> Path:
 def _begin_copy(output: Path, wanted: str) -> Path:
     """The mark of a copy under way; what another patch left there is removed."""
     mark = output / STATE / MARK
-    if output.exists() and not (mark.is_file() and mark.read_text() == wanted):
+    is_ours = mark.is_file() and mark.read_text() == wanted
+    # no copy of ours has links: files would be written to where they lead
+    if os.path.lexists(output) and not (is_ours and not _has_links(output)):
         remove(output)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(wanted)
     return mark
+
+
+def _has_links(folder: Path) -> bool:
+    return any(path.is_symlink() for path in (folder, *folder.rglob("*")))
 
 
 def _put(old: Path, new: Path, links: bool) -> None:

@@ -6,12 +6,15 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from labelsieve.data.sources._stores import Missing
 from labelsieve.data.sources.archive import PREFIX, Listing
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
+from labelsieve.files import Bounds
 
 LARGEST_LIST = 256 << 20  # bytes of a list of images; the longest known one has 60 MB
 LARGEST_PICTURE = 512 << 20
@@ -74,8 +77,16 @@ class Folder:
             else []
         )
 
-    def picture(self, name: str) -> Path:
-        return self.root / name
+    @cached_property
+    def _bounds(self) -> Bounds:
+        return Bounds(self.root)
+
+    def picture(self, name: str) -> Any:
+        path = self.root / name
+        # an archive may have been packed again by a stranger
+        return (
+            path if self._bounds.hold(path) else Missing("a link leads out of the data")
+        )
 
 
 class Zip:

@@ -5,11 +5,14 @@ Members are read where they lie, when they are wanted; nothing is unpacked.
 
 from __future__ import annotations
 
+import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -17,13 +20,14 @@ from labelsieve.data.images import LARGEST_FILE
 from labelsieve.data.sources._remote import RemoteStore, url_of
 from labelsieve.data.sources._tar import TarMember, is_packed, is_tar, members
 from labelsieve.errors import DataError, ImageError
-from labelsieve.files import readable
-from labelsieve.progress import plain
+from labelsieve.files import Bounds, readable
+from labelsieve.progress import counted, plain
 
 # A member that unpacks to more than so many bytes, and to more than so many times what it takes,
 # is a bomb: photos are packed already, and even plain bitmaps of one colour are small.
 BOMB = 64 << 20
 BOMB_RATIO = 100
+LOOKED_FOR = 3  # pictures by which their folder is known
 
 
 class Store(Protocol):
@@ -38,8 +42,11 @@ class Store(Protocol):
         ...
 
 
-def open_store(root: Path) -> Store:
+def open_store(root: Path, *homes: Path) -> Store:
     """The store of a folder, a zip or a tar file, or of a URL that pathlib holds.
+
+    Args:
+        homes: folders beside `root` into which links in it may lead.
 
     Raises:
         DataError: it is none of these, or damaged.
@@ -48,7 +55,7 @@ def open_store(root: Path) -> Store:
     if url is not None:
         return RemoteStore(url)
     if root.is_dir():
-        return FolderStore(root)
+        return FolderStore(root, homes)
     if not root.is_file():
         raise DataError(
             f"--root '{root}' is not a folder.",
@@ -67,9 +74,19 @@ def open_store(root: Path) -> Store:
 
 @dataclass(frozen=True)
 class FolderStore:
-    """Files below a folder."""
+    """Files below a folder.
+
+    Attributes:
+        homes: folders beside it into which links may lead.
+    """
 
     root: Path
+    homes: tuple[Path, ...] = ()
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Where files may lie, links followed."""
+        return Bounds(self.root, *self.homes)
 
     def names(self) -> Iterator[str]:
         """As `Store.names`."""
@@ -78,9 +95,10 @@ class FolderStore:
             if file.is_file():
                 yield file.relative_to(self.root).as_posix()
 
-    def member(self, name: str) -> Path:
-        """As `Store.member`."""
-        return self.root / name
+    def member(self, name: str) -> Path | Missing:
+        """As `Store.member`; a link that leads out fails, too."""
+        path = self.root / name
+        return path if self.bounds.hold(path) else led_out(path)
 
 
 class ZipStore:
@@ -204,6 +222,67 @@ class Missing:
     def read_bytes(self) -> bytes:
         """Raises ImageError."""
         raise ImageError(self.reason)
+
+
+def led_out(path: Path) -> Missing:
+    """What stands for a picture that is a link out of the data, or lies behind one."""
+    try:
+        target = readable(os.path.realpath(path))
+    except (OSError, ValueError):
+        target = "?"
+    return Missing(
+        f"a link leads out of the data, to '{target}'; --root FOLDER allows links into "
+        "that folder"
+    )
+
+
+def where_pictures_are(
+    named: str | None, beside: Path, names: Iterable[str]
+) -> tuple[Path, tuple[Path, ...]]:
+    """The folder that pictures are looked for in, and others into which its links may lead.
+
+    That is what --root names or, where they lie beside the annotations as links, the folder of
+    these: then --root says where the links may lead.
+
+    Args:
+        names: of pictures; the first tell which folder is theirs.
+    """
+    if named is None:
+        return beside, ()
+    root = Path(named)
+    some = list(islice((name for name in names if not leads_out(name)), LOOKED_FOR))
+    is_elsewhere = root.is_dir() and not any(is_there(root, name) for name in some)
+    if is_elsewhere and any(is_there(beside, name) for name in some):
+        return beside, (root,)
+    return root, (beside,)
+
+
+@dataclass
+class Outside:
+    """Counts pictures that a table names outside of its own folders.
+
+    Own tables do so; a stranger's would carry anybody's pictures into what is shared.
+    """
+
+    bounds: Bounds
+    count: int = 0
+    first: str = ""
+
+    def add(self, image: Any) -> None:
+        """The image of a row: only a path can lead anywhere."""
+        if isinstance(image, Path) and not self.bounds.hold(image):
+            self.count += 1
+            self.first = self.first or readable(image)
+
+    def notes(self) -> list[str]:
+        """A line with their number, where there are any."""
+        if not self.count:
+            return []
+        lie = counted(self.count, "picture", "lies", "lie")
+        return [
+            f"{lie} outside of the data, such as '{self.first}'; the report shows them, and "
+            "export asks for their folder"
+        ]
 
 
 def is_there(root: Path, name: str) -> bool:

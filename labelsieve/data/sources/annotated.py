@@ -22,9 +22,10 @@ from labelsieve.data.sources._annotations import BOXES, IMAGES, AnnotationSource
 from labelsieve.data.sources._guess import json_kind, xml_kind
 from labelsieve.data.sources._layout import SPLITS, fixed_part, has_pattern, look
 from labelsieve.data.sources._layout import split_of as _split_of
+from labelsieve.data.sources._stores import FolderStore
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import path_to_uri, readable
+from labelsieve.files import Bounds, path_to_uri, readable
 from labelsieve.progress import plain
 
 ROOMS = {"coco": coco, "cvat": cvat}
@@ -161,10 +162,30 @@ class AnnotatedSource:
         for part in parts.values():
             # a file without any box does not make rows of another kind
             part.items = BOXES if boxes else IMAGES
+            self._bound(part)
         sets = any(part.labels_are == SET for part in parts.values())
         for part in parts.values():
             part.labels_are = SET if sets else SINGLE
         return parts
+
+    def _bound(self, part: AnnotationSource) -> None:
+        """Links may lead to all of the folder that was named, and to what --root names.
+
+        Raises:
+            DataError: the folder of pictures itself is a link to somewhere else.
+        """
+        if not isinstance(part.store, FolderStore):
+            return
+        homes = [self.top, *([Path(self.spec.root)] if self.spec.root else [])]
+        root = part.store.root
+        # beside files that a pattern names, it was looked for one folder up
+        is_folder = Path(self.spec.data).is_dir()
+        if is_folder and not Bounds(*homes).hold(root):
+            raise DataError(
+                f"'{readable(root)}' leads out of the data.",
+                "Name the folder that the pictures are in with --root.",
+            )
+        part.store = FolderStore(root, tuple(homes))
 
     @property
     def labels_are(self) -> str:

@@ -6,6 +6,7 @@ folders, or below --root. Ids of annotations and images are kept.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 from collections.abc import Iterator, Sequence
@@ -26,10 +27,16 @@ from labelsieve.data.sources._annotations import (
 from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import json_kind
 from labelsieve.data.sources._layout import split_of
-from labelsieve.data.sources._stores import Store, is_there, leads_out, open_store
+from labelsieve.data.sources._stores import (
+    LOOKED_FOR,
+    Store,
+    is_there,
+    leads_out,
+    open_store,
+)
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import readable
+from labelsieve.files import Bounds, readable
 from labelsieve.progress import plain
 
 NO_COLUMNS = (
@@ -38,7 +45,6 @@ NO_COLUMNS = (
 )
 # Folders that pictures usually lie in, from that of the file.
 USUAL = (".", "images", "data", "..", "../images", "../data", "../train", "../val")
-LOOKED_FOR = 3  # pictures by which their folder is known
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -53,7 +59,7 @@ def open_source(spec: DataSpec) -> CocoSource:
     path = Path(spec.data)
     # once: rows, corrections and classes all come from it
     content = Content.read(path)
-    store = open_store(Path(spec.root)) if spec.root else _find(path, content)
+    store = _store(spec, path, content)
     return CocoSource(
         path,
         store,
@@ -230,13 +236,28 @@ def _box(sides: Any) -> Box | None:
     return Box(left, top, width, height)
 
 
-def _find(path: Path, content: Content) -> Store:
+def _store(spec: DataSpec, path: Path, content: Content) -> Store:
+    """Where the pictures are: in what --root names, or where links may then lead from."""
+    names = [n for n in content.names.values() if not leads_out(n)][:LOOKED_FOR]
+    root = Path(spec.root) if spec.root else None
+    if root is None:
+        return _find(path, names)
+    if root.is_dir() and not any(is_there(root, name) for name in names):
+        with contextlib.suppress(DataError):
+            return _find(path, names, root)
+    return open_store(root, path.parent)
+
+
+def _find(path: Path, names: list[str], *homes: Path) -> Store:
     """The folder that the pictures lie in.
+
+    Args:
+        names: some of the pictures.
+        homes: folders into which it, as a link, and links in it may lead.
 
     Raises:
         DataError: they are in no usual one.
     """
-    names = [n for n in content.names.values() if not leads_out(n)][:LOOKED_FOR]
     # instances_train2017.json: its pictures lie in train2017
     parts = [*path.stem.split("_"), path.stem.partition("_")[2]]
     own = [f"../{inner}{part}" for part in parts for inner in ("", "images/")]
@@ -246,8 +267,11 @@ def _find(path: Path, content: Content) -> Store:
         own += [f"../{folder.name}" for folder in sorted(years)]
     for folder in (*own, *USUAL):
         root = path.parent / folder
-        if names and all(is_there(root, name) for name in names):
-            return open_store(root)
+        # ".." is the folder above; a link that is called so leads nowhere else
+        above = path.parent.parent if folder.startswith("..") else path.parent
+        is_own = Bounds(above, *homes).hold(root)
+        if names and is_own and all(is_there(root, name) for name in names):
+            return open_store(root, path.parent, *homes)
     first = names[0] if names else "?"
     raise DataError(
         f"The pictures of '{readable(path)}', such as '{plain(first)[:120]}', are not beside it.",

@@ -17,11 +17,11 @@ from labelsieve.data.sources._annotations import (
 )
 from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import xml_kind
-from labelsieve.data.sources._stores import open_store
+from labelsieve.data.sources._stores import open_store, where_pictures_are
 from labelsieve.data.sources.coco import NO_COLUMNS
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import readable
+from labelsieve.files import Bounds, readable
 
 AGAIN = "Export it again as 'CVAT for images 1.1'."
 AT_ONCE = 1 << 20  # bytes that are parsed at a time
@@ -42,15 +42,23 @@ def open_source(spec: DataSpec) -> CvatSource:
     beside = path.parent / "images"
     # the task that CVAT packs has its pictures in "images"
     root = beside if beside.is_dir() else path.parent
+    homes: tuple[Path, ...] = ()
     if spec.root:
-        root = Path(spec.root)
+        names = (picture.name for picture in _pictures(path, []))
+        root, homes = where_pictures_are(spec.root, root, names)
+    # "images" may be a link itself
+    elif not Bounds(path.parent).hold(root):
+        raise DataError(
+            f"'{readable(root)}' is a link that leads out of the data.",
+            "Name the folder that the pictures are in with --root.",
+        )
     # a dictionary keeps the order of the task, and each name once
     classes: dict[str, None] = {}
     for name in _declared(path):
         classes[name] = None
     return CvatSource(
         path,
-        open_store(root),
+        open_store(root, path.parent, *homes),
         lambda notes: _pictures(path, notes),
         list(classes),
         items_of(spec),

@@ -23,7 +23,7 @@ from labelsieve.data.sources._history import path_now
 from labelsieve.data.sources._layout import SPLITS, is_image, is_text, look
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
-from labelsieve.files import path_to_uri, readable
+from labelsieve.files import Bounds, lies_in, path_to_uri, readable
 from labelsieve.progress import counted
 
 # Any folder is one of images where no other storage knows it.
@@ -277,15 +277,14 @@ class FolderSource:
         return [entry for entry in entries if entry.name not in out]
 
     @cached_property
-    def _homes(self) -> list[str]:
-        """Where links may lead, all links followed."""
-        return [os.path.realpath(p) for p in (self.root, self.linked) if p is not None]
+    def _bounds(self) -> Bounds:
+        """Where links may lead."""
+        return Bounds(*(p for p in (self.root, self.linked) if p is not None))
 
     def _leads_out(self, link: str) -> bool:
-        target = os.path.realpath(link)
         # one to a folder above is noted as the loop it is
-        loop = _lies_in(self._homes[0], target)
-        return not loop and not any(_lies_in(target, home) for home in self._homes)
+        loop = lies_in(os.path.realpath(self.root), os.path.realpath(link))
+        return not loop and not self._bounds.hold(link)
 
     def _note_loose(self, folder: Path) -> None:
         names = [e.name for e in self._scan(folder) if not _is_folder(e)]
@@ -296,11 +295,6 @@ class FolderSource:
                 + f" outside any class folder (first: '{readable(loose[0])}') and "
                 + ("was left out" if len(loose) == 1 else "were left out")
             )
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    """Both without links; a folder lies in itself."""
-    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -17,6 +17,7 @@ from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._texts import cell as text_cell
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
+from labelsieve.files import Bounds
 
 HUB = "hf://"
 
@@ -184,6 +185,15 @@ class HubSource:
     folder: Path | None = None  # where it is saved, if it is
     modality: str = IMAGES
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Where pictures lie that are part of a saved data set; None for one of the hub."""
+        if self.folder is None:
+            return None
+        # without --root, paths are from the working folder, which nobody named
+        named = [] if self.root == Path() else [self.root]
+        return Bounds(self.folder, *named)
 
     @property
     def classes(self) -> list[str]:

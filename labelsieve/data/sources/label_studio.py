@@ -31,7 +31,13 @@ from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
 from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import json_kind
 from labelsieve.data.sources._labels import majority
-from labelsieve.data.sources._stores import FolderStore, is_there, open_store
+from labelsieve.data.sources._stores import (
+    LOOKED_FOR,
+    FolderStore,
+    is_there,
+    open_store,
+    where_pictures_are,
+)
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import readable
@@ -46,7 +52,6 @@ LOCAL = "/data/local-files/"
 UPLOADED = "/data/upload/"
 # What Label Studio puts before the name of a file that was uploaded.
 UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-")
-LOOKED_FOR = 3  # pictures by which their folder is known
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -61,16 +66,17 @@ def open_source(spec: DataSpec) -> LabelStudioSource:
     path = Path(spec.data)
     # all at once: answers of one task may stand far apart in the short form
     tasks = list(Tasks(path, spec.image_column, spec.label_column).tasks())
-    root = Path(spec.root) if spec.root else path.parent
-    store = open_store(root)
+    names = (task.name for task in tasks)
+    root, homes = where_pictures_are(spec.root, path.parent, names)
+    store = open_store(root, *homes)
     if isinstance(store, FolderStore):
         _check_there(path, root, tasks, bool(spec.root))
-    names = {s for t in tasks for s in _labels_of(t)}
+    labels = {s for t in tasks for s in _labels_of(t)}
     return LabelStudioSource(
         path,
         store,
         lambda notes: iter(tasks),
-        sorted(names),
+        sorted(labels),
         items_of(spec),
         labelled=spec.labelled,
         urls=spec.urls or "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,8 @@ def accepts(spec: DataSpec) -> bool:
 def open_source(spec: DataSpec) -> MetadataSource:
     """Open it; raises DataError with what to do."""
     path = Path(spec.data)
-    source = of_parts(spec, path, _parts(path))
-    # a folder is named, and its table may be a stranger's
-    source.tables = [replace(table, confined=True) for table in source.tables]
+    parts = _parts(path)
+    source = of_parts(spec, path, parts, confined=True)
     return MetadataSource(**vars(source))
 
 
@@ -98,6 +97,7 @@ class MetadataSource(ShardsSource):
         """As `ShardsSource.read`; nothing outside of the folder."""
         if url_of(uri) is None and leads_out(posixpath.normpath(uri_to_path(uri))):
             raise ImageError("it leads out of the data")
+        # links are looked at there
         return super().read(uri)
 
 

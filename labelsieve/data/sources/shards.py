@@ -12,6 +12,8 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,17 @@ from labelsieve.data.sources._layout import (
     split_of,
     tables_in,
 )
-from labelsieve.data.sources._stores import Store
+from labelsieve.data.sources._stores import (
+    LOOKED_FOR,
+    Outside,
+    Store,
+    is_there,
+    led_out,
+)
 from labelsieve.data.sources.table import ROW, TableSource, store_of
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
-from labelsieve.files import path_to_uri, readable, uri_to_path
+from labelsieve.files import Bounds, path_to_uri, readable, uri_to_path
 from labelsieve.progress import plain
 
 # "train-00000-of-00003.parquet": how many shards there are of it
@@ -71,7 +79,7 @@ def open_source(spec: DataSpec) -> ShardsSource:
         top, names = _of_glob(path)
     names = _of_one_format(spec, names)
     parts = [Part(name, split_of(name)) for name in names]
-    return of_parts(spec, top, parts)
+    return of_parts(spec, top, parts, confined=path.is_dir())
 
 
 def _of_glob(path: Path) -> tuple[Path, list[str]]:
@@ -109,8 +117,14 @@ class Part:
     split: str | None = None
 
 
-def of_parts(spec: DataSpec, top: Path, parts: list[Part]) -> ShardsSource:
+def of_parts(
+    spec: DataSpec, top: Path, parts: list[Part], *, confined: bool = False
+) -> ShardsSource:
     """A source of these tables, which have the same columns.
+
+    Args:
+        confined: they lie in a folder that was named, and may name pictures in it alone:
+            a folder is often a stranger's.
 
     Raises:
         DataError: no table has the split that was asked for, or one cannot be read.
@@ -129,18 +143,37 @@ def of_parts(spec: DataSpec, top: Path, parts: list[Part]) -> ShardsSource:
     )
     root = Path(spec.root) if spec.root else None
     store = store_of(root) if root else None
+    homes = [top]
+    if confined and root and not store and not _holds(root, first, columns):
+        # the pictures lie with the tables: it says where links among them may lead
+        homes.append(root)
+        root = None
     return ShardsSource(
         top,
         parts,
         [
-            replace(_table(top, part.name, root, columns, store), urls=spec.urls or "")
+            replace(
+                _table(top, part.name, root, columns, store),
+                urls=spec.urls or "",
+                homes=tuple(homes),
+                confined=confined,
+            )
             for part in parts
         ],
         root or top,
         None if by_name else spec.split,
         spec.label_separator is None,
         fixed_notes=notes,
+        homes=tuple(homes),
     )
+
+
+def _holds(root: Path, first: Path, columns: Columns) -> bool:
+    """Whether pictures of the first rows lie below what --root names."""
+    rows = TableSource(first, root, columns).all_rows(RowKeys(columns.id))
+    names = [uri_to_path(row.uri) for row in islice(rows, LOOKED_FOR) if row.uri]
+    beside = any(is_there(first.parent, name) for name in names)
+    return not beside or any(is_there(root, name) for name in names)
 
 
 def _table(
@@ -221,6 +254,7 @@ class ShardsSource:
     asks: bool = True
     notes: list[str] = field(default_factory=list)
     fixed_notes: list[str] = field(default_factory=list)
+    homes: tuple[Path, ...] = ()  # folders beside it into which links may lead
     # file -> what is read in its place: as it was before it was corrected
     instead: dict[Path, Path] = field(default_factory=dict)
     starts: list[int] = field(
@@ -258,6 +292,7 @@ class ShardsSource:
         keys, tally = RowKeys(self.tables[0].columns.id), Tally()
         seen = 0
         number = 0
+        outside = Outside(self.bounds)
         self.starts.clear()
         for part, table in zip(self.parts, self.tables, strict=True):
             self.starts.append(number)
@@ -274,8 +309,10 @@ class ShardsSource:
                 if self.split is None or row.split == self.split:
                     seen += 1
                     tally.add(row.label, row.agreement)
+                    if not table.confined:
+                        outside.add(row.image)
                     yield row
-        self.notes += tally.notes()
+        self.notes += [*tally.notes(), *outside.notes()]
         if self.split is not None and not seen:
             raise DataError(
                 f"--split '{self.split}' matches no row of '{self.top}'.",
@@ -298,12 +335,7 @@ class ShardsSource:
         """The image of one row again: bytes, or the path of its file."""
         embedded = ROW.fullmatch(uri)
         if not embedded:
-            # without --root, uris are paths from the top
-            return (
-                self.tables[0].read(uri)
-                if self.tables[0].store
-                else self.root / uri_to_path(uri)
-            )
+            return self._named(uri)
         for table in self.tables:
             if table.part == embedded[2]:
                 table.path = self._file(table)
@@ -312,3 +344,19 @@ class ShardsSource:
             f"'{self.top}' has no '{plain(str(embedded[2]))}'.",
             "Were the shards changed after the scan?",
         )
+
+    def _named(self, uri: str) -> Any:
+        """A picture that a table names."""
+        table = self.tables[0]
+        if table.store:
+            return table.read(uri)
+        # without --root, uris are paths from the top
+        file = self.root / uri_to_path(uri)
+        if table.confined and not self.bounds.hold(file):
+            return led_out(file).read_bytes()
+        return file
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Where pictures lie that are part of the data, links followed."""
+        return Bounds(self.root, *self.homes)

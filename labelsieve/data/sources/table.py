@@ -35,12 +35,19 @@ from labelsieve.data.sources._formats import (
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Names, Tally, ask_for_separator
 from labelsieve.data.sources._remote import remote_of, url_of
-from labelsieve.data.sources._stores import Missing, Store, leads_out, open_store
+from labelsieve.data.sources._stores import (
+    Missing,
+    Outside,
+    Store,
+    leads_out,
+    led_out,
+    open_store,
+)
 from labelsieve.data.sources._texts import cell, spooled
 from labelsieve.data.spec import DataSpec
 from labelsieve.data.text.spool import Spool
 from labelsieve.errors import DataError
-from labelsieve.files import path_to_uri, readable, uri_to_path
+from labelsieve.files import Bounds, path_to_uri, readable, uri_to_path
 
 __all__ = ["SUFFIXES", "TableSource", "accepts", "class_names", "open_source"]
 
@@ -104,7 +111,8 @@ class TableSource:
         asks: whether labels that look like sets are to be asked about.
         part: of a data set of several tables, what this one is called in uris.
         below: where `root` lies in that data set, such as "data/".
-        confined: pictures lie in the folder that the user named, not anywhere on the disk.
+        homes: folders beside `root` that are the data's own.
+        confined: pictures lie in these folders, not anywhere on the disk.
     """
 
     path: Path
@@ -116,6 +124,7 @@ class TableSource:
     below: str = ""
     store: Store | None = None  # of pictures in an archive, or on another machine
     urls: str = ""  # hosts that the table may name URLs on
+    homes: tuple[Path, ...] = ()
     confined: bool = False
     notes: list[str] = field(default_factory=list)
     _group: tuple[int, Any] = (-1, None)  # the row group that was read last
@@ -160,14 +169,15 @@ class TableSource:
         # listing again must not say everything twice
         self.notes[:] = [self.dialect_note()] if self.dialect_note() else []
         self.check_labels()
-        number, seen, tally = 0, 0, Tally()
+        number, seen, tally, outside = 0, 0, Tally(), Outside(self.bounds)
         for row in self.all_rows(RowKeys(self.columns.id)):
             number += 1
             if self.split is None or row.split == self.split:
                 seen += 1
                 tally.add(row.label, row.agreement)
+                outside.add(row.image)
                 yield row
-        self.notes += tally.notes()
+        self.notes += [*tally.notes(), *outside.notes()]
         if number and not seen:
             raise DataError(
                 f"--split '{self.split}' matches no row of '{self.path}'.",
@@ -237,10 +247,13 @@ class TableSource:
         """A picture that the table names; `now`: the bytes of one in an archive."""
         # the quick test first: most paths are none
         url = url_of(path) if "://" in path else None
-        if url is None and self.store is None and not self._leaves(path):
-            return self.root / path
         if url is not None:
             member: Any = remote_of(self.urls).picture(url)
+        elif self.store is None and not self._leaves(path):
+            file = self.root / path
+            if not self.confined or self.bounds.hold(file):
+                return file
+            member = led_out(file)
         else:
             # "./a.png" is the member "a.png"
             inner = posixpath.normpath(path)
@@ -248,6 +261,11 @@ class TableSource:
             member = Missing("it leads out of the data") if outside else None
             member = member or (self.store and self.store.member(inner))
         return member.read_bytes() if now else member
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Where pictures lie that are part of the data, links followed."""
+        return Bounds(self.root, *self.homes)
 
     def _leaves(self, path: str) -> bool:
         """Whether a path would lead out of the folder that the user named."""

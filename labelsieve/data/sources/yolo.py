@@ -65,7 +65,7 @@ def _names_file(folder: Path) -> Path | None:
 
 def open_source(spec: DataSpec) -> YoloSource:
     """Open it; raises DataError with what to do."""
-    options = [name for name in (*NO_COLUMNS, "root") if name != "split"]
+    options = [name for name in NO_COLUMNS if name != "split"]
     refuse_options(spec, options, "a YOLO data set says what is what")
     path = Path(spec.data)
     folder = path if path.is_dir() else path.parent
@@ -73,7 +73,7 @@ def open_source(spec: DataSpec) -> YoloSource:
     instead: dict[Path, Path] = {}
     return YoloSource(
         folder,
-        FolderStore(folder),
+        FolderStore(folder, (Path(spec.root),) if spec.root else ()),
         lambda notes: _pictures(folder, names, notes, instead),
         names,
         items_of(spec),
@@ -170,7 +170,7 @@ def _pictures(
 ) -> Iterator[Picture]:
     # label files that no picture asks for are told of
     used = set()
-    for name in _images(folder):
+    for name in _below(folder, is_image, notes):
         file = folder / label_file(name)
         file = instead.get(file, file)
         used.add(label_file(name))
@@ -183,21 +183,23 @@ def _pictures(
         notes.append(f"{len(lonely)} label files have no picture, such as '{first}'")
 
 
-def _images(folder: Path) -> Iterator[str]:
-    return _below(folder, is_image)
-
-
 def _label_files(folder: Path) -> Iterator[str]:
     for name in _below(folder, lambda name: name.endswith(".txt")):
         if "labels" in name.split("/")[:-1]:
             yield name
 
 
-def _below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
+def _below(
+    folder: Path, wanted: Callable[[str], bool], notes: list[str] | None = None
+) -> Iterator[str]:
     """Files below a folder in the order of their names; hidden ones are left out."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inner = os.path.relpath(where, folder).replace(os.sep, "/")
+        for name in folders:
+            if notes is not None and os.path.islink(os.path.join(where, name)):
+                shown = readable(name if inner == "." else f"{inner}/{name}")
+                notes.append(f"linked folder '{shown}' was not followed")
         for name in sorted(files):
             if wanted(name) and not name.startswith("."):
                 yield name if inner == "." else f"{inner}/{name}"
