@@ -28,6 +28,9 @@ IMAGES = 200  # files on the disk that the rows share
 SCREEN = 60  # cells of a screen of the grid
 CLASSES = 10
 REPEATS = 15
+PREPARED = (
+    60  # seconds until what is prepared in the background is done, on a busy machine
+)
 
 
 def synthetic_run(base: Path, rows: int, dims: int) -> Path:
@@ -55,8 +58,11 @@ def synthetic_run(base: Path, rows: int, dims: int) -> Path:
     tables.write_parquet(manifest, folder / "manifest.parquet")
     tables.write_parquet(scores, folder / "scores.parquet")
     write_probs(folder, scores, opened, random)
-    for name in ("quality.parquet", "duplicates.parquet"):
-        (folder / name).unlink(missing_ok=True)
+    quality = opened.quality().take(origin)
+    tables.write_parquet(
+        put(quality, "sample_id", pa.array(ids)), folder / "quality.parquet"
+    )
+    tables.write_parquet(opened.duplicates().slice(0, 0), folder / "duplicates.parquet")
     flagged = int(np.count_nonzero(p_wrong > 0.5))
     found = {"flagged": flagged, "scored": rows, "features": str(path)}
     run_folder(folder).finish(found)
@@ -138,6 +144,7 @@ class Server:
         self.listening = time.perf_counter() - start
         self.get("?w=first")
         self.first = time.perf_counter() - start
+        self.first_busy = self.busy()
 
     def get(self, page: str) -> bytes:
         with urllib.request.urlopen(self.address + page) as answer:
@@ -237,10 +244,28 @@ def measure(server: Server) -> list[list[object]]:
     return rows
 
 
+def started(server: Server) -> None:
+    """How long the first page took, and the memory until then."""
+    print(
+        f"listening after {server.listening:.1f} s, first page {server.first:.1f} s, "
+        f"processor {server.first_busy:.1f} s; memory {server.memory():.2f} GB"
+    )
+
+
+def warm_starts(folder: Path, number: int) -> None:
+    """Start again what was started before, with and without decisions."""
+    for _ in range(number):
+        server = Server(folder)
+        started(server)
+        server.process.kill()
+        server.process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dims", type=int, default=64)
+    parser.add_argument("--starts", type=int, default=3, help="warm starts")
     parser.add_argument("--keep", type=Path, help="folder to work in, and to keep")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -253,21 +278,22 @@ def main() -> None:
             "decisions.sqlite",
             "decisions.sqlite-wal",
             "decisions.sqlite-shm",
+            "audit.json",
         ):
             (folder / name).unlink(missing_ok=True)
         server = Server(folder)
         print(f"{options.rows:,} images, {options.dims} numbers each; {machine()}")
-        print(
-            f"listening after {server.listening:.1f} s, first page {server.first:.1f} s"
-        )
-        print(f"memory {server.memory():.2f} GB")
-        time.sleep(20)  # what is prepared in the background
+        started(server)
+        time.sleep(PREPARED)
         head = ["action", "median ms", "worst ms", "first ms", "CPU ms", "memory GB"]
         try:
             table("Latency", head, measure(server))
             print(f"most memory {server.memory('VmHWM'):.2f} GB")
         finally:
             server.process.kill()
+            server.process.wait()
+        print("\nStarted again, with the decisions and the audit of before:")
+        warm_starts(folder, options.starts)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from labelsieve.files import remove, replacing
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 DIGEST = 32  # bytes of SHA-256 behind the numbers of a cached array
 AT_ONCE = 1 << 24  # bytes that are hashed at a time: 16 MB, more is no faster
@@ -95,6 +96,35 @@ def read_array(path: Path, then: str = "computed anew") -> np.ndarray | None:
         # pickled objects are refused with a ValueError: they could run code
         with contextlib.suppress(ValueError):
             return np.load(path, mmap_mode="r", allow_pickle=False)
+    return None
+
+
+def write_table(path: Path, values: pa.Table) -> None:
+    """Write a table as Arrow's stream, whole or not at all, with its digest."""
+    import pyarrow as pa
+
+    with replacing(path) as scratch:
+        # one part, as far as its texts are below 2 GB: single rows of many are slow to find
+        whole = values.combine_chunks()
+        with (
+            pa.OSFile(str(scratch), "wb") as file,
+            pa.ipc.new_stream(file, whole.schema) as stream,
+        ):
+            stream.write_table(whole)
+        seal(scratch)
+        make_way(path)
+
+
+def read_table(path: Path) -> pa.Table | None:
+    """As `read_array`, a table: mapped from its file, so that only what is used is read."""
+    import pyarrow as pa
+
+    with contextlib.suppress(OSError, pa.ArrowException):
+        if _fault(path):
+            progress.note(f"'{path.name}' in the cache is damaged and is read anew.")
+            return None
+        # the stream says where it ends, before the digest
+        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     return None
 
 

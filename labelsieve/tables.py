@@ -177,23 +177,39 @@ def _sorted_ids(table: pa.Table) -> pa.ChunkedArray:
 UNSORTED = 24
 
 
+def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column as one array: single values of many chunks are slow to find."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def order_of(ids: pa.Array) -> np.ndarray:
+    """[n] int64 rows in the order of their ids."""
+    # UTF-8 sorts its bytes as Python sorts its characters, so both agree on the order
+    return pc.sort_indices(ids).to_numpy().astype(np.int64)
+
+
 class RowsOf(Mapping[SampleId, int]):
     """Rows by sample id: 8 MB for a million ids, where a dictionary takes 150 MB.
 
     Args:
         ids: [n] unique sample ids, in the order of the rows.
+        order: [n] rows in the order of their ids, where somebody kept it; else they are sorted
+            once many were asked for.
     """
 
-    def __init__(self, ids: pa.Array | pa.ChunkedArray) -> None:
-        if isinstance(ids, pa.ChunkedArray):
-            ids = ids.combine_chunks()
-        self._ids = ids
+    def __init__(
+        self, ids: pa.Array | pa.ChunkedArray, order: np.ndarray | None = None
+    ) -> None:
+        self._ids = one_chunk(ids)
         self._looked = 0
+        if order is not None:
+            self._order = order
 
     @cached_property
-    def _order(self) -> pa.Array:
-        # UTF-8 sorts its bytes as Python sorts its characters, so both agree on the order
-        return pc.sort_indices(self._ids)
+    def _order(self) -> np.ndarray:
+        return order_of(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -210,7 +226,7 @@ class RowsOf(Mapping[SampleId, int]):
         position = bisect_left(range(len(self)), sample_id, key=self._sorted)
         if position == len(self) or self._sorted(position) != sample_id:
             raise KeyError(sample_id)
-        return int(self._order[position].as_py())
+        return int(self._order[position])
 
     def _searched(self, sample_id: SampleId) -> int:
         try:
@@ -223,7 +239,7 @@ class RowsOf(Mapping[SampleId, int]):
         return int(row)
 
     def _sorted(self, position: int) -> SampleId:
-        return str(self._ids[self._order[position].as_py()].as_py())
+        return str(self._ids[int(self._order[position])].as_py())
 
     def rows(self, wanted: Sequence[SampleId]) -> np.ndarray:
         """[m] int64 rows of some ids; -1 for those that are not there."""

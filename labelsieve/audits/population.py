@@ -17,7 +17,7 @@ from labelsieve.estimation.audits import stop_rule
 from labelsieve.estimation.audits.shares import neyman, strata
 from labelsieve.runs import digests
 from labelsieve.runs.run import Run
-from labelsieve.tables import RowsOf
+from labelsieve.tables import RowsOf, one_chunk
 
 # The slice for a list of wrong labels: twice as many as the scan expects, and room for answers. On
 # CIFAR-10N (random_label1, rows 0 to 7,999, errors thinned to 3 and 8 %, rows repeated tenfold)
@@ -49,7 +49,7 @@ class Population:
         Args:
             decided: sample ids.
         """
-        scored = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))
+        scored = opened.judged
         known = pa.array(list(decided), pa.string())
         is_open = pc.invert(pc.is_in(scored["sample_id"], known))
         return cls(
@@ -67,7 +67,7 @@ class Population:
     @cached_property
     def at(self) -> RowsOf:
         """Row by sample id."""
-        return RowsOf(self.ids)
+        return self.opened.at
 
     @cached_property
     def p_wrong(self) -> np.ndarray:
@@ -115,7 +115,9 @@ class Population:
         rows = np.flatnonzero(self.open)
         table = self.opened.probs()
         values = table["probs"].combine_chunks().flatten().to_numpy()
-        at = RowsOf(table["sample_id"]).rows(self.ids.take(pa.array(rows)).to_pylist())
+        # many ids at once: hashed, without a text of Python's for each
+        known = one_chunk(table["sample_id"])
+        at = pc.index_in(self.ids.take(pa.array(rows)), known).to_numpy()
         probs = values.reshape(len(table), -1)[at]
         return rows[stop_rule.review_order(probs, self.given[rows])]
 

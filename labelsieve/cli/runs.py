@@ -70,6 +70,9 @@ def review(
     from labelsieve import registry
     from labelsieve.runs.run import Run
 
+    opened = Run(run)
+    # while libraries are imported
+    opened.warm()
     # an optional part: what is missing is named with the command that installs it
     server = registry.need("labelsieve.review.server")
     session = registry.need("labelsieve.review.session")
@@ -80,7 +83,7 @@ def review(
     def tell(address: str) -> None:
         say(f"Review page  {address}", "Decisions are saved at once. Stop with Ctrl+C.")
 
-    reviewed = session.Review(Run(run), data=data)
+    reviewed = session.Review(opened, data=data)
     launch = typer.launch if browser else None
     server.serve(reviewed, listening, launch=launch, tell=tell)
 
@@ -241,6 +244,13 @@ def export(
         ),
     ] = None,
     data: Moved = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder outside of the data that its table may take pictures from.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a run for another tool, with labels as corrected by decisions."""
@@ -257,6 +267,7 @@ def export(
         output,
         only=only,
         data=data,
+        root=root,
         safe_formulas=safe_formulas,
         force=force,
     )

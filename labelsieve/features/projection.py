@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from labelsieve.errors import RunError
 from labelsieve.progress import note
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.reading.features import cached_features
 from labelsieve.runs.run import Run
 from labelsieve.tables import read_parquet, write_parquet
 

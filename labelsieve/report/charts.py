@@ -18,7 +18,7 @@ from labelsieve.data.labels import SET
 from labelsieve.estimation.noise_rate import noise_matrix, says_little
 from labelsieve.features import projection
 from labelsieve.report import sets
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.reading.features import cached_features
 from labelsieve.runs.run import Run
 
 BARS = 30  # classes in the bar chart: more have no room for their names

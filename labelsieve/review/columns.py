@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.runs.run import Run
-from labelsieve.tables import OUTSIDER, RowsOf
+from labelsieve.tables import OUTSIDER, one_chunk
 
 SEARCHES = 8  # texts whose rows are kept: what one person types letter by letter
 
@@ -32,11 +32,10 @@ class Columns:
 
     def __init__(self, opened: Run) -> None:
         # images that could not be read are not shown: there is nothing to look at
-        scored = opened.scores.filter(opened.scores["p_clean"].is_valid())
-        scored = scored.combine_chunks()
+        scored = opened.judged
         self._scored = scored
-        self.ids = _whole(scored["sample_id"])
-        self.paths = _whole(scored["path"])
+        self.ids = one_chunk(scored["sample_id"])
+        self.paths = one_chunk(scored["path"])
         self.classes: list[str] = opened.classes
         names = pa.array(self.classes, pa.string())
         given = pc.index_in(scored["given_label"], names)
@@ -45,7 +44,7 @@ class Columns:
         self.flagged = np.asarray(flagged.to_numpy(), dtype=bool)
         outside = pc.equal(scored["status"], OUTSIDER)
         self.outside = np.asarray(outside.to_numpy(zero_copy_only=False), dtype=bool)
-        self.at = RowsOf(self.ids)
+        self.at = opened.at
         self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
@@ -139,8 +138,3 @@ class Columns:
         """Rows of those ids that are there, in their order."""
         rows = self.at.rows(ids)
         return rows[rows >= 0]
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array: single values of many chunks are slow to find."""
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

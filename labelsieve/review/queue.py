@@ -60,6 +60,9 @@ class Suspects:
 
     Safe to use from several threads.
 
+    Args:
+        learn: correct what nobody decided by what people did; else `refine` does it later.
+
     Attributes:
         columns: what the scan found.
         now: the posterior after the answers so far.
@@ -69,7 +72,9 @@ class Suspects:
         skipped: [n] bool skipped last.
     """
 
-    def __init__(self, opened: Run, decisions: Decisions) -> None:
+    def __init__(
+        self, opened: Run, decisions: Decisions, *, learn: bool = True
+    ) -> None:
         of_kind = {SINGLE: Columns, SET: SetColumns}
         self.columns: Columns = of_kind[opened.kind](opened)
         self.decisions = decisions
@@ -88,7 +93,7 @@ class Suspects:
         self.places: np.ndarray | None = None
         # [n] rows in the order in which a review gains most; audits tell it
         self.by_gain: Callable[[], np.ndarray] = lambda: self._order
-        self.use(standing.of_run(opened, decisions))
+        self.use(standing.of_run(opened, decisions, learn=learn))
         self.take_in()
 
     @cached_property
@@ -99,7 +104,7 @@ class Suspects:
     @cached_property
     def similar(self) -> Similar | None:
         """What looks like an image, None without features."""
-        return similar(self._opened, self.columns.at)
+        return similar(self._opened)
 
     def use(self, now: Standing) -> None:
         """Order what is left by a posterior."""

@@ -29,12 +29,13 @@ from labelsieve.review.filters import (
     to_query,
 )
 from labelsieve.review.queue import Suspects
-from labelsieve.review.shown import Describing, Shown, how_many_left, in_words
+from labelsieve.review.shown import Describing, Shown, how_many_left
 from labelsieve.runs import reasons
-from labelsieve.runs.decisions import Decisions, person_of
+from labelsieve.runs.decisions import Decisions
 from labelsieve.runs.items._kept import Kept
 from labelsieve.runs.pages import template
 from labelsieve.runs.pictures import open_pictures
+from labelsieve.runs.reading.mapped import keep as keep_mapped
 from labelsieve.runs.run import Run, alone
 
 PAIRS_SHOWN = (
@@ -42,6 +43,12 @@ PAIRS_SHOWN = (
 )
 HISTORY_SHOWN = 200
 MOST_CELLS = 500  # of one answer: more than a screen shows
+MANY = (
+    50_000  # images from which the first page does not wait for learning from answers
+)
+FIRST_PAGE = (
+    5.0  # seconds; a browser that does not come does not hold up what is prepared
+)
 # what is asked about each item, by the kind of its label: a file of assets/review/labels
 LABELS = {SINGLE: "one", SET: "set"}
 
@@ -63,13 +70,14 @@ class Review:
     ) -> None:
         opened.require_finished()
         self.opened = opened
-        _ = opened.scores  # read by both
-        # of a million images each takes seconds, and the second core has nothing else to do
+        # among many images learning from answers takes seconds, and nobody waits for it
+        self._later = background and len(opened.scores) >= MANY
+        # of a million images each takes its time, and the second core has nothing else to do
         with ThreadPoolExecutor(1) as beside:
             opening = beside.submit(open_pictures, opened, data)
             self.decisions = Decisions(opened.folder)
             try:
-                self.suspects = Suspects(opened, self.decisions)
+                self.suspects = Suspects(opened, self.decisions, learn=not self._later)
                 self.pictures = Shown(opening.result(), Kept())
             except LabelsieveError:
                 self.decisions.close()
@@ -83,6 +91,7 @@ class Review:
         # report.html is written by one request at a time
         self._reporting = threading.Lock()
         self._mapping = threading.Lock()
+        self._shown = threading.Event()
         if background:
             threading.Thread(target=self._prepare, daemon=True).start()
 
@@ -90,9 +99,13 @@ class Review:
         """What takes a second and is wanted later, so that nobody waits for it then."""
         # a page that is closed meanwhile has closed its decisions
         with contextlib.suppress(RunError):
+            # the first page has the processor for itself
+            self._shown.wait(FIRST_PAGE)
             self._prepare_all()
 
     def _prepare_all(self) -> None:
+        if self._later:
+            self.deciding.learn()
         importlib.import_module("scipy.stats")
         self.auditing.prepare()
         _ = self.suspects.alike
@@ -101,6 +114,8 @@ class Review:
             self.suspects.similar.prepare()
         # last, as it takes longest: seconds for a million images
         self.auditing.by_gain()
+        # so that none of all that has to be read and checked again the next time
+        keep_mapped(self.opened)
 
     def page(self, name: str, **values: Any) -> str:
         """A template of assets/review, filled in."""
@@ -120,7 +135,9 @@ class Review:
         """The page with the next suspect, or with a certain image."""
         stage = self._stage(filters, window, row, person=person)
         # what stands outside of the stage comes with the page
-        return self.page("page", oob=False, **stage, **self.frame())
+        page = self.page("page", oob=False, **stage, **self.frame())
+        self._shown.set()
+        return page
 
     def card(self, filters: Filters, window: str, **options: Any) -> str:
         """The part of the page that changes from decision to decision; options of `_stage`."""
@@ -287,23 +304,8 @@ class Review:
 
     def history_page(self, window: str) -> str:
         """The latest decisions, each with a button to undo it."""
-        rows = []
-        for decision, can_undo in self.decisions.history(HISTORY_SHOWN):
-            # a script may have decided about images that the scan could not read
-            row = self.suspects.columns.at.get(decision.sample_id)
-            if row is not None:
-                columns = self.suspects.columns
-                rows.append(
-                    {
-                        "decision": decision,
-                        "open": can_undo,
-                        "words": in_words(decision, self.suspects.columns.say),
-                        "person": person_of(decision.by),
-                        "row": row,
-                        "path": columns.path(row),
-                        "given": columns.name(int(columns.given[row])),
-                    }
-                )
+        entries = self.decisions.history(HISTORY_SHOWN)
+        rows = self.describing.history(entries)
         return self.page("history", rows=rows, w=window)
 
     def write_report(self) -> Path:

@@ -176,7 +176,7 @@ class Describing:
             "outside": bool(columns.outside[row]),
             "classes": self.classes(row),
             "chips": columns.chips(row, KEYS),
-            "near": self.near(sample_id, columns.compared(row, given, offered)),
+            "near": self.near(row, columns.compared(row, given, offered)),
             "facts": self.pictures.facts(sample_id),
             "seen": int(self.suspects.seen[row]),
             "decided": in_words(decision, columns.say),
@@ -220,15 +220,14 @@ class Describing:
             )
         return likely
 
-    def near(self, sample_id: str, labels: list[str | None]) -> list[dict[str, Any]]:
+    def near(self, row: int, labels: list[str | None]) -> list[dict[str, Any]]:
         """Trusted images of the given and the offered class that look most alike."""
         if self.suspects.alike is None:
             return []
         near = []
         # a suggestion may be the given label: shown once
         for label in dict.fromkeys(labels):
-            ids = self.suspects.alike.nearest(sample_id, label, NEAR)
-            rows = self.suspects.columns.rows_of(ids).tolist()
+            rows = self.suspects.alike.nearest_rows(row, label, NEAR).tolist()
             if rows:
                 paths = [self.suspects.columns.path(r) for r in rows]
                 images = [
@@ -274,6 +273,27 @@ class Describing:
             if row in theirs:
                 cell["held"] = person or "another window"
         return cell
+
+    def history(self, entries: Iterable[tuple[Decision, bool]]) -> list[dict[str, Any]]:
+        """Decisions for the page that lists them, each with whether it can be undone."""
+        columns = self.suspects.columns
+        rows = []
+        for decision, can_undo in entries:
+            row = columns.at.get(decision.sample_id)
+            # a script may have decided about images that the scan could not read
+            if row is not None:
+                rows.append(
+                    {
+                        "decision": decision,
+                        "open": can_undo,
+                        "words": in_words(decision, columns.say),
+                        "person": person_of(decision.by),
+                        "row": row,
+                        "path": columns.path(row),
+                        "given": columns.name(int(columns.given[row])),
+                    }
+                )
+        return rows
 
     def others(self, window: str) -> str:
         """What other windows hold, in a sentence; nothing where there are none."""

@@ -6,9 +6,8 @@ import threading
 
 import numpy as np
 
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.reading.features import feature_rows
 from labelsieve.runs.run import Run
-from labelsieve.tables import RowsOf
 
 # numbers of all features that are multiplied within a tenth of a second; more are compared in
 # fewer dimensions first
@@ -99,13 +98,11 @@ def _reduced(features: np.ndarray) -> np.ndarray:
     return result
 
 
-def similar(opened: Run, at: RowsOf) -> Similar | None:
-    """The features of a run's scored images; None when the cache has them no longer."""
-    cached = cached_features(opened)
-    if cached is None:
+def similar(opened: Run) -> Similar | None:
+    """The features of a run's judged images; None when the cache has them no longer."""
+    found = feature_rows(opened)
+    if found is None:
         return None
-    ids, features = cached
-    rows = at.rows(ids.tolist())
-    position = np.zeros(len(at), dtype=np.int64)
-    position[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    return Similar(features, position)
+    position, features = found
+    # an image without features looks like the first one, as it must look like something
+    return Similar(features, np.maximum(position, 0))

@@ -7,15 +7,12 @@ import io
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from labelsieve.cache import cache_folder, read_array
 from labelsieve.data.images import (
     content_hash,
     from_object,
@@ -30,11 +27,12 @@ from labelsieve.data.sources._layout import has_pattern
 from labelsieve.data.sources._remote import hosts_in, known_hosts
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
-from labelsieve.files import is_inside, readable
-from labelsieve.progress import note, plain
+from labelsieve.files import readable
+from labelsieve.progress import plain
 from labelsieve.runs.items import _heat
+from labelsieve.runs.reading import mapped
 from labelsieve.runs.run import Run
-from labelsieve.tables import SCORED, RowsOf
+from labelsieve.tables import RowsOf, one_chunk
 
 # images that tell whether data are those of a run: enough to tell, and quickly opened
 LOOKED_AT = 20
@@ -120,7 +118,9 @@ class Images:
         RunError: the data are gone, or were Python objects.
     """
 
-    def __init__(self, spec: DataSpec, manifest: pa.Table) -> None:
+    def __init__(
+        self, spec: DataSpec, manifest: pa.Table, at: RowsOf | None = None
+    ) -> None:
         self.heat: _heat.Maps | None = None
         self._spec = spec
         self._kept: dict[Any, Source] = {}
@@ -129,7 +129,7 @@ class Images:
         except LabelsieveError as error:
             raise _lost(error.what) from error
         # columns, as half a million rows would take 100 MB as a dictionary
-        self._ids = manifest["sample_id"]
+        self._at = at or RowsOf(manifest["sample_id"])
         self._sorting = threading.Lock()
         self._uris = manifest["uri"]
         self._contents = manifest["content_hash"]
@@ -148,15 +148,10 @@ class Images:
     def __contains__(self, sample_id: str) -> bool:
         return self._row(sample_id) >= 0
 
-    @cached_property
-    def _at(self) -> RowsOf:
-        return RowsOf(self._ids)
-
     def _row(self, sample_id: str) -> int:
-        # several threads ask for the first picture at once: one of them sorts
+        # several threads ask for the first pictures at once: one of them sorts
         with self._sorting:
-            at = self._at
-        return at.get(sample_id, -1)
+            return self._at.get(sample_id, -1)
 
     def content(self, sample_id: str) -> str:
         """Hash of what was scanned; empty where nothing could be read."""
@@ -258,7 +253,8 @@ def open_pictures(opened: Run, data: str | None = None) -> Images:
     """
     images = opened.in_memory
     if data is not None or images is None:
-        images = Images(spec_of(opened, data), opened.manifest)
+        at = mapped.rows_of(opened, "all", one_chunk(opened.manifest["sample_id"]))
+        images = Images(spec_of(opened, data), opened.manifest, at)
     if data is not None:
         _check_scanned(images, opened, data)
     images.heat = _heat.of_run(opened)
@@ -348,39 +344,3 @@ def _format(data: bytes) -> str:
     # decoders raise many kinds of errors on broken files
     except Exception as error:
         raise ImageError(f"broken image: {error}") from error
-
-
-def cached_features(opened: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sample ids [n] and image features [n, d] of length one, mapped from the cache.
-
-    None, with one line of notice, when they are no longer there, damaged or of other data.
-    """
-    named = opened.record.get("features")
-    if not named:
-        return None
-    manifest = opened.manifest
-    # features were computed for these rows, in this order
-    usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
-    features = _features_in_cache(named)
-    # the cache was cleared and filled by another run
-    if features is None or features.ndim != 2 or len(features) != len(usable):
-        _tell_without_features(str(opened.folder))
-        return None
-    return usable["sample_id"].to_numpy(zero_copy_only=False), features
-
-
-def _features_in_cache(named: Any) -> np.ndarray | None:
-    """An array of the cache; None for any other path, as runs come from strangers, too."""
-    if not isinstance(named, str) or "\0" in named:
-        return None
-    path = Path(named)
-    if not is_inside(cache_folder() / "features", path):
-        return None
-    # nothing is computed for a person who only looks
-    return read_array(path, then="not used")
-
-
-# the page asks for them twice, and one line says it
-@lru_cache
-def _tell_without_features(folder: str) -> None:
-    note(f"The cache has no features of '{folder}': similar images are not shown.")

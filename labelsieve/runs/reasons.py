@@ -7,9 +7,8 @@ show besides their labels: near-duplicates, outliers, dark and blurred ones.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.data.labels import SET, read_set
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.reading.features import feature_rows
 from labelsieve.runs.run import Run
-from labelsieve.tables import DUPLICATES, QUALITY, RowsOf, read_parquet
+from labelsieve.tables import RowsOf, one_chunk
 
 # rows brought to float32 at once: 200 MB of 768 numbers, where all rows may be gigabytes
 BLOCK = 65_536
@@ -33,37 +32,40 @@ class Neighbours:
     """Images that are trusted, by class, in the space of the image tower.
 
     Attributes:
-        ids: [n] sample ids.
-        features: [n, d] of length one.
-        trusted: rows, by class.
+        ids: [n] sample ids of the judged images, in the order of `Run.judged`.
+        at: row by sample id.
+        features: [m, d] of length one.
+        position: [n] int64 row of `features` of each image, -1 where it has none.
+        trusted: rows among the judged images, by class.
     """
 
     ids: pa.Array
+    at: RowsOf
     features: np.ndarray
-    trusted: dict[str, np.ndarray]
-
-    @cached_property
-    def at(self) -> RowsOf:
-        """Row by sample id."""
-        return RowsOf(self.ids)
+    position: np.ndarray
+    trusted: Mapping[str, np.ndarray]
 
     def nearest(self, sample_id: str, label: str | None, count: int = 3) -> list[str]:
         """Ids of the trusted images of a class that look most alike, nearest first.
 
         The image itself is left out.
         """
-        row = self.at.get(sample_id, -1)
+        rows = self.nearest_rows(self.at.get(sample_id, -1), label, count)
+        return list(self.ids.take(pa.array(rows)).to_pylist())
+
+    def nearest_rows(self, row: int, label: str | None, count: int = 3) -> np.ndarray:
+        """As `nearest`, for a row among the judged images, and with their rows."""
         candidates = self.trusted.get(label or "")
-        if row < 0 or candidates is None:
-            return []
+        if row < 0 or candidates is None or self.position[row] < 0:
+            return np.empty(0, dtype=np.int64)
         candidates = candidates[candidates != row]
-        wanted = np.asarray(self.features[row], dtype=np.float32)
+        wanted = np.asarray(self.features[self.position[row]], dtype=np.float32)
         cosines = [np.empty(0, dtype=np.float32)]
         for start in range(0, len(candidates), BLOCK):
-            part = self.features[candidates[start : start + BLOCK]]
+            part = self.features[self.position[candidates[start : start + BLOCK]]]
             cosines.append(np.asarray(part, dtype=np.float32) @ wanted)
         order = np.argsort(-np.concatenate(cosines), kind="stable")[:count]
-        return list(self.ids.take(pa.array(candidates[order])).to_pylist())
+        return np.asarray(candidates[order])
 
 
 def neighbours(opened: Run) -> Neighbours | None:
@@ -71,48 +73,61 @@ def neighbours(opened: Run) -> Neighbours | None:
 
     None without cached features.
     """
-    cached = cached_features(opened)
-    if cached is None:
+    found = feature_rows(opened)
+    if found is None:
         return None
-    ids = pa.array(cached[0], pa.string())
-    features = cached[1]
-    scores = opened.scores.select(
-        ["sample_id", "given_label", "p_clean", "is_label_issue"]
-    )
-    # images without a verdict are not trusted either
-    kept = scores.filter(pc.invert(pc.fill_null(scores["is_label_issue"], True)))
-    if opened.kind == SET:
-        return Neighbours(ids, features, _trusted_of_sets(kept, ids))
-    return Neighbours(ids, features, _trusted(kept, ids))
+    position, features = found
+    trusted = _trusted_of_sets if opened.kind == SET else Trusted
+    ids = one_chunk(opened.judged["sample_id"])
+    return Neighbours(ids, opened.at, features, position, trusted(opened, position))
 
 
-def _trusted(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
-    """The better half of each class, `MOST` of them, as rows of `ids`."""
-    # scores are in the order of suspicion, features in that of the manifest
-    at = pc.index_in(kept["sample_id"], ids).to_numpy()
-    label = kept["given_label"].combine_chunks().dictionary_encode()
-    codes = label.indices.to_numpy()
-    # by class, and the surest first within each
-    order = np.lexsort((-kept["p_clean"].to_numpy(), codes))
-    trusted = {}
-    for group in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        if len(group):
-            name = label.dictionary[int(codes[group[0]])].as_py()
-            trusted[name] = at[group[: min((len(group) + 1) // 2, MOST)]]
-    return trusted
+class Trusted(Mapping[str, np.ndarray]):
+    """The better half of each class, `MOST` of them; a class is looked up when it is asked for."""
+
+    def __init__(self, opened: Run, position: np.ndarray) -> None:
+        judged = opened.judged
+        names = pa.array(opened.classes, pa.string())
+        codes = pc.index_in(judged["given_label"], names)
+        flagged = pc.fill_null(judged["is_label_issue"], True)
+        self._numbers = {name: number for number, name in enumerate(opened.classes)}
+        self._codes = pc.fill_null(codes, -1).to_numpy()
+        # images without a verdict are not trusted either
+        self._kept = ~flagged.to_numpy() & (position >= 0)
+        self._p_clean = judged["p_clean"].to_numpy()
+        self._rows: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._rows:
+            of_class = self._kept & (self._codes == self._numbers[name])
+            rows = np.flatnonzero(of_class)
+            # the surest first
+            order = np.argsort(-self._p_clean[rows], kind="stable")
+            self._rows[name] = rows[order][: min((len(rows) + 1) // 2, MOST)]
+        if not len(self._rows[name]):
+            raise KeyError(name)
+        return self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._numbers if self.get(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
-def _trusted_of_sets(kept: pa.Table, ids: pa.Array) -> dict[str, np.ndarray]:
-    """Images whose sets have each class, the surest first, `MOST` of them, as rows of `ids`."""
-    at = pc.index_in(kept["sample_id"], ids).to_numpy()
+def _trusted_of_sets(opened: Run, position: np.ndarray) -> dict[str, np.ndarray]:
+    """Images whose sets have each class, the surest first, `MOST` of them."""
+    judged = opened.judged
+    flagged = pc.fill_null(judged["is_label_issue"], True).to_numpy()
+    kept = np.flatnonzero(~flagged & (position >= 0))
     trusted: dict[str, list[int]] = defaultdict(list)
     # the better half of all: a class of its own has no probability in the scores
-    order = np.argsort(-kept["p_clean"].to_numpy(), kind="stable")
-    labels = kept["given_label"].to_pylist()
+    order = kept[np.argsort(-judged["p_clean"].to_numpy()[kept], kind="stable")]
+    labels = judged["given_label"]
     for row in order[: (len(order) + 1) // 2].tolist():
-        for name in read_set(labels[row]):
+        for name in read_set(labels[row].as_py()):
             if len(trusted[name]) < MOST:
-                trusted[name].append(int(at[row]))
+                trusted[name].append(row)
     return {name: np.array(rows) for name, rows in trusted.items()}
 
 
@@ -198,7 +213,7 @@ def queues(opened: Run) -> list[Queue]:
     if not (opened.folder / "quality.parquet").exists():
         return []
     found = [_rivals(opened)]
-    table = read_parquet(opened.file("quality.parquet"), QUALITY)
+    table = opened.quality()
     for name, finding in _FINDINGS.items():
         direction = "descending" if finding.descending else "ascending"
         order = [(finding.worst, direction), ("sample_id", "ascending")]
@@ -211,7 +226,7 @@ def queues(opened: Run) -> list[Queue]:
 
 def _rivals(opened: Run) -> Queue:
     """Near-duplicates whose labels differ, each with its most similar partner."""
-    pairs = read_parquet(opened.file("duplicates.parquet"), DUPLICATES)
+    pairs = opened.duplicates()
     pairs = pairs.filter(pairs["other_label"])
     about = _about(opened, pairs)
     partners: dict[str, tuple[str, str]] = {}

@@ -41,18 +41,19 @@ from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import LONGEST_WAIT, read_json
 from labelsieve.progress import note
 from labelsieve.runs._shape import (
-    check_ids,
     check_noise,
     check_preflight,
-    check_probs,
-    check_same_images,
-    check_scores,
     check_shape,
-    typed,
 )
 from labelsieve.runs.digests import DIGESTS, RESTORE, read_record, verify
 from labelsieve.runs.folder import FINISHED, WorkFolder
-from labelsieve.tables import MANIFEST, SCORES, TRUTH, read_parquet
+from labelsieve.runs.reading import mapped
+from labelsieve.tables import (
+    TRUTH,
+    RowsOf,
+    one_chunk,
+    read_parquet,
+)
 
 RECORD = "run.json"
 # What a scan judges one of for each image, in the plural.
@@ -224,6 +225,7 @@ class Run:
         Raises:
             RunError: the run is not finished, or its data cannot be opened.
         """
+        self.warm()
         # by name: a run is opened also where the extra 'review' is not installed
         server = registry.need("labelsieve.review.server")
         session = registry.need("labelsieve.review.session")
@@ -268,22 +270,24 @@ class Run:
 
         Columns of `labelsieve.tables.SCORES` and the method's own.
         """
-        path = self.file("scores.parquet")
-        # methods add columns of their own, so the schema is a lower bound
-        table = typed(path, read_parquet(path), SCORES)
-        check_scores(path, table)
-        return table
+        return mapped.table(self, "scores.parquet")
+
+    @cached_property
+    def judged(self) -> pa.Table:
+        """The rows of `scores` that a method judged; all others have no p_clean."""
+        known = self.scores["p_clean"]
+        # nothing is copied where all were judged, which is the rule
+        return self.scores.filter(known.is_valid()) if known.null_count else self.scores
+
+    @cached_property
+    def at(self) -> RowsOf:
+        """Rows of `judged` by sample id."""
+        return mapped.rows_of(self, "judged", one_chunk(self.judged["sample_id"]))
 
     @cached_property
     def manifest(self) -> pa.Table:
         """Every image as it was read."""
-        path = self.file("manifest.parquet")
-        table = read_parquet(path, MANIFEST)
-        if self.finished:
-            check_same_images(path, table, self.scores)
-        else:
-            check_ids(path, table)
-        return table
+        return mapped.table(self, "manifest.parquet")
 
     def truth(self) -> pa.Table | None:
         """True labels, where the user named a column of them."""
@@ -296,10 +300,19 @@ class Run:
 
         Columns sample_id, and probs, a list of k numbers in the order of `classes`.
         """
-        path = self.file("probs.parquet")
-        table = read_parquet(path)
-        check_probs(path, table, self.classes, self.scores, self.kind)
-        return table
+        return mapped.table(self, "probs.parquet")
+
+    def quality(self) -> pa.Table:
+        """What pictures show of themselves, columns of `labelsieve.tables.QUALITY`."""
+        return mapped.table(self, "quality.parquet")
+
+    def duplicates(self) -> pa.Table:
+        """Pairs of near-duplicates, columns of `labelsieve.tables.DUPLICATES`."""
+        return mapped.table(self, "duplicates.parquet")
+
+    def warm(self) -> None:
+        """Say that the tables are wanted soon: their checksums are compared in the background."""
+        mapped.warm(self)
 
     @property
     def classes(self) -> list[str]:

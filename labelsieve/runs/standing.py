@@ -20,36 +20,27 @@ from labelsieve.data.labels import SET
 from labelsieve.estimation.audits.answers import Answers, Learner
 from labelsieve.estimation.calibration import parts, with_given
 from labelsieve.runs.decisions import NAMING, WRONG, Decision, Decisions, open_decisions
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.reading.features import feature_rows
 from labelsieve.runs.run import Run
 from labelsieve.runs.sets import standing as sets
-from labelsieve.tables import OUTSIDER, RowsOf
+from labelsieve.tables import OUTSIDER, RowsOf, one_chunk
 
 NOBODY: Mapping[str, Decision] = {}
+# how far a sum of rounded probabilities may be from 1
+ROUNDED = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """Rows of an array [m, d] on the disk, read where they are asked for.
-
-    known: [m] ids of its rows. ids: [n] those that are wanted, in their order.
-    """
+    """Rows [n] of an array [m, d] on the disk, read where they are asked for."""
 
     array: np.ndarray
-    known: np.ndarray
-    ids: pa.Array
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """[n] rows of the array; found late, as who only looks at a run needs none."""
-        known = pa.array(self.known, pa.string())
-        rows: np.ndarray = pc.index_in(self.ids, known).to_numpy(zero_copy_only=False)
-        return rows
+    rows: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n, d)."""
-        return len(self.ids), self.array.shape[1]
+        return len(self.rows), self.array.shape[1]
 
     def __getitem__(self, part: slice) -> np.ndarray:
         return np.asarray(self.array[self.rows[part]])
@@ -62,7 +53,7 @@ class Scanned:
     ids: their sample ids. classes: names, the columns of `probs`.
     given: [n] int64. p_clean: [n] float64. probs: [n, k] float32, with p_clean at `given`.
     issue: [n] bool, what it flagged. features: of length one, None where they are gone.
-    outside: [n] bool, what it holds to belong to no class.
+    outside: [n] bool, what it holds to belong to no class. at: row of a sample id.
     """
 
     ids: pa.StringArray
@@ -73,11 +64,7 @@ class Scanned:
     issue: np.ndarray
     features: Picked | None
     outside: np.ndarray
-
-    @cached_property
-    def at(self) -> RowsOf:
-        """Row of a sample id."""
-        return RowsOf(self.ids)
+    at: RowsOf
 
     def untouched(self) -> Standing:
         """The run before anybody decided anything."""
@@ -154,19 +141,26 @@ class Standing:
         other, prob = self._others
         result = np.where(self.issue | (prob > self.p_clean), other, self.given)
         # a person's word comes after the scan's
-        result[self.scanned.outside & (self.verdicts == None)] = -1  # noqa: E711
+        result[self.scanned.outside & self._open] = -1
         # nothing is left of what belongs to no class
-        result[self.verdicts == "none"] = -1
+        rows = np.flatnonzero(~self._open)
+        result[rows[self.verdicts[rows] == "none"]] = -1
         named = self.decided >= 0
         result[named] = self.decided[named]
         return result
+
+    @cached_property
+    def _open(self) -> np.ndarray:
+        """[n] bool: nobody decided."""
+        # once: a million objects are compared one by one
+        return np.asarray(self.verdicts == None)  # noqa: E711
 
     @cached_property
     def suggested_prob(self) -> np.ndarray:
         """[n] float64, probability of `suggested`; of no class that the label is wrong."""
         prob = np.where(self.suggested == self.given, self.p_clean, 0.0)
         # 0 where a person said so: there is nothing more to suggest
-        outside = (self.suggested < 0) & (self.verdicts == None)  # noqa: E711
+        outside = (self.suggested < 0) & self._open
         prob[outside] = self.p_wrong[outside]
         rows = np.flatnonzero((self.suggested != self.given) & (self.suggested >= 0))
         prob[rows] = self.posterior[rows, self.suggested[rows]]
@@ -175,9 +169,10 @@ class Standing:
     @cached_property
     def issue(self) -> np.ndarray:
         """[n] bool: wrong as people decided, else as the scan flagged."""
-        decided = self.verdicts != None  # noqa: E711  (element by element)
-        wrong = np.isin(self.verdicts.astype(str), WRONG)
-        return np.where(decided, wrong, self.scanned.issue)
+        result = self.scanned.issue.copy()
+        rows = np.flatnonzero(~self._open)
+        result[rows] = np.isin(self.verdicts[rows].astype(str), WRONG)
+        return result
 
     @property
     def labels(self) -> np.ndarray:
@@ -206,16 +201,28 @@ class Standing:
             }
         )
 
-    def updated(self, current: Mapping[str, Decision]) -> Standing:
-        """With other decisions, by sample id."""
-        return _stand(self.scanned, current)
+    def updated(
+        self, current: Mapping[str, Decision], *, learn: bool = True
+    ) -> Standing:
+        """With other decisions, by sample id.
+
+        Args:
+            learn: correct the probabilities of what nobody decided, too, which takes seconds the
+                first time among a million images.
+        """
+        return _stand(self.scanned, current, learn=learn)
 
 
 UNKNOWN = -1
 
 
-def of_run(opened: Run, decisions: Decisions | None = None) -> Any:
+def of_run(
+    opened: Run, decisions: Decisions | None = None, *, learn: bool = True
+) -> Any:
     """The run with the decisions of its folder, or with these: `Standing`, of sets `SetStanding`.
+
+    Args:
+        learn: as of `Standing.updated`.
 
     Raises:
         RunError: the run or its decisions are damaged.
@@ -223,12 +230,12 @@ def of_run(opened: Run, decisions: Decisions | None = None) -> Any:
     scanned = read(opened)
     untouched = scanned.untouched()
     if decisions is not None:
-        return untouched.updated(decisions.all_current())
+        return untouched.updated(decisions.all_current(), learn=learn)
     found = open_decisions(opened)
     if found is None:
         return untouched
     try:
-        return untouched.updated(found.all_current())
+        return untouched.updated(found.all_current(), learn=learn)
     finally:
         found.close()
 
@@ -264,38 +271,55 @@ def read(opened: Run) -> Any:
 
 
 def _read(opened: Run) -> Scanned:
-    scores = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))
-    ids = scores["sample_id"].combine_chunks()
+    scores = opened.judged
+    ids = one_chunk(scores["sample_id"])
     classes = opened.classes
     given = pc.index_in(scores["given_label"].combine_chunks(), pa.array(classes))
     labels = given.to_numpy(zero_copy_only=False).astype(np.int64)
     p_clean = scores["p_clean"].to_numpy()
-    table = opened.probs()
-    probs = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    rows = pc.index_in(ids, table["sample_id"].combine_chunks()).to_numpy()
-    # a run of an earlier version may hold probabilities that do not know the label
-    posterior = with_given(probs.reshape(-1, len(classes))[rows], labels, p_clean)
+    found = feature_rows(opened)
     return Scanned(
         ids,
         tuple(classes),
         labels,
         p_clean,
-        posterior,
+        _posterior(opened, ids, labels, p_clean),
         scores["is_label_issue"].to_numpy(zero_copy_only=False).astype(bool),
-        _features(opened, ids),
+        None if found is None else Picked(found[1], found[0]),
         pc.equal(scores["status"], OUTSIDER).to_numpy(zero_copy_only=False),
+        opened.at,
     )
 
 
-def _features(opened: Run, ids: pa.Array) -> Picked | None:
-    """Cached features of these images; None when they are gone."""
-    cached = cached_features(opened)
-    if cached is None:
-        return None
-    return Picked(cached[1], cached[0], ids)
+def _posterior(
+    opened: Run, ids: pa.Array, labels: np.ndarray, p_clean: np.ndarray
+) -> np.ndarray:
+    """[n, k] float32 probabilities of the run in the order of `ids` that know the labels."""
+    table = opened.probs()
+    known = one_chunk(table["sample_id"])
+    values = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    probs = values.reshape(len(table), -1)
+    # a scan writes both in one order, and then nothing of what may be gigabytes is copied
+    if not known.equals(ids):
+        probs = probs[pc.index_in(ids, known).to_numpy()]
+    if probs.dtype == np.float32 and _knows_labels(probs, labels, p_clean):
+        return probs
+    # a run of an earlier version may hold probabilities that do not know the label
+    return with_given(probs, labels, p_clean)
 
 
-def _stand(scanned: Scanned, current: Mapping[str, Decision]) -> Standing:
+def _knows_labels(probs: np.ndarray, labels: np.ndarray, p_clean: np.ndarray) -> bool:
+    """Whether each given label has its p_clean, and all classes add up to one."""
+    at_given = probs[np.arange(len(labels)), labels]
+    if not np.array_equal(at_given, p_clean.astype(np.float32)):
+        return False
+    ones = np.ones(probs.shape[1], dtype=np.float32)
+    return bool(np.abs(probs @ ones - 1).max(initial=0) < ROUNDED)
+
+
+def _stand(
+    scanned: Scanned, current: Mapping[str, Decision], *, learn: bool = True
+) -> Standing:
     n = len(scanned.given)
     verdicts = np.full(n, None, dtype=object)
     decided = np.full(n, UNKNOWN, dtype=np.int64)
@@ -312,8 +336,14 @@ def _stand(scanned: Scanned, current: Mapping[str, Decision]) -> Standing:
         elif decision.verdict in NAMING:
             decided[row] = number.get(str(decision.label), UNKNOWN)
     answered = np.array(rows, dtype=np.int64)
-    posterior, p_clean = _learned(scanned, answered, verdicts, decided)
-    standing = Standing(scanned, posterior, p_clean, verdicts, decided, len(rows))
+    if learn:
+        posterior, p_clean = _learned(scanned, answered, verdicts, decided)
+    else:
+        # a copy, as what was decided is written into it
+        posterior = scanned.probs.copy() if rows else scanned.probs
+        p_clean = scanned.p_clean
+    learned = len(rows) if learn else 0
+    standing = Standing(scanned, posterior, p_clean, verdicts, decided, learned)
     return _with_decided(standing, answered)
 
 

@@ -44,11 +44,11 @@ def test_among_many_the_best_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_features_of_a_run_are_joined_by_id(planted) -> None:  # type: ignore[no-untyped-def]
-    from labelsieve.runs.pictures import cached_features
+    from labelsieve.runs.reading.features import cached_features
     from labelsieve.tables import RowsOf
 
     at = RowsOf(planted.run.scores["sample_id"])
-    found = similar(planted.run, at)
+    found = similar(planted.run)
     cached = cached_features(planted.run)
     assert found is not None and cached is not None
     ids, features = cached

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelsieve.runs import reasons
-from labelsieve.runs.pictures import cached_features
+from labelsieve.runs.reading.features import cached_features
 from labelsieve.runs.reasons import neighbours
 
 

@@ -22,7 +22,7 @@ from labelsieve.errors import DataError
 from labelsieve.estimation.sets import judging
 from labelsieve.runs.decisions import NAMING, WRONG, Decision
 from labelsieve.runs.run import Run
-from labelsieve.tables import RowsOf
+from labelsieve.tables import RowsOf, one_chunk
 
 NOTHING = write_set([])  # the set of a picture that shows none of the classes
 
@@ -172,8 +172,10 @@ class SetStanding:
             }
         )
 
-    def updated(self, current: Mapping[str, Decision]) -> SetStanding:
-        """With other decisions, by sample id."""
+    def updated(
+        self, current: Mapping[str, Decision], *, learn: bool = True
+    ) -> SetStanding:
+        """With other decisions, by sample id; nothing is learned of one set about others."""
         return _stand(self.scanned, current)
 
 
@@ -183,8 +185,8 @@ def read(opened: Run) -> SetScanned:
     Raises:
         RunError: the run is damaged.
     """
-    scores = opened.scores.filter(pc.is_valid(opened.scores["p_clean"]))
-    ids = scores["sample_id"].combine_chunks()
+    scores = opened.judged
+    ids = one_chunk(scores["sample_id"])
     coding = Labels(SET, tuple(opened.classes))
     table = opened.probs()
     values = table["probs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
