@@ -181,7 +181,7 @@ def train(
         work = _resolve(run, options, data, val)
         # for the model card, hours later: the run may be another one then
         _ = work.run.noise
-    path = Path(output) if output is not None else _own_folder(work.run)
+    path = Path(output) if output is not None else own_folder(work.run)
     folder = model_folder(path)
     if folder.find(work.command, force=force) == FINISHED:
         folder.verify()
@@ -204,7 +204,7 @@ def train(
         return _finish(folder, work, fitting, figures)
 
 
-def _own_folder(opened: Run) -> Path:
+def own_folder(opened: Run) -> Path:
     """Where the classifier of a run lies when no other folder is named.
 
     Raises:

@@ -50,7 +50,8 @@ def train(
         str,
         typer.Option(
             help="clip: the tower that the run scanned with; or a folder or hub id of "
-            "transformers, open_clip:, timm: or torchvision:MODEL."
+            "transformers, open_clip:, timm: or torchvision:MODEL. A,B trains both and "
+            "keeps the better."
         ),
     ] = "clip",
     recipe: Annotated[
@@ -58,7 +59,7 @@ def train(
         typer.Option(
             help="Optimiser settings: clip, vit, resnet, convnext, mae; auto: by the student. "
             "Or a way to train: nts (a teacher relabels, its student learns from that), "
-            "capro (prototypes; what fits no class is left out)."
+            "capro (prototypes; what fits no class is left out). X,Y as with --student."
         ),
     ] = "auto",
     use: Annotated[
@@ -114,6 +115,7 @@ def train(
     """Fine-tune a classifier on the labels that a scan found clean."""
     from labelsieve import progress
     from labelsieve.classifiers import train as training
+    from labelsieve.classifiers.comparison.choose import by_names
     from labelsieve.cli.scan import settings
     from labelsieve.runs.run import Run
 
@@ -126,15 +128,13 @@ def train(
     with engines.placed(folder) as own:
         if own is None:
             return
-        training.train(
+        by_names(student, recipe)(
             run,
             # the run's own folder is looked at before anything is written there
             output=output if own == folder else own,
             data=data,
             val=validation,
             force=force,
-            student=student,
-            recipe=recipe,
             use=use,
             loss=loss,
             regulariser=regulariser,
@@ -157,7 +157,8 @@ def _trained(record: dict[str, Any]) -> None:
 
     show.train(record)
     # models of earlier versions have none
-    about = record["figures"].get("held_out")
+    figures = record["figures"]
+    about = figures.get("candidates") or figures.get("held_out")
     if about:
         say(*in_words(about))
 

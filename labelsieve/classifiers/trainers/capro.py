@@ -36,7 +36,6 @@ from labelsieve.classifiers.backbone import (
 )
 from labelsieve.classifiers.fine_tuning import BATCH, Fitting
 from labelsieve.classifiers.trainers import Beginning, Place, need_head
-from labelsieve.data.augment import crop_and_mirror
 from labelsieve.data.batches import batches
 from labelsieve.training.loop import Batch
 
@@ -184,10 +183,12 @@ class Prototyping(Fitting):
         self._follow()
         if batch.epoch >= self.settings.capro_prototypes:
             self._begin_prototypes()
-        views = self.normalised(loaded)
-        crop, mirror = self.settings.crop, bool(self.settings.mirror)
-        if crop < 1 or mirror:
-            views = crop_and_mirror(views, batch.generator, crop, mirror)
+        views = self.backbone.inputs.varied(
+            self.normalised(loaded),
+            batch.generator,
+            self.settings.crop,
+            bool(self.settings.mirror),
+        )
         self._keys = self._key(views)
         with given_to(self.head) as self._seen:
             return super().loss_of(batch, loaded)
