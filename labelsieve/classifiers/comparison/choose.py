@@ -83,6 +83,7 @@ def choose(
     for student, recipe in pairs:
         override(TrainOptions(), {**choices, "student": student, "recipe": recipe}, "")
     progress.note(f"{len(pairs)} trainings; the best on held-out labels is kept.")
+    # each in a folder of its own, with checkpoints of its own
     folders = {}
     for student, recipe in pairs:
         name = f"{student}, {recipe}"
@@ -126,6 +127,7 @@ def _compared(
     val: Any,
 ) -> dict[str, Any] | None:
     """The candidates on the same held-out labels, joined by id."""
+    # all answer for the rows of the first, in its order
     right, first = {}, None
     for name, model in models.items():
         aside = _aside(opened, model, folders[name], data, val)
@@ -149,6 +151,7 @@ def _aside(
 ) -> Validation:
     """What a candidate was validated on."""
     spec = spec_for(opened, data)
+    # data of the user's own: all of them, and nothing is known of their errors
     if val is not None:
         named = validation_spec(spec, val)
         images = prepare(named, model.preprocess, classes=model.classes).dataset
@@ -166,6 +169,7 @@ def _aside(
 
 def _labels(samples: pa.Table, ids: pa.Array, classes: Sequence[str]) -> np.ndarray:
     """Class numbers [n] of images, by id."""
+    # as they were decided, which may not be as they were given
     number = {name: k for k, name in enumerate(classes)}
     rows = pc.index_in(ids, samples["sample_id"].combine_chunks())
     named = samples["label"].take(rows).to_pylist()
@@ -189,6 +193,7 @@ def _keep(path: Path, best: Path, facts: dict[str, Any], force: bool) -> None:
 
 
 def _copy(old: Path, new: Path) -> None:
+    # the last epoch is a folder; not every training leaves one
     if old.is_dir():
         shutil.copytree(old, new, dirs_exist_ok=True)
     elif old.is_file():
