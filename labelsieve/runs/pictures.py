@@ -27,7 +27,7 @@ from labelsieve.data.sources._layout import has_pattern
 from labelsieve.data.sources._remote import hosts_in, known_hosts
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
-from labelsieve.files import readable
+from labelsieve.files import Bounds, readable
 from labelsieve.progress import plain
 from labelsieve.runs.items import _heat
 from labelsieve.runs.reading import mapped
@@ -36,6 +36,7 @@ from labelsieve.tables import RowsOf, one_chunk
 
 # images that tell whether data are those of a run: enough to tell, and quickly opened
 LOOKED_AT = 20
+DIGITS = 12  # hex digits of a content's hash that a sample id ends with
 # sides of shown pictures in pixels: a card of the report, and a screen of the review page
 THUMBNAIL = 160
 LARGE = 1024
@@ -128,6 +129,8 @@ class Images:
             self._source = open_source(spec)
         except LabelsieveError as error:
             raise _lost(error.what) from error
+        # where its pictures lie; without it, a source reads nothing from elsewhere
+        self.bounds: Bounds | None = getattr(self._source, "bounds", None)
         # columns, as half a million rows would take 100 MB as a dictionary
         self._at = at or RowsOf(manifest["sample_id"])
         self._sorting = threading.Lock()
