@@ -186,6 +186,7 @@ def export(
     *,
     only: str = "all",
     data: str | Path | None = None,
+    root: str | Path | None = None,
     safe_formulas: bool = False,
     force: bool = False,
 ) -> list[Path]:
@@ -199,6 +200,7 @@ def export(
         only: "all" images, "clean" ones (settled by people, or not flagged), "issues", or
             "certified": settled by people, or in the clean part that an audit promises.
         data: where the images are now, if not where they were scanned; tables need none.
+        root: a folder beside the data that a table's pictures may come from.
         safe_formulas: of CSV: see `labelsieve.exports.csv`.
         force: replace a file that is no earlier export; folders never are.
 
@@ -207,7 +209,7 @@ def export(
 
     Raises:
         OptionError: an unknown format, a suffix that does not fit, a name that is taken,
-            or that of the scanned table.
+            that of the scanned table, or a table names pictures outside of its folder.
         RunError, DataError: the format holds images, and they cannot be read.
     """
     opened = opened if isinstance(opened, Run) else Run(opened)
@@ -222,7 +224,7 @@ def export(
     for named in {None, data}:
         refuse_input(target, of_run.spec_of(opened, named).path())
     with alone(opened):
-        rows = collect(opened, only, data=data)
+        rows = collect(opened, only, data=data, root=root)
     check_items(room, to, rows.pictures)
     rows = replace(rows, safe_formulas=safe_formulas)
     # two calls at once: the second finds the work of the first
@@ -296,17 +298,19 @@ def _content_of(rows: Rows, to: str) -> str:
     return fingerprint([to, rows.model_version, rows.classes, columns])
 
 
-def collect(opened: Run, only: str = "all", *, data: str | None = None) -> Rows:
-    """Scores, decisions and pictures of a run, ready to be written.
-
-    Args:
-        data: where the images are now, if not where they were scanned.
-    """
+def collect(
+    opened: Run,
+    only: str = "all",
+    *,
+    data: str | None = None,
+    root: str | Path | None = None,
+) -> Rows:
+    """Scores, decisions and pictures of a run, ready to be written; arguments as of `export`."""
     command = opened.record["command"]
     return Rows(
         _kept(opened, _table(opened), only),
         opened.all_classes,
-        LatePictures(opened, data),
+        LatePictures(opened, data, root),
         _probs(opened),
         f"labelsieve-{command['method']}-{Path(command['model']).name}",
         opened.kind,
