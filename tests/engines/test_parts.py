@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from fixtures.pictures import WORDS, png
 
 from labelsieve.engines._mirror import mirrored
 from labelsieve.engines._parts import Parts, open_parts, opened, sealed
 from labelsieve.errors import RunError
+from labelsieve.pipeline.scan import scan
+from labelsieve.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +108,40 @@ def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
     ):
         f.mkdir(parents=True)
         (f / "run.json").write_text("{}")
+
+
+@pytest.mark.filterwarnings("ignore")  # of the client, about its own future
+def test_data_and_run_in_a_bucket_by_several_processes(
+    bucket: str, tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Pictures are fetched by workers, the run is put beside them; the scores are those of here."""
+    fsspec = pytest.importorskip("fsspec")
+    images, truth = digits
+    for row in np.flatnonzero(truth < 3)[:60]:
+        label = WORDS[(truth[row] + (row % 7 == 0)) % 3]
+        path = tmp_path / "data" / label / f"{row:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(images[row]))
+    system = fsspec.filesystem("s3", use_listings_cache=False)
+    system.put(str(tmp_path / "data"), f"{bucket}/data", recursive=True)
+    words = ["scan", f"{bucket}/data", "-o", f"{bucket}/run", "--engine", "processes"]
+    words += ["--workers", "2", "--method", "zero-shot", "--model", "tiny", "-q"]
+    environment = {**os.environ, "LABELSIEVE_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "labelsieve", *words]
+    subprocess.run(command, check=True, env=environment)
+    alone = scan(
+        str(tmp_path / "data"),
+        output=tmp_path / "alone",
+        method="zero-shot",
+        model="tiny",
+    )
+    system.get(f"{bucket}/run/", str(tmp_path / "run"), recursive=True)
+    run = Run(tmp_path / "run")
+    columns = ["sample_id", "p_clean", "suggested_label", "is_label_issue", "rank"]
+    assert run.scores.select(columns).equals(alone.scores.select(columns))
+    # the same command again finds it finished, in a process that knows nothing of it
+    shutil.rmtree(tmp_path / "cache" / "runs")
+    before = {name: system.info(name)["ETag"] for name in system.find(f"{bucket}/run")}
+    subprocess.run(command, check=True, env=environment)
+    after = {name: system.info(name)["ETag"] for name in system.find(f"{bucket}/run")}
+    assert after == before and f"{bucket.removeprefix('s3://')}/run/run.json" in after
