@@ -13,6 +13,7 @@ Shapes: n images, k classes, d width of the features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
@@ -33,7 +34,7 @@ from labelsieve.estimation.calibration import (
     soften,
     with_given,
 )
-from labelsieve.estimation.doubt import doubt
+from labelsieve.estimation.doubt import BELIEVED, believed, doubt
 from labelsieve.estimation.transition import (
     TEMPERATURES,
     Transition,
@@ -73,7 +74,8 @@ class Reference:
     name: "text" or "pictures", as in `Task.reference_votes`.
     vote: [n, k] its class probabilities, calibrated.
     transition: T, estimated with it.
-    doubt: added to the logit of P(wrong), for errors that depend on the picture.
+    doubt: added to the logit of P(wrong), for errors that depend on the picture; below 0 where
+        nothing says that any label is wrong.
     ignorance: share of the logit of P(wrong) that is supposed, not known; see `ignorance_of`.
     others: temperature of the other classes' shares.
     """
@@ -133,6 +135,10 @@ def select_among(
     rows = sample(len(labels), seed)
     learned = name != TEXT
     shift = doubt(vote[rows], labels[rows], transition.matrix, learned=learned)
+    n, k = vote.shape
+    nothing = believed(transition.support, n / k, learned=learned)
+    # by degrees, so that two draws of the same data are not judged by different rules
+    shift = (1 - nothing) * shift + nothing * math.log(BELIEVED)
     ignorance = ignorance_of(*vote.shape)
     others = min(OTHERS_MOST, OTHERS[not learned] + OTHERS_GROW * ignorance)
     # zero-shot answers learn from no label, but T does, which the shares are judged by

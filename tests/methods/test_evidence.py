@@ -12,7 +12,10 @@ import torch
 
 from labelsieve import registry
 from labelsieve.errors import OptionError
+from labelsieve.estimation import flagging
+from labelsieve.estimation.calibration import of_given
 from labelsieve.estimation.transition import Transition
+from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import _posterior
 from labelsieve.methods._evidence import OwnRule
 
@@ -213,3 +216,23 @@ def test_few_images_a_class_make_a_probe_less_sure_and_many_do_not() -> None:
     assert _posterior.select_among(votes, np.repeat([0, 1], 20), 0).ignorance == 0
     votes = {"pictures": votes["text"]}
     assert _posterior.select_among(votes, np.repeat([0, 1], 20), 0).ignorance == 0.5
+
+
+def test_of_clean_labels_next_to_none_is_flagged_and_their_order_stays() -> None:
+    rng = np.random.default_rng(0)
+    n, k = 1_500, 30
+    logits = 3 * rng.normal(size=(n, k))
+    truth = (softmax(logits).cumsum(1) < rng.random((n, 1))).sum(1).clip(0, k - 1)
+    # surer than it is right of some pictures, so that no temperature suits all
+    votes = {"text": softmax(logits * rng.uniform(0.7, 1.3, size=(n, 1)))}
+    reference = _posterior.select_among(votes, truth, 0)
+    found = 1 - of_given(reference.posterior(truth), truth)
+    alone = replace(reference, doubt=0.0)
+    before = 1 - of_given(alone.posterior(truth), truth)
+    assert reference.doubt < 0
+    assert flagging.flag_by_f1(before).mean() > 0.02
+    assert flagging.flag_by_f1(found).mean() <= 0.01
+    # float32: what is next to nothing may be equal
+    assert (np.diff(found[np.argsort(before)]) > -1e-6).all()
+    # the interval says that it may be none
+    assert min(reference.transition.rates) < 0.01
