@@ -172,6 +172,9 @@ class Images:
         row = self._row(sample_id)
         if row < 0:
             raise ImageError("not an image of this run")
+        # a shorter one, in a stranger's run, would fit any file, which is then shown or exported
+        if len(sample_id.rpartition("#")[2]) != DIGITS:
+            raise ImageError("its id names no content")
         uri = self._uris[row].as_py()
         # sources read one file at a time; the review page asks from many threads
         with self._lock:
@@ -231,10 +234,9 @@ class Images:
 
 def _is_scanned(sample_id: str, data: bytes) -> bool:
     """Whether these are the bytes that were scanned, or another picture of the same name."""
-    # an id ends with the start of the hash of the picture's bytes. A shorter one, of a run that
-    # a stranger made, would fit any file, whose content is then shown or exported
-    digest = sample_id.rpartition("#")[2]
-    return len(digest) == DIGITS and content_hash(data).startswith(digest)
+    # an id ends with the start of the hash of the picture's bytes
+    _, mark, digest = sample_id.rpartition("#")
+    return not mark or content_hash(data).startswith(digest)
 
 
 def _scanned_bytes(item: bytes | str | Path, sample_id: str) -> bytes:
