@@ -5,12 +5,15 @@
         [--methods deft zero-shot:transition knn:corners] [--reliability]
 
 For some rows of a Parquet table with known truth: the calibration error (15 bins) and Brier score
-of P(wrong), AUROC and F1 for wrong labels, the share that is wrong and what the probabilities
-expect, how many suggestions are said to be right with .9 or more, and how many of them are, and
-what the first method has less or more than each other one, with the interval that holds 95 % of
-the differences in data sets drawn from these images with replacement, the same for both.
+of P(wrong), the former also after an audit of 100 random labels (`--audit`, mean of three audits,
+on the rest; `labelsieve.estimation.audits.answers`), AUROC and F1 for wrong labels, the share that
+is wrong and what the probabilities expect, how many suggestions are said to be right with .9
+(`--sure`) or more, and how many are, and what the first method has less or more than each other
+one, with the interval that holds 95 % of the differences in data sets drawn from these images with
+replacement, the same for both.
 
-After a colon stands a preset of the method, or a setting that is turned on.
+After a colon stands a preset of the method, or a setting that is turned on. The truth itself may be
+among the labels: what is flagged or surely suggested then is so in clean data.
 """
 
 from __future__ import annotations
@@ -28,11 +31,14 @@ from labelsieve import registry
 from labelsieve.data.dataset import Prepared, prepare
 from labelsieve.data.load import load
 from labelsieve.estimation import metrics
+from labelsieve.estimation.audits.answers import Answers, Learner
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.models.load import load_encoder
+from labelsieve.runs.standing import best_other
 from labelsieve.settings import resolve
 
+AUDITS = 3  # whose mean is shown
 DRAWS = 100  # for an interval's ends to two digits
 FROZEN = (
     "zero-shot",
@@ -56,18 +62,29 @@ def true_classes(prepared: Prepared) -> np.ndarray:
     return np.array([number.get(str(known.get(i)), -1) for i in ids])
 
 
-def row(evidence: Evidence, labels: np.ndarray, true: np.ndarray) -> str:
-    """Figures of one method over the images whose truth is known."""
+def row(
+    evidence: Evidence,
+    labels: np.ndarray,
+    true: np.ndarray,
+    audited: float,
+    least: float,
+) -> str:
+    """Figures of one method over the images whose truth is known.
+
+    audited: calibration error after an audit.
+    least: probability from which on suggestions are counted.
+    """
     known = true >= 0
     p_clean = evidence.p_clean[known]
     wrong = (labels != true)[known]
     found = metrics.detection(p_clean, evidence.flagged[known], wrong)
     suggested = evidence.suggested
-    sure = evidence.probs[np.arange(len(labels)), suggested] >= 0.9
+    sure = evidence.probs[np.arange(len(labels)), suggested] >= least
     sure &= evidence.flagged & known & (suggested != labels)
     right = (suggested == true)[sure].mean() if sure.any() else float("nan")
     figures = [
         found["ece"],
+        audited,
         found["brier"],
         found["auroc"] or float("nan"),
         found["f1"],
@@ -75,6 +92,25 @@ def row(evidence: Evidence, labels: np.ndarray, true: np.ndarray) -> str:
     text = " | ".join(f"{value:.3f}" for value in figures)
     rates = f"{wrong.mean():.3f} | {1 - p_clean.mean():.3f}"
     return f"{text} | {rates} | {evidence.flagged.mean():.3f} | {sure.sum()}: {right:.3f} |"
+
+
+def after_audit(
+    evidence: Evidence, task: Task, true: np.ndarray, answers: int
+) -> float:
+    """Calibration error of what nobody was asked about, with answers about random images."""
+    labels = task.data.labels
+    other, _ = best_other(evidence.probs, labels)
+    features = np.asarray(task.image_features())
+    learner = Learner(1 - evidence.p_clean, labels, other, features)
+    known = np.flatnonzero(true >= 0)
+    errors = []
+    for audit in range(AUDITS):
+        rows = np.random.default_rng(audit).permutation(known)
+        seen, rest = rows[:answers], rows[answers:]
+        said = learner.p_wrong(Answers(seen, (labels != true)[seen], true[seen]))
+        wrong = (labels != true)[rest]
+        errors.append(metrics.calibration_error(said[rest], wrong, 15))
+    return float(np.mean(errors))
 
 
 Judged = tuple[
@@ -134,13 +170,17 @@ def main() -> None:
     parser.add_argument("--id", default="index")
     parser.add_argument("--models", nargs="+", default=["tiny", "benchmarks/tower"])
     parser.add_argument("--methods", nargs="+", default=FROZEN)
+    parser.add_argument("--sure", type=float, default=0.9)
+    parser.add_argument("--audit", type=int, default=100)
     parser.add_argument("--reliability", action="store_true")
     options = parser.parse_args()
     first, last = map(int, options.rows.split(":"))
-    head = "ECE | Brier | AUROC | F1 | wrong | expected | flagged | suggestions from .9: right"
+    surely = f"suggestions from {options.sure:g}: right"
+    errors = f"ECE | ECE after {options.audit} answers | Brier"
+    head = f"{errors} | AUROC | F1 | wrong | expected | flagged | {surely}"
     more = "first method's F1 less | AUROC less"
     print(f"| tower | labels | method | {head} | {more} |")
-    print("| --- | --- | --- |" + " ---: |" * 10)
+    print("| --- | --- | --- |" + " ---: |" * 11)
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "rows.parquet"
         pq.write_table(pq.read_table(options.table).slice(first, last - first), part)
@@ -160,7 +200,8 @@ def measure(part: Path, label: str, model: str, options: argparse.Namespace) -> 
     start = None
     for name in options.methods:
         evidence = detected(task, name)
-        figures = row(evidence, task.data.labels, true)
+        audited = after_audit(evidence, task, true, options.audit)
+        figures = row(evidence, task.data.labels, true, audited, options.sure)
         now = judged(evidence, task.data.labels, true)
         start = start or now
         differences = " | " if now is start else ahead(start, now)

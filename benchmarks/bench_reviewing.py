@@ -29,6 +29,7 @@ from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision
 from labelsieve.runs.run import Run
 from labelsieve.runs.standing import Scanned, Standing
+from labelsieve.tables import RowsOf
 
 STOPS = (100, 300, 600)  # answers
 BATCH = 10
@@ -127,14 +128,20 @@ def read(folder: str) -> tuple[Scanned, np.ndarray]:
 
 def take(scanned: Scanned, rows: np.ndarray) -> Scanned:
     """Some images of a run."""
-    return replace(
-        scanned,
-        ids=scanned.ids.take(pa.array(rows)),
-        given=scanned.given[rows],
-        p_clean=scanned.p_clean[rows],
-        probs=scanned.probs[rows],
-        issue=scanned.issue[rows],
-        features=None if scanned.features is None else scanned.features[rows],
+    ids = scanned.ids.take(pa.array(rows))
+    features = scanned.features
+    if features is not None:
+        features = replace(features, rows=features.rows[rows])
+    return Scanned(
+        ids,
+        scanned.classes,
+        scanned.given[rows],
+        scanned.p_clean[rows],
+        scanned.probs[rows],
+        scanned.issue[rows],
+        features,
+        scanned.outside[rows],
+        RowsOf(ids),
     )
 
 
