@@ -32,6 +32,7 @@ from labelsieve.estimation.agreement import FITS
 from labelsieve.estimation.noise_rate import Noise
 from labelsieve.features import probe, references
 from labelsieve.features.task import Task
+from labelsieve.methods._posterior import select_among
 from labelsieve.models.load import load_encoder
 
 TOWER = str(Path(__file__).parent / "tower")
@@ -153,12 +154,10 @@ def _votes(pool: Pool, rows: np.ndarray, labels: np.ndarray) -> dict[str, np.nda
 
 
 def _estimate(pool: Pool, votes: Mapping[str, np.ndarray], labels: np.ndarray) -> Noise:
-    fits = {name: transition.fit_transition(q, labels) for name, q in votes.items()}
-    name, selected = transition.select(fits)
-    posterior = selected.posterior(selected.calibrate(votes[name]), labels)
-    return noise_rate.summarise(
-        posterior, labels, pool.task.data.classes, selected.rates
-    )
+    reference = select_among(votes, labels, 0)
+    rates = reference.transition.rates
+    posterior = reference.posterior(labels)
+    return noise_rate.summarise(posterior, labels, pool.task.data.classes, rates)
 
 
 def measure(pool: Pool, cell: Cell, draw: int, compare: bool) -> dict[str, Any]:
