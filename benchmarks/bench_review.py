@@ -33,14 +33,22 @@ PREPARED = (
 )
 
 
-def synthetic_run(base: Path, rows: int, dims: int) -> Path:
-    """A finished run of `rows` images with features of `dims` numbers in the cache."""
+def synthetic_run(
+    base: Path, rows: int, dims: int, p_wrong: np.ndarray | None = None
+) -> Path:
+    """A finished run of `rows` images with features of `dims` numbers in the cache.
+
+    Args:
+        base: pictures lie in its `data`, in ten folders; where there are none, digits are drawn.
+        p_wrong: [rows]; drawn at random where it is not given.
+    """
     from labelsieve import cache, progress, tables
     from labelsieve.pipeline.scan import scan
     from labelsieve.runs.run import Run, run_folder
 
     progress.be_quiet()
-    folder_of(base / "data", IMAGES, 32)
+    if not (base / "data").exists():
+        folder_of(base / "data", IMAGES, 32)
     folder = base / "run"
     scan(base / "data", output=folder, method="zero-shot", model="tiny")
     opened = Run(folder)
@@ -49,7 +57,8 @@ def synthetic_run(base: Path, rows: int, dims: int) -> Path:
     manifest = opened.manifest.take(origin)
     ids = new_ids(manifest["sample_id"].to_pylist())
     manifest = put(manifest, "sample_id", pa.array(ids))
-    p_wrong = random.beta(0.4, 3, rows)
+    if p_wrong is None:
+        p_wrong = random.beta(0.4, 3, rows)
     order = np.argsort(-p_wrong)
     scores = scores_of(opened, manifest, p_wrong).take(order)
     features = random.normal(size=(rows, dims)).astype(np.float16)

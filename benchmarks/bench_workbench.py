@@ -31,13 +31,13 @@ SCREEN = {"width": 1440, "height": 900}
 DECISIONS = 100
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-# milliseconds between two frames while the page is dragged by its mouse
-FRAMES = """async (many) => {
-  const times = []; let last = performance.now();
-  await new Promise(done => { const step = now => { times.push(now - last); last = now;
-    times.length < many ? requestAnimationFrame(step) : done(); }; requestAnimationFrame(step); });
-  return times;
-}"""
+# notes when each frame is shown, until it is told to stop
+WATCH = """() => { const times = window.frames = []; window.watching = true;
+  const step = now => { times.push(now); if (window.watching) requestAnimationFrame(step); };
+  requestAnimationFrame(step); }"""
+SEEN = "() => { window.watching = false; return window.frames; }"
+DRAWN = "Number(document.querySelector('#plane').dataset.ms)"
+MOVES = 90  # of the mouse in one drag, or turns of its wheel
 
 
 def digits_with_errors(folder: Path) -> dict[str, str]:
@@ -256,6 +256,31 @@ def sessions(browser: Any, base: Path, folder: Path, true_of: dict[str, str]) ->
     table("By keyboard alone", head, rows)
 
 
+def motion(page: Any, name: str, x: float, y: float) -> list[list[object]]:
+    """Frames while a real mouse drags the map or turns its wheel: intervals, and drawing alone."""
+    page.mouse.move(x, y)
+    if name != "wheel":
+        page.mouse.down()
+    page.evaluate(WATCH)
+    drawn = []
+    for step in range(MOVES):
+        if name == "wheel":
+            page.mouse.wheel(0, -60 if step < MOVES / 2 else 60)
+        else:
+            page.mouse.move(x + 4 * step % 200, y + 2 * step % 100)
+        drawn.append(page.evaluate(DRAWN))
+    times = page.evaluate(SEEN)
+    page.mouse.up()
+    between = np.diff(times)
+    rate = 1000 * len(between) / (times[-1] - times[0])
+    rows: list[list[object]] = []
+    for what, values in (("drawing a frame", drawn), ("between frames", between)):
+        median, worst = f"{np.median(values):.1f}", f"{max(values):.1f}"
+        rows.append([f"{name}: {what}", median, worst])
+    rows.append([f"{name}: {rate:.0f} frames a second", "", ""])
+    return rows
+
+
 def map_frames(browser: Any, base: Path, points: int) -> None:
     """Milliseconds between frames while the map is dragged; of hover, and of a lasso."""
     from labelsieve.features.projection import Projection, _write
@@ -279,39 +304,12 @@ def map_frames(browser: Any, base: Path, points: int) -> None:
     ]
     box = page.locator("#plane").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    for name in ("pan", "pan, near"):
-        if name != "pan":
-            for _ in range(4):
-                page.keyboard.press("+")
-        page.mouse.move(x, y)
-        page.mouse.down()
-        drawn = []
-        for step in range(60):
-            page.mouse.move(x + 4 * step % 200, y + 2 * step % 100)
-            drawn.append(
-                page.evaluate("Number(document.querySelector('#plane').dataset.ms)")
-            )
-        page.mouse.up()
-        rows.append(
-            [
-                f"{name}: drawing a frame",
-                f"{statistics.median(drawn):.1f}",
-                f"{max(drawn):.1f}",
-            ]
-        )
-        page.evaluate(
-            "() => { const p = document.querySelector('#plane'); let n = 0;"
-            " window.pan = setInterval(() => dispatchEvent(new Event('resize')), 4); }"
-        )
-        frames = page.evaluate(FRAMES, 60)[5:]
-        page.evaluate("clearInterval(window.pan)")
-        rows.append(
-            [
-                f"{name}: between frames",
-                f"{statistics.median(frames):.1f}",
-                f"{max(frames):.1f}",
-            ]
-        )
+    rows += motion(page, "drag", x, y)
+    for _ in range(4):
+        page.keyboard.press("+")
+    rows += motion(page, "drag, nearer", x, y)
+    page.keyboard.press("0")
+    rows += motion(page, "wheel", x, y)
     page.keyboard.press("0")
     # a point under the pointer: pictures far from all points show nothing
     hovers = []

@@ -33,6 +33,9 @@ OF_REASONS = (96, 70)
 # Bytes that the small ones may take together: with the others and all words the file stays
 # below 25 MB.
 BUDGET = 14_000_000
+SURELY = (
+    1.5  # times what a picture may take that it must be expected to take to be left out
+)
 NEAR = 3  # trusted pictures of each class beside a large one
 WORKERS = 8  # decoding leaves Python's lock
 
@@ -153,12 +156,17 @@ def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
 def _within(pictures: Pictures, sample_id: str, room: int) -> str:
     """An item as large as `room` characters allow; the smallest, where even that is larger."""
     view = items.view_of(pictures)
-    smallest = ""
-    for side, quality in OF_SMALL:
-        smallest = str(view.embed(pictures, sample_id, side, quality))
-        if len(smallest) <= room:
+    (widest, finest), *others = OF_SMALL
+    first = shown = str(view.embed(pictures, sample_id, widest, finest))
+    for side, quality in others:
+        if len(shown) <= room:
             break
-    return smallest
+        # a photo of half the side takes about a quarter of the bytes: what cannot fit is not tried,
+        # as every try decodes the picture again
+        hopeless = len(first) * (side / widest) ** 2 > SURELY * room
+        if not hopeless or side == others[-1][0]:
+            shown = str(view.embed(pictures, sample_id, side, quality))
+    return shown
 
 
 def _add_reasons(
