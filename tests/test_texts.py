@@ -54,14 +54,14 @@ def test_training_on_pixels_is_refused(notes: dict[str, Any], tmp_path: Path) ->
         scan(columns, settings={"epochs": 3}, **wanted)
 
 
-def test_votes_of_frequent_labels_are_divided_by_their_number(
+def test_the_default_weighs_votes_by_how_labels_arise(
     notes: dict[str, Any], tmp_path: Path
 ) -> None:
     columns = {"text": notes["text"], "label": notes["planted_label"]}
     run = scan(columns, output=tmp_path / "run", model="hashing")
     command = run.record["command"]
-    assert (command["method"], command["preset"]) == ("knn", "balanced")
-    assert command["settings"]["balanced"] is True
+    assert (command["method"], command["preset"]) == ("knn", "bayes")
+    assert command["settings"]["bayes"] is True
 
 
 def test_lists_of_texts_and_labels(notes: dict[str, Any], tmp_path: Path) -> None:

@@ -6,6 +6,12 @@ of SimiFeat (Zhu et al., ICML 2022; here `simifeat`) without augmented views, tr
 and a vote of the picture itself, so that the votes do not know the label they judge. Deep k-NN
 (Bahri et al., ICML 2020) is the same with a trained network's features. In sets of labels each
 neighbour votes for all classes of its set, and the share of the votes is the score of a class.
+
+Preset `bayes` is ours. Votes say what a picture shows, and that people take one class for another
+more often than others: p(k) is proportional to c[k]² / f[k], f the share of labels k, a matrix T of
+how labels arise from classes is counted from p and all labels, and the score is the posterior,
+p(given) T[given, given] / Σ_k p(k) T[k, given]. With it T is counted again, three times in all:
+expectation maximisation, ended before T explains what the votes get wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from labelsieve.data.labels import SET
-from labelsieve.estimation.calibration import of_given
+from labelsieve.estimation.calibration import of_given, reweigh
 from labelsieve.features.neighbours import nearest, set_votes, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
@@ -30,7 +36,14 @@ COST = (
 )
 NEEDS = ()
 JUDGES = ("single", "set")
-PRESETS: dict[str, dict[str, Any]] = {"default": {}, "balanced": {"balanced": True}}
+# Of counting T: more of them explain the errors of the votes, too, with weak features above all.
+ROUNDS = 3
+SELDOM = 1e-3  # labels
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "balanced": {"balanced": True},
+    "bayes": {"bayes": True},
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,9 @@ class Settings(Frozen):
     # Votes are divided by how often each label is given. Where people take one class too often,
     # its labels outvote others everywhere: NoisyAG-News, rows 0 to 2,999, AUROC .861 -> .882.
     balanced: bool = False
+    # The score is the posterior under the votes and T. Chosen on the same rows (AUROC .893) and on
+    # classes of unequal sizes cut from them, where `balanced` is below plain votes.
+    bayes: bool = False
 
 
 def detect(task: Task, settings: Settings) -> Evidence:
@@ -64,7 +80,39 @@ def detect(task: Task, settings: Settings) -> Evidence:
         # a class without labels has no votes either
         counts = counts / np.bincount(data.labels, minlength=counts.shape[1]).clip(1)
     probs = counts / counts.sum(1, keepdims=True)
-    given = of_given(probs, data.labels)
+    own = probs.max(1) > of_given(probs, data.labels)
+    if settings.bayes:
+        shown = what_is_shown(probs, data.labels)
+        own = shown.max(1) > of_given(shown, data.labels)
+        probs = under_transition(shown, data.labels)
     # equal votes do not speak against a label
-    ranking = Ranking(suspicion=-given, own=probs.max(1) > given)
+    ranking = Ranking(suspicion=-of_given(probs, data.labels), own=own)
     return from_ranking(task, ranking, settings)
+
+
+def what_is_shown(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n, k] probability of each class, given the votes of others.
+
+    Args:
+        votes: [n, k] their shares, rows sum to one.
+    """
+    # a class without labels has no votes either
+    frequency = np.bincount(labels, minlength=votes.shape[1]).clip(1)
+    # squared, as fifty neighbours blur what a picture shows; their frequency counts once
+    return reweigh(votes**2, 1 / frequency)
+
+
+def under_transition(shown: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n, k] probability of each class, given the own label, too.
+
+    Args:
+        shown: [n, k] of `what_is_shown`.
+    """
+    posterior = shown
+    for _ in range(ROUNDS):
+        # [given, true]; a trifle everywhere, so that what was never seen is not ruled out
+        counts = np.full((shown.shape[1],) * 2, SELDOM)
+        np.add.at(counts, labels, posterior)
+        matrix = counts / counts.sum(0)
+        posterior = reweigh(shown, matrix[labels])
+    return posterior

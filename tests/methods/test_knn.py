@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from labelsieve.errors import OptionError
 from labelsieve.methods import knn
@@ -47,3 +48,53 @@ def test_a_label_has_no_say_about_itself(plant: Callable[..., Any]) -> None:
 def test_there_must_be_a_neighbour() -> None:
     with pytest.raises(OptionError, match="neighbours cannot be 0"):
         knn.Settings(neighbours=0)
+
+
+def naive_posterior(
+    votes: np.ndarray, labels: np.ndarray, rounds: int = knn.ROUNDS
+) -> np.ndarray:
+    """Preset bayes, label by label."""
+    n, k = votes.shape
+    shown = np.zeros((n, k))
+    for i in range(n):
+        for j in range(k):
+            shown[i, j] = votes[i, j] ** 2 / max(1, (labels == j).sum())
+        shown[i] /= shown[i].sum()
+    posterior = shown.copy()
+    for _ in range(rounds):
+        matrix = np.full((k, k), knn.SELDOM)  # [true, given]
+        for i in range(n):
+            for true in range(k):
+                matrix[true, labels[i]] += posterior[i, true]
+        matrix /= matrix.sum(1, keepdims=True)
+        for i in range(n):
+            posterior[i] = shown[i] * matrix[:, labels[i]]
+            posterior[i] /= posterior[i].sum()
+    return posterior
+
+
+def test_bayes_is_that_of_the_definition() -> None:
+    rng = np.random.default_rng(0)
+    votes = rng.dirichlet(np.ones(3), size=20)
+    labels = rng.integers(3, size=20)
+    found = knn.under_transition(knn.what_is_shown(votes, labels), labels)
+    assert np.allclose(found, naive_posterior(votes, labels))
+    # a class that nobody was given rules nothing out
+    some = knn.under_transition(knn.what_is_shown(votes, labels * 0), labels * 0)
+    assert np.isfinite(some).all() and np.allclose(some.sum(1), 1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bayes_knows_which_classes_are_taken_for_others(seed: int) -> None:
+    """A third of one class under the name of another: the vote alone finds most of them last."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(4, size=600)
+    wrong = (truth == 0) & (rng.random(600) < 1 / 3)
+    labels = np.where(wrong, 1, truth)
+    # votes that are blurred by their neighbours, as fifty of them are
+    votes = rng.dirichlet(np.ones(4), size=600) + 0.3 * np.eye(4)[truth]
+    votes /= votes.sum(1, keepdims=True)
+    plain = votes[np.arange(600), labels]
+    found = knn.under_transition(knn.what_is_shown(votes, labels), labels)
+    with_it = roc_auc_score(wrong, -found[np.arange(600), labels])
+    assert with_it > roc_auc_score(wrong, -plain) + 0.01
