@@ -25,6 +25,7 @@ CHOOSE_ON = 5_000
 TRAIN_ON = 50_000
 # Of L-BFGS; this many iterations are enough for answers, whether it has converged or not.
 ITERATIONS = 200
+AT_ONCE = 16_384  # images that are standardised at once: 64 MB of 512 numbers, twice
 TOLERANCE = 1e-3
 
 
@@ -54,7 +55,7 @@ def cross_validated(
     """
     kind = _Kind(classes, balanced)
     fold = split(labels, folds, seed)
-    inputs = standardise(features)
+    inputs = Standardised(features, *spread(features))
     rng = np.random.default_rng([seed, folds])
     penalty = _choose_penalty(inputs, labels, fold, rng, kind)
     probs = np.zeros((len(labels), classes), dtype=np.float32)
@@ -62,7 +63,8 @@ def cross_validated(
         held_out = np.flatnonzero(fold == number)
         rows = _some(np.flatnonzero(fold != number), TRAIN_ON, rng)
         weight, bias = _fit(inputs[rows], labels[rows], penalty, kind)
-        probs[held_out] = _answers(inputs[held_out], weight, bias)
+        for part in _parts(held_out):
+            probs[part] = _answers(inputs[part], weight, bias)
     return probs
 
 
@@ -76,7 +78,7 @@ def linear(
     kind = _Kind(classes, balanced=False)
     rng = np.random.default_rng([seed, FOLDS])
     mean, size = spread(features)
-    inputs = ((features - mean) / size).astype(np.float32)
+    inputs = Standardised(features, mean, size)
     penalty = _choose_penalty(inputs, labels, split(labels, FOLDS, seed), rng, kind)
     rows = _some(np.arange(len(labels)), TRAIN_ON, rng)
     weight, bias = _fit(inputs[rows], labels[rows], penalty, kind)
@@ -93,22 +95,49 @@ def split(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
+class Standardised:
+    """Features [n, d], centred and divided by one number: unit variance on average.
+
+    Computed of the rows that are asked for, as there may be gigabytes of them in a mapped file.
+    """
+
+    def __init__(self, features: np.ndarray, mean: np.ndarray, size: float) -> None:
+        self._features = features
+        self._mean = mean
+        self._size = size
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Some rows [m]: [m, d] float32."""
+        chosen = np.asarray(self._features[rows], dtype=np.float32)
+        return ((chosen - self._mean) / self._size).astype(np.float32)
+
+
 def standardise(features: np.ndarray) -> np.ndarray:
     """[n, d] float32, centred and divided by one number: unit variance on average."""
-    mean, size = spread(features)
-    return ((features - mean) / size).astype(np.float32)
+    return Standardised(features, *spread(features))[np.arange(len(features))]
 
 
 def spread(features: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean [d] of features [n, d], and the root of their mean variance."""
-    # sums of many float32 numbers lose digits
-    mean = features.mean(0, dtype=np.float64).astype(np.float32)
-    variance = np.mean((features - mean) ** 2, dtype=np.float64)
-    return mean, max(float(np.sqrt(variance)), 1e-12)
+    n, width = features.shape
+    total = np.zeros(width)
+    for part in _parts(np.arange(n)):
+        # sums of many float32 numbers lose digits
+        total += features[part].sum(0, dtype=np.float64)
+    mean = (total / n).astype(np.float32)
+    squares = 0.0
+    for part in _parts(np.arange(n)):
+        squares += float(((features[part] - mean) ** 2).sum(dtype=np.float64))
+    return mean, max(float(np.sqrt(squares / (n * width))), 1e-12)
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    """Rows [m] in pieces that are standardised at once."""
+    return [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
 
 
 def _choose_penalty(
-    inputs: np.ndarray,
+    inputs: Standardised,
     labels: np.ndarray,
     fold: np.ndarray,
     rng: np.random.Generator,
@@ -185,7 +214,7 @@ def cross_validated_sets(
     n = len(given)
     # sets have no one class to spread over the folds: at random
     fold = split(np.zeros(n, dtype=np.int64), folds, seed)
-    inputs = standardise(features)
+    inputs = Standardised(features, *spread(features))
     rng = np.random.default_rng([seed, folds])
     penalty = _choose_set_penalty(inputs, given, fold, rng)
     probs = np.zeros(given.shape, dtype=np.float32)
@@ -193,12 +222,13 @@ def cross_validated_sets(
         held_out = np.flatnonzero(fold == number)
         rows = _some(np.flatnonzero(fold != number), TRAIN_ON, rng)
         weight, bias = _fit_sets(inputs[rows], given[rows], penalty)
-        probs[held_out] = sigmoid(inputs[held_out] @ weight.T + bias)
+        for part in _parts(held_out):
+            probs[part] = sigmoid(inputs[part] @ weight.T + bias)
     return probs
 
 
 def _choose_set_penalty(
-    inputs: np.ndarray, given: np.ndarray, fold: np.ndarray, rng: np.random.Generator
+    inputs: Standardised, given: np.ndarray, fold: np.ndarray, rng: np.random.Generator
 ) -> float:
     """As `_choose_penalty`."""
     train = _some(np.flatnonzero(fold != 0), CHOOSE_ON, rng)
