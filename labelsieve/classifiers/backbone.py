@@ -25,7 +25,7 @@ from labelsieve.features import probe
 from labelsieve.models import hugging_face, trust
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import claimant, is_encoder
-from labelsieve.training.distributed import across
+from labelsieve.training.distributed import across, undivided
 
 ROOM = "classifiers/backbones"  # of the registry
 UNSEEN = 10.0  # logits below the least likely class that was seen: odds of 20,000 to 1
@@ -280,7 +280,11 @@ def head_from_texts(backbone: Backbone, texts: Sequence[str], pixels: Any) -> No
 @contextlib.contextmanager
 def features_before(head: nn.Linear) -> Iterator[list[Tensor]]:
     """What the head is given while this is open, [b, width] float32 of each batch."""
-    with given_to(head, lambda given: given.detach().float().flatten(1).cpu()) as seen:
+    # of several processes that train together each needs what the head is given of all
+    with (
+        undivided(),
+        given_to(head, lambda given: given.detach().float().flatten(1).cpu()) as seen,
+    ):
         yield seen
 
 

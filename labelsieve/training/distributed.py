@@ -130,6 +130,19 @@ def in_turn() -> Iterator[None]:
         dist.barrier()
 
 
+_whole: list[bool] = []
+
+
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """Let each process compute all rows while the block runs: what looks on sees every one."""
+    _whole.append(True)
+    try:
+        yield
+    finally:
+        _whole.pop()
+
+
 def across(work: Callable[[Any], Tensor], rows: Any) -> Tensor:
     """What `work` gives for rows [b, ...], each of which one process computes.
 
@@ -140,7 +153,7 @@ def across(work: Callable[[Any], Tensor], rows: Any) -> Tensor:
         [b, ...], the same in every process, with gradient.
     """
     # before len(): an exporter would take the number of rows of its example for a constant
-    if size() == 1:
+    if size() == 1 or _whole:
         return work(rows)
     own, count = rank(), len(rows)
     # with fewer rows than processes one would have none

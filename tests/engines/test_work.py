@@ -15,6 +15,7 @@ from labelsieve.data.load import load
 from labelsieve.engines import Options
 from labelsieve.engines._elsewhere import working
 from labelsieve.pipeline.scan import scan
+from labelsieve.pipeline.score import score
 
 from .conftest import own_cache, same
 
@@ -72,3 +73,8 @@ def test_a_trained_detector_judges_alike_in_other_processes(
     assert one.keys() == two.keys() and len(one) > 2
     for name, values in one.items():
         assert np.array_equal(values, two[name]), name
+    # and so are other images judged, by the detector of a run
+    with own_cache(tmp_path / "c"), working("processes", spec, options):
+        scored = score(alone, spec)
+    with own_cache(tmp_path / "a"):
+        assert scored.equals(score(alone, spec))

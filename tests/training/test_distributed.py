@@ -18,6 +18,7 @@ from fixtures.pictures import WORDS, png
 from safetensors.torch import load_file
 from torch import nn
 
+from labelsieve.pipeline.scan import scan
 from labelsieve.training import distributed
 
 # as close as sums in another order are
@@ -148,20 +149,43 @@ def test_two_processes_end_with_the_contexts_of_one(
     near(one, two)
 
 
+@pytest.mark.parametrize(
+    "tune", ["blocks", pytest.param("lora", marks=pytest.mark.slow)]
+)
+def test_a_student_is_trained_by_two_of_which_one_dies(
+    small_folder: Path, tmp_path: Path, tune: str
+) -> None:
+    run = scan(small_folder, output=tmp_path / "run", method="zero-shot", model="tiny")
+    words = ["-m", "labelsieve", "train", str(run.folder), "--set", f"tune={tune}"]
+    words += ["--set", "epochs=3", "--set", "keep=last", "--use", "all", "-q"]
+    subprocess.run([sys.executable, *words, "-o", str(tmp_path / "one")], check=True)
+    words += ["-o", str(tmp_path / "two")]
+    several = together(words, 2, more=["--max-restarts=3"])
+    kill_once(several, tmp_path / "two" / "checkpoints" / "training.safetensors")
+    one, two = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")
+    )
+    near(one, two)
+
+
+def kill_once(several: subprocess.Popen[bytes], checkpoint: Path) -> None:
+    """Kill one of the processes as soon as an epoch is kept; the others go on with a new one."""
+    # torchrun starts all of them again where one has died
+    while not checkpoint.exists() and several.poll() is None:
+        time.sleep(0.01)
+    children = subprocess.run(
+        ["pgrep", "-P", str(several.pid)], capture_output=True, text=True, check=True
+    )
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    assert several.wait(timeout=600) == 0
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on_from_the_checkpoint(
     command: Any, tmp_path: Path
 ) -> None:
     subprocess.run([sys.executable, *command("one", "vpt-deep")], check=True)
-    # torchrun starts all of them again where one has died
     run = together(command("two", "vpt-deep"), 2, more=["--max-restarts=3"])
-    checkpoint = tmp_path / "two" / "checkpoints" / "deft.safetensors"
-    while not checkpoint.exists() and run.poll() is None:
-        time.sleep(0.01)
-    children = subprocess.run(
-        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
-    )
-    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-    assert run.wait(timeout=600) == 0
+    kill_once(run, tmp_path / "two" / "checkpoints" / "deft.safetensors")
     one, two = learned(tmp_path / "one"), learned(tmp_path / "two")
     near(one, two)
