@@ -138,14 +138,23 @@ def write_probs(folder: Path, scores: pa.Table, opened: Any, random: Any) -> Non
 
 
 class Server:
-    """`labelsieve review` as a process of its own."""
+    """`labelsieve review` as a process of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        code: a checkout of another version, whose page is served; None: this one.
+    """
+
+    def __init__(self, folder: Path, code: Path | None = None) -> None:
         words = [sys.executable, "-m", "labelsieve", "review", str(folder)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         start = time.perf_counter()
         self.process = subprocess.Popen(
-            [*words, "--no-browser"], stdout=subprocess.PIPE, text=True, env=environment
+            [*words, "--no-browser"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            # python -m takes the package of the folder that it is started in
+            cwd=code,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

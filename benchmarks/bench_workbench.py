@@ -1,11 +1,13 @@
 """A person at the review page, played by a script in a real browser: keys and seconds.
 
-    python benchmarks/bench_workbench.py [--map 100000]
+    python benchmarks/bench_workbench.py [--map 100000] [--former FOLDER]
 
 Four hundred of scikit-learn's digits with 30 wrong labels are scanned with the demo model. The
 script knows the truth and finds and corrects the errors by keyboard alone: in the card, the grid
 and the map, each on a fresh copy of the run; it reads the page and nothing else. Then 100 decisions
-in each view, and with --map the times of frames of a map of so many points. Needs Chromium.
+in each view, and with --map the times of frames of a map of so many points. With --former the same
+run is also judged on the page of another version, unpacked into a folder (`git archive 4449f79` is
+the last one before there was a workbench: one key an image, one page). Needs Chromium.
 """
 
 from __future__ import annotations
@@ -111,6 +113,26 @@ def by_card(person: Person, decisions: int | None = None) -> None:
         person.press(key, NEXT, before)
 
 
+def by_former(person: Person, decisions: int | None = None) -> None:
+    """The page before the workbench: the suspect in turn, by the same rules as `by_card`."""
+    page = person.page
+    changed = "before => document.querySelector('#stage').dataset.id !== before"
+    while decisions is None or len(person.waits) < decisions:
+        before = page.locator("#stage").get_attribute("data-id")
+        if not before:
+            return
+        true = person.true_of[before.rpartition("#")[0]]
+        given = page.locator(".question .label").first.inner_text()
+        accept = page.locator("#accept b")
+        offered = accept.inner_text() if accept.count() else ""
+        key = "k" if true == given else "a" if true == offered else ""
+        if not key:
+            person.press("o")
+            person.type(true)
+            key = "Enter"
+        person.press(key, changed, before)
+
+
 CELLS = """() => [...document.querySelectorAll('.cell')].map(c => ({
   path: c.title.split('\\n')[0], given: c.querySelector('.given').textContent,
   offered: c.querySelector('.right')?.textContent ?? '',
@@ -210,6 +232,17 @@ VIEWS: dict[str, tuple[str, Callable[..., None]]] = {
 }
 
 
+FORMER = {"former page": ("?", by_former)}
+
+
+def missed(run: Any, true_of: dict[str, str]) -> str:
+    """Planted errors that the scan did not flag, traced by path."""
+    names = ("path", "given_label", "is_label_issue")
+    rows = zip(*(run.scores[name].to_pylist() for name in names), strict=True)
+    of_flagged = [flagged for path, given, flagged in rows if true_of[path] != given]
+    return f"of {len(of_flagged)} errors {of_flagged.count(False)} are not among them"
+
+
 def corrected(folder: Path, true_of: dict[str, str]) -> int:
     from labelsieve.runs.decisions import Decisions
 
@@ -223,16 +256,24 @@ def corrected(folder: Path, true_of: dict[str, str]) -> int:
     return right
 
 
-def sessions(browser: Any, base: Path, folder: Path, true_of: dict[str, str]) -> None:
+def sessions(
+    browser: Any,
+    base: Path,
+    folder: Path,
+    true_of: dict[str, str],
+    former: Path | None = None,
+) -> None:
     """Keys and seconds of each view; and how long 100 decisions of all images take."""
     rows: list[list[object]] = []
+    views = {**(FORMER if former else {}), **VIEWS}
     for many in (None, DECISIONS):
-        for name, (address, play) in VIEWS.items():
+        for name, (address, play) in views.items():
             copy = base / f"{name}-{many}"
             shutil.copytree(folder, copy)
-            server = Server(copy)
+            server = Server(copy, former if name in FORMER else None)
             page = browser.new_page(viewport=SCREEN)
-            show = "&show=all" if many else ""
+            # both ways of asking for all images: each page knows its own
+            show = "&show=all&everything=1" if many else ""
             page.goto(server.address + address + show)
             page.wait_for_load_state("networkidle")
             person = Person(page, true_of)
@@ -353,6 +394,7 @@ def map_frames(browser: Any, base: Path, points: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--former", type=Path, help="checkout of another version")
     parser.add_argument("--map", type=int, default=0, help="points of a map")
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -373,8 +415,8 @@ def main() -> None:
             true_of = digits_with_errors(base / "data")
             run = scan(base / "data", output=base / "run", model="tiny")
             flagged = int(np.count_nonzero(run.scores["is_label_issue"].to_numpy()))
-            print(f"{flagged} of {PHOTOS} are flagged")
-            sessions(browser, base, base / "run", true_of)
+            print(f"{flagged} of {PHOTOS} are flagged; {missed(run, true_of)}")
+            sessions(browser, base, base / "run", true_of, options.former)
         browser.close()
 
 
