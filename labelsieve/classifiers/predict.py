@@ -4,7 +4,7 @@ true labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from labelsieve import tables
+from labelsieve.classifiers.adaptation.second_opinion import ADAPTATIONS, opinions
 from labelsieve.classifiers.classifier import BATCH, Classifier
 from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset, Prepared, prepare
 from labelsieve.data.load import load
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError, OptionError
+from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.estimation import metrics
 from labelsieve.files import refuse_input
+from labelsieve.runs.run import Run
 from labelsieve.tables import CORRUPT, OK, refuse_other
 
 NOUN = b"noun"  # in the metadata of a table of predictions
@@ -48,6 +50,9 @@ def predict(
     batch_size: int = BATCH,
     device: str = "auto",
     precision: str = "auto",
+    adapt: str | None = None,
+    context: str | Path | Run | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> pa.Table:
     """Classify a data set: one row per item, those that cannot be read included.
 
@@ -57,6 +62,9 @@ def predict(
             classes, or a list of pictures. Labels are not looked at.
         output: a .parquet or .csv file to write.
         top_k: how many classes a row names, the most probable first.
+        adapt: "in-context": a second opinion, slowly; `context` and `settings` are those of
+            `labelsieve.classifiers.adaptation.second_opinion.opinions`. Column `before` has the
+            label without it.
 
     Returns:
         sample_id, path, label, probability, label_2, probability_2, …, status, reason.
@@ -68,6 +76,10 @@ def predict(
         raise OptionError(
             f"--top-k {top_k} and --batch-size {batch_size} must be at least 1."
         )
+    if adapt is not None and adapt not in ADAPTATIONS:
+        raise OptionError(unknown("Adaptation", adapt, ADAPTATIONS))
+    if adapt is None and (context is not None or settings):
+        raise OptionError("--context and --set are settings of --adapt in-context.")
     if output is not None and Path(output).suffix not in WRITERS:
         raise OptionError(f"-o '{output}' must end in {' or '.join(WRITERS)}.")
     # labels are not looked at, so a folder of pictures without classes will do
@@ -78,7 +90,14 @@ def predict(
     opened = _open(model, device, precision)
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)
-    table = _as_table(prepared.manifest.table, probs, opened.classes, top_k)
+    manifest = prepared.manifest.table
+    table = _as_table(manifest, probs, opened.classes, top_k)
+    if adapt is not None:
+        before = table["label"]
+        probs = opinions(opened, prepared.dataset, context, settings)
+        table = _as_table(manifest, probs, opened.classes, top_k)
+        # rows have the same order: that of their ids
+        table = table.append_column("before", before)
     table = table.replace_schema_metadata({NOUN: opened.backbone.inputs.noun})
     if output is not None:
         path = Path(output)

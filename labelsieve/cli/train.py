@@ -174,6 +174,17 @@ def predict(
     top_k: Annotated[
         int, typer.Option(help="How many classes to name, the most probable first.")
     ] = 5,
+    adapt: Annotated[
+        str | None,
+        typer.Option(help="in-context: a slow second opinion on each image."),
+    ] = None,
+    context: Annotated[
+        Path | None,
+        typer.Option(help="Of --adapt: a scan whose trusted images are examples."),
+    ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Of --adapt: NAME=VALUE; repeatable.")
+    ] = [],  # noqa: B006
     *,
     columns: DataOptions,
     batch_size: BatchSize = 256,
@@ -186,6 +197,7 @@ def predict(
     from labelsieve import progress
     from labelsieve.classifiers import predict as predictions
     from labelsieve.cli import show
+    from labelsieve.settings import parse_sets
 
     progress.be_quiet(quiet)
     # written in there, like all results: what is shown is on the disk
@@ -197,6 +209,9 @@ def predict(
         batch_size=batch_size,
         device=device,
         precision=precision,
+        adapt=adapt,
+        context=context,
+        settings=parse_sets(set_),
     )
     # items that cannot be read have no label
     unreadable = table["label"].null_count

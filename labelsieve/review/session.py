@@ -17,7 +17,7 @@ import numpy as np
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation.noise_rate import says_little
-from labelsieve.features import projection
+from labelsieve.features import doubtful, projection
 from labelsieve.review.auditing import Auditing
 from labelsieve.review.deciding import Deciding, NotInRun
 from labelsieve.review.filters import (
@@ -200,7 +200,7 @@ class Review:
         """Queues beside the suspects: near-duplicates, outliers, dark ones, ..."""
         entries = []
         at = self.suspects.columns.at
-        for queue in reasons.queues(self.opened):
+        for queue in (*reasons.queues(self.opened), *doubtful.queues(self.opened)):
             rows = at.rows(queue.ids)
             shown = rows[rows >= 0]
             self.suspects.queues[queue.name] = shown

@@ -1,0 +1,1 @@
+"""Classifiers that are adapted to what they are asked about."""
