@@ -71,6 +71,20 @@ def test_of_many_images_nearly_all_neighbours_are_found(
     assert np.array_equal(rows, again)
 
 
+def test_the_recall_is_measured_against_all_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Block by block, without a second copy of the features."""
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((700, 16)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    checked = np.array([0, 3, 299, 300, 699])
+    monkeypatch.setattr(neighbours, "BLOCK", 100)
+    few = neighbours._exact_of_few(features, checked, 7)
+    every, _ = neighbours.nearest(features, 7)
+    assert np.array_equal(np.sort(few), np.sort(every[checked]))
+
+
 def test_votes_add_up_by_class() -> None:
     rows, weights = (
         np.array([[1, 2], [0, 2], [0, 1]]),

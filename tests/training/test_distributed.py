@@ -23,6 +23,7 @@ from labelsieve.training import distributed
 
 # as close as sums in another order are
 TOLERANCE = 1e-5
+EXACT = 1e-10  # the same of float64, after several epochs of training
 ALIKE = r"""
 import sys
 import torch
@@ -55,6 +56,42 @@ problem = Problem(
 )
 fit(problem, Recipe(epochs=6, batch_size=10, lr=0.05, optimizer="adamw", clip=1.0), seed=3)
 torch.save({"tower": tower.data, "head": head.data, "seen": seen}, sys.argv[1])
+"""
+
+# Training of DeFT, with selection, where 16 digits are computed with: `float` is double there.
+DOUBLE = r"""
+import sys
+import torch
+torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
+torch.Tensor.float = torch.Tensor.double
+from labelsieve.data.dataset import prepare
+from labelsieve.data.load import load
+from labelsieve.features.task import Task
+from labelsieve.methods import deft
+from labelsieve.methods._prompt_training import build, train
+from labelsieve.models.load import load_encoder
+from labelsieve.training import distributed
+if len(sys.argv) > 3:
+    distributed._join()
+results = {}
+for optimizer, rate in (("adamw", None), ("sgd", 0.03)):
+    with distributed.in_turn():
+        encoder = load_encoder("tiny", dtype=torch.float64)
+        data = prepare(load(sys.argv[1]), encoder.preprocess).dataset
+    settings = deft.Settings(
+        tuning="vpt-deep", epochs=4, warmup_epochs=1, batch_size=33, residuals=True,
+        optimizer=optimizer, image_lr=rate, text_lr=rate,
+    )
+    task = Task(data, encoder)
+    detector = build(task, settings, 0)
+    trained = train(detector, task, settings)
+    for name, parameter in detector.parameters().items():
+        assert parameter.dtype == torch.float64
+        results[f"{optimizer} {name}"] = parameter.detach().clone()
+    results[f"{optimizer} p_clean"] = trained.p_clean
+    results[f"{optimizer} selected"] = trained.selected.double()
+torch.save(results, sys.argv[2])
 """
 
 
@@ -147,6 +184,27 @@ def test_two_processes_end_with_the_contexts_of_one(
     one, two = learned(tmp_path / "one"), learned(tmp_path / "two")
     assert one.keys() == two.keys() and any("contexts" in name for name in one)
     near(one, two)
+
+
+def test_over_epochs_only_rounding_tells_two_processes_from_one(
+    small_folder: Path, tmp_path: Path
+) -> None:
+    """Order, schedule, warm-up and selection are those of one: 4 epochs agree to 10 digits."""
+    script = tmp_path / "double.py"
+    script.write_text(DOUBLE)
+    words = [str(script), str(small_folder)]
+    subprocess.run([sys.executable, *words, str(tmp_path / "one")], check=True)
+    several = together([*words, str(tmp_path / "two"), "join"], 2)
+    assert several.wait(timeout=600) == 0
+    one, two = (
+        torch.load(tmp_path / name, weights_only=True) for name in ("one", "two")
+    )
+    assert one.keys() == two.keys() and len(one) == 10
+    for name, values in one.items():
+        assert (values - two[name]).abs().max() < EXACT, name
+    # labels were selected by what had been learned: neither all nor none
+    for optimizer in ("adamw", "sgd"):
+        assert 0 < one[f"{optimizer} selected"].mean() < 1
 
 
 @pytest.mark.parametrize(
