@@ -221,7 +221,7 @@ def preflight(checked: dict[str, Any], shown: int = 20) -> None:
     out = _console()
     classes = checked["classes"]
     out.print(
-        f"{counted(checked['images'], 'image')}, {checked['usable']:,} usable, "
+        f"{counted(checked['images'], checked['noun'])}, {checked['usable']:,} usable, "
         f"{len(classes)} {'class' if len(classes) == 1 else 'classes'}"
     )
     for name, count in list(classes.items())[:shown]:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +58,9 @@ class Manifest:
     classes: tuple[str, ...]
     # Where several people labelled: sample_id, and the share of them that gave the label.
     agreement: pa.Table | None = None
+    # What is odd about items, with examples, found when it is asked for: it takes a while.
+    findings: Callable[[], list[Any]] = list
+    noun: str = "image"  # what people call an item
 
 
 def read(
@@ -79,7 +82,8 @@ def read(
     batches: list[pa.RecordBatch] = []
     truths: list[pa.RecordBatch] = []
     agreements: list[pa.RecordBatch] = []
-    with progress.bar("Reading images", None) as shown:
+    noun = getattr(items, "noun", "image")
+    with progress.bar(f"Reading {noun}s", None, unit=f"{noun}s") as shown:
         # stored here, in one thread: the order of slots is that of the rows
         for batch, slots in _read_all(source, items):
             batches.append(_manifest_batch(batch, slots))
@@ -106,6 +110,8 @@ def read(
         kind,
         _all_classes(source, occurring(usable["given_label"], kind)),
         _agreement(agreements),
+        functools.partial(items.findings, usable) if hasattr(items, "findings") else list,
+        noun,
     )
 
 

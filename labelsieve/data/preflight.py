@@ -17,6 +17,7 @@ from labelsieve.data.labels import SINGLE, read_set
 from labelsieve.data.manifest import Manifest
 from labelsieve.tables import CONFLICT, CORRUPT, OK, UNLABELLED, counts
 
+EMPTY = "the text is empty"  # why a row of texts cannot be used
 SHOWN = 20  # examples kept of each finding, for the report
 NAMED = 5  # of them in one sentence
 # Names that mean nothing to a language model. Words with a number, such as "Boeing 747", do.
@@ -50,6 +51,8 @@ class Preflight:
         notes: what listing and reading left out or found odd.
         unused_names: labels that the user named and that do not occur.
         empty: classes that the data declare and that have no image.
+        findings: what is odd about texts: name, what, count, examples (path, reason).
+        noun: what people call an item.
     """
 
     images: int
@@ -68,6 +71,10 @@ class Preflight:
     notes: list[str]
     unused_names: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    findings: list[dict[str, str | int | list[dict[str, str]]]] = field(
+        default_factory=list
+    )
+    noun: str = "image"
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON keeps and `Preflight(**kept)` takes."""
@@ -76,26 +83,40 @@ class Preflight:
     def warnings(self) -> list[str]:
         """One sentence per finding that a person should know of."""
         notes = [f"{note[0].upper()}{note[1:]}." for note in self.notes[:SHOWN]]
-        return [*self._of_images(), *self._of_classes(), *notes]
+        return [
+            *self._of_images(),
+            *self._of_findings(),
+            *self._of_classes(),
+            *notes,
+        ]
+
+    def _of_findings(self) -> Iterator[str]:
+        for finding in self.findings:
+            examples: Any = finding["examples"]
+            first = examples[0]
+            yield (
+                f"{finding['what']}: {_number(int(str(finding['count'])), self.noun)} "
+                f"(first: '{_short(first['path'])}', {_short(repr(first['reason']))})."
+            )
 
     def _of_images(self) -> Iterator[str]:
         if self.unreadable:
             first = self.unreadable_examples[0]
             yield (
-                f"{_are(self.unreadable, 'image')} unreadable and will not be scored "
+                f"{_are(self.unreadable, self.noun)} unreadable and will not be scored "
                 f"(first: '{_short(first['path'])}', {_short(first['reason'])})."
             )
         if self.unlabelled:
-            yield f"{_have(self.unlabelled, 'image')} no label and will not be scored."
+            yield f"{_have(self.unlabelled, self.noun)} no label and will not be scored."
         if self.conflicts:
             first = self.conflict_examples[0]
             # never one alone: each has another row with the same image
             yield (
-                f"{self.conflicts} images occur with different labels "
+                f"{self.conflicts} {self.noun}s occur with different labels "
                 f"(first: '{_short(first['path'])}', {_short(first['reason'])})."
             )
         if self.repeated:
-            yield f"{_are(self.repeated, 'image')} repeated with the same label."
+            yield f"{_are(self.repeated, self.noun)} repeated with the same label."
 
     def _of_classes(self) -> Iterator[str]:
         for group in self.twins:
@@ -103,10 +124,10 @@ class Preflight:
             yield f"Classes {names} differ only in case or spaces."
         if self.lonely:
             have = _have(len(self.lonely), "class")
-            yield f"{have} a single image: {_some(self.lonely)}."
+            yield f"{have} a single {self.noun}: {_some(self.lonely)}."
         if self.empty:
             have = _have(len(self.empty), "declared class")
-            yield f"{have} no image: {_some(self.empty)}."
+            yield f"{have} no {self.noun}: {_some(self.empty)}."
         if self.id_like:
             yield (
                 f"Class names look like ids: {_some(self.id_like)}. "
@@ -114,7 +135,8 @@ class Preflight:
             )
         if self.unused_names:
             labels = _number(len(self.unused_names), "label")
-            yield f"--class-names names {labels} without an image: {_some(self.unused_names)}."
+            without = f"without {_one(self.noun)}"
+            yield f"--class-names names {labels} {without}: {_some(self.unused_names)}."
 
 
 def check(manifest: Manifest, names: Mapping[str, str]) -> Preflight:
@@ -147,7 +169,18 @@ def check(manifest: Manifest, names: Mapping[str, str]) -> Preflight:
         unused_names=[c for c in names if c not in classes],
         notes=manifest.notes,
         empty=[c for c in manifest.classes if c not in classes],
+        findings=[*_empty(table), *map(asdict, manifest.findings())],
+        noun=manifest.noun,
     )
+
+
+def _empty(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Texts that say nothing; they are unreadable, too, and many in one place have one cause."""
+    rows = table.filter(pc.equal(table["reason"], EMPTY))
+    if len(rows):
+        examples = rows.slice(0, SHOWN).select(["path", "reason"]).to_pylist()
+        about = {"name": "empty", "what": "Nothing but spaces"}
+        yield {**about, "count": len(rows), "examples": examples}
 
 
 def _counts(labels: pa.ChunkedArray, kind: str) -> dict[str, int]:
@@ -174,6 +207,10 @@ def _twins(classes: list[str]) -> list[list[str]]:
         letters = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name))
         groups[letters.casefold()].append(name)
     return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def _one(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _number(count: int, what: str) -> str:

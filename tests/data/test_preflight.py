@@ -245,3 +245,35 @@ def test_rows_without_a_label_are_told(encode: Callable[[np.ndarray], bytes]) ->
     found = scan.look(data)
     assert found.unlabelled == 2 and found.usable == 2
     assert "2 images have no label and will not be scored." in found.warnings()
+
+
+def test_oddities_of_texts_are_named_with_count_and_row(
+    call: Any, tmp_path: Path
+) -> None:
+    """Damaged, HTML, leak, empty and twins of one table, as the terminal and JSON say them."""
+    rows = [
+        ("Shares rose &amp; fell on Monday", "money"),
+        ("The cafÃ© was full of people", "cooking"),
+        ("[money] The bank raised its rates again", "money"),
+        ("  ", "money"),
+        ("The match was lost in the last minute", "football"),
+        ("the match was LOST in the last minute!", "cooking"),
+    ]
+    table = tmp_path / "odd.csv"
+    lines = "".join(f'"{text}",{label}\n' for text, label in rows)
+    table.write_text(f"text,label\n{lines}", encoding="utf-8")
+    told = ["--text-column", "text", "--label-column", "label", "--model", "hashing"]
+    done = call("scan", table, *told, "--preflight")
+    assert done.code == 0, done.err
+    assert done.out.startswith("6 texts, 5 usable")
+    for said in (
+        "Leftovers of HTML: 1 text (first: 'row 0'",
+        "Letters that were read in a wrong encoding: 1 text (first: 'row 1'",
+        "The label itself, set off from the text: 1 text (first: 'row 2'",
+        "Nothing but spaces: 1 text (first: 'row 3'",
+        "The same words with another label",
+    ):
+        assert said in " ".join(done.out.split()), (said, done.out)
+    found = call("scan", table, *told, "--preflight", "--json").json()["findings"]
+    counts = {finding["name"]: finding["count"] for finding in found}
+    assert counts == dict.fromkeys(("empty", "damaged", "markup", "leak", "twins"), 1)

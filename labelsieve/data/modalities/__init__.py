@@ -84,6 +84,9 @@ class Items(Protocol):
         """What is odd about stored items [n], a clause each, for the preflight."""
         ...
 
+    # Optional: `findings(rows)`, what is odd about usable rows of MANIFEST, each with name, what,
+    # count and examples (`labelsieve.data.text.checks.Finding`); `noun`, "image" without it.
+
 
 def open_items(source: Source, preprocess: Any) -> Items:
     """The items of a source, of the kind that it names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labelsieve import progress
 from labelsieve.cache import cache_folder, make_folder
 from labelsieve.data.images import content_hash
 from labelsieve.data.modalities import Item
 from labelsieve.data.sources import Row, Source
+from labelsieve.data.text import checks
 from labelsieve.data.text.reading import TextPreprocess, decode, read_bytes
 from labelsieve.data.text.spool import Spool
 from labelsieve.errors import DataError, ImageError
 
 # How a class is written into a prompt where the user says nothing.
+AT_ONCE = 1_000  # rows that are Python objects at a time
 TEMPLATE = "This text is about {}."
 
 
@@ -50,6 +53,7 @@ class TextItems:
     preprocess: TextPreprocess
     spool: Spool = field(repr=False)
     version: str = "texts 1"
+    noun: str = "text"  # what people call one of them
 
     @property
     def folder(self) -> Path:
@@ -93,5 +97,27 @@ class TextItems:
         return [decode(part)[:longest] for part in parts]
 
     def notes(self, slots: np.ndarray) -> list[str]:
-        """Nothing yet is odd about texts alone."""
+        """What is odd about texts has rows to show: see `findings`."""
         return []
+
+    def findings(self, rows: pa.Table) -> list[checks.Finding]:
+        """What is odd about rows of MANIFEST that can be used, with examples."""
+        if not len(rows):
+            return []
+        chosen = pa.array(checks.spaced(len(rows)), pa.int64())
+        looked_at = rows.select(["path", "given_label", "slot"]).take(chosen)
+        most = self.preprocess.window * self.preprocess.windows
+        found = checks.check(self._one_by_one(looked_at), most)
+        if len(looked_at) < len(rows):
+            for finding in found:
+                finding.what += f", of {len(looked_at):,} that were looked at"
+        return found
+
+    def _one_by_one(self, rows: pa.Table) -> Iterator[tuple[str, str | None, str]]:
+        """Path, label and text of rows: a million texts are never in memory at once."""
+        with progress.bar("Looking at texts", len(rows), unit="texts") as shown:
+            for part in rows.to_batches(AT_ONCE):
+                for row in part.to_pylist():
+                    text = decode(self.spool.read(row["slot"]))
+                    yield row["path"], row["given_label"], text
+                shown.advance(len(part))
