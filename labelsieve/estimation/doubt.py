@@ -108,12 +108,21 @@ def doubt(
     if rate <= 0:
         # nothing is wrong, and the loss per error is not defined
         return 0.0
-    people = hesitation(probs, labels) / PEOPLE
+    people = of_people(probs, labels)
     if not learned and len(labels) >= CELL * matrix.size:
         unseen = min(1.0, FEW / rate)
         people = max(people, unseen * _as_people(probs, labels, matrix, rate))
     felt = rate / (rate + HALF[learned])
-    return MOST[learned] * min(1.0, people) * felt
+    return MOST[learned] * people * felt
+
+
+def of_people(probs: np.ndarray, labels: np.ndarray) -> float:
+    """From 0, planted, to 1, people's: how far errors go where the same picture hesitates.
+
+    Args:
+        probs: [n, k] calibrated. labels: [n] given.
+    """
+    return min(1.0, hesitation(probs, labels) / PEOPLE)
 
 
 def _as_people(

@@ -65,6 +65,7 @@ from labelsieve.estimation.calibration import (
     soften,
 )
 from labelsieve.estimation.difficulty import LEVELS, Explained, explain
+from labelsieve.estimation.doubt import of_people
 from labelsieve.estimation.em import (
     fit_matrices,
     fit_symmetric,
@@ -94,10 +95,10 @@ DOUBT = 0.005
 # interval of some draws of 2,000 images and just inside of others.
 DOUBT_OF_TEMPERATURES = 0.0075
 DOUBT_OF_PICTURES = 0.02
-# Labels per cell of T below which temperatures up to `SOFTER` times the one chosen are tenable too.
-# A T whose cells are never seen explains what a model gets wrong, as long as its answers are taken
-# for surer than they are: pair noise of 20 % planted into 4,000 images of 100 classes was
-# estimated as 34 % at .66 of the temperature that suits true labels, and as 24 % at that.
+# Labels per cell of T below which temperatures up to `SOFTER` times the one chosen are tenable too,
+# if errors are planted. A T whose cells are never seen pays for answers that are taken for too
+# sure: pair noise of 21 % in 4,000 images of 100 classes was estimated as 32 % at .76 of the
+# temperature that suits true labels, and as 27 % at that.
 SEEN = 4
 SOFTER = 1.8
 CHANCE = 1.96  # standard errors: 95 % of a normal distribution lie within
@@ -222,7 +223,9 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
     calibrated = calibrate(probs, chosen.temperature, chosen.weights)
     rates = list(_tenable_rates(candidates, best))
     if len(labels) < SEEN * probs.shape[1] ** 2:
-        rates += _softer_rates(candidates, chosen.temperature)
+        # with people's errors T is too low as it is
+        softer = SOFTER ** (1 - of_people(calibrated, labels))
+        rates += _softer_rates(candidates, chosen.temperature, softer)
     faultless = _likeliest([candidate.faultless for candidate in candidates])
     # held out: fitted to the same labels, T explains a model's own mistakes as errors
     support = float((best.preferred.held_out - faultless).mean())
@@ -255,10 +258,12 @@ def _tenable_rates(
         yield 0.0
 
 
-def _softer_rates(candidates: Sequence[_Candidate], chosen: float) -> Iterator[float]:
+def _softer_rates(
+    candidates: Sequence[_Candidate], chosen: float, softer: float
+) -> Iterator[float]:
     """Rates if the answers are less sure than the temperature that was chosen takes them for."""
     for candidate in candidates:
-        if chosen <= candidate.temperature <= SOFTER * chosen:
+        if chosen <= candidate.temperature <= softer * chosen:
             yield candidate.free.rate
 
 

@@ -10,6 +10,7 @@ from fixtures.noisy_labels import TRUE, K, N, world
 
 from labelsieve.estimation import calibration, em, noise_rate
 from labelsieve.estimation import transition as estimate
+from labelsieve.features.zero_shot import softmax
 
 
 def test_the_transition_matrix_is_found_from_labels_alone() -> None:
@@ -244,3 +245,27 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
         np.diag(simple.matrix).mean(), np.diag(fitted.matrix).mean(), rtol=1e-6
     )
     np.testing.assert_allclose(simple.matrix.sum(1), 1, rtol=1e-6)
+
+
+def test_with_unseen_cells_planted_errors_may_be_fewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    k, n = 40, 1_500
+    rng = np.random.default_rng(0)
+    q = softmax(4 * rng.normal(size=(n, k)))
+    truth = (q.cumsum(1) < rng.random((n, 1))).sum(1).clip(0, k - 1)
+    wrong = rng.random(n) < 0.2
+    looks = np.sqrt(q)
+    looks[np.arange(n), truth] = 0
+    looks /= looks.sum(1, keepdims=True)
+    follows = (looks.cumsum(1) < rng.random((n, 1))).sum(1).clip(0, k - 1)
+    anywhere = (truth + rng.integers(1, k, n)) % k
+    lowest = {}
+    for softer in (1.0, estimate.SOFTER):
+        monkeypatch.setattr(estimate, "SOFTER", softer)
+        for name, others in (("people", follows), ("planted", anywhere)):
+            labels = np.where(wrong, others, truth)
+            lowest[name, softer] = min(estimate.fit_transition(q, labels).rates)
+    assert lowest["planted", estimate.SOFTER] < lowest["planted", 1.0] - 0.002
+    # T alone finds too few of people's errors, not too many
+    assert lowest["people", estimate.SOFTER] == lowest["people", 1.0]
