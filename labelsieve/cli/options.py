@@ -77,7 +77,7 @@ class DataOptions:
             name: value for name, value in asdict(self).items() if value is not None
         }
 
-    def load(self, data: str, **more: Any) -> DataSpec:
+    def load(self, data: str | list[str], **more: Any) -> DataSpec:
         """The data set as a specification; `more` are further keywords of `load`.
 
         Raises:

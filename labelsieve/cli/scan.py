@@ -29,6 +29,10 @@ DATA_HELP = (
     "these; zip, tar, WebDataset, COCO, CVAT, Label Studio; save_to_disk folder, hf:// or s3://."
 )
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+Several = Annotated[
+    list[str],
+    typer.Argument(help=f"{DATA_HELP} Several tables or annotation files are one set."),
+]
 Table = Annotated[
     Path,
     typer.Option("-o", "--output", help="Table to write: .parquet, or .csv."),
@@ -38,7 +42,7 @@ Table = Annotated[
 @app.command(cls=Grouped)
 @data_options()
 def scan(
-    data: Data,
+    data: Several,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path(
         "labelsieve-run"
     ),

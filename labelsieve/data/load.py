@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from labelsieve.data.sources import archive
+from labelsieve.data.sources._layout import together
 from labelsieve.data.sources._values import read_values
 from labelsieve.data.spec import DataSpec
 from labelsieve.data.spec import given as own_numbers
@@ -49,8 +50,9 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
     Args:
         data: a folder with one sub-folder per class, a CSV, TSV, JSONL or Parquet file, a
             `save_to_disk` folder, "hf://OWNER/NAME", "archive:NAME:FOLDER" (a benchmark's
-            official archive), a `datasets.Dataset`, a torch Dataset of (image, label), a
-            tuple (images, labels), a pandas or polars data frame, an Arrow table or a dict of
+            official archive), a list of paths of tables or annotation files, a
+            `datasets.Dataset`, a torch Dataset of (image, label), a tuple (images, labels), a
+            pandas or polars data frame, an Arrow table or a dict of
             columns, or what an earlier call gave.
         options: `Options`, explained in `labelsieve.data.spec.DataSpec`; `class_names` may
             also be the path of a file (`read_class_names`).
@@ -74,6 +76,8 @@ def load(data: Any, **options: Unpack[Options]) -> DataSpec:
             given[name] = own_numbers(value, name, rows_match=match)
     if isinstance(data, DataSpec):
         return replace(data, **given)
+    if isinstance(data, list) and data and all(isinstance(d, str | Path) for d in data):
+        data = data[0] if len(data) == 1 else together(data)
     if isinstance(data, str) and data.startswith(archive.PREFIX):
         # an archive knows its label sets and the names of its classes
         return replace(archive.named(data, given.get("split")), **given)

@@ -27,6 +27,7 @@ from labelsieve.corrections.writers import (
     refuse_inside,
 )
 from labelsieve.data.sources import STATE, Source, open_source
+from labelsieve.data.sources._unpacked import whole_suffix
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
 from labelsieve.files import Bounds, readable, remove, resolve_inside, uri_to_path
@@ -197,7 +198,7 @@ class FilesWriter(ABC):
         written = {}
         for number, (uri, own) in enumerate(self._by_file(source, changes).items()):
             file = self._file(uri)
-            new = folder / f"{number}{file.suffix}"
+            new = folder / f"{number}{whole_suffix(file)}"
             self._write(source, instead.get(file, file), own, new)
             written[uri] = new
         return {match.sample_id: match.path for match in matches}, written
@@ -222,7 +223,7 @@ class FilesWriter(ABC):
 
     def _keep(self, patch: pa.Table, uri: str, number: int) -> dict[str, Any]:
         """Where an original will be kept, and what it is."""
-        suffix = self._file(uri).suffix
+        suffix = whole_suffix(self._file(uri))
         stem = f"{patch_id(patch)}-file-{number}"
         name = f"{stem}{suffix}"
         # of a patch whose data were restored by hand

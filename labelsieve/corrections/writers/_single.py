@@ -10,6 +10,7 @@ import pyarrow as pa
 from labelsieve.corrections.history import Earlier, digest
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.writers._whole import WholeWriter
+from labelsieve.data.sources._unpacked import whole_suffix
 from labelsieve.errors import OptionError
 from labelsieve.files import readable
 
@@ -27,8 +28,8 @@ class FileWriter(WholeWriter):
 
     def check_output(self, output: Path) -> None:
         """As `Writer.check_output`; another format is what `export` is for."""
-        suffix = self._path.suffix
-        if output.suffix.lower() != suffix.lower():
+        suffix = whole_suffix(self._path)
+        if not output.name.lower().endswith(suffix.lower()):
             raise OptionError(
                 f"-o '{readable(output)}' must end in {suffix}, like the {self._called}.",
                 "Or use labelsieve export.",

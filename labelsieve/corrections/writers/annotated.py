@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labelsieve.corrections.writers import Changes, Writer, coco, cvat
+from labelsieve.corrections.writers import (
+    Changes,
+    Writer,
+    coco,
+    cvat,
+    label_studio,
+)
 from labelsieve.corrections.writers._annotations import check_known
 from labelsieve.corrections.writers._files import FilesWriter, grouped
 from labelsieve.data.labels import SET
@@ -41,7 +47,8 @@ class AnnotatedWriter(FilesWriter):
             at = bisect.bisect_right(source.starts, number) - 1
             name = source.names[at]
             # the file itself has to declare a class, whatever the others do
-            if label is not None and source.labels_are != SET:
+            declares = not label_studio.accepts(parts[name])
+            if label is not None and declares and source.labels_are != SET:
                 check_known(label, parts[name], source.top / name)
             files[path_to_uri(name)][number - source.starts[at]] = label
         return files
@@ -50,6 +57,6 @@ class AnnotatedWriter(FilesWriter):
         self, source: AnnotatedSource, file: Path, changes: Changes, target: Path
     ) -> None:
         (part,) = [p for p in source.parts().values() if p.path == file]
-        room = coco if coco.accepts(part) else cvat
+        (room,) = [r for r in (coco, cvat, label_studio) if r.accepts(part)]
         writer: Any = room.open_writer(replace(self._spec, data=file), part)
         writer._write(part, changes, target)

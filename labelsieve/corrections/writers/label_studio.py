@@ -16,6 +16,7 @@ from labelsieve.corrections.writers._spans import (
     Edit,
     elements,
     find,
+    members,
     start_of,
     without,
 )
@@ -46,18 +47,26 @@ class LabelStudioWriter(JsonWriter):
         tasks = Tasks(source.path, self._spec.image_column, self._spec.label_column)
         # the short form comes out of this in the long one, with places that the text lacks
         entries = tasks.entries()
-        if "data" not in json.loads(text.removeprefix("\ufeff"))[0]:
+        content = json.loads(text.removeprefix("\ufeff"))
+        alone = isinstance(content, dict)
+        if not alone and "data" not in content[0]:
             raise DataError(
                 f"'{readable(source.path)}' has the short form of answers (JSON-MIN).",
                 "Export it from Label Studio as JSON, and scan that.",
             )
+        begin = start_of(text)
         # one span per task
-        spans = list(elements(text, start_of(text)))
+        spans = [(begin, len(text))] if alone else list(elements(text, begin))
         gone_tasks: set[int] = set()
         # of one answer all boxes that go, as commas go with them
         gone_results: dict[tuple[int, int], set[int]] = defaultdict(set)
         for picture, shape, label in changes:
             # a picture that is left out goes with its whole task
+            if shape is None and label is None and alone:
+                raise DataError(
+                    f"'{readable(source.path)}' holds one task, which is to be left out.",
+                    "Delete the file, or keep its picture.",
+                )
             if shape is None and label is None:
                 gone_tasks.add(picture.place)
             elif shape is None:
@@ -72,9 +81,9 @@ class LabelStudioWriter(JsonWriter):
                 task, answer, result = shape.place
                 where = ("annotations", answer, "result", result)
                 path = (*where, "value", "rectanglelabels", 0)
-                yield Edit(*find(text, spans[task][0], *path), _text(label))
+                yield Edit(*_find(text, spans[task][0], *path), _text(label))
         for (task, answer), results in gone_results.items():
-            start, _ = find(text, spans[task][0], "annotations", answer, "result")
+            start, _ = _find(text, spans[task][0], "annotations", answer, "result")
             yield from without(list(elements(text, start)), results)
         yield from without(spans, gone_tasks)
 
@@ -93,7 +102,7 @@ def _choice(
         places += [place for place, one in answer if one.get("type") == "choices"]
     # a task that labelsieve exported and nobody answered
     if not places and isinstance(entry["data"].get("label"), str):
-        return Edit(*find(text, start, "data", "label"), _text(label))
+        return Edit(*_find(text, start, "data", "label"), _text(label))
     if len(places) != 1:
         raise DataError(
             f"Task {entry.get('id')} of '{readable(tasks.path)}' has {len(places)} answers"
@@ -103,7 +112,17 @@ def _choice(
     # numbers of the answer in its task and of the choice in it
     ((answer_number, result),) = places
     path = ("annotations", answer_number, "result", result, "value", "choices", 0)
-    return Edit(*find(text, start, *path), _text(label))
+    return Edit(*_find(text, start, *path), _text(label))
+
+
+def _find(text: str, start: int, *path: str | int) -> tuple[int, int]:
+    """As `find`, in a task; also where an answer has its task in it."""
+    names = {name for name, *_ in members(text, start)}
+    if "data" in names:
+        return find(text, start, *path)
+    # what is left of "annotations", 0, "result", ...
+    own = path[2:] if path[0] == "annotations" else ("task", *path)
+    return find(text, start, *own)
 
 
 def _text(label: str | None) -> str:

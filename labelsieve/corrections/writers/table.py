@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from labelsieve.corrections.writers._spans import members
 from labelsieve.data.labels import read_set
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._dialect import dialect_of
-from labelsieve.data.sources.table import SUFFIXES, TableSource, class_names
+from labelsieve.data.sources._formats import format_of
+from labelsieve.data.sources._unpacked import open_bytes, packed_like
+from labelsieve.data.sources.table import TableSource, class_names
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import readable, sync
@@ -66,8 +69,8 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
     Raises:
         DataError: a label that the column's type cannot hold.
     """
-    kind = SUFFIXES[source.path.suffix.lower()]
-    changes = _cells(source, changes)
+    kind = str(format_of(source.path))
+    changes = cells(source, changes)
     if kind == "parquet":
         _parquet(source, changes, target)
     else:
@@ -76,7 +79,7 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
     sync(target)
 
 
-def _cells(source: TableSource, changes: Changes) -> Changes:
+def cells(source: TableSource, changes: Changes) -> Changes:
     """Labels as cells of text hold them: sets with the separator of the table."""
     labelling = source.columns.labelling
     if labelling is None or labelling.form != "set":
@@ -87,9 +90,27 @@ def _cells(source: TableSource, changes: Changes) -> Changes:
 def _text(source: TableSource, changes: Changes, target: Path, kind: str) -> None:
     encoding, separator = "utf-8", ""
     if kind != "jsonl":
-        dialect = dialect_of(source.path)
+        dialect = dialect_of(source.path, tabs=kind == "tsv")
         encoding, separator = dialect.encoding, dialect.separator
-    data = source.path.read_bytes()
+
+    def changed(text: str) -> list[str]:
+        if kind == "jsonl":
+            return _json_lines(text, source, changes)
+        return _csv(text, source, changes, separator)
+
+    rewrite_text(source.path, target, encoding, changed)
+
+
+def rewrite_text(
+    path: Path, target: Path, encoding: str, changed: Callable[[str], list[str]]
+) -> None:
+    """Write a text with other lines to `target`, packed as it was.
+
+    Args:
+        changed: text without the mark of its encoding -> its lines, with their ends.
+    """
+    with open_bytes(path) as file:
+        data = file.read()
     if encoding == "utf-16":
         # as this machine orders bytes, the codec would write; and a second mark
         encoding = "utf-16-be" if data.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
@@ -98,11 +119,11 @@ def _text(source: TableSource, changes: Changes, target: Path, kind: str) -> Non
     # no part of the first cell or line, but it stays
     text = whole.removeprefix(BYTE_ORDER_MARK)
     mark = whole[: len(whole) - len(text)]
-    if kind == "jsonl":
-        rows = _json_lines(text, source, changes)
-    else:
-        rows = _csv(text, source, changes, separator)
-    target.write_bytes(_encoded("".join([mark, *rows]), encoding))
+    new = _encoded("".join([mark, *changed(text)]), encoding)
+    # packing anew would change bytes where no label does
+    same = new == data
+    packed = path.read_bytes() if same else packed_like(path, new)
+    target.write_bytes(packed)
 
 
 def _encoded(text: str, encoding: str) -> bytes:

@@ -13,6 +13,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelsieve.data.sources._unpacked import open_bytes
 from labelsieve.errors import DataError
 from labelsieve.files import readable
 
@@ -47,31 +48,35 @@ class Dialect:
         return odd
 
 
-def dialect_of(path: Path) -> Dialect:
-    """The dialect of a CSV or TSV file.
+def dialect_of(path: Path, *, tabs: bool = False) -> Dialect:
+    """The dialect of a CSV or TSV file, which may be packed.
+
+    Args:
+        tabs: its name says that they part its cells.
 
     Raises:
         DataError: it is no text in an encoding that is known.
     """
     status = path.stat()
     # a file that changes meanwhile is looked at again
-    return _dialect(path, status.st_size, status.st_mtime_ns)
+    return _dialect(path, tabs, (status.st_size, status.st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=256)
-def _dialect(path: Path, size: int, changed: int) -> Dialect:
+def _dialect(path: Path, tabs: bool, version: tuple[int, int]) -> Dialect:
     encoding = _encoding(path)
-    if path.suffix.lower() == ".tsv":
+    if tabs:
         return Dialect(encoding, "\t")
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         data = file.read(LOOKED_AT)
+        whole = not file.read(1)
     # the last character may be cut; so may the last row, which is not counted
     text = codecs.getincrementaldecoder(encoding)().decode(data)
-    return Dialect(encoding, _separator(text, whole=len(data) == size))
+    return Dialect(encoding, _separator(text, whole=whole))
 
 
 def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         start = file.read(4)
     for mark, encoding in MARKS:
         if start.startswith(mark):
@@ -89,7 +94,7 @@ def _encoding(path: Path) -> str:
 def _decodes(path: Path, encoding: str) -> bool:
     """Whether all bytes of a file are text; a table holds no NUL characters."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         while data := file.read(AT_ONCE):
             if b"\0" in data:
                 return False

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from labelsieve.data.sources import _jsonl
 from labelsieve.data.sources._dialect import dialect_of
+from labelsieve.data.sources._unpacked import bare, open_bytes, packing
 from labelsieve.errors import DataError, LabelsieveError
 from labelsieve.progress import plain
 
@@ -42,8 +43,12 @@ class Opened:
 
 
 def format_of(path: Path) -> str | None:
-    """csv, tsv, jsonl or parquet, by its suffix; None for any other file."""
-    return SUFFIXES.get(path.suffix.lower())
+    """csv, tsv, jsonl or parquet, by its suffix; None for any other file.
+
+    Tables of text may be packed: "t.csv.gz" is csv.
+    """
+    kind = SUFFIXES.get(bare(path).suffix.lower())
+    return None if kind == "parquet" and packing(path) else kind
 
 
 @contextmanager
@@ -64,7 +69,7 @@ def named(
     except LabelsieveError:
         raise
     except Exception as error:
-        kind = kind or SUFFIXES[path.suffix.lower()].upper()
+        kind = kind or str(format_of(path)).upper()
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
             f"'{path}' cannot be read as {kind}: {plain(lines[0].rstrip('.'))[:200]}.",
@@ -87,7 +92,7 @@ def schema_of(path: Path) -> pa.Schema:
 
 def open_table(path: Path, columns: Sequence[str] = ()) -> Opened:
     """A table as a stream of records with these columns; errors are those of its reader."""
-    kind = SUFFIXES[path.suffix.lower()]
+    kind = format_of(path)
     if kind == "parquet":
         # pre_buffer would keep all that was read until the end, and without a buffer a row
         # group is read whole
@@ -101,9 +106,10 @@ def open_table(path: Path, columns: Sequence[str] = ()) -> Opened:
 
 
 def _open_text(path: Path, columns: Sequence[str]) -> Opened:
-    dialect = dialect_of(path)
+    dialect = dialect_of(path, tabs=format_of(path) == "tsv")
     reader = pacsv.open_csv(
-        path,
+        # Arrow itself unpacks some kinds, and not all
+        open_bytes(path) if packing(path) else path,
         # only without threads do errors name the row
         read_options=pacsv.ReadOptions(use_threads=False, encoding=dialect.encoding),
         parse_options=pacsv.ParseOptions(
@@ -134,7 +140,8 @@ def odd_dialect(path: Path) -> list[str]:
     kind = format_of(path)
     if kind not in ("csv", "tsv"):
         return []
-    return dialect_of(path).notes("\t" if kind == "tsv" else ",")
+    tabs = kind == "tsv"
+    return dialect_of(path, tabs=tabs).notes("\t" if tabs else ",")
 
 
 def class_names(schema: pa.Schema, column: str) -> list[str] | None:

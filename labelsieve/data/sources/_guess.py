@@ -52,14 +52,12 @@ KNOWN = {
         "Unpack it, or make a zip of it.",
     ),
     ".7z": ("an archive of a kind that is not read", "Unpack it, or make a zip of it."),
-    ".csv.gz": ("a packed table", "Unpack it: gunzip -k {}"),
-    ".tsv.gz": ("a packed table", "Unpack it: gunzip -k {}"),
-    ".jsonl.gz": ("a packed table", "Unpack it: gunzip -k {}"),
+    ".parquet.gz": ("a Parquet file packed once more", "Unpack it: gunzip -k {}"),
+    ".json.gz": ("packed JSON", "Unpack it: gunzip -k {}"),
     ".gz": ("one packed file", "Unpack it with gunzip."),
     ".bz2": ("one packed file", "Unpack it with bunzip2."),
     ".xz": ("one packed file", "Unpack it with unxz."),
 }
-PARTS_OF_LINE = 2  # of a list: a path and a label
 VOC = ("Pascal VOC, a file per picture", "Convert it to COCO or CVAT.")
 DEVKIT = (
     "the development kit of ImageNet, without pictures",
@@ -83,6 +81,10 @@ def json_kind(path: Path) -> str | None:
     text = start_of(path)
     # of a file of gigabytes only the start is known
     if text.startswith("{"):
+        # a task, or an answer with its task, in a file of its own
+        answers = '"data"' in text and ('"result"' in text or '"annotations"' in text)
+        if answers and '"images"' not in text and '"categories"' not in text:
+            return "label-studio"
         keys = ('"images"', '"annotations"', '"categories"')
         return "coco" if any(key in text for key in keys) else None
     if not text.startswith("["):
@@ -201,18 +203,24 @@ def _of_file(path: Path) -> tuple[str, str]:
 
 
 def _of_list(path: Path) -> tuple[str, str]:
-    """Of a text file: a list of "path label", as many papers publish them, or none."""
+    """Of a text file: what its first line says of pictures, if anything."""
     first = start_of(path).partition("\n")[0].split()
-    if len(first) != PARTS_OF_LINE or not is_image(first[0]):
+    pictures = [part for part in first if is_image(part.strip('",;'))]
+    if not pictures:
         return (
             "a text file",
             "Name a folder of class folders of such files, or a table.",
         )
-    name = shlex.quote(readable(path))
-    table = shlex.quote(readable(path.with_suffix(".csv")))
-    # awk and not a reader of its own: what a space means in a path is the user's to know
-    return 'a list of "path label"', (
-        f"Make a table of it: (echo image,label; awk '{{print $1 \",\" $2}}' {name}) > {table}"
+    if len(first) == len(pictures) == 1:
+        return "a list of pictures without labels", (
+            "Write the label after each path, or name the data.yaml of a YOLO data set."
+        )
+    if len(pictures) > 1:
+        return "a list with several pictures in a line", (
+            'Put a path with spaces into quotes: "a b.jpg" cat'
+        )
+    return "a list with the path behind other columns", (
+        "Write the path first: images/1.jpg cat"
     )
 
 

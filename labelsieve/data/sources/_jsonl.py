@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from labelsieve.data.sources._unpacked import open_bytes
 from labelsieve.errors import DataError
 
 LONGEST_LINE = 1 << 24  # bytes; a file without line ends must not fill the memory
@@ -75,7 +76,7 @@ def parts(path: Path, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers, from one, and their objects; empty lines hold none."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         number = 0
         while data := file.readline(LONGEST_LINE + 1):
             number += 1

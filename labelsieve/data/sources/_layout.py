@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelsieve.data.sources import STATE
-from labelsieve.data.sources._formats import SUFFIXES
+from labelsieve.data.sources._formats import format_of
+from labelsieve.errors import DataError
+from labelsieve.files import readable
 
 # The formats of `labelsieve.data.images.FORMATS`, as files are named.
 IMAGE_SUFFIXES = frozenset(
@@ -34,8 +37,10 @@ SPLIT = re.compile(rf"(?i)(?:^|[/._\- ])({'|'.join(sorted(SPLITS))})(?=[/._\- 0-
 LABEL_TABLES = re.compile(
     r"(?i)(labels?|annotations?|metadata|train|data|classes|meta)"
 )
+# Several names as one, as shells have it: {a,b}.
+SEVERAL = re.compile(r"\{([^{}]*,[^{}]*)\}")
 # What makes a pattern of a path: as shells have it, and ranges of shards, {000..012}.
-PATTERN = re.compile(r"[*?\[]|\{\d+\.\.\d+\}")
+PATTERN = re.compile(rf"[*?\[]|\{{\d+\.\.\d+\}}|{SEVERAL.pattern}")
 DEEPEST = 3  # levels of folders that are looked at
 MOST_FOLDERS = 64  # of each level
 MOST_NAMES = 2000  # of each folder: what a folder holds shows in its first names
@@ -99,7 +104,7 @@ def _names(folder: Path, inner: str) -> Iterator[tuple[str, bool]]:
 
 
 def _list_for(seen: Look, name: str) -> list[str]:
-    if os.path.splitext(name)[1].lower() in SUFFIXES:
+    if format_of(Path(name)) is not None:
         return seen.tables
     return seen.pictures if is_image(name) else seen.others
 
@@ -116,7 +121,7 @@ def tables_in(folder: Path) -> list[str]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", STATE))]
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and format_of(Path(name)) is not None:
                 inner = os.path.relpath(os.path.join(where, name), folder)
                 names.append(inner.replace(os.sep, "/"))
     return sorted(names)
@@ -127,8 +132,66 @@ def has_pattern(path: Path) -> bool:
     return not path.exists() and PATTERN.search(str(path)) is not None
 
 
+def together(names: Sequence[str | Path]) -> str:
+    """Several files as the one name that a run is recorded with, "{a.csv,b.csv}".
+
+    Raises:
+        DataError: a name is no file, or cannot stand in a pattern.
+    """
+    files = [str(name) for name in names]
+    for file in files:
+        if Path(file).is_dir() or "://" in file:
+            raise DataError(
+                f"'{readable(file)}' is one of {len(files)} names, and no file.",
+                "Several names are one data set where they are tables or annotation files; "
+                "put folders into one folder, or scan each by itself.",
+            )
+        if not Path(file).is_file():
+            raise DataError(f"'{readable(file)}' does not exist.")
+        if set(file) & set("{},"):
+            raise DataError(
+                f"'{readable(file)}' has a comma or a brace in its name, and cannot be named "
+                "beside others.",
+                "Rename it, or name all by a pattern such as 'tables/*.csv'.",
+            )
+    return files[0] if len(files) == 1 else f"{{{','.join(files)}}}"
+
+
+def names_of(path: Path) -> list[str]:
+    """The parts of a pattern that names several, "{a,b}.csv"; else the path itself."""
+    whole = str(path)
+    found = SEVERAL.search(whole)
+    if found is None:
+        return [whole]
+    before, after = whole[: found.start()], whole[found.end() :]
+    # of several braces one after another
+    names: list[str] = []
+    for part in found[1].split(","):
+        names += names_of(Path(f"{before}{part}{after}"))
+    return names
+
+
+def matching(path: Path) -> list[str]:
+    """Files that a pattern names, sorted; also those of {a,b} that do not exist."""
+    found: dict[str, None] = {}
+    for name in names_of(path):
+        literal = Path(name).exists() or not glob.has_magic(name)
+        here = (
+            [name] if literal and name != str(path) else glob.glob(name, recursive=True)
+        )
+        found.update(dict.fromkeys(here))
+    return sorted(found)
+
+
 def fixed_part(path: Path) -> Path:
     """The folders of a pattern before the first that is one itself."""
+    names = names_of(path)
+    if len(names) > 1:
+        tops = [fixed_part(Path(name)) for name in names]
+        # a folder above this one, or another drive, has no name from here
+        plain = not any(".." in top.parts or top.is_absolute() for top in tops)
+        parts = [str(top) if plain else os.path.abspath(top) for top in tops]
+        return Path(os.path.commonpath(parts))
     fixed = []
     for part in path.parts[:-1]:
         if PATTERN.search(part):

@@ -1,12 +1,12 @@
-"""Several annotation files as one data set: COCO as it is downloaded, a folder of CVAT tasks.
+"""Several annotation files as one data set: COCO as it is downloaded, tasks of CVAT, exports.
 
-`scan coco/` with `annotations/instances_{train,val}2017.json`, or `scan 'tasks/*.xml'`. Ids count
-per file, so keys begin with the name of the file; splits are those of the files.
+`scan coco/` with `annotations/instances_{train,val}2017.json`, `scan 'tasks/*.xml'`, or a folder of
+Label Studio's exports, also with a file per task. Ids count per file, so keys begin with the name
+of the file; splits are those of the files.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,17 @@ from types import ModuleType
 from typing import Any
 
 from labelsieve.data.labels import SET, SINGLE
-from labelsieve.data.sources import Row, coco, cvat
+from labelsieve.data.sources import Row, coco, cvat, label_studio
 from labelsieve.data.sources._annotations import BOXES, IMAGES, AnnotationSource
 from labelsieve.data.sources._guess import json_kind, xml_kind
-from labelsieve.data.sources._layout import SPLITS, fixed_part, has_pattern, look
+from labelsieve.data.sources._layout import (
+    SPLITS,
+    fixed_part,
+    has_pattern,
+    look,
+    matching,
+    names_of,
+)
 from labelsieve.data.sources._layout import split_of as _split_of
 from labelsieve.data.sources._stores import FolderStore
 from labelsieve.data.spec import DataSpec
@@ -28,7 +35,8 @@ from labelsieve.errors import DataError
 from labelsieve.files import Bounds, path_to_uri, readable
 from labelsieve.progress import plain
 
-ROOMS = {"coco": coco, "cvat": cvat}
+ROOMS = {"coco": coco, "cvat": cvat, "label-studio": label_studio}
+CALLED = {"coco": "COCO", "cvat": "CVAT", "label-studio": "Label Studio"}
 # Between the name of a file and the uri that the file's own source gives; it quotes this sign.
 MARK = "|"
 # What downloaded data sets call their annotations: no doubt that they are meant.
@@ -71,17 +79,32 @@ def _kind(file: Path) -> str | None:
 
 
 def _in_folder(folder: Path) -> list[str]:
-    names = look(folder).ending(".json", ".xml")
-    return [name for name in names if _kind(folder / name)]
+    seen = look(folder).ending(".json", ".xml")
+    names: list[str] = []
+    # only some names were looked at, and a folder may hold a file per task
+    for inner in dict.fromkeys(name.rpartition("/")[0] for name in seen):
+        for entry in sorted(os.listdir(folder / inner)):
+            if entry.lower().endswith((".json", ".xml")):
+                names.append(f"{inner}/{entry}" if inner else entry)
+    return [name for name in sorted(names) if _kind(folder / name)]
 
 
 def _of_glob(path: Path) -> tuple[Path, list[str]]:
     """The folder that holds all files of a pattern, and their names below it."""
     top = fixed_part(path)
     names = []
-    for file in sorted(glob.glob(str(path), recursive=True)):
+    others = []
+    for file in matching(path):
         if _kind(Path(file)):
             names.append(os.path.relpath(file, top).replace(os.sep, "/"))
+        else:
+            others.append(file)
+    # what a pattern fits may be anything; what was named by itself was meant
+    if names and others and len(names_of(path)) > 1:
+        raise DataError(
+            f"'{readable(others[0])}' holds no annotations as '{names[0]}' does.",
+            "Name files of one kind.",
+        )
     return top, names
 
 
@@ -95,10 +118,11 @@ def open_source(spec: DataSpec) -> AnnotatedSource:
         top, names = _of_glob(path)
         found = names
     kinds = {name: _kind(top / name) or "" for name in names}
-    if len(set(kinds.values())) > 1:
+    found_kinds = sorted(CALLED[kind] for kind in set(kinds.values()))
+    if len(found_kinds) > 1:
         raise DataError(
-            f"'{readable(path)}' holds annotations of COCO and of CVAT.",
-            f"Name those of one kind by a pattern, such as '{readable(top)}/*.xml'.",
+            f"'{readable(path)}' holds annotations of {' and of '.join(found_kinds)}.",
+            f"Name those of one kind, such as '{readable(top / names[0])}'.",
         )
     # every file is read once before the first row is given: a fault is told at once
     source = AnnotatedSource(top, names, ROOMS[kinds[names[0]]], spec)

@@ -130,6 +130,8 @@ class Tasks:
             content = json.loads(self.path.read_bytes())
         except (ValueError, OSError, RecursionError) as error:
             raise self._fault(plain(str(error).splitlines()[0])) from error
+        if isinstance(content, dict):
+            content = [self._own(content)]
         if not isinstance(content, list) or not all(
             isinstance(task, dict) for task in content
         ):
@@ -138,6 +140,16 @@ class Tasks:
         if all("data" in task for task in content):
             return content
         return self._long(content)
+
+    def _own(self, content: dict[str, Any]) -> dict[str, Any]:
+        """The one task of a file: itself, or an answer that has its task in it."""
+        task = content.get("task")
+        if "data" not in content and isinstance(task, dict):
+            # as a storage gets them that Label Studio is synchronised with
+            return {**task, "annotations": [content]}
+        if "data" not in content:
+            raise self._fault("it is no task")
+        return content
 
     def _long(self, content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """JSON-MIN has an entry per answer; those of one task belong together."""

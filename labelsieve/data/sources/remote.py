@@ -14,6 +14,7 @@ from labelsieve.cache import cache_folder, make_folder
 from labelsieve.data.sources import refuse_options
 from labelsieve.data.sources._formats import format_of
 from labelsieve.data.sources._remote import RemoteStore, url_of
+from labelsieve.data.sources._unpacked import whole_suffix
 from labelsieve.data.sources.packed import NO_COLUMNS, PackedSource
 from labelsieve.data.sources.table import TableSource
 from labelsieve.data.sources.table import open_source as open_table
@@ -57,7 +58,7 @@ def _table(spec: DataSpec, url: str) -> RemoteTable:
     above, _, name = url.rpartition("/")
     store = RemoteStore(above)
     data = store.fetch_table(name, LARGEST_TABLE)
-    suffix = Path(name.partition("?")[0]).suffix
+    suffix = whole_suffix(Path(name.partition("?")[0]))
     path = cache_folder() / "tables" / f"{fingerprint(url)}{suffix}"
     make_folder(path.parent)
     path.parent.chmod(0o700)  # it may be nobody else's

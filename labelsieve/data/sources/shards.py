@@ -7,7 +7,6 @@ order of their names.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterator
@@ -27,6 +26,8 @@ from labelsieve.data.sources._layout import (
     fixed_part,
     has_pattern,
     look,
+    matching,
+    names_of,
     split_of,
     tables_in,
 )
@@ -58,16 +59,12 @@ def accepts(spec: DataSpec) -> bool:
         if not has_pattern(path):
             return False
         # a pattern that fits nothing is ours to refuse where it ends like a table
-        return bool(format_of(path) or any(format_of(Path(n)) for n in _matching(path)))
+        return bool(format_of(path) or any(format_of(Path(n)) for n in matching(path)))
     if any((path / n).exists() for n in ("dataset_info.json", "dataset_dict.json")):
         return False
     # tables beside pictures are something else: metadata, or labels
     seen = look(path)
     return bool(seen.tables) and not seen.pictures
-
-
-def _matching(path: Path) -> list[str]:
-    return sorted(glob.glob(str(path), recursive=True))
 
 
 def open_source(spec: DataSpec) -> ShardsSource:
@@ -86,9 +83,18 @@ def _of_glob(path: Path) -> tuple[Path, list[str]]:
     """The folder that holds all files of a pattern, and their names below it."""
     top = fixed_part(path)
     names = []
-    for file in _matching(path):
+    named = len(names_of(path)) > 1
+    for file in matching(path):
+        # what was named by itself was meant, while a pattern may fit anything
+        if named and not Path(file).is_file():
+            raise DataError(f"'{readable(file)}' does not exist.")
         if format_of(Path(file)) and Path(file).is_file():
             names.append(os.path.relpath(file, top).replace(os.sep, "/"))
+        elif named:
+            raise DataError(
+                f"'{readable(file)}' is no table as '{names[0] if names else path}' is.",
+                "Name files of one kind.",
+            )
     if not names:
         raise DataError(f"'{path}' fits no file.", "Check the pattern.")
     return top, names

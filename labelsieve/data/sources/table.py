@@ -187,9 +187,10 @@ class TableSource:
     def dialect_note(self) -> str:
         """What is odd about how it is written; empty where nothing is."""
         odd = odd_dialect(self.path)
-        return (
-            f"'{readable(self.path.name)}' was read as {', '.join(odd)}" if odd else ""
-        )
+        told = ", ".join(odd)
+        # "as UTF-16, with semicolons", and "with semicolons" alone
+        told = told if told.startswith("with") else f"as {told}"
+        return f"'{readable(self.path.name)}' was read {told}" if odd else ""
 
     def all_rows(self, keys: RowKeys) -> Iterator[Row]:
         """Rows of every split, in the order of the file."""

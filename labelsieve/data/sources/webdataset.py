@@ -12,13 +12,21 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from labelsieve.data.sources import Row, label_text, refuse_options
 from labelsieve.data.sources._columns import LABEL_NAMES
 from labelsieve.data.sources._keys import RowKeys
-from labelsieve.data.sources._layout import fixed_part, is_image, look, split_of
+from labelsieve.data.sources._layout import (
+    fixed_part,
+    is_image,
+    look,
+    matching,
+    names_of,
+    split_of,
+)
 from labelsieve.data.sources._stores import Missing
 from labelsieve.data.sources._tar import TarMember, is_packed, is_tar, members
 from labelsieve.data.spec import DataSpec
@@ -30,6 +38,7 @@ RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MOST_SHARDS = 100_000  # of a range
 LOOKED_AT = 16  # members by which a tar file is told from one of class folders
 LARGEST_LABEL = 1 << 20  # bytes of a .cls, .json or .txt
+AGAIN = "%@"  # before how often a name was met; names in uris have no such sign
 LABELS = ("cls", "json", "txt")
 # Files beside the shards that name the classes which numbers count, a name per line.
 CLASS_FILES = ("classnames.txt", "classes.txt", "dataset-classes.txt")
@@ -48,7 +57,7 @@ def accepts(spec: DataSpec) -> bool:
     if path.is_file():
         return is_tar(path) and is_webdataset(path)
     # a pattern of tar files is nothing else, also where it fits none
-    return is_tar(path) and _shards(path) is not None
+    return all(is_tar(Path(n)) for n in names_of(path)) and _shards(path) is not None
 
 
 def is_webdataset(path: Path) -> bool:
@@ -78,8 +87,8 @@ def _shards(path: Path) -> list[Path] | None:
         digits = len(found[1])
         before, after = str(path)[: found.start()], str(path)[found.end() :]
         return [Path(f"{before}{n:0{digits}}{after}") for n in range(first, last + 1)]
-    if glob.has_magic(str(path)):
-        return [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    if len(names_of(path)) > 1 or glob.has_magic(str(path)):
+        return [Path(name) for name in matching(path)]
     return None
 
 
@@ -132,7 +141,7 @@ class WebDataset:
     notes: list[str] = field(default_factory=list)
     # file -> what is read in its place: as it was before it was corrected
     instead: dict[Path, Path] = field(default_factory=dict)
-    _places: tuple[Path | None, dict[str, Any]] = (None, {})
+    _places: tuple[Path | None, dict[str, list[Any]]] = (None, {})
 
     @property
     def classes(self) -> list[str]:
@@ -157,10 +166,13 @@ class WebDataset:
         classes, keys = self.classes, RowKeys(None)
         for shard in self.shards:
             split = split_of(shard.name)
+            # a key may come twice, apart: its second picture is another one
+            met: dict[str, int] = {}
             for sample in samples(self.file(shard), self.notes):
                 name, image = _picture(sample)
                 own = self.name(shard)
-                uri = _uri(own, name)
+                met[name] = met.get(name, 0) + 1
+                uri = _uri(own, name, met[name])
                 yield Row(
                     key=keys.take(None, path_to_uri(sample.key)),
                     uri=uri,
@@ -192,10 +204,13 @@ class WebDataset:
     def read(self, uri: str) -> bytes:
         """The image of one row again."""
         own, _, name = uri.partition("!")
+        name, _, times = name.partition(AGAIN)
+        # of a stranger's run it may be anything
+        nth = int(times) if times.isdecimal() and len(times) < 10 else 1
         own, name = uri_to_path(own), uri_to_path(name)
         for shard in self.shards:
             if self.name(shard) == own:
-                found = self._find(self.file(shard), name)
+                found = self._find(self.file(shard), name, nth)
                 if found is not None:
                     return found
         raise DataError(
@@ -203,18 +218,20 @@ class WebDataset:
             "Were the shards changed after the scan?",
         )
 
-    def _find(self, shard: Path, name: str) -> bytes | None:
-        """A member of a shard; where the members of the last shard lie is kept."""
+    def _find(self, shard: Path, name: str, times: int) -> bytes | None:
+        """A member of a shard, the n-th of its name; where those of the last shard lie is kept."""
         if is_packed(shard):
-            for member in members(shard, []):
-                if _name(member) == name:
-                    return _read(member)
-            return None
+            same = (m for m in members(shard, []) if _name(m) == name)
+            found = next(islice(same, times - 1, times), None) if times else None
+            return None if found is None else _read(found)
         kept, places = self._places
         if kept != shard:
-            places = {_name(member): member for member in members(shard, [])}
+            places = {}
+            for member in members(shard, []):
+                places.setdefault(_name(member), []).append(member)
             self._places = (shard, places)
-        return _read(places[name]) if name in places else None
+        alike = places.get(name, [])[times - 1 : times]
+        return _read(alike[0]) if alike else None
 
 
 def samples(shard: Path, notes: list[str]) -> Iterator[Sample]:
@@ -275,9 +292,10 @@ def _read(member: TarMember | tuple[str, bytes]) -> bytes:
     return member.read_bytes() if isinstance(member, TarMember) else member[1]
 
 
-def _uri(shard: str, name: str) -> str:
+def _uri(shard: str, name: str, times: int) -> str:
     # the first exclamation mark parts both
-    return path_to_uri(shard).replace("!", "%21") + "!" + path_to_uri(name)
+    uri = path_to_uri(shard).replace("!", "%21") + "!" + path_to_uri(name)
+    return uri if times == 1 else f"{uri}{AGAIN}{times}"
 
 
 def _picture(sample: Sample) -> tuple[str, Any]:

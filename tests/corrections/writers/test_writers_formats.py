@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import io
 import shutil
 import tarfile
@@ -19,6 +21,8 @@ from fixtures.corrections import Killed, correction, interrupt
 from labelsieve.corrections import write_back
 from labelsieve.data.images import content_hash, read_bytes
 from labelsieve.data.sources import Row, open_source
+from labelsieve.data.sources._layout import fixed_part, has_pattern, together
+from labelsieve.data.sources._unpacked import whole_suffix
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
 from labelsieve.tables import CORRECTIONS
@@ -47,6 +51,51 @@ def csv_pattern(folder: Path) -> Path:
     return folder / "*.csv"
 
 
+LINES = "image,label,note\n1.png,red,x\nsub/2.png,green,y\n4.png,blue,\n"
+
+
+def packed(folder: Path) -> Path:
+    annotated.pictures(folder)
+    (folder / "t.csv.gz").write_bytes(gzip.compress(LINES.encode()))
+    return folder / "t.csv.gz"
+
+
+def packed_lines(folder: Path) -> Path:
+    annotated.pictures(folder)
+    lines = '{"image": "1.png", "label": "red"}\n{"image": "4.png", "label": "blue"}\n'
+    # twice in one file, as several rows are wanted
+    stream = pa.compress(2 * lines.encode(), codec="zstd", asbytes=True)
+    (folder / "t.jsonl.zst").write_bytes(stream)
+    return folder / "t.jsonl.zst"
+
+
+def packed_shards(folder: Path) -> Path:
+    annotated.pictures(folder / "pictures")
+    for part in "ab":
+        text = LINES.replace("\n1", "\npictures/1").replace("\n4", "\npictures/4")
+        text = text.replace("sub", "pictures/sub")
+        (folder / f"{part}.csv.bz2").write_bytes(bz2.compress(text.encode()))
+    return folder / "*.csv.bz2"
+
+
+def path_list(folder: Path) -> Path:
+    annotated.pictures(folder)
+    (folder / "train.txt").write_bytes(b"1.png red\r\nsub/2.png green\r\n4.png\tblue")
+    return folder / "train.txt"
+
+
+def named_files(folder: Path) -> Path:
+    csv_pattern(folder)
+    return Path(together([folder / "b.csv", folder / "a.csv"]))
+
+
+def named_annotations(folder: Path) -> Path:
+    for part in "ab":
+        content = annotated.coco(folder / part)
+        annotated.write_json(folder / part / f"{part}.json", content)
+    return Path(together([folder / part / f"{part}.json" for part in "ab"]))
+
+
 def webdataset(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     labels = ["red", "green", "blue", "red", "blue", "green"]
@@ -72,6 +121,13 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "shards": shards,
     "csv": csv_pattern,
     "webdataset": webdataset,
+    "csv.gz": packed,
+    "jsonl.zst": packed_lines,
+    "csv.bz2": packed_shards,
+    "list": path_list,
+    "files": named_files,
+    "annotations": named_annotations,
+    "label-studio-tasks": annotated.label_studio_tasks,
 }
 
 
@@ -178,8 +234,9 @@ def test_a_second_patch_of_the_scan_takes_the_place_of_the_first(
 def test_a_copy_leaves_the_data_alone(made: Path, tmp_path: Path) -> None:
     before = content(tmp_path / "set")
     table, wanted = changed(made)
-    single = made.suffix in (".json", ".xml")
-    output = tmp_path / ("copy" + made.suffix) if single else tmp_path / "copy"
+    # what is one file is copied as one
+    single = made.is_file()
+    output = tmp_path / (f"copy{whole_suffix(made)}" if single else "copy")
     write_back.copy(spec(made), table, output)
     assert content(tmp_path / "set") == before
     assert write_back.copy(spec(made), table, output).already
@@ -187,7 +244,8 @@ def test_a_copy_leaves_the_data_alone(made: Path, tmp_path: Path) -> None:
         shutil.copy(output, made)
         assert labels(made) == wanted
     else:
-        named = output if made.is_dir() else output / made.name
+        whole = str(made).replace(f"{tmp_path / 'set'}", str(output))
+        named = output if made.is_dir() else Path(whole)
         assert labels(named) == wanted
         assert content(output).keys() == before.keys()
     different = patch(made, (1, other(listed(made)[1].label)))
@@ -249,7 +307,8 @@ def test_files_from_a_backup_are_corrected_again(made: Path, tmp_path: Path) -> 
 def test_a_class_that_the_data_do_not_declare(made: Path, tmp_path: Path) -> None:
     before = content(tmp_path / "set")
     table = patch(made, (0, "mauve"))
-    declares = made.suffix in (".json", ".xml") and made.stem != "tasks"
+    declares = "json" in made.name or "xml" in made.name
+    declares = declares and made.stem not in ("tasks", "t.jsonl")
     if declares or (made / "data.yaml").exists():
         with pytest.raises(DataError, match=r"declares no class 'mauve'\. Choose one"):
             write_back.in_place(spec(made), table)
@@ -302,7 +361,8 @@ def test_packed_data_say_why_they_are_not_written(tmp_path: Path) -> None:
 
 def test_a_picture_that_was_replaced_since_the_scan_is_refused(made: Path) -> None:
     wanted = patch(made, (0, "green"))
-    folder = made if made.is_dir() else made.parent
+    folder = fixed_part(made) if has_pattern(made) else made
+    folder = folder.parent if folder.is_file() else folder
     pictures = sorted(folder.rglob("*.png"))
     if not pictures:
         pytest.skip("pictures are in the files themselves")

@@ -57,7 +57,7 @@ def test_files(tmp_path: Path, name: str, content: str, words: str) -> None:
         ),
         (
             {"tasks.json": '[{"data": {}, "annotations": []}]'},
-            "looks like Label Studio annotations, 'tasks.json'. Try: labelsieve scan set",
+            "'set/tasks.json' cannot be read as Label Studio: task 0 has no picture",
         ),
         (
             {"annotations.xml": "<annotations><version>1.1</version><meta>"},
@@ -123,11 +123,22 @@ LYING_AROUND = {
     "t.hdf5": (b"x", "looks like HDF5. Use labelsieve.load((images, labels))"),
     "t.rar": (b"x", "looks like an archive of a kind that is not read. Unpack it"),
     "t.npz": (b"x", "looks like arrays. Use labelsieve.load((images, labels))"),
-    "t.csv.gz": (b"x", "looks like a packed table. Unpack it: gunzip -k"),
-    "t.jsonl.gz": (b"x", "looks like a packed table. Unpack it: gunzip -k"),
+    "t.parquet.gz": (
+        b"x",
+        "looks like a Parquet file packed once more. Unpack it: gunzip",
+    ),
+    "t.json.gz": (b"x", "looks like packed JSON. Unpack it: gunzip -k"),
     "n.ipynb": (b"{}", "looks like a notebook. Name the data that it reads"),
     "l.json": (b'["a.png"]', "a JSON list without records. Write one record per line"),
-    "l.txt": (b"a/1.png cat\n", 'a list of "path label". Make a table of it: (echo'),
+    "l.txt": (b"a/1.png\n", "a list of pictures without labels. Write the label after"),
+    "m.txt": (
+        b"1 a/1.png cat\n",
+        "a list with the path behind other columns. Write the",
+    ),
+    "n.txt": (
+        b"a/1.png b.png cat\n",
+        "a list with several pictures in a line. Put a path",
+    ),
     "e.zip": (packed(), "'e.zip' holds no pictures. Packed files in it are not read"),
     "n.zip": (packed(inner=packed()), "'n.zip' holds no pictures. Packed files in it"),
     "n.csv": (b"1.png,cat\n2.png,dog\n", "Put a line of names before it: image,label"),

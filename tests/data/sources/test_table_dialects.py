@@ -18,8 +18,8 @@ TEXT = 'image;label;note\nä.png;"Übergröße; neu";1,5\nb.png;Café;2,25\n'
     [
         ("utf-8", ""),
         ("utf-8-sig", ""),
-        ("cp1252", "Windows-1252, "),
-        ("utf-16", "UTF-16, "),
+        ("cp1252", "as Windows-1252, "),
+        ("utf-16", "as UTF-16, "),
     ],
 )
 def test_semicolons_and_encodings(tmp_path: Path, encoding: str, said: str) -> None:
@@ -27,9 +27,7 @@ def test_semicolons_and_encodings(tmp_path: Path, encoding: str, said: str) -> N
     source = open_source(DataSpec(tmp_path / "t.csv", label_separator="none"))
     found = [(r.path, r.label) for r in source.rows()]
     assert found == [("ä.png", "Übergröße; neu"), ("b.png", "Café")]
-    assert source.notes == [
-        f"'t.csv' was read as {said}with semicolons between its cells"
-    ]
+    assert source.notes == [f"'t.csv' was read {said}with semicolons between its cells"]
     assert source.read("ä.png") == tmp_path / "ä.png"
 
 
