@@ -50,6 +50,9 @@ class DataOptions:
     text_column: Annotated[str | None, _of_data("Column of texts.")] = None
     label_column: Annotated[str | None, _of_data("Column of labels.")] = None
     id_column: Annotated[str | None, _of_data("Column of unique ids.")] = None
+    side_text_column: Annotated[
+        str | None, _of_data("Column of titles or tags beside images, for capro.")
+    ] = None
     label_separator: Annotated[
         str | None, _of_data("Between labels of one image: '|'; none: it is one.")
     ] = None
@@ -90,19 +93,21 @@ class DataOptions:
 
 
 def data_options(
-    *left_out: str, belongs_to: str = ""
+    *left_out: str, belongs_to: str = "", side_texts: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of `DataOptions` in place of its parameter `columns`.
 
     Args:
         left_out: options that mean nothing to the command.
         belongs_to: the option of the command that they describe, for the help.
+        side_texts: whether the command reads texts beside images.
     """
     # the annotations as objects: this module's are text until they are evaluated
     hints = inspect.signature(DataOptions, eval_str=True).parameters
     options = []
     for parameter in hints.values():
-        if parameter.name not in left_out:
+        unread = parameter.name == "side_text_column" and not side_texts
+        if parameter.name not in left_out and not unread:
             options.append(_option(parameter, belongs_to))
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -40,7 +40,7 @@ Table = Annotated[
 
 
 @app.command(cls=Grouped)
-@data_options()
+@data_options(side_texts=True)
 def scan(
     data: Several,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path(

@@ -18,6 +18,7 @@ from labelsieve.data.labels import NONE, SINGLE, Labels, check_kind, occurring
 from labelsieve.data.manifest import Manifest, kind_of, read
 from labelsieve.data.modalities import Items, open_items, template_for
 from labelsieve.data.sources import Source, open_source
+from labelsieve.data.sources._side import side_texts
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.tables import SCORED, UNLABELLED
@@ -43,6 +44,8 @@ class Dataset:
     slots: np.ndarray  # [n] int64, where in it
     fingerprint: str  # of contents and labels
     content: str  # of contents alone
+    # [n] texts beside pictures, "" for none; None where no column of them was named
+    side_texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,7 +115,11 @@ def prepare(
     if keep is not None:
         rows = pc.is_in(manifest.table["sample_id"], keep)
         chosen = replace(manifest, table=manifest.table.filter(rows))
-    return Prepared(manifest, from_manifest(chosen, spec, items, classes))
+    dataset = from_manifest(chosen, spec, items, classes)
+    if spec.side_text_column is not None:
+        texts = side_texts(source, spec.side_text_column, dataset.ids)
+        dataset = replace(dataset, side_texts=texts)
+    return Prepared(manifest, dataset)
 
 
 def from_manifest(

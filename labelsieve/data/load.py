@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
 
     image_column: str | None
     text_column: str | None
+    side_text_column: str | None
     label_column: str | None
     truth_column: str | None
     id_column: str | None

@@ -29,6 +29,7 @@ class DataSpec:
         data: a path, a hub id, or in Python a data set object.
         image_column, label_column, truth_column, id_column: of a table or hub data set.
         text_column: likewise, in the place of `image_column` where texts are judged.
+        side_text_column: of a table, texts that stand beside pictures, such as titles or tags.
         label_separator: what stands between the labels of a set in one text, such as "|"; "none"
             where such a text is one label.
         vote_columns: columns of the labels that several people gave, comma-separated names or
@@ -61,6 +62,7 @@ class DataSpec:
     root: str | None = None
     split: str | None = None
     text_column: str | None = None
+    side_text_column: str | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     template: str = TEMPLATE
     labelled: bool = True

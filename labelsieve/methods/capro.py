@@ -11,8 +11,10 @@ and 7 on features of the frozen tower; see `labelsieve.features.open_set.prototy
     verdict      relabel where max o >= γ, keep where o[given] >= 1 / k, else no class
 
 Differences: the tower is not trained, so step 0, the losses and collective bootstrapping are left
-out. Without side texts the class name is compared with the picture itself, and anchors are at most
-a tenth of a class; where names say little, the probe's probability of the label chooses them.
+out. Anchors are at most a tenth of a class. Side texts (`--side-text-column`) and class names are
+read by the model's own text tower, the first words of what is too long for it. Without them the
+class name is compared with the picture itself; where names say little, the probe's probability of
+the label chooses anchors.
 Edges weigh 1 - distance (`smooth_texts`), and the order of rows decides nothing (`polish`).
 
 Ours: the score of a label is o[given]; `outsider_score` in (0, 1] is the mean of two ranks, that
@@ -30,6 +32,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from labelsieve.data.labels import NONE
+from labelsieve.errors import ModelError
 from labelsieve.estimation.agreement import LITTLE, NOTHING
 from labelsieve.estimation.calibration import of_given
 from labelsieve.features.open_set import prototypes
@@ -37,6 +40,7 @@ from labelsieve.features.open_set.prototypes import OUTSIDE, RELABEL
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
+from labelsieve.models.encoder import DualEncoder
 from labelsieve.settings import Above, AtLeast, AtMost, Below, Share
 
 COST = (
@@ -44,6 +48,7 @@ COST = (
 )
 NEEDS = ("text",)
 JUDGES = ("single",)
+SIDE_TEXTS = True
 PRESETS: dict[str, dict[str, Any]] = {"default": {}}
 
 
@@ -86,7 +91,9 @@ def detect(task: Task, settings: Settings) -> Evidence:
 def _anchors(task: Task, settings: Settings) -> np.ndarray:
     """[n] bool, pictures that stand for their class."""
     labels = task.data.labels
-    if task.agreement.verdict in (LITTLE, NOTHING):
+    if task.data.side_texts is not None:
+        distances = _by_side_texts(task, task.data.side_texts)
+    elif task.agreement.verdict in (LITTLE, NOTHING):
         # names that say nothing would choose at random
         distances = 1 - of_given(task.out_of_fold(), labels)
     else:
@@ -94,6 +101,47 @@ def _anchors(task: Task, settings: Settings) -> np.ndarray:
     return prototypes.anchors(
         distances, labels, settings.anchors, settings.anchor_share
     )
+
+
+def _by_side_texts(task: Task, texts: tuple[str, ...]) -> np.ndarray:
+    """[n] how far what look-alikes tell is from the given class; the own text has no part."""
+    features = np.asarray(task.image_features(), dtype=np.float32)
+    classes = task.class_features()
+    told = prototypes.smooth_texts(
+        features, side_features(task.encoder, texts, classes.shape[1])
+    )
+    return prototypes.text_distances(told, classes, task.data.labels)
+
+
+def side_features(
+    encoder: DualEncoder, texts: tuple[str, ...], width: int
+) -> np.ndarray:
+    """[n, width] float32 of length one of side texts; zeros where there is none."""
+    # titles and tags recur, and reading is the slow part
+    distinct = sorted({text for text in texts if text})
+    row = {text: number for number, text in enumerate(distinct, 1)}
+    # row 0 is that of no text
+    read = np.zeros((1 + len(distinct), width), dtype=np.float32)
+    if distinct:
+        shortened = [_fitting(encoder, text) for text in distinct]
+        read[1:] = encoder.text_features(shortened).cpu().numpy()
+    return read[[row.get(text, 0) for text in texts]]
+
+
+def _fitting(encoder: DualEncoder, text: str) -> str:
+    """The first words of a text, as many as the model reads, or nearly."""
+    while True:
+        try:
+            encoder.tokenize([text])
+        except ModelError:
+            words = text.split()
+            # one word that is too long is cut, too
+            shorter = " ".join(words[: len(words) // 2]) or text[: len(text) // 2]
+            if not shorter:
+                raise
+            text = shorter
+        else:
+            return text
 
 
 def _polished(

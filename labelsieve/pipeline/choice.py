@@ -293,3 +293,11 @@ def _place_of(name: str, method: ModuleType) -> str:
     if name in Describing.__annotations__:
         return f"It describes the data: scan(load(data, {name}=...))."
     return ""
+
+
+def refuse_side_texts(column: str | None, name: str, method: ModuleType) -> None:
+    """Raises OptionError where texts beside pictures are named that the method does not read."""
+    if column is not None and not getattr(method, "SIDE_TEXTS", False):
+        raise OptionError(
+            f"--side-text-column is not read by --method {name}.", "Use --method capro."
+        )

@@ -66,7 +66,7 @@ DESCRIBING = (
 # Likewise, but only where they are given: runs made before there were these stay the same.
 DESCRIBING_IF_GIVEN = (
     *("text_column", "label_separator", "vote_columns", "count_columns", "items"),
-    "urls",
+    *("urls", "side_text_column"),
 )
 
 
@@ -272,6 +272,7 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     options = choice.with_method(source, options)
     # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
+    choice.refuse_side_texts(spec.side_text_column, options.method, method)
     options = own.settle(spec, method, options)
     options, why = choice.settle(source, method, options)
     if options.preset not in method.PRESETS:

@@ -126,6 +126,7 @@ FIELDS: Mapping[str, Check] = {
     "command.class_names": _text_by_name,
     "command.image_column": _text_or_none,
     "command.text_column": _text_or_none,
+    "command.side_text_column": _text_or_none,
     "command.label_column": _text_or_none,
     "command.truth_column": _text_or_none,
     "command.id_column": _text_or_none,

@@ -46,6 +46,7 @@ LOSSLESS = 64
 SPEC_FIELDS = (
     "image_column",
     "text_column",
+    "side_text_column",
     "label_column",
     "truth_column",
     "id_column",

@@ -199,7 +199,7 @@ class TableSource:
         with named(self.path, lambda: f"The fault is after row {number}."):
             for part in open_table(self.path, self.columns.read()).parts:
                 for record in part:
-                    row = self._row(number, record, keys)
+                    row = self.row(number, record, keys)
                     number += 1
                     yield row
 
@@ -310,7 +310,8 @@ class TableSource:
             at.part, at.number = next(at.parts), at.number + 1
         return at.part.column(0)[row % AT_ONCE].as_py()
 
-    def _row(self, number: int, record: dict[str, Any], keys: RowKeys) -> Row:
+    def row(self, number: int, record: dict[str, Any], keys: RowKeys) -> Row:
+        """One row of the table from the cells of its columns."""
         columns = self.columns
         data, path = self._item(record[columns.image])
         image: Any = data

@@ -72,15 +72,19 @@ def text_distances(
     """[n] re-ranked distance of each side text to the text of its given class.
 
     Args:
-        texts: [n, e] as `smooth_texts` gives them. classes: [k, e]. labels: [n].
+        texts: [n, e] as `smooth_texts` gives them, zeros where nothing is told. classes: [k, e].
+        labels: [n].
     """
     scale = np.linalg.norm(texts, axis=1, keepdims=True)
     unit = texts / np.maximum(scale, 1e-12)
     # twice the largest distance there is: what was not re-ranked comes last, by its cosine
     result = 2 - (unit * classes[labels]).sum(1)
     for number in np.unique(labels):
-        own = np.flatnonzero(labels == number)
+        # of whom nothing is told is no neighbour of anybody, and stays last
+        own = np.flatnonzero((labels == number) & (scale[:, 0] > 0))
         own = own[np.argsort(result[own], kind="stable")[:MOST]]
+        if not len(own):
+            continue
         # the class text comes first: distances are told from there
         group = np.concatenate([classes[number : number + 1], unit[own]])
         points = torch.from_numpy(group.astype(np.float32))[None]
