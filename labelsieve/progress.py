@@ -52,6 +52,38 @@ def counted(number: int, noun: str, one: str = "", many: str = "") -> str:
     return f"{number:,} {what} {end}".rstrip()
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share in words: "12.3 %"; what is nearly sure is not called certain.
+
+    Terminal, pages, reports and notebooks say every share by this, so that they say the same;
+    `percent` of assets/items.js is the same for what scripts draw.
+
+    Args:
+        share: in [0, 1].
+        digits: behind the point: 1 of shares of many labels, 0 of how likely a single one is wrong.
+    """
+    # what would be rounded to 0 or to 100 %
+    least = 0.5 * 10 ** -(digits + 2)
+    if 1 - least <= share < 1:
+        return f"over {100 - 10**-digits:.{digits}f} %"
+    if 0 < share < least:
+        return f"under {10**-digits:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
+
+
+def chance(share: float) -> str:
+    """How likely a single label is wrong, or a class right: "12 %", "over 99 %"."""
+    return percent(share, 0)
+
+
+def between(low: float, high: float) -> str:
+    """An interval of shares: "1.0 to 2.5 %"."""
+    words = percent(low), percent(high)
+    # one sign for both, where both are plain numbers
+    plain_numbers = not any(word.startswith(("over", "under")) for word in words)
+    return " to ".join((words[0][:-2] if plain_numbers else words[0], words[1]))
+
+
 def note(line: str) -> None:
     """One line that a person should see while work goes on."""
     # a program without a console has no stderr

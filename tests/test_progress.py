@@ -184,3 +184,24 @@ def test_work_that_was_not_needed_leaves_no_line(
     with progress.bar("Training prompts", 4000):
         clock.now += 1
     assert capsys.readouterr().err == ""
+
+
+def test_nearly_sure_is_not_called_certain() -> None:
+    said = {
+        0.0: "0.0 %",
+        0.0004: "under 0.1 %",
+        0.0006: "0.1 %",
+        0.5: "50.0 %",
+        0.9994: "99.9 %",
+        0.99951: "over 99.9 %",
+        0.9999999: "over 99.9 %",
+        1.0: "100.0 %",
+    }
+    assert {share: progress.percent(share) for share in said} == said
+    assert [progress.chance(p) for p in (0.004, 0.12, 0.996)] == [
+        "under 1 %",
+        "12 %",
+        "over 99 %",
+    ]
+    assert progress.between(0.01, 0.025) == "1.0 to 2.5 %"
+    assert progress.between(0.0001, 0.025) == "under 0.1 % to 2.5 %"

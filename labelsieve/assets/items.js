@@ -1,4 +1,14 @@
 // How an item of each kind is drawn, in the review page (`served`) and in a report (`embedded`); looks without scripts stand in items/KIND.html.j2.
+// A share in words, as `labelsieve.progress.percent` says it: what is nearly sure is not called certain.
+globalThis.percent = (share, digits = 0) => {
+  const least = 0.5 * 10 ** -(digits + 2), step = 10 ** -digits;
+  if (share >= 1 - least && share < 1) return `over ${(100 - step).toFixed(digits)} %`;
+  if (share > 0 && share < least) return `under ${step.toFixed(digits)} %`;
+  // halves go to the even digit, as Python rounds them
+  const long = (100 * share).toFixed(20), end = long.indexOf(".") + (digits ? digits + 1 : 0), cut = long.slice(0, end);
+  const even = /^\.?50*$/.test(long.slice(end)) && "02468".includes(cut.at(-1));
+  return `${even ? cut : (100 * share).toFixed(digits)} %`;
+};
 globalThis.ITEMS = {
   images: {
     noun: "image",

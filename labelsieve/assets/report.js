@@ -3,17 +3,17 @@
   const data = JSON.parse(document.getElementById("charts").textContent);
   const short = (name) => (name.length > 22 ? name.slice(0, 21) + "…" : name);
   const widest = (names) => Math.min(200, 20 + 7.6 * Math.max(...names.map((n) => short(n).length)));
-  const percent = (share) => (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";
+  const percent = (share) => globalThis.percent(share, 1), tick = (share) => `${+(100 * share).toFixed(1)} %`;
   const style = { fontSize: "13px", fontFamily: "inherit", background: "none", color: "var(--ink)" };
   const tip = { fill: "var(--paper)", stroke: "var(--line)" };
 
   function classes(width) {
     const names = data.classes.map((c) => c.name), known = data.classes.filter((c) => c.rate !== null);
     // without a number where the model knows too little to name one
-    const said = (c) => (c.rate !== null ? percent(c.rate) : c.low === null ? "unknown" : `${(100 * c.low).toFixed(0)}–${(100 * c.high).toFixed(0)} %`);
+    const said = (c) => (c.rate !== null ? percent(c.rate) : c.low === null ? "unknown" : `${percent(c.low)} to ${percent(c.high)}`);
     return Plot.plot({
       width, style, marginLeft: widest(names), marginRight: known.length < names.length ? Math.max(56, Math.min(84, width - widest(names) - 60)) : 56, marginBottom: 44, height: 60 + 24 * names.length,
-      x: { label: "share wrong", labelOffset: 38, tickFormat: percent, domain: [0, Math.max(0.01, ...data.classes.map((c) => Math.max(c.rate ?? 0, c.high ?? 0))) ], ticks: width < 500 ? 3 : 6, grid: true },
+      x: { label: "share wrong", labelOffset: 38, tickFormat: tick, domain: [0, Math.max(0.01, ...data.classes.map((c) => Math.max(c.rate ?? 0, c.high ?? 0))) ], ticks: width < 500 ? 3 : 6, grid: true },
       y: { label: null, domain: names, tickFormat: short },
       marks: [
         Plot.barX(known, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),

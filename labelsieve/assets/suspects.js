@@ -6,7 +6,6 @@
   const $ = (id) => document.getElementById(id);
   const first = Number(list.dataset.first);
   const name = (k) => (k < 0 ? "no class" : rows.classes[k]);
-  const percent = (p) => (p >= 0.9995 && p < 1 ? "over 99.9 %" : (100 * p).toFixed(1) + " %");
   const number = (n) => n.toLocaleString("en");
   const WORDS = { keep: "the label is right", none: "no class fits", wrong: "the label is wrong" };
   const verdict = (i) => (rows.verdict[i] ? WORDS[rows.verdict[i]] || "it is " + name(rows.decided[i]) : "");

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from labelsieve.progress import counted, plain
+from labelsieve.progress import between, counted, percent, plain
 
 # With that many images an estimate is wide for want of knowledge, not for want of images.
 FEW = 5_000
@@ -125,17 +125,13 @@ def _headline(noise: dict[str, float], images: int, noun: str) -> str:
     if says_little(noise["low"], noise["high"]):
         why = "Too few images" if images < FEW else "The model knows too little"
         return f"[bold]{why} to say how many of {images:,} {noun} are wrong[/]"
-    interval = f"{_percent(noise['low'])} to {_percent(noise['high'])}"
+    interval = between(noise["low"], noise["high"])
     # runs of earlier versions do not have it
     renamed = noise.get("renamed", 0)
     if renamed:
-        interval += f"; {_percent(renamed)} bear another class's name"
-    rate = _percent(noise["rate"])
+        interval += f"; {percent(renamed)} bear another class's name"
+    rate = percent(noise["rate"])
     return f"[bold]About {rate} of {images:,} {noun} are probably wrong[/] ({interval})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _shares(out: Console, record: dict[str, Any]) -> None:
@@ -152,8 +148,8 @@ def _shares(out: Console, record: dict[str, Any]) -> None:
         low, high = intervals.get(name, (rate, rate))
         unknown = vague or says_little(low, high)
         known = name in intervals
-        between = f"{_percent(low)} to {_percent(high)}" if known else "–"
-        rows.append((_text(name), "–" if unknown else _percent(rate), between))
+        interval = between(low, high) if known else "–"
+        rows.append((_text(name), "–" if unknown else percent(rate), interval))
     _classes(out, rows)
     _pairs(out, record["confused_pairs"], vague=vague)
 
@@ -247,8 +243,8 @@ def noise(planted: dict[str, Any]) -> None:
     # the rate that was asked for; chance makes the realised one differ
     nominal = ""
     if planted["nominal_rate"] is not None:
-        nominal = f" (nominal {_percent(planted['nominal_rate'])})"
-    rate = _percent(planted["realised_rate"])
+        nominal = f" (nominal {percent(planted['nominal_rate'])})"
+    rate = percent(planted["realised_rate"])
     _console().print(
         f"{planted['wrong']:,} of {planted['labelled']:,} labels are wrong now, "
         f"{rate}{nominal}: {_text(planted['table'])}"

@@ -15,7 +15,7 @@ from labelsieve.corrections.patch import DROP, RELABEL
 from labelsieve.data.labels import SET
 from labelsieve.errors import OptionError, unknown
 from labelsieve.estimation.noise_rate import says_little
-from labelsieve.progress import counted, note, plain
+from labelsieve.progress import between, counted, note, plain
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision, Decisions
 from labelsieve.runs.run import Run
@@ -195,7 +195,7 @@ def _tell_of_ignorance(opened: Run, decisions: Decisions | None) -> None:
         return
     note(
         "Warning: the scan cannot say how many labels are wrong "
-        f"({100 * low:.0f} to {100 * high:.0f} %), so its suggestions cannot be relied on. "
+        f"({between(low, high)}), so its suggestions cannot be relied on. "
         "Judge a random sample with labelsieve audit, then take --policy certified; or "
         "correct what people decided, with --policy reviewed."
     )

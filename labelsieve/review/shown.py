@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from labelsieve.cache import key_of
-from labelsieve.progress import counted
+from labelsieve.progress import chance, counted
 from labelsieve.review.queue import CODE, IS_SETTLED, Suspects
 from labelsieve.runs import items
 from labelsieve.runs.decisions import Decision, person_of
@@ -259,6 +259,7 @@ class Describing:
             "given": columns.name(int(columns.given[row])),
             "offered": columns.name(int(self.suspects.offered[row])),
             "p": round(float(now.p_wrong[row]), 3),
+            "chance": chance(float(now.p_wrong[row])),
             "words": how_wrong(float(now.p_wrong[row])),
             "primary": self.primary(row),
             "seen": int(self.suspects.seen[row]),

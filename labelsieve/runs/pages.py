@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from labelsieve.errors import LabelsieveError
+from labelsieve.progress import between, chance, percent
 from labelsieve.runs import items
 from labelsieve.runs.pictures import open_pictures, thumbnail
 from labelsieve.runs.run import Run
@@ -31,22 +32,15 @@ def environment() -> jinja2.Environment:
         # a name that is spelled wrong is an error, not an empty place on the page
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters.update(percent=percent, count=count, label=label)
+    templates.filters.update(
+        percent=percent, chance=chance, between=between, count=count, label=label
+    )
     return templates
 
 
 def template(name: str) -> jinja2.Template:
     """A template by its path below the assets folder."""
     return environment().get_template(name)
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """A share in words; what is nearly sure is not called certain."""
-    # what would be rounded to 100 %
-    least = 0.5 * 10 ** -(digits + 2)
-    if 1 - least <= share < 1:
-        return f"over {100 - 10**-digits:.{digits}f} %"
-    return f"{100 * share:.{digits}f} %"
 
 
 def count(number: float) -> str:

@@ -39,7 +39,7 @@ from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import RunError
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import LONGEST_WAIT, read_json
-from labelsieve.progress import note
+from labelsieve.progress import between, note, percent
 from labelsieve.runs._shape import (
     check_noise,
     check_preflight,
@@ -146,8 +146,7 @@ class Run:
             return self._sentence("wrong by the audit", audited.rate, low, high)
         rate, low, high = self.noise_rate
         if says_little(low, high):
-            interval = f"{100 * low:.1f} to {100 * high:.1f} %"
-            return f"how many labels are wrong cannot be said ({interval})."
+            return f"how many labels are wrong cannot be said ({between(low, high)})."
         return self._sentence("probably wrong", rate, low, high)
 
     @property
@@ -159,12 +158,11 @@ class Run:
     def _sentence(self, what: str, rate: float, low: float, high: float) -> str:
         labels, flagged = self.record["scored"], self.record["flagged"]
         noun = NOUNS[self.kind]
-        share = f"{100 * rate:.1f} % of {labels:,} {noun} are {what}"
+        share = f"{percent(rate)} of {labels:,} {noun} are {what}"
         # all were judged
         if low == high:
             return f"{share}; {flagged:,} are flagged."
-        interval = f"{100 * low:.1f} to {100 * high:.1f} %"
-        return f"about {share} ({interval}); {flagged:,} are flagged."
+        return f"about {share} ({between(low, high)}); {flagged:,} are flagged."
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, what limits it, and the first suspects as pictures."""

@@ -40,7 +40,7 @@ def test_a_scan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     show.scan(record())
     shown = capsys.readouterr().out
     assert (
-        "About 12.3 % of 12,345 labels are probably wrong (10.0 % to 20.0 %); 1,234 are flagged."
+        "About 12.3 % of 12,345 labels are probably wrong (10.0 to 20.0 %); 1,234 are flagged."
         in shown
     )
     assert "! 3 images are unreadable." in shown
@@ -69,12 +69,12 @@ def test_where_little_is_known_no_class_and_no_confusion_has_a_number(
     intervals = {"cat": [0.0, 0.2], "dog": [0.3, 0.95]}
     show.scan(record(noise_class_intervals=intervals))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["dog", "–", "30.0", "%", "to", "95.0", "%"] in rows
-    assert ["cat", "1.0", "%", "0.0", "%", "to", "20.0", "%"] in rows
+    assert ["dog", "–", "30.0", "to", "95.0", "%"] in rows
+    assert ["cat", "1.0", "%", "0.0", "to", "20.0", "%"] in rows
     wide = {"rate": 0.1234, "low": 0.0, "high": 0.9}
     show.scan(record(noise_class_intervals=intervals, noise_rate=wide))
     out = capsys.readouterr().out
-    assert ["cat", "–", "0.0", "%", "to", "20.0", "%"] in [
+    assert ["cat", "–", "0.0", "to", "20.0", "%"] in [
         line.split() for line in out.splitlines()
     ]
     assert "cat → lynx\n" in out
@@ -87,7 +87,7 @@ def test_labels_under_swapped_names_are_part_of_the_headline(
     show.scan(record(noise_rate=noise))
     assert (
         "About 35.0 % of 12,345 labels are probably wrong "
-        "(33.0 % to 36.0 %; 33.3 % bear another class's name); 1,234 are flagged."
+        "(33.0 to 36.0 %; 33.3 % bear another class's name); 1,234 are flagged."
         in capsys.readouterr().out
     )
 

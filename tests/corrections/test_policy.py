@@ -119,7 +119,7 @@ def test_auto_warns_where_nothing_can_be_said(
     capsys.readouterr()
     plan(unknown, None, Policy("auto"))
     told = " ".join(capsys.readouterr().err.split())
-    assert "0 to 80 %" in told and limit in told and "certified" in told
+    assert "0.0 to 80.0 %" in told and limit in told and "certified" in told
     # people's word needs no estimate
     decisions, _ = decide(planted)
     assert len(plan(unknown, decisions, Policy())) == 2

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from labelsieve.files import write_json
+from labelsieve.progress import chance
 from labelsieve.report import page as report
 from labelsieve.runs import pages
 from labelsieve.runs.decisions import Decisions
@@ -315,7 +316,7 @@ def test_cards_are_filtered_sorted_and_enlarged(planted: Any, shown: Any) -> Non
     scores = {r["path"]: r for r in planted.run.scores.to_pylist()}
     first = scores[rows["path"][0].replace("\\n", "\n")]
     words = cards.first.inner_text()
-    assert f"{100 * (1 - first['p_clean']):.1f} % likely to be wrong" in words
+    assert f"{chance(1 - first['p_clean'])} likely to be wrong" in words
     assert page.locator("#cards img.crisp").count() == len(planted.wrong)
 
     page.select_option("[name=given]", str(rows["classes"].index("one")))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jinja2
 import pytest
 
+from labelsieve import progress
 from labelsieve.runs import pages
 
 
-def test_nearly_sure_is_not_called_certain() -> None:
-    shares = (0.0, 0.0004, 0.5, 0.9994, 0.99951, 0.9999999, 1.0)
-    assert [pages.percent(share) for share in shares] == [
-        "0.0 %",
-        "0.0 %",
-        "50.0 %",
-        "99.9 %",
-        "over 99.9 %",
-        "over 99.9 %",
-        "100.0 %",
-    ]
+def test_scripts_say_shares_as_everything_else_does(chromium: Any) -> None:
+    page = chromium.new_page()
+    page.add_script_tag(content=str(pages.asset("items.js")))
+    # halves, numbers that nearly are halves, and both ends
+    shares = [k / 800 for k in range(801)] + [k / 1000 + 5e-4 for k in range(1000)]
+    shares += [1e-9, 4e-4, 0.0049, 0.00501, 0.9949, 0.9951, 0.99951, 1 - 1e-9]
+    for digits in (0, 1):
+        script = "([all, digits]) => all.map(share => percent(share, digits))"
+        said = page.evaluate(script, [shares, digits])
+        assert said == [progress.percent(share, digits) for share in shares]
+    page.close()
 
 
 def test_numbers_and_labels_in_words() -> None:

@@ -63,7 +63,7 @@ export function showStop(stop) {
   const box = $("#promise"); if (!box) return;
   box.hidden = !stop; if (!stop) return;
   const now = document.createElement("span"), bar = document.createElement("progress");
-  now.className = "quiet"; now.textContent = `Now: at most ${(100 * stop.remaining).toFixed(1)} %.`;
+  now.className = "quiet"; now.textContent = `Now: at most ${percent(stop.remaining, 1)}.`;
   bar.max = stop.rank || 1; bar.value = Math.min(stop.done, stop.rank || 0); bar.setAttribute("aria-label", "reviewed of what must be"); bar.hidden = !stop.rank;
   box.replaceChildren(bar, ` ${stop.sentence} `, now);
 }

@@ -16,7 +16,7 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.data.labels import SET, Labels, read_set, write_set
 from labelsieve.estimation.sets import figures, judging
 from labelsieve.methods import Evidence
-from labelsieve.progress import counted
+from labelsieve.progress import between, counted, percent
 from labelsieve.runs.run import Run
 
 # Below, scores separate pictures with and without a label hardly better than chance.
@@ -93,9 +93,9 @@ def words(facts: Mapping[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
     lines = []
     for kind, what in KINDS.items():
         share, flagged = facts["set_noise"][kind], facts["set_flags"][kind]
-        between = f"{_percent(share['low'])} to {_percent(share['high'])}"
+        interval = between(share["low"], share["high"])
         lines.append(
-            f"About {_percent(share['rate'])} of labels {what} ({between}); "
+            f"About {percent(share['rate'])} of labels {what} ({interval}); "
             f"{flagged:,} flagged"
         )
     found = facts["set_quality"]
@@ -108,10 +108,6 @@ def words(facts: Mapping[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
             f"Most frequent confusions (extra → missing beside it): {'; '.join(confused)}"
         )
     return lines
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _figure(value: float | None) -> str:
