@@ -31,7 +31,8 @@ def of_run(
         names: warnings about the class names; None where nothing has read them.
     """
     checked = Preflight(**run.preflight)
-    side = _typical_side(run) if findings else 0.0
+    # of texts there are duplicates alone
+    side = _typical_side(run) if "crops_sought" in findings else 0.0
     of_model = list(_of_model(model, side))
     # what the demo model knows of photos says nothing about the names
     if not of_model and names is not None:

@@ -1,4 +1,4 @@
-"""What the pictures of a scan show besides their labels: near-duplicates, outliers, poor pictures.
+"""What items of a scan show besides their labels: near-duplicates, outliers, poor pictures.
 
 It judges no label. It is written into the run beside the scores, for the queues of the review page.
 """
@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import tables
+from labelsieve.data.dataset import Dataset
 from labelsieve.data.sources import Source
 from labelsieve.features import quality
-from labelsieve.features.copies import duplicates
+from labelsieve.features.copies import duplicates, texts
 from labelsieve.features.neighbours import can_approximate, nearest
 from labelsieve.tables import DUPLICATES, FINDINGS, QUALITY, SCORED
 
@@ -26,20 +27,28 @@ SAMPLE = 20_000
 
 
 def write(
-    folder: Path, source: Source, manifest: pa.Table, features: np.ndarray
+    folder: Path,
+    source: Source,
+    manifest: pa.Table,
+    features: np.ndarray,
+    data: Dataset,
 ) -> dict[str, Any]:
-    """Write quality.parquet and duplicates.parquet of a run.
+    """Write quality.parquet and duplicates.parquet of a run; of texts the second alone.
 
     Args:
         manifest: of the run.
         features: [n, d] of its scored images, in the order of the manifest.
+        data: the same images, or texts.
 
     Returns:
-        How many images have each finding, for run.json; empty where items are no images.
+        How many images have each finding, for run.json; empty where items are neither.
     """
-    if getattr(source, "modality", "images") != "images":
+    modality = getattr(source, "modality", "images")
+    if modality not in ("images", "texts"):
         return {}
     usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
+    if modality == "texts":
+        return _of_texts(folder, usable, features, data)
     numbers, thumbs = quality.measure(
         source, usable["uri"], usable["content_hash"], usable["sample_id"]
     )
@@ -55,6 +64,15 @@ def write(
     )
     counts = {name: int(rows.sum()) for name, rows in found.items()}
     return {**counts, **_counts(table), "crops_sought": bool(near.shape[1])}
+
+
+def _of_texts(
+    folder: Path, usable: pa.Table, features: np.ndarray, data: Dataset
+) -> dict[str, Any]:
+    near, _ = _neighbours(features)
+    table = _pairs_table(usable, texts.find(data.inputs, near))
+    tables.write_parquet(table, folder / "duplicates.parquet")
+    return _counts(table)
 
 
 def _counts(pairs: pa.Table) -> dict[str, int]:

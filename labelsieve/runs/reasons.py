@@ -202,6 +202,13 @@ _KINDS = {
 }
 
 
+_KINDS_OF_TEXTS = {
+    "copy": "nearly the same words as",
+    "crop": "one of the two is a part of the other,",
+}
+TABLES = ("duplicates", "quality")
+
+
 def queues(opened: Run) -> list[Queue]:
     """What pictures of a run show besides their labels; only queues that hold something.
 
@@ -210,9 +217,11 @@ def queues(opened: Run) -> list[Queue]:
     Raises:
         RunError: a table is damaged.
     """
-    if not (opened.folder / "quality.parquet").exists():
-        return []
-    found = [_rivals(opened)]
+    # of texts near-duplicates alone are sought
+    kept = [(opened.folder / f"{name}.parquet").exists() for name in TABLES]
+    found = [_rivals(opened)] if kept[0] else []
+    if not kept[1]:
+        return [queue for queue in found if queue.ids]
     table = opened.quality()
     for name, finding in _FINDINGS.items():
         direction = "descending" if finding.descending else "ascending"
@@ -236,9 +245,12 @@ def _rivals(opened: Run) -> Queue:
         partners.setdefault(first, (second, row["kind"]))
         partners.setdefault(second, (first, row["kind"]))
     why = []
+    # a scan of texts has noted down how it read them
+    of_texts = "window" in (opened.record.get("preprocess") or {})
+    kinds = _KINDS_OF_TEXTS if of_texts else _KINDS
     for other, kind in partners.values():
         path, label = about[other]
-        why.append(f"{_KINDS[kind]} '{path}', which is labelled '{label}'")
+        why.append(f"{kinds[kind]} '{path}', which is labelled '{label}'")
     others: list[str | None] = [other for other, _ in partners.values()]
     title = "Near-duplicates with different labels"
     return Queue("duplicates", title, list(partners), why, others)

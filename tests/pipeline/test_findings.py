@@ -104,7 +104,8 @@ def test_many_images_are_compared_with_a_sample(
 
 def test_other_items_than_images_are_left_alone(tmp_path: Path) -> None:
     source = open_source(load((["a"], ["b"])))
-    source.modality = "texts"  # type: ignore[attr-defined]
+    source.modality = "sounds"  # type: ignore[attr-defined]
     none = pa.table({"sample_id": pa.array([], pa.string())})
-    assert findings.write(tmp_path, source, none, np.empty((0, 2))) == {}
+    no_data: Any = None  # such items are not looked at
+    assert findings.write(tmp_path, source, none, np.empty((0, 2)), no_data) == {}
     assert not list(tmp_path.iterdir())
