@@ -318,7 +318,7 @@ def answers_of(
     known = [i for i, row in zip(design.ids, at, strict=True) if row >= 0]
     labels = population.scored["given_label"].take(pa.array(at[at >= 0])).to_pylist()
     given = dict(zip(known, labels, strict=True))
-    return replay(design.ids, rows, design.after, given)
+    return replay(tuple(known), rows, design.after, given)
 
 
 def suggest(opened: Run, decisions: Decisions | None, wish: Wish) -> str:

@@ -68,7 +68,9 @@ def scan(record: dict[str, Any]) -> None:
         out.print(f"[yellow]![/] {_text(warning)}")
     noun = NOUNS[record.get("labels", "single")]
     headline = _headline(noise, record["scored"], noun)
-    out.print(f"{headline}; {record['flagged']:,} are flagged.")
+    # a class under another name is one mistake, and none of its labels is a suspect by itself
+    single = "one by one, " if noise.get("renamed") else ""
+    out.print(f"{headline}; {single}{record['flagged']:,} are flagged.")
     # runs of earlier versions do not say
     outside = record.get("outsiders", 0)
     if outside:

@@ -6,6 +6,7 @@ is joined by row, and counted.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ from labelsieve.data.sources._remote import url_of
 from labelsieve.data.spec import DataSpec
 from labelsieve.engines import Options, Pool, _work
 from labelsieve.engines._listing import Listing
-from labelsieve.engines._parts import FolderParts
+from labelsieve.engines._parts import FolderParts, of_workers
 from labelsieve.engines._shards import Piece, Shards, Tally, Work
 from labelsieve.errors import OptionError
 from labelsieve.features.cached import BATCH
@@ -148,9 +149,8 @@ class Workers:
         pieces = self._pieces(job, rows)
         with progress.bar(what, done + len(rows), done) as shown:
             for piece, result in self._shards(work, job.key, pieces):
-                values = _work.array_of(result)
                 places = piece.rows["place"].to_numpy()
-                assert len(values) == len(places), "a shard came back with other rows"
+                values = _array(result, len(places))
                 assert not seen[places].any(), "a row came back twice"
                 seen[places] = True
                 yield rows[places], values
@@ -196,6 +196,15 @@ class Workers:
         whites = getattr(items, "range", None)
         changed = {} if whites is None or kind == "read" else whites.changed()
         return _work.pack(kind, self._spec, items.preprocess, changed, facts, tensors)
+
+
+def _array(data: bytes, n: int) -> np.ndarray:
+    """Numbers of `n` rows that a worker sent; raises DataError for anything else."""
+    with of_workers():
+        values: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+        if not values.ndim or len(values) != n or values.dtype.kind not in "fiub":
+            raise ValueError(f"{n} rows were asked for")
+    return values
 
 
 def _encode(rows: pa.Table) -> bytes:

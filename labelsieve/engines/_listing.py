@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,7 +20,7 @@ from labelsieve.data.modalities.images import ImageItems, stamp_of
 from labelsieve.data.pixel_cache import Stamp
 from labelsieve.data.sources import Row, Source
 from labelsieve.engines import _work
-from labelsieve.engines._parts import Parts
+from labelsieve.engines._parts import Parts, of_workers
 from labelsieve.engines._shards import Piece
 from labelsieve.files import fingerprint
 
@@ -55,13 +56,8 @@ class Listing:
 
     def items(self, piece: Piece, result: bytes) -> list[Item]:
         """What others read of a piece, or of a part of one: each row of it once."""
-        read = pa.ipc.open_stream(result).read_all()
-        numbers = piece.rows["number"].to_pylist()
-        assert read["number"].to_pylist() == numbers, (
-            "a shard came back with other rows"
-        )
         items = []
-        for found in read.to_pylist():
+        for found in _read(result, piece.rows["number"].to_pylist()):
             known: Item = piece.belongs[found["number"]]
             content, reason = found["content_hash"], found["reason"]
             extent = Extent.from_json(found["extent"]) if found["extent"] else None
@@ -110,6 +106,22 @@ class Listing:
         if lasts and item.stamp is not None:
             kept = f"{item.content_hash}\n{item.reason}"
             self._parts.put(f"{self._bad}/{fingerprint(item.stamp)}", kept.encode())
+
+
+def _read(data: bytes, numbers: list[int]) -> list[dict[str, Any]]:
+    """Rows of `READ` with these numbers, in this order; raises DataError for others."""
+    with of_workers():
+        rows = pa.ipc.open_stream(data).read_all().cast(_work.READ)
+        rows.validate(full=True)
+        found: list[dict[str, Any]] = rows.to_pylist()
+        if rows["number"].to_pylist() != numbers:
+            raise ValueError(f"{len(numbers)} rows were asked for")
+        for row in found:
+            if None in row.values():
+                raise ValueError("values are missing")
+            # what it raises is told here, too
+            _ = Extent.from_json(row["extent"]) if row["extent"] else None
+    return found
 
 
 def _table_of(unread: dict[int, Item]) -> pa.Table:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from labelsieve import registry
 from labelsieve.data.sources._remote import url_of
 from labelsieve.errors import DataError, OptionError
 from labelsieve.files import remove, replacing
+from labelsieve.progress import plain
 
 DIGEST = 32  # bytes of SHA-256 behind each part
 
@@ -65,6 +67,23 @@ def opened(data: bytes) -> bytes | None:
     """The inverse of `sealed`; None where a bit has changed."""
     content, digest = data[:-DIGEST], data[-DIGEST:]
     return content if hashlib.sha256(content).digest() == digest else None
+
+
+@contextlib.contextmanager
+def of_workers() -> Iterator[None]:
+    """Names what a worker sent where its bytes are read.
+
+    Raises:
+        DataError: they are not what is asked for, as of a worker of another version.
+    """
+    try:
+        yield
+    # libraries raise errors of many kinds for bytes that are not theirs
+    except Exception as error:
+        raise DataError(
+            f"A worker sent what cannot be read: {plain(str(error))[:200]}.",
+            "All workers need the same version of labelsieve, and the same data.",
+        ) from error
 
 
 class FolderParts:

@@ -374,9 +374,3 @@ def array_bytes(values: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     return buffer.getvalue()
-
-
-def array_of(data: bytes) -> np.ndarray:
-    """The inverse of `array_bytes`."""
-    values: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
-    return values

@@ -27,11 +27,16 @@ from labelsieve.cache import cache_folder
 from labelsieve.engines import Options, Outcome, Task
 from labelsieve.engines._parts import Parts, open_parts
 from labelsieve.errors import OptionError
+from labelsieve.progress import plain
 
 BEAT = 10.0  # seconds between signs of life
 LEASE = 60.0  # seconds without one after which a worker passes for dead
 LOOK = 0.5  # seconds between two looks into the folder
 FOLDERS = ("tasks", "claims", "alive", "results")
+STATES = {state: state for state in ("done", "failed")}  # that a worker tells
+MARK = "labelsieve"  # file of a folder that was shared before
+# What a file of another version, or a stranger's, raises.
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def open_pool(options: Options) -> FolderPool:
@@ -57,10 +62,23 @@ class FolderPool:
         self._tasks: dict[str, Task] = {}  # by the name of its file
         self._jobs: set[str] = set()
         self._given = 0
+        self._refuse_others()
         # of a process that was killed, for whom nobody waits any more
         for folder in FOLDERS:
             parts.remove(folder)
         parts.remove("ended")
+        parts.put(MARK, b"")
+
+    def _refuse_others(self) -> None:
+        """Raises OptionError where folders of these names are somebody else's: they would go."""
+        if self._parts.get(MARK) is not None:
+            return
+        for folder in FOLDERS:
+            if self._parts.names(folder):
+                raise OptionError(
+                    f"--shared holds a folder '{folder}' that no scan made.",
+                    "Name an empty folder.",
+                )
 
     def size(self) -> int:
         """As `Pool.size`: one more than work now, so that nobody waits for the next."""
@@ -101,12 +119,17 @@ class FolderPool:
             # of somebody who was taken for dead and was only slow
             task = self._tasks.pop(name, None)
             self._clear(name)
-            if task is None or data is None:
+            if task is None:
                 continue
-            said, result = _parted(data)
-            yield Outcome(
-                task.name, said["state"], result, said["reason"], said["seconds"]
-            )
+            try:
+                said, result = _parted(data)
+                state: Any = STATES[said["state"]]
+                seconds = float(said["seconds"])
+                yield Outcome(task.name, state, result, str(said["reason"]), seconds)
+            # a bit changed on the way, or a worker of another version: nobody else would tell
+            except DAMAGED:
+                reason = "its result came back damaged"
+                yield Outcome(task.name, "failed", reason=reason)
 
     def _dead(self) -> Iterator[Outcome]:
         for path in self._parts.names("claims"):
@@ -187,12 +210,15 @@ def _work_on(parts: Parts, name: str) -> int:
     from labelsieve.engines._work import attempt
 
     data = parts.get(f"tasks/{name}")
-    if data is None:
+    # gone, or damaged: without a sign of life whoever asked gives it out again
+    try:
+        words, rows = _parted(data)
+        job = str(words["job"])
+        # written before the first task that names it
+        shared = parts.get(f"jobs/{job}") or b""
+        task = Task(str(words["name"]), job, shared, rows, plain(str(words["words"])))
+    except DAMAGED:
         return 0
-    # written before the first task that names it
-    words, rows = _parted(data)
-    shared = parts.get(f"jobs/{words['job']}") or b""
-    task = Task(words["name"], words["job"], shared, rows, words["words"])
     progress.note(task.words)
     with _beating(parts, f"alive/{name}"):
         outcome = attempt(task)
@@ -231,7 +257,10 @@ def _joined(words: Mapping[str, object], data: bytes) -> bytes:
     return json.dumps(words).encode() + b"\n" + data
 
 
-def _parted(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The inverse of `_joined`."""
+def _parted(data: bytes | None) -> tuple[dict[str, Any], bytes]:
+    """The inverse of `_joined`; raises one of `DAMAGED` for anything else."""
+    if data is None:
+        raise ValueError("there is nothing")
     line, _, rest = data.partition(b"\n")
-    return json.loads(line), rest
+    words: dict[str, Any] = json.loads(line)
+    return words, rest

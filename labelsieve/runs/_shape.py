@@ -347,6 +347,9 @@ def check_scores(path: Path, table: pa.Table) -> None:
     check_ids(path, table)
     for name in ("p_clean", "suggested_prob"):
         check_shares(path, name, table[name])
+    for name in ("path", "status"):
+        if table[name].null_count:
+            raise _wrong(path, f"'{name}' is missing for an image.")
     # nothing is said of an image, or all of it is
     said = table.filter(pc.is_valid(table["is_label_issue"]))
     for name in ("p_clean", "given_label"):

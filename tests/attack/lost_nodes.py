@@ -21,6 +21,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Ray gives way to everything else, and on a busy machine would never come to its turn.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 from PIL import Image

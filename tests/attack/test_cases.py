@@ -182,6 +182,9 @@ def test_names_that_changed_places_are_said(run: Callable[..., Ended]) -> None:
     # that the model does not know these two by name would blame the model
     named = [line for line in named if "does not know" not in line]
     assert named, ended.out
+    # a third wrong and nothing flagged would contradict each other
+    (headline,) = [x for x in ended.out.splitlines() if "probably wrong (" in x]
+    assert "bear another class's name); one by one, 0 are flagged." in headline
 
 
 def test_names_longer_than_a_file_name_are_shortened(run: Callable[..., Ended]) -> None:

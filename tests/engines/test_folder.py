@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labelsieve.engines import Options, Task, folder
-from labelsieve.engines._parts import open_parts
+from labelsieve.engines._parts import open_parts, sealed
 from labelsieve.errors import OptionError
 
 from .conftest import same
@@ -82,3 +82,49 @@ def test_a_worker_without_a_sign_of_life_passes_for_dead(
 def test_without_a_folder_it_says_what_to_name() -> None:
     with pytest.raises(OptionError, match="--shared"):
         folder.open_pool(Options())
+
+
+@pytest.mark.parametrize(
+    "hurt", [lambda data: data[:-1], lambda _: sealed(b"{}\n"), lambda _: sealed(b"x")]
+)
+def test_a_result_that_came_back_damaged_is_asked_for_again(
+    hurt: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    pool = folder.open_pool(Options(shared=str(tmp_path)))
+    pool.submit(Task("shard", "job", b"shared", b"rows", "rows 0 to 9"))
+    parts = open_parts(tmp_path)
+    (name,) = parts.names("tasks")
+    said = {"state": "done", "reason": "", "seconds": 1.0}
+    parts.put(name.replace("tasks", "results"), folder._joined(said, b"result"))
+    file = tmp_path / name.replace("tasks", "results")
+    file.write_bytes(hurt(file.read_bytes()))
+    (outcome,) = pool.outcomes(5)
+    # nobody else would ever tell of it, and the scan would wait
+    assert (outcome.name, outcome.state) == ("shard", "failed")
+    assert "damaged" in outcome.reason
+
+
+@pytest.mark.parametrize("task", [b"", b"x", b"[]\n", b'{"job": "j"}\nrows'])
+def test_a_worker_does_not_end_with_a_task_that_is_damaged(
+    task: bytes, tmp_path: Path
+) -> None:
+    parts = open_parts(tmp_path)
+    parts.put("tasks/1", task)
+    assert folder.serve(str(tmp_path), idle=0.1) == 0
+    assert not parts.names("results")
+
+
+def test_folders_of_somebody_else_are_not_cleared_away(tmp_path: Path) -> None:
+    mine = tmp_path / "results" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(OptionError, match="'results' that no scan made"):
+        folder.open_pool(Options(shared=str(tmp_path)))
+    assert mine.read_text() == "mine"
+    # one that was shared before is cleared
+    shared = tmp_path / "shared"
+    folder.open_pool(Options(shared=str(shared))).submit(
+        Task("shard", "job", b"shared", b"rows", "rows 0 to 9")
+    )
+    folder.open_pool(Options(shared=str(shared)))
+    assert not open_parts(shared).names("tasks")
