@@ -87,7 +87,7 @@ def test_labels_under_swapped_names_are_part_of_the_headline(
     show.scan(record(noise_rate=noise))
     assert (
         "About 35.0 % of 12,345 labels are probably wrong "
-        "(33.0 to 36.0 %; 33.3 % bear another class's name); 1,234 are flagged."
+        "(33.0 to 36.0 %; 33.3 % bear another class's name); one by one, 1,234 are flagged."
         in capsys.readouterr().out
     )
 
