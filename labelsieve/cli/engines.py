@@ -22,7 +22,7 @@ SEVERAL = "Several processes or machines"
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="processes, ray, slurm or folder; none: here.",
+        help="processes, ray, ray-train, slurm or folder; none: here.",
         rich_help_panel=SEVERAL,
     ),
 ]
@@ -59,6 +59,7 @@ def launched(
     workers: int | None,
     gpus: float,
     shared: str | None,
+    address: str | None = None,
 ) -> bool:
     """Whether an engine took the whole command to do it somewhere else; says so."""
     if engine is None:
@@ -70,7 +71,7 @@ def launched(
     module = registry.load("engines", engine)
     if not hasattr(module, "launch"):
         return False
-    options = Options(workers=workers, gpus_per_worker=gpus, shared=shared)
+    options = Options(workers, gpus, address, shared)
     # the words as they were typed: they are typed again there
     typer.echo(module.launch(sys.argv[1:], options))
     return True

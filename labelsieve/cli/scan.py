@@ -185,7 +185,7 @@ def scan(
         checked = pipeline.look(spec, model=model)
         answer(checked.as_dict(), as_json, show.preflight)
         return
-    if engines.launched(engine, workers, gpus_per_worker, shared):
+    if engines.launched(engine, workers, gpus_per_worker, shared, address):
         return
     several = (workers, gpus_per_worker, address, shared, shard)
     with engines.placed(output) as folder, engines.working(engine, spec, *several):
@@ -231,6 +231,12 @@ def score(
     columns: DataOptions,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: engines.Engine = None,
+    workers: engines.Count = None,
+    gpus_per_worker: engines.Gpus = 0.0,
+    address: engines.Address = None,
+    shared: engines.Shared = None,
+    shard: engines.Shard = 1024,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -241,10 +247,15 @@ def score(
     from labelsieve.pipeline import score as pipeline
 
     progress.be_quiet(quiet)
+    if engines.launched(engine, workers, gpus_per_worker, shared, address):
+        return
+    spec = columns.load(data)
+    several = (workers, gpus_per_worker, address, shared, shard)
     # the table is written in there, so that a full disk is told before the summary
-    table = pipeline.score(
-        run, columns.load(data), output=output, device=device, precision=precision
-    )
+    with engines.working(engine, spec, *several):
+        table = pipeline.score(
+            run, spec, output=output, device=device, precision=precision
+        )
     answer(results.count_scores(table, output), as_json, show.score)
 
 

@@ -4,7 +4,7 @@ A file of this room offers:
 
     open_pool(options: Options) -> Pool      raises OptionError where it cannot work
 
-or, where it starts a whole scan somewhere else and does not wait for it,
+or, where it starts the whole command somewhere else, and whether it waits for it or not,
 
     launch(words: list[str], options: Options) -> str      what to tell the user
 
