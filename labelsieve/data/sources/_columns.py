@@ -241,7 +241,10 @@ def _pick(
     for name in usual:
         if name in lower:
             return lower[name]
+    # besides the picture there are several that may be people, or classes
+    votes = len(columns) > 2
+    hint = " Several people: --vote-columns; a count per class: --count-columns."
     raise DataError(
         f"'{path}' has no column with a usual name for {flag}.",
-        f"Name one of: {', '.join(columns)}.",
+        f"Name one of: {', '.join(columns)}.{hint if votes else ''}",
     )

@@ -79,8 +79,14 @@ def _encoding(path: Path) -> str:
     with open_bytes(path) as file:
         start = file.read(4)
     for mark, encoding in MARKS:
-        if start.startswith(mark):
-            return encoding
+        if not start.startswith(mark):
+            continue
+        if encoding == "utf-8" and not _decodes(path, encoding):
+            raise DataError(
+                f"'{readable(path)}' begins as UTF-8, and other bytes in it are not.",
+                "Save it again as CSV in UTF-8.",
+            )
+        return encoding
     for encoding in ("utf-8", OLD):
         if _decodes(path, encoding):
             return encoding

@@ -6,8 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
+from labelsieve.data.sources._columns import IMAGE_NAMES, TEXT_NAMES
 from labelsieve.data.sources._layout import (
     LABEL_TABLES,
+    PLAIN,
     SPLITS,
     Look,
     is_image,
@@ -204,7 +206,13 @@ def _of_file(path: Path) -> tuple[str, str]:
 
 def _of_list(path: Path) -> tuple[str, str]:
     """Of a text file: what its first line says of pictures, if anything."""
-    first = start_of(path).partition("\n")[0].split()
+    header = start_of(path).partition("\n")[0].strip()
+    first = header.split()
+    for mark, suffix in (("\t", ".tsv"), (",", ".csv"), (";", ".csv")):
+        names = {name.strip('" ').lower() for name in header.split(mark)}
+        if len(names) > 1 and names & {*IMAGE_NAMES, *TEXT_NAMES}:
+            new = shlex.quote(readable(path.with_suffix(suffix)))
+            return "a table", f"Name it so: cp {shlex.quote(readable(path))} {new}"
     pictures = [part for part in first if is_image(part.strip('",;'))]
     if not pictures:
         return (
@@ -235,6 +243,13 @@ def other_kind(folder: Path, inner: list[str]) -> tuple[str, str]:
         return VOC
     if names <= {"data", "evaluation"} and (folder / "data" / "meta.mat").is_file():
         return DEVKIT
+    table = label_table(look(folder)) if len(inner) == 1 else None
+    # one folder of pictures, and what says which they are beside it
+    if table and "/" not in table and PLAIN.fullmatch(inner[0]):
+        what = f"pictures with a table of labels, '{plain(table)}'"
+        return what, scan_command(
+            folder / table, f" --root {shlex.quote(readable(folder / inner[0]))}"
+        )
     if len(inner) != 1 or inner[0].lower() in SPLITS:
         return "", ""
     below = folder / inner[0]

@@ -37,6 +37,8 @@ SPLIT = re.compile(rf"(?i)(?:^|[/._\- ])({'|'.join(sorted(SPLITS))})(?=[/._\- 0-
 LABEL_TABLES = re.compile(
     r"(?i)(labels?|annotations?|metadata|train|data|classes|meta)"
 )
+# Folders of pictures that say nothing of classes, beside those of splits ("train2017").
+PLAIN = re.compile(rf"(?i)(images?|data|pictures|({'|'.join(sorted(SPLITS))})\d*)")
 # Several names as one, as shells have it: {a,b}.
 SEVERAL = re.compile(r"\{([^{}]*,[^{}]*)\}")
 # What makes a pattern of a path: as shells have it, and ranges of shards, {000..012}.

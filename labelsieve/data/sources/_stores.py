@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from labelsieve.data.images import LARGEST_FILE
+from labelsieve.data.sources._layout import is_image
 from labelsieve.data.sources._remote import RemoteStore, url_of
 from labelsieve.data.sources._tar import TarMember, is_packed, is_tar, members
 from labelsieve.errors import DataError, ImageError
@@ -27,6 +28,7 @@ from labelsieve.progress import counted, plain
 # is a bomb: photos are packed already, and even plain bitmaps of one colour are small.
 BOMB = 64 << 20
 BOMB_RATIO = 100
+ENDS = (".jpg", ".jpeg", ".png", ".webp", ".JPG", ".JPEG", ".PNG")  # that are left away
 LOOKED_FOR = 3  # pictures by which their folder is known
 
 
@@ -99,6 +101,27 @@ class FolderStore:
         """As `Store.member`; a link that leads out fails, too."""
         path = self.root / name
         return path if self.bounds.hold(path) else led_out(path)
+
+
+def as_written(root: Path, path: str) -> Path:
+    """The file that a table names, also as other systems and competitions write names.
+
+    A path with the signs of Windows is one of folders, and "1" is "1.jpg", where the file of the
+    very name is not there and the other one is.
+    """
+    file = root / path
+    # most names end like a picture and have no such sign: they are not looked for
+    if "\\" not in path and is_image(path):
+        return file
+    if "\0" in path or file.exists():
+        return file
+    turned = path.replace("\\", "/")
+    ends = ("",) if is_image(turned) else ENDS
+    found = [
+        root / f"{turned}{end}" for end in ends if (root / f"{turned}{end}").exists()
+    ]
+    # of two that it might be, none is taken
+    return found[0] if len(found) == 1 else file
 
 
 class ZipStore:

@@ -21,6 +21,7 @@ from labelsieve.data.sources import Row, coco, cvat, label_studio
 from labelsieve.data.sources._annotations import BOXES, IMAGES, AnnotationSource
 from labelsieve.data.sources._guess import json_kind, xml_kind
 from labelsieve.data.sources._layout import (
+    PLAIN,
     SPLITS,
     fixed_part,
     has_pattern,
@@ -41,8 +42,6 @@ CALLED = {"coco": "COCO", "cvat": "CVAT", "label-studio": "Label Studio"}
 MARK = "|"
 # What downloaded data sets call their annotations: no doubt that they are meant.
 USUAL = re.compile(r"(?i)(.*/)?(annotations/.*|instances_.*|_annotations\.coco\.json)")
-# Folders of pictures that say nothing of classes, beside those of splits ("train2017").
-PLAIN = re.compile(rf"(?i)(images?|data|pictures|({'|'.join(sorted(SPLITS))})\d*)")
 
 
 def accepts(spec: DataSpec) -> bool:

@@ -147,7 +147,7 @@ class ListSource(TableSource):
         """Rows in the order of the file."""
         for number, line in enumerate(self._lines()):
             record = {PATH: line.path, LABEL: line.label}
-            yield self._row(number, record, keys)
+            yield self.row(number, record, keys)
 
     def _lines(self) -> Iterator[Line]:
         with named(self.path, kind="a list"):

@@ -35,6 +35,7 @@ from labelsieve.data.sources._stores import (
     LOOKED_FOR,
     Outside,
     Store,
+    as_written,
     is_there,
     led_out,
 )
@@ -357,7 +358,7 @@ class ShardsSource:
         if table.store:
             return table.read(uri)
         # without --root, uris are paths from the top
-        file = self.root / uri_to_path(uri)
+        file = as_written(self.root, uri_to_path(uri))
         if table.confined and not self.bounds.hold(file):
             return led_out(file).read_bytes()
         return file

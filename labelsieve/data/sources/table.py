@@ -39,6 +39,7 @@ from labelsieve.data.sources._stores import (
     Missing,
     Outside,
     Store,
+    as_written,
     leads_out,
     led_out,
     open_store,
@@ -251,7 +252,7 @@ class TableSource:
         if url is not None:
             member: Any = remote_of(self.urls).picture(url)
         elif self.store is None and not self._leaves(path):
-            file = self.root / path
+            file = as_written(self.root, path)
             if not self.confined or self.bounds.hold(file):
                 return file
             member = led_out(file)
