@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 from fastapi.testclient import TestClient
+from sklearn.metrics import roc_auc_score
 
 from labelsieve import registry, tables
 from labelsieve.data.load import load
 from labelsieve.errors import OptionError
 from labelsieve.pipeline import demo
 from labelsieve.pipeline.scan import scan
+from labelsieve.pipeline.score import score
 from labelsieve.review.server import Names, make_app
 from labelsieve.review.session import Review
 from labelsieve.runs import reasons
@@ -81,6 +84,22 @@ def test_lists_of_texts_and_labels(notes: dict[str, Any], tmp_path: Path) -> Non
         scan(texts=["a", "b"], output=tmp_path / "other")
     with pytest.raises(OptionError, match=r"^Give data, or texts"):
         scan(output=tmp_path / "other")
+
+
+def test_a_run_of_texts_judges_other_texts(
+    notes: dict[str, Any], tmp_path: Path
+) -> None:
+    more = demo.texts().slice(120, 200).to_pydict()
+    first = {"text": notes["text"] * 3, "label": notes["planted_label"] * 3}
+    first["text"] = [f"{text} {n}" for n, text in enumerate(first["text"])]
+    scan(first, output=tmp_path / "run", model="hashing")
+    new = {"text": more["text"], "label": more["planted_label"]}
+    scores = score(tmp_path / "run", new)
+    assert scores.num_rows == 200
+    wrong = dict(enumerate(np.array(more["planted_label"]) != more["true_label"]))
+    rows = [int(path.removeprefix("row ")) for path in scores["path"].to_pylist()]
+    truth = [bool(wrong[row]) for row in rows]
+    assert roc_auc_score(truth, -scores["p_clean"].to_numpy()) > 0.75
 
 
 def test_near_duplicates_with_other_labels_are_a_queue(

@@ -16,14 +16,18 @@ expectation maximisation, ended before T explains what the votes get wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from labelsieve.data.labels import SET
-from labelsieve.estimation.calibration import of_given, reweigh
-from labelsieve.features.neighbours import nearest, set_votes, votes
+from labelsieve.estimation import flagging
+from labelsieve.estimation.calibration import Curve, of_given, reweigh, with_given
+from labelsieve.features.neighbours import CELLS, nearest, set_votes, votes
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
@@ -39,6 +43,9 @@ JUDGES = ("single", "set")
 # Of counting T: more of them explain the errors of the votes, too, with weak features above all.
 ROUNDS = 3
 SELDOM = 1e-3  # labels
+# Images that are kept to vote on others (`labelsieve score`): 100 MB of 512 numbers each.
+KEPT = 50_000
+ITSELF = 1 - 1e-5  # cosine above which a known image is the very one that is judged
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "balanced": {"balanced": True},
@@ -75,44 +82,117 @@ def detect(task: Task, settings: Settings) -> Evidence:
         total = weights.sum(1, keepdims=True)
         values = np.log(of_sets + 0.5) - np.log(total - of_sets + 0.5)
         return from_scores(task, ClassScores(values), settings)
+    # a class without labels has no votes either
+    frequency = np.bincount(data.labels, minlength=len(data.classes)).clip(1)
     counts = votes(rows, weights, data.labels, len(data.classes))
-    if settings.balanced:
-        # a class without labels has no votes either
-        counts = counts / np.bincount(data.labels, minlength=counts.shape[1]).clip(1)
-    probs = counts / counts.sum(1, keepdims=True)
-    own = probs.max(1) > of_given(probs, data.labels)
+    shown = what_is_shown(counts, frequency, settings)
+    probs, matrix = shown, np.eye(len(data.classes))
     if settings.bayes:
-        shown = what_is_shown(probs, data.labels)
-        own = shown.max(1) > of_given(shown, data.labels)
-        probs = under_transition(shown, data.labels)
+        probs, matrix = under_transition(shown, data.labels)
     # equal votes do not speak against a label
+    own = shown.max(1) > of_given(shown, data.labels)
     ranking = Ranking(suspicion=-of_given(probs, data.labels), own=own)
-    return from_ranking(task, ranking, settings)
+    evidence = from_ranking(task, ranking, settings)
+    return replace(evidence, learned=_learned(task, evidence, frequency, matrix))
 
 
-def what_is_shown(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n, k] probability of each class, given the votes of others.
+def _learned(
+    task: Task, evidence: Evidence, frequency: np.ndarray, matrix: np.ndarray
+) -> dict[str, Tensor] | None:
+    """Who votes on others, and what a score means; None where too many would be kept."""
+    if len(task.data) > KEPT:
+        return None
+    score = evidence.columns["score"]
+    # what a score means is rising, and ends of steps are enough
+    order = np.argsort(score)
+    curve = Curve(score[order], evidence.p_clean[order]).thinned()
+    flagged = evidence.p_clean[evidence.flagged]
+    return {
+        "features": torch.from_numpy(np.array(task.image_features(), np.float32)),
+        "labels": torch.from_numpy(task.data.labels),
+        "frequency": torch.from_numpy(frequency),
+        "matrix": torch.from_numpy(matrix),
+        "scores": torch.from_numpy(curve.scores),
+        "values": torch.from_numpy(curve.values),
+        "flags": torch.tensor(flagged.max() if len(flagged) else -1.0),
+    }
+
+
+def judge(task: Task, settings: Settings, learned: Mapping[str, Tensor]) -> Evidence:
+    """Labels of other images, on which those of the run vote."""
+    task = seen(task, settings)
+    given, k = task.data.labels, len(task.data.classes)
+    x = np.asarray(task.image_features(), dtype=np.float32)
+    rows, cosines = nearest_of(x, learned["features"].numpy(), settings.neighbours)
+    weights = cosines.clip(1e-6)
+    if settings.weights == "equal":
+        weights = (cosines > -1).astype(np.float32)
+    counts = votes(rows, weights, learned["labels"].numpy(), k)
+    shown = what_is_shown(counts, learned["frequency"].numpy(), settings)
+    matrix = learned["matrix"].numpy()
+    probs = reweigh(shown, matrix[given]) if settings.bayes else shown
+    score = of_given(probs, given).astype(np.float64)
+    curve = Curve(learned["scores"].numpy(), learned["values"].numpy())
+    p_clean = curve(score)
+    flagged = p_clean <= float(learned["flags"])
+    probs = with_given(probs.astype(np.float32), given, p_clean)
+    suggested = flagging.suggestions(probs, given, flagged)
+    columns = {"score": score}
+    return Evidence(p_clean, flagged, suggested, probs, columns, posterior=True)
+
+
+def nearest_of(
+    x: np.ndarray, known: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [n, m] of the m nearest known images and their cosines; itself has no say.
 
     Args:
-        votes: [n, k] their shares, rows sum to one.
+        x: [n, d], of length one. known: [r, d] likewise.
     """
-    # a class without labels has no votes either
-    frequency = np.bincount(labels, minlength=votes.shape[1]).clip(1)
+    rows, values = [], []
+    others = torch.from_numpy(known)
+    # one more than wanted, since an image of the run would meet itself
+    wanted = min(count + 1, len(known))
+    for part in torch.from_numpy(np.array(x)).split(max(1, CELLS // len(known))):
+        top = (part @ others.T).topk(wanted)
+        own = top.values[:, :1] > ITSELF
+        # the nearest is left out where it is the image itself, else the last
+        keep = torch.where(own, 1, 0) + torch.arange(max(1, wanted - 1))
+        rows.append(top.indices.gather(1, keep.clamp(max=wanted - 1)).numpy())
+        values.append(top.values.gather(1, keep.clamp(max=wanted - 1)).numpy())
+    return np.concatenate(rows), np.concatenate(values)
+
+
+def what_is_shown(
+    counts: np.ndarray, frequency: np.ndarray, settings: Settings
+) -> np.ndarray:
+    """[n, k] probability of each class, given the votes [n, k] of others.
+
+    Args:
+        frequency: [k] how often each label is given.
+    """
+    shares: np.ndarray = counts / counts.sum(1, keepdims=True)
+    if settings.balanced:
+        return reweigh(shares, 1 / frequency)
+    if not settings.bayes:
+        return shares
     # squared, as fifty neighbours blur what a picture shows; their frequency counts once
-    return reweigh(votes**2, 1 / frequency)
+    return reweigh(shares**2, 1 / frequency)
 
 
-def under_transition(shown: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n, k] probability of each class, given the own label, too.
+def under_transition(
+    shown: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """[n, k] probability of each class, given the own label, too, and T as [given, true].
 
     Args:
         shown: [n, k] of `what_is_shown`.
     """
-    posterior = shown
+    posterior, matrix = shown, np.eye(shown.shape[1])
     for _ in range(ROUNDS):
         # [given, true]; a trifle everywhere, so that what was never seen is not ruled out
         counts = np.full((shown.shape[1],) * 2, SELDOM)
         np.add.at(counts, labels, posterior)
         matrix = counts / counts.sum(0)
         posterior = reweigh(shown, matrix[labels])
-    return posterior
+    return posterior, matrix

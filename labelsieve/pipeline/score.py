@@ -55,7 +55,7 @@ def score(
     if not (run.folder / "detector" / "config.json").exists():
         raise RunError(
             f"'{run.folder}' has no detector that can be applied to other images.",
-            "Scan with --method deft.",
+            "Scan with --method deft or knn.",
         )
     # whatever can be wrong with it is found before the work begins
     given = load(data)

@@ -73,14 +73,20 @@ def naive_posterior(
     return posterior
 
 
+def posterior(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    frequency = np.bincount(labels, minlength=votes.shape[1]).clip(1)
+    shown = knn.what_is_shown(votes, frequency, knn.Settings(bayes=True))
+    return knn.under_transition(shown, labels)[0]
+
+
 def test_bayes_is_that_of_the_definition() -> None:
     rng = np.random.default_rng(0)
     votes = rng.dirichlet(np.ones(3), size=20)
     labels = rng.integers(3, size=20)
-    found = knn.under_transition(knn.what_is_shown(votes, labels), labels)
+    found = posterior(votes, labels)
     assert np.allclose(found, naive_posterior(votes, labels))
     # a class that nobody was given rules nothing out
-    some = knn.under_transition(knn.what_is_shown(votes, labels * 0), labels * 0)
+    some = posterior(votes, labels * 0)
     assert np.isfinite(some).all() and np.allclose(some.sum(1), 1)
 
 
@@ -95,6 +101,22 @@ def test_bayes_knows_which_classes_are_taken_for_others(seed: int) -> None:
     votes = rng.dirichlet(np.ones(4), size=600) + 0.3 * np.eye(4)[truth]
     votes /= votes.sum(1, keepdims=True)
     plain = votes[np.arange(600), labels]
-    found = knn.under_transition(knn.what_is_shown(votes, labels), labels)
+    found = posterior(votes, labels)
     with_it = roc_auc_score(wrong, -found[np.arange(600), labels])
     assert with_it > roc_auc_score(wrong, -plain) + 0.01
+
+
+def test_known_images_vote_on_others_and_not_on_themselves() -> None:
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(30, 6)).astype(np.float32)
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    new = rng.normal(size=(4, 6)).astype(np.float32)
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+    rows, cosines = knn.nearest_of(np.concatenate([new, known[:3]]), known, 5)
+    for i, x in enumerate(np.concatenate([new, known[:3]])):
+        others = [(float(x @ known[j]), j) for j in range(30) if i < 4 or j != i - 4]
+        wanted = sorted(others, reverse=True)[:5]
+        assert rows[i].tolist() == [j for _, j in wanted]
+        assert np.allclose(cosines[i], [c for c, _ in wanted], atol=1e-6)
+    few, _ = knn.nearest_of(new, known[:3], 50)
+    assert few.shape[1] == 2
