@@ -110,7 +110,9 @@ def read(
         kind,
         _all_classes(source, occurring(usable["given_label"], kind)),
         _agreement(agreements),
-        functools.partial(items.findings, usable) if hasattr(items, "findings") else list,
+        functools.partial(items.findings, usable)
+        if hasattr(items, "findings")
+        else list,
         noun,
     )
 

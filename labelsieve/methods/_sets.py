@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from labelsieve.estimation.flagging import BY_F1
 from labelsieve.estimation.sets import channel, judging, shares
+from labelsieve.estimation.sets.channel import Channel
 from labelsieve.features.cached import Region
 from labelsieve.features.task import Task
 from labelsieve.methods import Evidence
 from labelsieve.methods._evidence import KnownRate, OwnRule, Rules
+
+# Fields of a channel, in their order, as they are kept for `score`.
+CHANNEL = tuple(Channel.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,13 @@ class ClassScores:
 
     values: [n, k] higher is more; on any scale, which may differ from class to class.
     own: [n, k] bool, labels that the method's own rule calls missing or extra, if it has one.
-    facts: as in `Evidence`.
+    facts, learned: as in `Evidence`.
     """
 
     values: np.ndarray
     own: np.ndarray | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def from_scores(task: Task, scores: ClassScores, settings: KnownRate) -> Evidence:
@@ -44,6 +51,7 @@ def from_scores(task: Task, scores: ClassScores, settings: KnownRate) -> Evidenc
     p_wrong = judging.p_wrong_of(posterior, given)
     estimate = shares.summarise(posterior, given, task.data.classes, counts, fitted)
     flagged, rule = _flags(p_wrong, scores.own, estimate.sets.rate, settings)
+    learned = {name: torch.from_numpy(getattr(fitted, name)) for name in CHANNEL}
     known = judging.separation(scores.values, given)
     return Evidence(
         p_clean=1 - p_wrong,
@@ -59,6 +67,35 @@ def from_scores(task: Task, scores: ClassScores, settings: KnownRate) -> Evidenc
             ),
             **scores.facts,
         },
+        learned={**learned, **scores.learned} if scores.learned else None,
+    )
+
+
+def from_channel(
+    task: Task, values: np.ndarray, learned: Mapping[str, Tensor], settings: KnownRate
+) -> Evidence:
+    """Evidence about sets of other pictures, by the channel that `from_scores` fitted.
+
+    A handful of pictures says nothing about how often labels are missing; the scan's did.
+
+    Args:
+        values: [n, k], scores of the same kind.
+        learned: as of `Evidence`.
+    """
+    given = task.data.labels
+    # float64, as they were fitted
+    fitted = Channel(*(learned[name].double().numpy() for name in CHANNEL))
+    posterior = fitted.posterior(values, given)
+    p_wrong = judging.p_wrong_of(posterior, given)
+    # the expected share of wrong labels among all that could be wrong
+    flagged, rule = _flags(p_wrong, None, float(p_wrong.mean()), settings)
+    return Evidence(
+        p_clean=1 - p_wrong,
+        flagged=flagged,
+        suggested=given ^ flagged,
+        probs=posterior,
+        posterior=True,
+        facts={"flags_by": rule},
     )
 
 

@@ -37,7 +37,12 @@ from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import Evidence, _captions
 from labelsieve.methods._evidence import Rules
-from labelsieve.methods._sets import ClassScores, from_scores, largest_over_views
+from labelsieve.methods._sets import (
+    ClassScores,
+    from_channel,
+    from_scores,
+    largest_over_views,
+)
 from labelsieve.settings import AtLeast, AtMost, Share
 from labelsieve.training.losses import set_ranking
 
@@ -188,4 +193,18 @@ def detect(task: Task, settings: Settings) -> Evidence:
     score = scorer(head, task.encoder.logit_scale)
     values = largest_over_views(task, settings.regions, score)
     facts = {"texts": source, "temperature": 1 / task.encoder.logit_scale}
-    return from_scores(task, ClassScores(values, facts=facts), settings)
+    learned = {"first": head.first, "second": head.second}
+    scores = ClassScores(values, facts=facts, learned=learned)
+    return from_scores(task, scores, settings)
+
+
+def judge(task: Task, settings: Settings, learned: dict[str, Tensor]) -> Evidence:
+    """Sets of other pictures, with the head and the channel of a scan."""
+    # its first weights are replaced
+    generator = torch.Generator().manual_seed(0)
+    names = torch.from_numpy(np.array(task.class_features()))
+    head = Head(names, settings.mix, generator)
+    head.load_state_dict({name: learned[name] for name in ("first", "second")})
+    score = scorer(head.eval(), task.encoder.logit_scale)
+    values = largest_over_views(task, settings.regions, score)
+    return from_channel(task, values, learned, settings)

@@ -68,7 +68,9 @@ def score(
     # classes as the detector knows them, also where the data name them otherwise
     names = dict(zip(config["classes"], config["names"], strict=True))
     spec = replace(given, class_names=names, template=config["template"])
-    prepared = prepare(spec, encoder.preprocess, classes=config["classes"])
+    judged = method.JUDGES
+    known = config["classes"]
+    prepared = prepare(spec, encoder.preprocess, classes=known, kinds=judged)
     # through the bounds again: a configuration is a file that may have been edited
     settings = resolve(method.Settings, config["settings"])
     learned = load_file(run.file("detector/detector.safetensors"))
