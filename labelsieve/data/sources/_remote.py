@@ -26,9 +26,12 @@ from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import read_json, state_folder, write_json
 from labelsieve.progress import plain
 
-# How the kinds of storage are called in URLs, and the extra that brings them is `remote`.
+# How the kinds of storage are called in URLs.
 SCHEMES = ("https", "http", "s3", "s3a", "gs", "gcs", "az", "abfs")
 WEB = ("https", "http")
+# The extra that brings a store's library; those of Google and Azure are large.
+STORES = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
+EXTRAS = {scheme: STORES.get(scheme, "remote") for scheme in SCHEMES}
 # pathlib makes one slash of two
 MANGLED = re.compile(rf"^({'|'.join(SCHEMES)}):/(?!/)")
 CONNECTIONS = 16  # at a time: what browsers and object stores take from one client
@@ -170,11 +173,16 @@ class Remote:
                 f"'{url}' is a folder of a web server, which cannot be listed.",
                 "Name a table with the URLs of its pictures.",
             )
+        # a library that is missing is told as such
+        system = self._system(url)
         try:
-            found = tried(lambda: self._system(url).find(url, detail=True))
+            found = tried(lambda: system.find(url, detail=True))
         except ImageError as error:
             raise DataError(f"'{url}' cannot be listed: {error.what}.") from error
-        return {f"{scheme}://{n}": stamp_of(found[n]) for n in sorted(found)}
+        # a few stores put a slash before the name of the bucket
+        return {
+            f"{scheme}://{n.lstrip('/')}": stamp_of(found[n]) for n in sorted(found)
+        }
 
     def _allow(self, url: str) -> None:
         """Raises ImageError for what a redirect must not lead to."""
@@ -194,8 +202,8 @@ class Remote:
                 # the library for this scheme is missing
                 except ImportError as error:
                     raise DataError(
-                        f"'{scheme}://' needs a library: {plain(str(error))}.",
-                        "Install it with: pip install 'labelsieve[remote]'.",
+                        f"'{scheme}://' needs a library: {plain(str(error)).rstrip('.')}.",
+                        f"Install it with: pip install 'labelsieve[{EXTRAS[scheme]}]'.",
                     ) from error
             return self._systems[scheme]
 

@@ -39,7 +39,9 @@ def test_paths_of_windows_are_those_of_folders(tmp_path: Path) -> None:
     put(tmp_path / "shards", "a/1.jpg")
     for part in "ab":
         (tmp_path / "shards" / f"{part}.csv").write_text("image,label\na\\1.jpg,x\n")
-    assert images(tmp_path / "shards" / "*.csv") == 2 * [tmp_path / "shards" / "a/1.jpg"]
+    assert images(tmp_path / "shards" / "*.csv") == 2 * [
+        tmp_path / "shards" / "a/1.jpg"
+    ]
 
 
 def test_a_suffix_that_was_left_away(tmp_path: Path) -> None:
