@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -42,6 +43,23 @@ def rows(path: Any, **options: Any) -> list[Row]:
 
 def labels(path: Any, **options: Any) -> list[str | None]:
     return [row.label for row in rows(path, **options)]
+
+
+@pytest.mark.parametrize("name", ["t.tar", "t.tar.gz"])
+def test_two_samples_of_one_key_are_two_pictures(tmp_path: Path, name: str) -> None:
+    files = [("a.jpg", b"one"), ("a.cls", b"1"), ("b.jpg", b"two"), ("a.jpg", b"three")]
+    path = shard(tmp_path / name, files)
+    source = open_source(DataSpec(path))
+    found = list(source.rows())
+    assert len({row.key for row in found}) == len({row.uri for row in found}) == 3
+    read = [source.read(row.uri) for row in found]
+    assert read == [b"one", b"two", b"three"]
+    # of a run of somebody else
+    for odd in ("x", "0", "9", "9" * 5000):
+        with (
+            pytest.raises(DataError) if odd in ("9", "0") else contextlib.nullcontext()
+        ):
+            source.read(f"{found[0].uri}%@{odd}")
 
 
 @pytest.mark.parametrize("name", ["train-0.tar", "train-0.tar.gz"])
