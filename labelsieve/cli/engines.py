@@ -22,7 +22,7 @@ SEVERAL = "Several processes or machines"
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="processes, ray, ray-train, slurm or folder; none: here.",
+        help="processes, ray, ray-train, slurm or folder.",
         rich_help_panel=SEVERAL,
     ),
 ]

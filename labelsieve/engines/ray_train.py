@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -171,14 +172,13 @@ def carry_out(
     os.environ.update({name: str(value) for name, value in told.items()})
     os.environ["MASTER_ADDR"] = address
     os.chdir(folder)
-    from labelsieve.cli import main
-
     sys.argv = ["labelsieve", *words]
     output, errors = io.StringIO(), io.StringIO()
     code = 0
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
-            main()
+            # in this process, so that nothing of it is left where Ray ends it
+            runpy.run_module("labelsieve", run_name="__main__")
         except SystemExit as ended:
             code = int(ended.code or 0)
     return code, output.getvalue(), errors.getvalue()
