@@ -202,6 +202,8 @@ def test_a_page_runs_no_text(hostile: tuple[Path, Path]) -> None:
         assert len(answer.content) < 1_000_000
         harmless(answer.text)
         seen += answer.text
+    # why: words that stand in texts of another class
+    assert "Words against the label: <b>" in page.text
     # letters stay: what is shown is what is there
     assert "שלום עולם" in seen and "🚀" in seen and "<script>alert(1)" in seen
 

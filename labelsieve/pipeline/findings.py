@@ -13,32 +13,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve import tables
-from labelsieve.data.dataset import Dataset
+from labelsieve.data.batches import batches
+from labelsieve.data.dataset import Dataset, Prepared
 from labelsieve.data.sources import Source
+from labelsieve.data.text import words
 from labelsieve.features import quality
 from labelsieve.features.copies import duplicates, texts
 from labelsieve.features.neighbours import can_approximate, nearest
+from labelsieve.runs.items import _words
 from labelsieve.tables import DUPLICATES, FINDINGS, QUALITY, SCORED
 
 NEIGHBOURS = 10  # others that an image is compared with
 # Images up to which every pair is compared; beyond, outliers are measured against a sample.
 EXACT = 100_000
 SAMPLE = 20_000
+MOST = 5_000  # texts whose words are weighed, the most suspicious ones
+LOOKED_AT = 100_000  # texts that words are counted in, evenly spaced
+BATCH = 1_024  # of them at a time
+SAID = ["sample_id", "given_label", "suggested_label", "is_label_issue", "p_clean"]
 
 
 def write(
-    folder: Path,
-    source: Source,
-    manifest: pa.Table,
-    features: np.ndarray,
-    data: Dataset,
+    folder: Path, source: Source, prepared: Prepared, features: np.ndarray
 ) -> dict[str, Any]:
     """Write quality.parquet and duplicates.parquet of a run; of texts the second alone.
 
     Args:
-        manifest: of the run.
+        prepared: the data set.
         features: [n, d] of its scored images, in the order of the manifest.
-        data: the same images, or texts.
 
     Returns:
         How many images have each finding, for run.json; empty where items are neither.
@@ -46,9 +48,10 @@ def write(
     modality = getattr(source, "modality", "images")
     if modality not in ("images", "texts"):
         return {}
+    manifest = prepared.manifest.table
     usable = manifest.filter(pc.is_in(manifest["status"], pa.array(SCORED)))
     if modality == "texts":
-        return _of_texts(folder, usable, features, data)
+        return _of_texts(folder, usable, features, prepared.dataset)
     numbers, thumbs = quality.measure(
         source, usable["uri"], usable["content_hash"], usable["sample_id"]
     )
@@ -72,7 +75,37 @@ def _of_texts(
     near, _ = _neighbours(features)
     table = _pairs_table(usable, texts.find(data.inputs, near))
     tables.write_parquet(table, folder / "duplicates.parquet")
+    scores = tables.read_parquet(folder / "scores.parquet")
+    _words.write(folder, _spoken(scores, data))
     return _counts(table)
+
+
+def _spoken(scores: pa.Table, data: Dataset) -> dict[str, words.Spoken]:
+    """What words say of the most suspicious texts, by sample id."""
+    about = scores.filter(pc.is_valid(scores["p_clean"])).select(SAID)
+    row_of = {i: row for row, i in enumerate(data.ids.to_pylist())}
+    first = about.filter(about["is_label_issue"]).slice(0, MOST).to_pylist()
+    texts_of = data.inputs(np.array([row_of[s["sample_id"]] for s in first], np.int64))
+    counts = words.Counts({w for text in texts_of for w in words.words_of(text)})
+    # under the suggested class: wrong labels say little of words
+    believed = {}
+    for said in about.to_pylist():
+        believed[row_of[said["sample_id"]]] = (
+            said["suggested_label"] or said["given_label"]
+        )
+    step = max(1, -(-len(data) // LOOKED_AT))
+    for rows in batches(np.arange(0, len(data), step), BATCH, None):
+        for row, text in zip(rows.tolist(), data.inputs(rows), strict=True):
+            if row in believed:
+                counts.add(text, believed[row])
+    spoken = {}
+    for said, text in zip(first, texts_of, strict=True):
+        given, other = said["given_label"], said["suggested_label"]
+        if other is not None and other != given:
+            # one that was not looked at was counted nowhere
+            own = other if row_of[said["sample_id"]] % step == 0 else ""
+            spoken[said["sample_id"]] = counts.speak(text, given, other, own)
+    return spoken
 
 
 def _counts(pairs: pa.Table) -> dict[str, int]:

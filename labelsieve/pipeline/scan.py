@@ -200,11 +200,7 @@ def _carry_out(
     _write_detector(folder.path / "detector", plan, task, evidence)
     clock.lap("estimate and write")
     shown = findings.write(
-        folder.path,
-        plan.source,
-        prepared.manifest.table,
-        task.image_features(),
-        task.data,
+        folder.path, plan.source, prepared, task.image_features()
     )
     clock.lap("look at pictures")
     # sets are judged class by class, and names compared with labels class by class

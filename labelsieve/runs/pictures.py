@@ -26,10 +26,11 @@ from labelsieve.data.sources._history import originals, replaced
 from labelsieve.data.sources._layout import has_pattern
 from labelsieve.data.sources._remote import hosts_in, known_hosts
 from labelsieve.data.spec import DataSpec
+from labelsieve.data.text.words import Spoken
 from labelsieve.errors import DataError, ImageError, LabelsieveError, RunError
 from labelsieve.files import Bounds, readable
 from labelsieve.progress import plain
-from labelsieve.runs.items import _heat
+from labelsieve.runs.items import _heat, _words
 from labelsieve.runs.reading import mapped
 from labelsieve.runs.run import Run
 from labelsieve.tables import RowsOf, one_chunk
@@ -124,6 +125,7 @@ class Images:
         self, spec: DataSpec, manifest: pa.Table, at: RowsOf | None = None
     ) -> None:
         self.heat: _heat.Maps | None = None
+        self.words: Mapping[str, Spoken] = {}
         self._spec = spec
         self._kept: dict[Any, Source] = {}
         try:
@@ -264,6 +266,7 @@ def open_pictures(opened: Run, data: str | None = None) -> Images:
     if data is not None:
         _check_scanned(images, opened, data)
     images.heat = _heat.of_run(opened)
+    images.words = _words.of_run(opened)
     opened_again: Images = images
     return opened_again
 

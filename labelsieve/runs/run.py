@@ -14,6 +14,7 @@ probs.parquet       class probabilities, one row per scored image; of sets of la
 quality.parquet     what pictures show of themselves: size, light, sharpness, outliers
 duplicates.parquet  pairs of near-duplicates
 heat.parquet        of some pictures where they disagree with their label; of some methods
+words.parquet       of flagged texts which words speak for their label and against it
 report.html         what is in the run, for people
 decisions.sqlite    what people decided
 corrections.parquet what was changed in the data: a patch
@@ -69,6 +70,7 @@ OWNED = (
     "quality.parquet",
     "duplicates.parquet",
     "heat.parquet",
+    "words.parquet",
     "truth.parquet",
     "detector",
     "report.html",

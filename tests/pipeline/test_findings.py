@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -105,7 +104,6 @@ def test_many_images_are_compared_with_a_sample(
 def test_other_items_than_images_are_left_alone(tmp_path: Path) -> None:
     source = open_source(load((["a"], ["b"])))
     source.modality = "sounds"  # type: ignore[attr-defined]
-    none = pa.table({"sample_id": pa.array([], pa.string())})
-    no_data: Any = None  # such items are not looked at
-    assert findings.write(tmp_path, source, none, np.empty((0, 2)), no_data) == {}
+    nothing: Any = None  # such items are not looked at
+    assert findings.write(tmp_path, source, nothing, np.empty((0, 2))) == {}
     assert not list(tmp_path.iterdir())

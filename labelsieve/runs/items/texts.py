@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from labelsieve.data.text.reading import decode, encoding_of, read_bytes
+from labelsieve.data.text.words import Spoken
 from labelsieve.errors import LabelsieveError
 from labelsieve.progress import plain
 from labelsieve.runs.items.images import in_units
@@ -27,6 +28,7 @@ class Facts:
     characters: int
     size: str  # "41 KB"
     encoding: str
+    spoken: Spoken = field(default_factory=Spoken)  # what its words say of its label
 
 
 def show(items: Any, sample_id: str, size: str) -> bytes | None:
@@ -47,7 +49,9 @@ def facts(items: Any, sample_id: str) -> Facts | None:
         data = read_bytes(items.read(sample_id))
     except LabelsieveError:
         return None
-    return Facts(len(decode(data)), in_units(len(data)), encoding_of(data))
+    # of a scan; other items, of an export for one, have none
+    spoken = getattr(items, "words", {}).get(sample_id, Spoken())
+    return Facts(len(decode(data)), in_units(len(data)), encoding_of(data), spoken)
 
 
 def read(items: Any, sample_id: str) -> str | None:

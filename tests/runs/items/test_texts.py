@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
+from labelsieve.data.text.words import Spoken
 from labelsieve.errors import ImageError
-from labelsieve.runs.items import texts
+from labelsieve.runs.items import _words, texts
 
 HOSTILE = "<script>x</script>\x1b[31m\x00\u202eabc 🙂\nשלום"
 
@@ -31,3 +35,17 @@ def test_long_texts_are_cut_and_missing_ones_are_none() -> None:
     assert texts.facts(Items(), "b") is None
     facts = texts.facts(Items(), "a")
     assert facts == texts.Facts(len(HOSTILE), "44 bytes", "UTF-8")
+
+
+def test_words_of_a_scan_are_facts_of_a_text(tmp_path: Path) -> None:
+    """Those of a stranger's run are shown harmlessly, too."""
+    spoken = {"a": Spoken(["bank"], ["goal", "\x1b[31m", "x" * 99])}
+    _words.write(tmp_path, spoken)
+    run = SimpleNamespace(folder=tmp_path, file=lambda name: tmp_path / name)
+    read = _words.of_run(run)  # type: ignore[arg-type]
+    assert read["a"].speaks_for == ["bank"] and read["a"].against[0] == "goal"
+    assert "\x1b" not in read["a"].against[1] and len(read["a"].against[2]) == 40
+    items = Items()
+    items.words = read  # type: ignore[attr-defined]
+    facts = texts.facts(items, "a")
+    assert facts is not None and facts.spoken == read["a"]
