@@ -135,8 +135,7 @@ def select_among(
     rows = sample(len(labels), seed)
     learned = name != TEXT
     shift = doubt(vote[rows], labels[rows], transition.matrix, learned=learned)
-    n, k = vote.shape
-    nothing = believed(transition.support, n / k, learned=learned)
+    nothing = 0.0 if learned else believed(transition.support)
     # by degrees, so that two draws of the same data are not judged by different rules
     shift = (1 - nothing) * shift + nothing * math.log(BELIEVED)
     ignorance = ignorance_of(*vote.shape)
