@@ -106,8 +106,8 @@ class Settings(Bounded):
     memory_momentum: Annotated[float, AtLeast(0), Below(1)] = 0.95
     memory_temperature: Annotated[float, Above(0)] = 0.1
     memory_keep: Annotated[float, Share()] = 0.5
-    memory_refine: Annotated[float, AtLeast(0)] = 1.0
-    memory_denoise: Annotated[float, AtLeast(0)] = 1.0
+    memory_refine: Annotated[float, AtLeast(0)] = 0.3
+    memory_denoise: Annotated[float, AtLeast(0)] = 0.0
     # recipe=capro (`labelsieve.classifiers.trainers.capro`): the first epoch with prototypes, and
     # with corrected labels; α, β, γ, τ, m of the slow copy, m of prototypes, d, Q
     capro_prototypes: Annotated[int, AtLeast(0)] = 1
