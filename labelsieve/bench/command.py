@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from labelsieve import registry, tables
 from labelsieve.bench import plan, published, results, schedule, steps
+from labelsieve.bench.material import with_own
 from labelsieve.bench.render import FORMATS, sheets
 from labelsieve.bench.steps import Step, Workspace
 from labelsieve.errors import MissingExtra, RunError
@@ -25,6 +26,7 @@ def run(
     towers: Sequence[str] = (),
     only: Sequence[str] = (),
     jobs: str = "auto",
+    own: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Run a configuration's cells that are not done yet; tables and plots of all that are.
 
@@ -36,6 +38,7 @@ def run(
         towers: further ones, "NAME=DIR".
         only: filters, see `labelsieve.bench.steps.narrow`.
         jobs: processes at once, or "auto".
+        own: files of the user's own "embeddings" and "pred_probs" of the one data set.
 
     Returns:
         What the terminal shows: counts, who leads, what did not run and why, and files.
@@ -44,7 +47,7 @@ def run(
         OptionError: a mistake in configuration or options; nothing has been written then.
         RunError: another bench works in the folder, or no cell could run at all.
     """
-    planned = plan.read(config, towers)
+    planned = with_own(plan.read(config, towers), workspace.data_root, own or {})
     cells = list(planned.cells())
     chosen = {id(cell) for cell in steps.narrow(cells, only)}
     limits = schedule.limits(jobs)  # the last option that can be wrong

@@ -9,10 +9,12 @@ from typing import Any
 
 from labelsieve import registry, tables
 from labelsieve.bench.plan import SETS, Data, Noise
+from labelsieve.bench.plan import Plan as Configured
 from labelsieve.bench.sets import mosaics
 from labelsieve.data.load import load, read_class_names
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
+from labelsieve.errors import OptionError
 from labelsieve.noise import planting
 from labelsieve.noise.context import Plan
 from labelsieve.pipeline import demo
@@ -21,6 +23,7 @@ COLUMNS = (
     *("image_column", "label_column", "truth_column", "id_column", "split"),
     *("label_separator", "vote_columns", "count_columns", "items", "urls"),
 )
+OWN = ("embeddings", "pred_probs")  # files of numbers in the place of a model's
 # A column that is named outweighs the votes; any, as types of the other fields differ.
 NO_VOTES: dict[str, Any] = {"vote_columns": None, "count_columns": None}
 # Of the embedded digits as this file writes them.
@@ -29,6 +32,59 @@ EMBEDDED = {
     "label_column": "true_label",
     "id_column": "id",
 }
+
+
+def with_own(plan: Configured, root: Path, own: Mapping[str, str | None]) -> Configured:
+    """The plan with the user's own embeddings or predictions, checked before anything runs.
+
+    Args:
+        root: folder that names in the configuration are relative to.
+        own: "embeddings" and "pred_probs" as the command line names them, from here.
+
+    Raises:
+        OptionError: it is not clear whose they are, a file is missing, or a method needs a model.
+    """
+    # any, as types of the other fields differ
+    named: dict[str, Any] = {
+        name: str(Path(file).resolve()) for name, file in own.items() if file
+    }
+    if named and len(plan.data) != 1:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in named)
+        raise OptionError(
+            f"{flags}: '{plan.name}' has {len(plan.data)} data sets.",
+            'Write embeddings = "…" into the [[data]] that they are of.',
+        )
+    if named:
+        plan = replace(plan, data=(replace(plan.data[0], **named),))
+    for data in plan.data:
+        if _own(data, root):
+            _check_own(plan, data, root)
+    return plan
+
+
+def _check_own(plan: Configured, data: Data, root: Path) -> None:
+    for name, file in _own(data, root).items():
+        if not Path(file).is_file():
+            raise OptionError(f"{name} of '{data.name}': '{file}' does not exist.")
+    for method in plan.methods:
+        needs = registry.constants("methods", method.detector, ("NEEDS",))["needs"]
+        # it would judge by the tower, beside others that judge by the user's own numbers
+        if needs:
+            raise OptionError(
+                f"Method {method.name} needs a model, and '{data.name}' brings numbers of its "
+                "own.",
+                "Leave it out, or bench it with a configuration of its own.",
+            )
+
+
+def own_files(data: Data) -> dict[str, str]:
+    """The user's own embeddings and predictions of a data set, as it names their files."""
+    files = {name: getattr(data, name) for name in OWN}
+    return {name: file for name, file in files.items() if file is not None}
+
+
+def _own(data: Data, root: Path) -> dict[str, str]:
+    return {name: str((root / f).resolve()) for name, f in own_files(data).items()}
 
 
 def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, Any]:
@@ -40,7 +96,13 @@ def material(job: Mapping[str, Any], folder: Path, watch: object) -> dict[str, A
 
     Returns:
         spec: of the table.
+        own: files of the user's own embeddings and predictions, which are joined by id.
     """
+    made = _material(job, folder)
+    return {**made, "own": _own(Data(**job["data"]), Path(job["data_root"]))}
+
+
+def _material(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     data = Data(**job["data"])
     noise = Noise(**job["noise"])
     root = Path(job["data_root"])

@@ -87,9 +87,9 @@ class Noise:
 
 @dataclass(frozen=True)
 class Data(Bounded):
-    """A data set; columns, split, root and template are as in scan.
+    """A data set; columns, split, root, own embeddings and template are as in scan.
 
-    `path`, `archive` and a file of class names lie below --data-root.
+    `path`, `archive` and files of class names or own numbers lie below --data-root.
     """
 
     name: str
@@ -114,6 +114,8 @@ class Data(Bounded):
     mosaics: Annotated[int | None, AtLeast(1)] = None
     # label -> name in prompts, or a file of them
     class_names: Mapping[str, str] | str = field(default_factory=dict)
+    embeddings: str | None = None
+    pred_probs: str | None = None
     noise: tuple[Noise, ...] = ()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve import registry
+from labelsieve.bench.material import OWN, own_files
 from labelsieve.bench.plan import AXES, Cell, Data, Noise, Tower
 from labelsieve.errors import OptionError, RunError, unknown
 from labelsieve.files import fingerprint, read_json, write_json
@@ -182,18 +183,23 @@ class _Maker:
 
     def _data(self, data: Data) -> dict[str, Any]:
         # without its noises: adding one to the list must not run the others again
-        return {
-            "data": asdict(replace(data, noise=())),
-            "data_root": str(self.workspace.data_root),
-        }
+        described = asdict(replace(data, noise=()))
+        # cells of earlier versions, which knew none, stay what they were
+        for name in OWN:
+            if described[name] is None:
+                del described[name]
+        root = self.workspace.data_root
+        return {"data": described, "data_root": str(root)}
 
     def _content(self, data: Data) -> list[Any]:
         """What decides which pictures and labels there are; not where they lie."""
         # archives and embedded data are known by their names
         content = None
+        root = self.workspace.data_root
         if data.path is not None:
-            content = self._stamp(self.workspace.data_root / data.path)
-        return [self._data(data)["data"], content]
+            content = self._stamp(root / data.path)
+        own = [self._stamp(root / file) for file in own_files(data).values()]
+        return [self._data(data)["data"], content, *own]
 
     def _machine(self) -> dict[str, str]:
         return {

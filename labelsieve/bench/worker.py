@@ -26,6 +26,7 @@ from labelsieve.bench.material import material, truth
 from labelsieve.bench.plan import REALISED
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.labels import SET, SINGLE
+from labelsieve.data.load import load
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, RunError
@@ -208,7 +209,7 @@ def _features(images: Dataset, encoder: DualEncoder, rows: np.ndarray) -> None:
 def cell(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, Any]:
     """An ordinary scan, and its figures."""
     source, tower = (read_json(Path(need) / "result.json") for need in job["needs"])
-    spec = DataSpec(**source["spec"])
+    spec = load(DataSpec(**source["spec"]), **source.get("own", {}))
     own = folder / "cache"
     _share_cache(own, tower)
     try:

@@ -43,6 +43,14 @@ def bench(
         str,
         typer.Option(help="Cells at once; auto: as many as cores and memory allow."),
     ] = "auto",
+    embeddings: Annotated[
+        str | None,
+        typer.Option(help="Your embeddings of the one data set, by id, as of scan."),
+    ] = None,
+    pred_probs: Annotated[
+        str | None,
+        typer.Option(help="Likewise class probabilities, a column per class."),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     published: Annotated[
@@ -77,6 +85,7 @@ def bench(
             towers=tower,
             only=only,
             jobs=jobs,
+            own={"embeddings": embeddings, "pred_probs": pred_probs},
         )
     # also after a run: both tables side by side
     if published:
