@@ -338,7 +338,7 @@ def _prepare(work: _Work, data: Any, val: Any) -> tuple[Beginning, Dataset | Non
         seed = options.seed
         return backbone.build(work.checkpoint, classes, seed=seed, device=device)
 
-    return Beginning(work.samples, fitting, trust_of(work.run)), aside
+    return Beginning(work.samples, fitting, partial(trust_of, work.run)), aside
 
 
 def model_folder(path: Path) -> WorkFolder:

@@ -40,12 +40,12 @@ class Beginning:
         samples: labels, weights and parts by sample id (`labelsieve.tables.SAMPLES`).
         fitting: a kind of `Fitting` and samples -> one with a fresh backbone; every call gives
             the same weights.
-        trust: sample id -> p_clean of the scan.
+        trust: gives sample id -> p_clean of the scan; of a million images it is large.
     """
 
     samples: pa.Table
     fitting: Callable[[type[Fitting], pa.Table], Fitting]
-    trust: dict[str, float]
+    trust: Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)

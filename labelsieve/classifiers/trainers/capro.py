@@ -49,7 +49,7 @@ def run(beginning: Beginning, place: Place) -> tuple[Fitting, dict[str, Any]]:
     """Train with prototypes; figures say how many labels were changed and left out at the end."""
     fitting = beginning.fitting(Prototyping, beginning.samples)
     assert isinstance(fitting, Prototyping)
-    fitting.choose_anchors(beginning.trust)
+    fitting.choose_anchors(beginning.trust())
     figures = fitting.run(place.folder, place.identity, place.val)
     verdict = fitting.memory["verdict"][fitting.rows]
     counts = {"relabelled": verdict == RELABELLED, "left_out": verdict == OUTSIDE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from labelsieve.classifiers import backbone
 from labelsieve.classifiers.objective import Objective
 from labelsieve.classifiers.recipe import Settings
+from labelsieve.classifiers.train import train
 from labelsieve.classifiers.trainers import capro
 from labelsieve.classifiers.trainers.capro import (
     KEPT,
@@ -221,3 +224,26 @@ def test_a_killed_one_ends_the_same(
     again.run(tmp_path / "killed", "x")
     for name, tensor in whole.memory.items():
         assert torch.equal(tensor, again.memory[name]), name
+
+
+def test_the_recipe_trains_and_says_what_it_changed(
+    planted: Any, random_clip: Any, tmp_path: Path
+) -> None:
+    settings = {"epochs": 3, "batch_size": 16, "lr": 0.01, "val_share": 0.2}
+    train(
+        planted.folder,
+        recipe="capro",
+        use="all",
+        student=str(random_clip()),
+        settings=settings,
+        output=tmp_path / "model",
+        device="cpu",
+        precision="float32",
+    )
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    found = record["figures"]["capro"]
+    assert found.keys() == {"relabelled", "left_out"}
+    assert 0 <= sum(found.values()) <= record["samples"]["train"]
+    # what CAPro adds is no part of the model that is saved
+    names = load_file(tmp_path / "model" / "model.safetensors").keys()
+    assert all(not name.startswith(("capro", "slow")) for name in names)
