@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from attack.children import Ended
 from attack.samples import AUTO, TINY, ZERO_SHOT, digits, one_line, state, write_digits
+from labelsieve.corrections.patch import read_patch
 
 
 def test_a_class_name_of_many_words_gives_one_line(run: Callable[..., Ended]) -> None:
@@ -76,6 +78,61 @@ def test_columns_of_strange_kinds_end_in_one_line(run: Callable[..., Ended]) -> 
         pq.write_table(table, f"{name}.parquet")
         ended = run(f"scan {name}.parquet --preflight")
         assert ended.code == 0 or one_line(ended), f"{name}: {ended}"
+
+
+@pytest.mark.parametrize("open_footer", [False, True])
+def test_an_encrypted_table_is_one_line(
+    open_footer: bool, run: Callable[..., Ended]
+) -> None:
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+
+    class Keys(encryption.KmsClient):  # type: ignore[misc,name-defined]
+        def wrap_key(self, key: bytes, master: str) -> bytes:
+            return base64.b64encode(key)
+
+    factory = encryption.CryptoFactory(lambda connection: Keys())
+    words = encryption.EncryptionConfiguration(
+        footer_key="k", column_keys={"c": ["label"]}, plaintext_footer=open_footer
+    )
+    connection = encryption.KmsConnectionConfig(custom_kms_conf={})
+    properties = factory.file_encryption_properties(connection, words)
+    images = [png for _, _, png in digits(8)]
+    table = pa.table({"image": images, "label": ["a", "b"] * 4})
+    with pq.ParquetWriter(
+        "t.parquet", table.schema, encryption_properties=properties
+    ) as writer:
+        writer.write_table(table)
+    ended = run("scan t.parquet --preflight")
+    assert one_line(ended) and "t.parquet" in ended.err
+
+
+def test_a_picture_that_a_table_names_twice_is_two_rows(
+    run: Callable[..., Ended],
+) -> None:
+    rows = []
+    for name, label, png in digits(12):
+        Path(f"{name}.png").write_bytes(png)
+        rows.append(f"{name}.png,{label}")
+    first, _, label = rows[0].partition(",")
+    other = "one" if label != "one" else "two"
+    rows += [rows[0], f"{first},{other}"]
+    before = "\n".join(["path,label", *rows]) + "\n"
+    Path("t.csv").write_text(before)
+    assert run(f"scan t.csv -o out {ZERO_SHOT}").code == 0
+    auto = "apply out --policy auto --min-confidence 0"
+    for words in ("-o c.csv", "--in-place", "--in-place --yes"):
+        ended = run(f"{auto} {words}")
+        assert ended.code == 0, ended.err
+    patch = read_patch(Path("out/corrections.parquet"))[0].to_pylist()
+    assert len({row["sample_id"] for row in patch}) == len(patch)
+    after = [line.split(",") for line in Path("c.csv").read_text().splitlines()]
+    changed = [a for a, b in zip(after[1:], rows, strict=True) if ",".join(a) != b]
+    assert sorted(label for _, label in changed) == sorted(
+        row["new_label"] for row in patch
+    )
+    assert Path("t.csv").read_text() == Path("c.csv").read_text()
+    assert run(f"{auto} --reverse").code == 0
+    assert Path("t.csv").read_text() == before
 
 
 def test_numbers_of_five_thousand_digits_are_exact_or_named(
