@@ -43,9 +43,8 @@ def of_run(
 def demo_on_photos(side: float) -> str:
     """The sentence about the demo model and pictures of this side in pixels."""
     return (
-        f"The demo model ({DEMO}) judged these pictures, which are about {side:.0f} pixels "
-        f"wide, as 32 × 32 pixels. It is made for digits and small pictures: for photos take "
-        f"--model {PHOTOS}."
+        f"The demo model ({DEMO}) judged these pictures, about {side:.0f} pixels wide, as "
+        f"32 × 32 pixels: for photos take --model {PHOTOS}."
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from labelsieve.runs.run import Run
 from labelsieve.tables import OUTSIDER, one_chunk
 
+FITS = "fits"  # labelsieve.estimation.agreement.FITS
 SEARCHES = 8  # texts whose rows are kept: what one person types letter by letter
 
 
@@ -28,6 +29,7 @@ class Columns:
         flagged: [n] bool what the scan flagged.
         outside: [n] bool what it holds to belong to no class.
         at: rows by sample id.
+        text_fits: whether what the model reads fits the classes at all.
     """
 
     def __init__(self, opened: Run) -> None:
@@ -45,6 +47,9 @@ class Columns:
         outside = pc.equal(scored["status"], OUTSIDER)
         self.outside = np.asarray(outside.to_numpy(zero_copy_only=False), dtype=bool)
         self.at = opened.at
+        # runs of earlier versions do not say
+        agreement = opened.record.get("agreement", {})
+        self.text_fits = agreement.get("verdict", FITS) == FITS
         self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:

@@ -242,6 +242,9 @@ class Describing:
         negative = self.suspects.columns.number("negative_logit", row)
         if positive is None or negative is None:
             return ""
+        # a model to which the names say nothing would contradict what the pictures tell
+        if not self.suspects.columns.text_fits:
+            return ""
         if positive >= negative:
             return f"In words, “{given}” does fit this picture."
         return f"In words, “{given}” does not fit this picture."

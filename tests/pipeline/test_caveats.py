@@ -57,7 +57,7 @@ class Looked:
             400,
             "tiny",
             PLAIN,
-            ["The demo model (tiny) judged these pictures, which are about 400"],
+            ["The demo model (tiny) judged these pictures, about 400"],
         ),
         (
             32,
@@ -73,7 +73,7 @@ def test_each_is_said_where_it_is_due(
     tmp_path: Path, side: int, model: str, classes: dict[str, int], expected: list[str]
 ) -> None:
     run: Any = Looked(tmp_path, side, classes)
-    said = caveats.of_run(run, model, {"dark": 0}, [])
+    said = caveats.of_run(run, model, {"dark": 0, "crops_sought": 0}, [])
     assert len(said) == len(expected)
     for sentence, start in zip(said, expected, strict=True):
         assert sentence.startswith(start)
@@ -82,9 +82,9 @@ def test_each_is_said_where_it_is_due(
 def test_the_demo_model_is_no_reason_to_rename_classes(tmp_path: Path) -> None:
     run: Any = Looked(tmp_path, 400, PLAIN)
     names = ["Text is the wrong tool here."]
-    (said,) = caveats.of_run(run, "tiny", {"dark": 0}, names)
+    (said,) = caveats.of_run(run, "tiny", {"dark": 0, "crops_sought": 0}, names)
     assert "--model openai/clip-vit-base-patch16" in said and "32 × 32" in said
-    assert caveats.of_run(run, "other", {"dark": 0}, names) == names
+    assert caveats.of_run(run, "other", {"dark": 0, "crops_sought": 0}, names) == names
 
 
 def test_items_that_are_no_pictures_have_no_size(tmp_path: Path) -> None:

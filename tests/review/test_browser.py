@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from fixtures.browser import Server, Tab
 
 from labelsieve.runs.decisions import Decisions, person_of
 
@@ -27,56 +24,11 @@ def on_disk(planted: Any) -> dict[str, tuple[str, str | None]]:
     return {i: (d.verdict, d.label) for i, d in current.items()}
 
 
-class Server:
-    """`labelsieve review` as a process of its own."""
-
-    def __init__(self, folder: Any) -> None:
-        words = [sys.executable, "-m", "labelsieve", "review", str(folder)]
-        self.process = subprocess.Popen(
-            [*words, "--no-browser"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().split()[-1]
-
-    def kill(self) -> None:
-        # a test may have killed it itself
-        if self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGKILL)
-            self.process.communicate()
-
-
 @pytest.fixture
 def server(planted: Any) -> Iterator[Server]:
     running = Server(planted.folder)
     yield running
     running.kill()
-
-
-class Tab:
-    """A page of a browser that notes what goes wrong in it."""
-
-    def __init__(
-        self, browser: Any, size: tuple[int, int] = (1366, 700), **options: Any
-    ):
-        viewport = {"width": size[0], "height": size[1]}
-        self.context = browser.new_context(viewport=viewport, **options)
-        self.context.set_default_timeout(90_000)
-        self.page = self.context.new_page()
-        self.troubles: list[str] = []
-        self.page.on("console", lambda m: self.troubles.append(m.text))
-        self.page.on("pageerror", lambda e: self.troubles.append(str(e)))
-
-    def go(self, address: str) -> Any:
-        self.page.goto(address)
-        self.page.wait_for_load_state("networkidle")
-        return self.page
-
-    def close(self) -> None:
-        assert self.troubles == []
-        self.context.close()
 
 
 def shown(page: Any) -> str:
@@ -386,18 +338,14 @@ SLOW = [pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS]
 def test_every_view_is_accessible_and_fits_its_screen(
     planted: Any, chromium: Any, server: Server, scheme: str, size: tuple[int, int]
 ) -> None:
-    axe_core = pytest.importorskip(
+    pytest.importorskip(
         "axe_playwright_python", reason="axe-playwright-python is not installed"
     )
-    script = Path(axe_core.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
     # the page forbids foreign scripts; axe is brought in past that
     tab = Tab(chromium, size, color_scheme=scheme, bypass_csp=True)
     for name in ("", "grid", "grid?sort=pair", "map", "audit", "history?w=x"):
         page = tab.go(server.address + name)
-        page.evaluate(script)
-        found = page.evaluate("axe.run()")
-        problems = [(v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]]
-        assert problems == [], (size, name)
+        assert tab.violations() == [], (size, name)
         fits = "document.documentElement.scrollWidth <= innerWidth"
         assert page.evaluate(fits), (size, name)
         if name.startswith("grid"):

@@ -85,6 +85,7 @@ def test_trusted_images_have_the_label_that_they_stand_for(review: Review) -> No
 def test_prompts_speak_in_words(review: Review, monkeypatch: Any) -> None:
     numbers = {"positive_logit": 1.0, "negative_logit": 2.0}
     monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: numbers[c])
+    monkeypatch.setattr(review.suspects.columns, "text_fits", True)
     assert (
         review.describing.reason(0, "cat")
         == "In words, “cat” does not fit this picture."
@@ -93,6 +94,10 @@ def test_prompts_speak_in_words(review: Review, monkeypatch: Any) -> None:
     assert (
         review.describing.reason(0, "cat") == "In words, “cat” does fit this picture."
     )
+    # where names say nothing to the model, they do not speak against the pictures
+    monkeypatch.setattr(review.suspects.columns, "text_fits", False)
+    assert review.describing.reason(0, "cat") == ""
+    monkeypatch.setattr(review.suspects.columns, "text_fits", True)
     monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: None)
     assert review.describing.reason(0, "cat") == ""
 
