@@ -135,7 +135,8 @@ def select_among(
     rows = sample(len(labels), seed)
     learned = name != TEXT
     shift = doubt(vote[rows], labels[rows], transition.matrix, learned=learned)
-    nothing = 0.0 if learned else believed(transition.support)
+    n, k = vote.shape
+    nothing = believed(transition.support, n / k, learned=learned)
     # by degrees, so that two draws of the same data are not judged by different rules
     shift = (1 - nothing) * shift + nothing * math.log(BELIEVED)
     ignorance = ignorance_of(*vote.shape)

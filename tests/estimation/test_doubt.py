@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelsieve.estimation.doubt import HALF, MOST, SUPPORT, believed, doubt
+from labelsieve.estimation.doubt import ENOUGH, HALF, MOST, SUPPORT, believed, doubt
 from labelsieve.estimation.transition import fit_transition
 from labelsieve.features.zero_shot import softmax
 
@@ -72,9 +72,19 @@ def test_it_is_never_more_than_the_most(learned: bool) -> None:
 
 def test_labels_are_believed_where_nothing_says_that_any_is_wrong() -> None:
     q, truth = answers()
-    people = hard_errors(q, truth, 0.2)
-    assert believed(fit_transition(q, truth).support) == 1
-    assert believed(fit_transition(q, people).support) == 0
-    assert believed(fit_transition(q, planted(truth, 0.05)).support) == 0
+    right = fit_transition(q, truth).support
+    people = fit_transition(q, hard_errors(q, truth, 0.2)).support
+    anywhere = fit_transition(q, planted(truth, 0.05)).support
+    assert believed(right, N / K, learned=False) == 1
+    assert believed(people, N / K, learned=False) == 0
+    assert believed(anywhere, N / K, learned=False) == 0
+
+
+def test_a_probe_of_few_images_cannot_clear_labels() -> None:
+    few, many = ENOUGH
+    assert believed(0, few, learned=True) == 0
+    assert believed(0, few, learned=False) == 1
+    assert believed(0, many, learned=True) == 1
     # by degrees in between
-    assert 0 < believed(sum(SUPPORT) / 2) < 1
+    assert 0 < believed(0, (few + many) / 2, learned=True) < 1
+    assert 0 < believed(sum(SUPPORT) / 2, many, learned=True) < 1
