@@ -17,6 +17,7 @@ T[k, y] is counted from true and given labels. Labels are judged by P(y | x, y) 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -99,6 +100,12 @@ def tasks(path: Path, column: str, model: str, limit: int) -> tuple[Task, np.nda
         )
     )
     ids = prepared.dataset.ids.to_pylist()
+    missing = {str(label) for label in truth.values()} - set(names)
+    if missing:
+        sys.exit(
+            f"error: no image of '{path}' is labelled {', '.join(sorted(missing))} in {column}. "
+            "Take more with --limit."
+        )
     return task, np.array([names[str(truth[i])] for i in ids])
 
 
