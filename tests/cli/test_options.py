@@ -65,7 +65,11 @@ def test_data_options_are_spelled_once_and_reach_the_data(tmp_path: Any) -> None
         return names
 
     five = {field.name for field in fields(DataOptions)}
-    for verb in ("scan", "score", "noise"):
+    assert five <= options("scan").keys()
+    # texts beside images are read by a scan alone
+    five -= {"side_text_column"}
+    for verb in ("score", "noise"):
+        assert "side_text_column" not in options(verb)
         assert five <= options(verb).keys()
     for verb in ("predict", "evaluate"):
         assert five & options(verb).keys() == five - {"label_column"}
