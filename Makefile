@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN = $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test open-clip attack lint types docs clip-check clean
+.PHONY: demo test open-clip round-trips attack lint types docs clip-check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -28,6 +28,12 @@ open-clip:
 	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
 	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check -e '.[open-clip,backbones,lora,onnx]' pytest hypothesis
 	$(VENV)-open-clip/bin/python -m pytest -m 'slow or not slow' tests/models/families/test_open_clip.py tests/classifiers/backbones
+
+# the tools of other formats have an environment of their own, as they want other versions
+round-trips: $(VENV)/.dev
+	test -x $(VENV)-tools/bin/python || $(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/python -m pip install --quiet --disable-pip-version-check pycocotools webdataset label-studio-sdk datumaro
+	$(BIN)/python tools/round_trips.py --tools $(VENV)-tools/bin/python
 
 attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
