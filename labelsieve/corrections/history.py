@@ -14,6 +14,7 @@ followed.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +201,27 @@ def digest(path: Path) -> str:
     # sorted, as file systems list in any order
     for inner in sorted(path.rglob("*")):
         name = inner.relative_to(path)
-        if inner.is_file() and name.parts[0] != STATE:
+        if name.parts[0] == STATE:
+            continue
+        # a link is what it says: where the folder is kept, it may lead nowhere
+        if inner.is_symlink():
+            listed.append([name.as_posix(), f"link {os.readlink(inner)}"])
+        elif inner.is_file():
             listed.append([name.as_posix(), digest(inner)])
     return fingerprint(listed)
+
+
+def check_original(kept: Path, was: Any) -> None:
+    """Whether what was kept of the data still is what it was when it was kept.
+
+    Args:
+        was: its `digest` then; None in records of earlier versions, which say nothing of it.
+
+    Raises:
+        DataError: it was damaged, or edited.
+    """
+    if was is not None and digest(kept) != was:
+        raise DataError(
+            f"'{readable(kept)}' is not the original that was kept: it was damaged or edited.",
+            "Nothing was changed. Put it back from a backup.",
+        )

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsieve.corrections.history import Earlier, digest, state_of
+from labelsieve.corrections.history import Earlier, check_original, digest, state_of
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.patch import patch_id
 from labelsieve.corrections.writers import (
@@ -126,9 +126,7 @@ class FilesWriter(ABC):
         """As `Writer.undo`."""
         steps = []
         for uri, fact in self._facts(earlier).items():
-            kept = self._kept(fact)
-            if not kept.is_file():
-                raise RunError(f"'{readable(kept)}' is gone.", "It was the original.")
+            kept = self._original(fact)
             if digest(self._file(uri)) != fact["result"]:
                 raise DataError(
                     f"'{readable(self._file(uri))}' was changed after the patch.",
@@ -207,6 +205,8 @@ class FilesWriter(ABC):
         source: Any = open_source(self._spec)
         # the original in the place of each file that was changed
         if earlier is not None:
+            for fact in self._facts(earlier).values():
+                self._original(fact)
             source.instead.update(self._instead(earlier))
         opened: Source = source
         return opened
@@ -234,6 +234,14 @@ class FilesWriter(ABC):
 
     def _kept(self, fact: Mapping[str, Any]) -> Path:
         return resolve_inside(self.state, f"{ORIGINALS}/{fact['kept']}")
+
+    def _original(self, fact: Mapping[str, Any]) -> Path:
+        """What was kept of a file, once it is known to be there, and as it was kept."""
+        kept = self._kept(fact)
+        if not kept.is_file():
+            raise RunError(f"'{readable(kept)}' is gone.", "It was the original.")
+        check_original(kept, fact["was"])
+        return kept
 
     def _facts(self, earlier: Earlier) -> dict[str, dict[str, Any]]:
         """Uri -> what was kept of a file; raises DataError where the record is damaged."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsieve.corrections.history import Earlier, digest, state_of
+from labelsieve.corrections.history import Earlier, check_original, digest, state_of
 from labelsieve.corrections.journal import Step
 from labelsieve.corrections.patch import patch_id, read_patch
 from labelsieve.corrections.writers import Changes, Match, Plan, match_rows
@@ -107,8 +107,13 @@ class WholeWriter(ABC):
         names = self._rewrite(patch, new, earlier)
         kept = self._free_original(patch_id(patch))
         # the first patch kept it, and the next ones start from it
-        original = str(earlier.facts["original"]) if earlier else kept.name
-        facts = {"original": original, "table": self.table, "result": digest(new)}
+        before = (
+            earlier.facts
+            if earlier
+            else {"original": kept.name, "was": digest(self._path)}
+        )
+        facts = {"original": str(before["original"]), "was": before.get("was")}
+        facts |= {"table": self.table, "result": digest(new)}
         return Plan(self._exchange(new, kept, earlier), patch, facts, names)
 
     def undo(self, earlier: Earlier) -> list[Step]:
@@ -143,7 +148,7 @@ class WholeWriter(ABC):
         """The data as they were before an earlier patch.
 
         Raises:
-            RunError, DataError: they were edited since, or the original is gone.
+            RunError, DataError: they were edited since, or the original is gone or damaged.
         """
         path = self._path if earlier is None else self._kept(earlier)
         return open_source(replace(self._spec, data=str(path), root=self._root))
@@ -164,6 +169,8 @@ class WholeWriter(ABC):
                 f"'{readable(self._path)}' was changed after the patch.",
                 f"The data as they were are in '{readable(kept)}'.",
             )
+        # whatever is made from it, or takes the place of the data, would be damaged, too
+        check_original(kept, earlier.facts.get("was"))
         return kept
 
     def _free_original(self, name: str) -> Path:

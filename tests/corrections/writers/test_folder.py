@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fixtures.corrections import Killed, classes, expected, tree
+from fixtures.corrections import Killed, classes, damage, expected, tree
 
 from labelsieve.corrections import write_back
 from labelsieve.corrections.patch import read_patch, write_patch
@@ -290,3 +290,19 @@ def test_class_folders_may_be_links_where_they_are_only_read(
     assert moved.is_file()
     with pytest.raises(DataError, match="does not lie inside"):
         write_back.in_place(spec, patch)
+
+
+def test_a_damaged_file_that_was_left_out_is_not_put_back(
+    planted: Any, patch: pa.Table
+) -> None:
+    spec = DataSpec(planted.data)
+    write_back.in_place(spec, patch, "scan")
+    dropped = damage(planted.data / ".labelsieve" / "dropped", "flip")
+    before = planted.tree()
+    row = next(r for r in patch.to_pylist() if r["new_label"])
+    other = pa.Table.from_pylist([row], schema=CORRECTIONS)
+    for call in (write_back.reverse, write_back.in_place):
+        with pytest.raises(DataError, match="is not the file that was scanned") as told:
+            call(spec, other, "scan")
+        assert dropped.name in told.value.what
+    assert planted.tree() == before

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.corrections import Killed, interrupt, table_patch
+from fixtures.corrections import Killed, damage, interrupt, table_patch
 from PIL import Image
 
 from labelsieve.corrections import write_back
@@ -179,3 +179,19 @@ def test_a_saved_data_set_from_a_backup_is_corrected_again(tmp_path: Path) -> No
     assert write_back.in_place(spec, patch, "scan").already
     write_back.reverse(spec, patch, "scan")
     assert files(folder) == before
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "append"])
+def test_a_damaged_original_is_named_and_nothing_is_changed(
+    tmp_path: Path, how: str
+) -> None:
+    saved(tmp_path / "d")
+    spec, patch = DataSpec(tmp_path / "d"), table_patch(tmp_path / "d")
+    write_back.in_place(spec, patch, "scan")
+    damage(tmp_path / "d" / ".labelsieve" / "originals", how)
+    before = files(tmp_path / "d")
+    with pytest.raises(DataError, match="is not the original that was kept"):
+        write_back.reverse(spec, patch, "scan")
+    with pytest.raises(DataError, match="is not the original that was kept"):
+        write_back.in_place(spec, patch.slice(0, 1), "scan")
+    assert files(tmp_path / "d") == before

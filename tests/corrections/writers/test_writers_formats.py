@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures import annotated
-from fixtures.corrections import Killed, correction, interrupt
+from fixtures.corrections import Killed, correction, damage, interrupt
 
 from labelsieve.corrections import write_back
 from labelsieve.data.images import content_hash, read_bytes
@@ -40,6 +40,13 @@ def shards(folder: Path) -> Path:
         table = pa.table({"image": cells, "label": labels, "note": ["x"] * 4})
         pq.write_table(table, folder / "data" / f"train-{shard:05d}-of-00003.parquet")
     return folder
+
+
+def parquet(folder: Path) -> Path:
+    cells = [f"{n}".encode() for n in range(4)]
+    table = pa.table({"image": cells, "label": ["red", "green", "blue", "red"]})
+    pq.write_table(table, folder / "t.parquet")
+    return folder / "t.parquet"
 
 
 def csv_pattern(folder: Path) -> Path:
@@ -119,6 +126,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "cvat": annotated.cvat,
     "label-studio": annotated.label_studio,
     "shards": shards,
+    "parquet": parquet,
     "csv": csv_pattern,
     "webdataset": webdataset,
     "csv.gz": packed,
@@ -290,6 +298,31 @@ def test_data_that_were_edited_since_are_left_alone(made: Path, tmp_path: Path) 
     with pytest.raises(DataError, match=r"was changed after the patch|cannot be read"):
         write_back.reverse(spec(made), table)
     assert file.read_bytes() == edited
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "append"])
+def test_a_damaged_original_is_named_and_nothing_is_changed(
+    made: Path, tmp_path: Path, how: str
+) -> None:
+    table, _ = changed(made)
+    second = patch(made, (1, other(listed(made)[1].label)))
+    write_back.in_place(spec(made), table, "scan")
+    copied = tmp_path / (f"copy{whole_suffix(made)}" if made.is_file() else "copy")
+    (originals,) = (tmp_path / "set").rglob("originals")
+    kept = damage(originals, how)
+    before = content(tmp_path / "set")
+    for call in (
+        lambda: write_back.reverse(spec(made), table, "scan"),
+        lambda: write_back.check(spec(made), second, "scan"),
+        lambda: write_back.in_place(spec(made), second, "scan"),
+        lambda: write_back.copy(spec(made), second, copied, scan="scan"),
+    ):
+        with pytest.raises(
+            DataError, match="is not the original that was kept"
+        ) as told:
+            call()
+        assert kept.name in told.value.what
+    assert content(tmp_path / "set") == before and not copied.exists()
 
 
 def test_files_from_a_backup_are_corrected_again(made: Path, tmp_path: Path) -> None:
