@@ -22,6 +22,7 @@ from labelsieve.classifiers.recipe import recipe_name
 from labelsieve.errors import ModelError, OptionError
 from labelsieve.models.load import load_encoder
 from labelsieve.pipeline import demo
+from labelsieve.training import loop
 
 CPU = torch.device("cpu")
 CLASSES = ["x", "y", "z"]
@@ -195,3 +196,32 @@ def test_a_regulariser_needs_one_head(notes: Any, tmp_path: Path) -> None:
     assert trained.classes == plain.classes
     with pytest.raises(OptionError, match="regulariser"):
         labelsieve.train(run, output=tmp_path / "n", regulariser="vat", data=columns)
+
+
+def test_killed_and_continued_is_uninterrupted(
+    notes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout and LoRA included: the second call ends with the very same weights."""
+    run, columns, _ = notes
+    wanted: dict[str, Any] = {"student": MAKE["bert"](tmp_path), "data": columns}
+    wanted["settings"] = {"epochs": 3, "tune": "lora", "keep": "last", "lr": 1e-2}
+    whole = labelsieve.train(run, output=tmp_path / "whole", **wanted)
+    steps = 0
+    step = loop._step
+
+    def killed(*given: Any) -> float:
+        nonlocal steps
+        steps += 1
+        if steps == 8:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return step(*given)
+
+    monkeypatch.setattr(loop, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        labelsieve.train(run, output=tmp_path / "killed", **wanted)
+    monkeypatch.undo()
+    again = labelsieve.train(run, output=tmp_path / "killed", **wanted)
+    one, two = (m.backbone.model.state_dict() for m in (whole, again))
+    assert one.keys() == two.keys()
+    for key, tensor in one.items():
+        assert torch.equal(tensor, two[key]), key
