@@ -80,8 +80,9 @@ def classes(opened: Run) -> list[dict[str, Any]]:
     """Classes with their labels and what is extra and missing, the most errors first."""
     noise, images = opened.noise, opened.preflight["classes"]
     rows = []
-    for name in opened.classes:
-        extra, missing = noise["extra_of"][name], noise["missing_of"][name]
+    # of a stranger's run the record may name other classes
+    for name, extra in noise.get("extra_of", {}).items():
+        missing = noise["missing_of"][name]
         rows.append(
             {
                 "name": name,

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from labelsieve.data.labels import CALLED
 from labelsieve.data.preflight import Preflight
 from labelsieve.errors import DataError, RunError
-from labelsieve.runs.sets.shape import are_known
+from labelsieve.runs.sets.shape import are_known, are_shares
 from labelsieve.tables import check_unique
 
 Check = Callable[[Any], bool]
@@ -163,7 +163,7 @@ FIELDS: Mapping[str, Check] = {
     "chosen": _text_by_name,
     "labels": _kind,
     "set_flags": _number_by_name,
-    "set_noise": _mapping,
+    "set_noise": are_shares,
     "set_quality": _mapping_or_none,
     "set_words": _texts,
     "files": _text_by_name,
@@ -217,6 +217,11 @@ def check_noise(path: Path, noise: Mapping[str, Any]) -> None:
     intervals = noise.get("class_intervals", {})
     if not _intervals(intervals):
         raise _damaged(path, "class_intervals")
+    # of sets: class by class, what is extra and what is missing
+    for name in ("extra_of", "missing_of") if "extra_of" in noise else ():
+        shares = noise.get(name)
+        if not are_shares(shares) or shares.keys() != rates.keys():
+            raise _damaged(path, name)
     pairs = noise.get("pairs")
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
         raise _damaged(path, "pairs")

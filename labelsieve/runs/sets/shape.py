@@ -1,12 +1,32 @@
-"""Whether labels of a run, which may be a stranger's, are made of its classes."""
+"""What files of a run of sets of labels, which may be a stranger's, hold."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.data.labels import SET, SINGLE, occurring
 from labelsieve.errors import DataError
+
+LARGEST = 2**53  # of what is counted
+SHARES = ("rate", "low", "high")
+
+
+def are_shares(value: Any) -> bool:
+    """Whether each name has a share with its interval, and how many labels these are."""
+    if not isinstance(value, dict):
+        return False
+    for about in value.values():
+        numbers = about if isinstance(about, dict) else {}
+        for name in (*SHARES, "count"):
+            number, most = numbers.get(name), 1 if name in SHARES else LARGEST
+            known = isinstance(number, int | float) and not isinstance(number, bool)
+            # a comparison with NaN is false
+            if not known or not -1e-6 <= number <= most + 1e-6:
+                return False
+    return True
 
 
 def are_known(judged: pa.Table, classes: list[str], kind: str) -> bool:
