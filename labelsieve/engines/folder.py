@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -34,7 +35,7 @@ LEASE = 60.0  # seconds without one after which a worker passes for dead
 LOOK = 0.5  # seconds between two looks into the folder
 FOLDERS = ("tasks", "claims", "alive", "results")
 STATES = {state: state for state in ("done", "failed")}  # that a worker tells
-MARK = "labelsieve"  # file of a folder that was shared before
+TASK = re.compile(r"[0-9]{8,}-[0-9a-f]+")  # name of a task: its number, and the time
 # What a file of another version, or a stranger's, raises.
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -65,20 +66,22 @@ class FolderPool:
         self._refuse_others()
         # of a process that was killed, for whom nobody waits any more
         for folder in FOLDERS:
-            parts.remove(folder)
+            for path in parts.names(folder):
+                parts.remove(path)
         parts.remove("ended")
-        parts.put(MARK, b"")
 
     def _refuse_others(self) -> None:
-        """Raises OptionError where folders of these names are somebody else's: they would go."""
-        if self._parts.get(MARK) is not None:
-            return
-        for folder in FOLDERS:
-            if self._parts.names(folder):
-                raise OptionError(
-                    f"--shared holds a folder '{folder}' that no scan made.",
-                    "Name an empty folder.",
-                )
+        """Raises OptionError where something is somebody else's: it would be removed."""
+        named = [path for folder in FOLDERS for path in self._parts.names(folder)]
+        others = [path for path in named if not TASK.fullmatch(path.split("/", 1)[1])]
+        # a part of ours is sealed, also an empty one
+        if self._parts.age("ended") is not None and self._parts.get("ended") != b"":
+            others.append("ended")
+        if others:
+            raise OptionError(
+                f"--shared holds '{plain(others[0])}', which no scan made.",
+                "Name an empty folder.",
+            )
 
     def size(self) -> int:
         """As `Pool.size`: one more than work now, so that nobody waits for the next."""

@@ -7,6 +7,7 @@ same command again submits again what is not finished, and it goes on where it s
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shlex
 import shutil
 import subprocess
@@ -17,9 +18,11 @@ from labelsieve.data.sources._remote import url_of
 from labelsieve.engines import Options
 from labelsieve.errors import OptionError
 from labelsieve.files import replacing
+from labelsieve.progress import plain
 
 SCRIPT = "labelsieve.sbatch"
 JOB = "slurm-job.txt"  # number of the job that was submitted last
+SIGN = "# of labelsieve, as it was written: "  # before the digest
 WORKERS = 8  # where the user names no number
 SECONDS = 60  # that Slurm's commands may take
 
@@ -47,6 +50,7 @@ def launch(words: list[str], options: Options) -> str:
         return f"Job {running} is still under way; see: squeue -j {running}"
     path = folder / SCRIPT
     text = script(words, options, folder)
+    _refuse_another(path)
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
@@ -56,6 +60,22 @@ def launch(words: list[str], options: Options) -> str:
     with replacing(folder / JOB) as scratch:
         scratch.write_text(number, encoding="utf-8")
     return f"Job {number} was submitted; its lines are in {folder / 'logs'}."
+
+
+def _signed(text: str) -> str:
+    """A script with its digest as last line, by which it is known again."""
+    return f"{text}{SIGN}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def _refuse_another(path: Path) -> None:
+    """Raises OptionError where the script there is somebody else's, or was edited."""
+    with contextlib.suppress(FileNotFoundError):
+        there = path.read_text(encoding="utf-8", errors="replace")
+        if there != _signed(there.rpartition(SIGN)[0]):
+            raise OptionError(
+                f"'{plain(str(path))}' was edited, or is not of labelsieve; it would be replaced.",
+                f"Submit it yourself with: sbatch {shlex.quote(str(path))}; or rename it.",
+            )
 
 
 def script(words: list[str], options: Options, folder: Path) -> str:
@@ -82,7 +102,7 @@ def script(words: list[str], options: Options, folder: Path) -> str:
     lines.append(f"export LABELSIEVE_CACHE={shlex.quote(str(folder / 'cache'))}")
     lines += ['if [ "$SLURM_ARRAY_TASK_ID" = 0 ]; then', f"  exec {scan}"]
     lines += ["else", f"  exec {work}", "fi"]
-    return "\n".join(lines) + "\n"
+    return _signed("\n".join(lines) + "\n")
 
 
 def without(words: list[str], option: str) -> list[str]:

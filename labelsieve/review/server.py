@@ -241,8 +241,9 @@ def _opener(address: str, folder: Path) -> Iterator[Path]:
     Everybody on a machine can read the words that a program was started with, and the token is
     all that keeps others out; the file is the user's alone.
     """
-    # in the run folder: browsers in a sandbox do not see folders for temporary files
-    path = (folder / OPENER).resolve()
+    # in the run folder: browsers in a sandbox do not see folders for temporary files;
+    # only the folder is resolved: a link by this name in a received run is itself replaced
+    path = folder.resolve() / OPENER
     path.unlink(missing_ok=True)
     created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(created, "w", encoding="utf-8") as file:

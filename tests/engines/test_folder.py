@@ -114,14 +114,30 @@ def test_a_worker_does_not_end_with_a_task_that_is_damaged(
     assert not parts.names("results")
 
 
-def test_folders_of_somebody_else_are_not_cleared_away(tmp_path: Path) -> None:
-    mine = tmp_path / "results" / "thesis.txt"
-    mine.parent.mkdir()
+@pytest.mark.parametrize("was_shared", [False, True])
+@pytest.mark.parametrize("name", ["results/thesis.txt", "tasks/a/b", "ended"])
+def test_files_of_somebody_else_are_not_cleared_away(
+    name: str, was_shared: bool, tmp_path: Path
+) -> None:
+    if was_shared:
+        folder.open_pool(Options(shared=str(tmp_path)))
+    mine = tmp_path / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("mine")
-    with pytest.raises(OptionError, match="'results' that no scan made"):
+    with pytest.raises(OptionError, match=f"'{name}', which no scan made"):
         folder.open_pool(Options(shared=str(tmp_path)))
     assert mine.read_text() == "mine"
-    # one that was shared before is cleared
+
+
+def test_what_is_hidden_in_a_shared_folder_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "results" / ".notes"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    folder.open_pool(Options(shared=str(tmp_path)))
+    assert mine.read_text() == "mine"
+
+
+def test_tasks_of_a_scan_that_was_killed_are_cleared_away(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     folder.open_pool(Options(shared=str(shared))).submit(
         Task("shard", "job", b"shared", b"rows", "rows 0 to 9")

@@ -27,6 +27,23 @@ def test_without_slurm_the_script_is_shown(
     assert "labelsieve scan 'my photos' -o run --shared x --engine folder" in script
 
 
+@pytest.mark.parametrize("edit", ["#!/bin/bash\necho mine\n", None, ""])
+def test_a_script_that_a_person_wrote_or_edited_stays(
+    edit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    options = Options(shared=str(tmp_path))
+    slurm.launch(WORDS, options)
+    slurm.launch(WORDS, options)  # its own is written again
+    path = tmp_path / slurm.SCRIPT
+    with path.open("w" if edit is not None else "a") as file:
+        file.write(edit if edit is not None else "#SBATCH --partition=fast\n")
+    there = path.read_bytes()
+    with pytest.raises(OptionError, match="would be replaced"):
+        slurm.launch(WORDS, options)
+    assert path.read_bytes() == there
+
+
 def fake(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{text}\n")

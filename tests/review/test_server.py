@@ -105,3 +105,22 @@ def test_the_token_is_in_no_command_line(
     token = told[0].rstrip("/").rsplit("/", 1)[1]
     assert len(launched) == 1 and token not in launched[0]
     assert not (planted.folder / OPENER).exists()
+
+
+def test_a_link_in_a_received_run_leads_to_no_file_of_the_user(
+    planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    mine = tmp_path / "profile"
+    mine.write_text("mine")
+    (planted.folder / OPENER).symlink_to(mine)
+    written: list[str] = []
+
+    def launch(address: str) -> None:
+        written.append(mine.read_text())
+
+    serve(Review(planted.run), Listening(), launch=launch, tell=lambda _: None)
+    assert written == ["mine"] and mine.read_text() == "mine"
+    assert not (planted.folder / OPENER).is_symlink()

@@ -32,6 +32,7 @@ NATIVE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # ot
 FORMAT_BYTES = {"WEBP": 12, "AVIF": 14}
 # The same for decoders that a format uses only sometimes; those in Python build lists of bytes.
 CODEC_BYTES = {"bmp_rle": 4, "ppm": 8, "ppm_plain": 8}
+TIFF_STRIP_TAG, TIFF_TILE_TAGS = 278, (322, 323)  # rows per strip; width and height
 # Sides of pictures in icons; their list of contents ends at 256, bitmaps count twice.
 ICON_SIDE = 1024
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
@@ -111,10 +112,25 @@ def _decoder(
     if codec == "jpeg2k":
         size += jpeg2000.buffers(_content(image))
     if codec == "libtiff":
-        # one strip at a time; a file without this tag is a single strip
-        rows = min(full[1], int(getattr(image, "tag_v2", {}).get(278, full[1])))
-        size += native_bytes * rows // max(1, full[1])
+        size += native_bytes * _tiff_piece(image, full) // max(1, pixels)
     return size
+
+
+def _tiff_piece(image: ImageFile.ImageFile, full: tuple[int, int]) -> int:
+    """Pixels of a TIFF that are decompressed at once: a strip, or a tile.
+
+    A tile is decompressed whole, however little of it lies in the picture.
+    """
+    tags = getattr(image, "tag_v2", {})
+    width, height = (_whole_number(tags.get(tag), 0) for tag in TIFF_TILE_TAGS)
+    # a file without rows per strip is a single strip
+    rows = min(full[1], _whole_number(tags.get(TIFF_STRIP_TAG), full[1]))
+    return max(full[0] * rows, width * height)
+
+
+def _whole_number(value: object, default: int) -> int:
+    """A tag's number; `default` where a damaged file holds something else, or several."""
+    return value if isinstance(value, int) and value >= 0 else default
 
 
 def _content(image: ImageFile.ImageFile) -> bytes:

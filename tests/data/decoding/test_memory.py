@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from labelsieve.data.images import decode, decoded, open_image
 from labelsieve.errors import ImageError
 
 SIDE = 2_000
+# Tags of a TIFF: the width of its tiles.
+NARROW_TILE, WIDE_TILE = (struct.pack("<HHII", 322, 4, 1, n) for n in (64, 1 << 24))
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -61,6 +64,33 @@ def test_what_decoding_takes_is_known_from_the_header(
     image = open_image(encoded(Image.new(mode, (SIDE, SIDE)), kind, **options))
     size = memory.needed(image, image.size) - memory.BAND * memory.BAND_BYTES
     assert least <= size / SIDE**2 <= least * 1.1
+
+
+def tiled(side: int, tile: int) -> bytes:
+    """A grey TIFF of one compressed tile, which may be larger than the picture."""
+    packed = zlib.compress(bytes(tile * tile), 1)
+    # width, height, bits, deflate, black is 0, samples, tile's sides, place and bytes
+    tags = [(256, side), (257, side), (258, 8), (259, 8), (262, 1), (277, 1)]
+    tags += [(322, tile), (323, tile), (324, 8 + 2 + 12 * 10 + 4), (325, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + struct.pack("<I", 0) + packed
+
+
+def test_a_tile_counts_whole_however_small_the_picture_is() -> None:
+    assert decode(tiled(32, 64)).size == (32, 32)
+    image = open_image(tiled(32, 4_000))
+    assert memory.needed(image, image.size) > 4_000**2
+    # where nothing is decompressed: a header that says so is enough
+    lying = tiled(32, 64).replace(NARROW_TILE, WIDE_TILE)
+    with pytest.raises(ImageError, match="too large"):
+        decode(lying)
+
+
+def test_a_tag_that_is_no_number_ends_in_one_line() -> None:
+    text = tiled(32, 64).replace(NARROW_TILE, struct.pack("<HHII", 322, 2, 1, 64))
+    with pytest.raises(ImageError):
+        decode(text)
 
 
 def icon(inner: bytes) -> bytes:
