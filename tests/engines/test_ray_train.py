@@ -85,6 +85,8 @@ def test_a_killed_worker_is_no_loss(
 
     threading.Thread(target=kill, daemon=True).start()
     words = ["scan", str(few), "-o", str(tmp_path / "two"), "--model", "tiny", "-q"]
+    # in bfloat16, which is faster on some processors, sums in another order are far apart
+    words += ["--precision", "float32"]
     for name, value in SETTINGS.items():
         words += ["--set", f"{name}={value}"]
     told: list[str] = []
@@ -94,7 +96,11 @@ def test_a_killed_worker_is_no_loss(
     assert killed and [line for line in told if "are started again" in line]
     with one_thread():
         alone = scan(
-            load(str(few)), output=tmp_path / "one", model="tiny", settings=SETTINGS
+            load(str(few)),
+            output=tmp_path / "one",
+            model="tiny",
+            precision="float32",
+            settings=SETTINGS,
         )
     one, two = (
         load_file(folder / "detector" / "detector.safetensors")
@@ -102,8 +108,10 @@ def test_a_killed_worker_is_no_loss(
     )
     assert one.keys() == two.keys() and any("contexts" in name for name in one)
     for name, values in one.items():
+        # whether pictures were mirrored is among them, a bool
+        far = np.abs(values.astype(np.float64) - two[name].astype(np.float64))
         size = max(1.0, float(np.abs(values).max(initial=0)))
-        assert np.abs(values - two[name]).max(initial=0) <= TOLERANCE * size, name
+        assert far.max(initial=0) <= TOLERANCE * size, name
 
 
 @pytest.fixture
