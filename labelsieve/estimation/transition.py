@@ -117,7 +117,7 @@ class Transition:
             sample gave, at the best temperature.
         rates: share of wrong labels under every tenable assumption.
         support: log-likelihood per label by which the best explanation with errors beats the best
-            one without any, held out; 0 or less where nothing says that any label is wrong.
+            one without any, held out, and its standard error; (0, 0) where no label looks wrong.
     """
 
     matrix: np.ndarray
@@ -126,7 +126,7 @@ class Transition:
     class_similarity: float | None
     held_out: np.ndarray
     rates: tuple[float, ...]
-    support: float = np.inf
+    support: tuple[float, float] = (np.inf, 0.0)
 
     def calibrate(self, probs: np.ndarray) -> np.ndarray:
         """[n, k] probabilities at the chosen temperature and class weights."""
@@ -228,7 +228,8 @@ def fit_transition(probs: np.ndarray, labels: np.ndarray, seed: int = 0) -> Tran
         rates += _softer_rates(candidates, chosen.temperature, softer)
     faultless = _likeliest([candidate.faultless for candidate in candidates])
     # held out: fitted to the same labels, T explains a model's own mistakes as errors
-    support = float((best.preferred.held_out - faultless).mean())
+    gain = best.preferred.held_out - faultless
+    support = float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
     return Transition(
         _matrix(calibrated, labels, chosen.class_similarity),
         chosen.temperature,

@@ -82,9 +82,14 @@ def test_labels_are_believed_where_nothing_says_that_any_is_wrong() -> None:
 
 def test_a_probe_of_few_images_cannot_clear_labels() -> None:
     few, many = ENOUGH
-    assert believed(0, few, learned=True) == 0
-    assert believed(0, few, learned=False) == 1
-    assert believed(0, many, learned=True) == 1
+    nothing = (0.0, 0.0)
+    assert believed(nothing, few, learned=True) == 0
+    assert believed(nothing, few, learned=False) == 1
+    assert believed(nothing, many, learned=True) == 1
     # by degrees in between
-    assert 0 < believed(0, (few + many) / 2, learned=True) < 1
-    assert 0 < believed(sum(SUPPORT) / 2, many, learned=True) < 1
+    assert 0 < believed(nothing, (few + many) / 2, learned=True) < 1
+    assert 0 < believed((sum(SUPPORT) / 2, 0.0), many, learned=True) < 1
+
+
+def test_what_chance_leaves_open_clears_no_label() -> None:
+    assert believed((0.0, SUPPORT[1]), 40, learned=False) == 0
