@@ -233,7 +233,11 @@ def export(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Replace a file that is no earlier export."),
+        typer.Option(
+            "--force",
+            help="Replace a file that is no earlier export, and files of an earlier one that"
+            " were changed.",
+        ),
     ] = False,
     push_to_hub: Annotated[
         str | None,

@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,8 @@ from labelsieve.errors import DataError, ImageError, OptionError, RunError, unkn
 from labelsieve.exports._labels import check_items, check_kind
 from labelsieve.exports._late import LatePictures
 from labelsieve.exports._names import Names, safe_name
-from labelsieve.exports._receipt import is_own, read_receipt, write_receipt
+from labelsieve.exports._target import check_target, final, put_file, put_folder
 from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
-from labelsieve.progress import note
 from labelsieve.runs import pictures as of_run
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
@@ -94,12 +92,7 @@ class Rows:
 
     def final(self, path: Path) -> Path:
         """What a file of the export will be called when it is whole."""
-        scratch, target = self.grows or (path, path)
-        # the export is one file, or a file in its folder is meant, or one beside it
-        if path == scratch:
-            return target
-        inside = path.is_relative_to(scratch)
-        return target / path.relative_to(scratch) if inside else path
+        return final(path, *(self.grows or (path, path)))
 
     def file(self, sample_id: str, folder: Path) -> Path | None:
         """The image as a file, by its last name: its own, or one written into `folder`.
@@ -192,7 +185,8 @@ def export(
 ) -> list[Path]:
     """Write a run in the format of another tool.
 
-    It grows under another name. A folder that this call wrote before is left as it is.
+    It grows under another name. A folder that this call wrote before is compared file by file
+    with what was written, and gets what is missing in it.
 
     Args:
         to: a file of `labelsieve/exports`.
@@ -202,7 +196,8 @@ def export(
         data: where the images are now, if not where they were scanned; tables need none.
         root: a folder beside the data that a table's pictures may come from.
         safe_formulas: of CSV: see `labelsieve.exports.csv`.
-        force: replace a file that is no earlier export; folders never are.
+        force: replace a file that is no earlier export, or in a folder that is one, the files
+            that were changed; other folders never are.
 
     Returns:
         Files that a person should know of.
@@ -218,7 +213,7 @@ def export(
         raise OptionError(unknown("--only", only, KEEP))
     check_kind(room, to, opened.kind)
     target = Path(target)
-    _check_target(room, target)
+    check_target(room.TARGET, target)
     data = None if data is None else str(data)
     # where the scan read them, and where they are now
     for named in {None, data}:
@@ -229,66 +224,16 @@ def export(
     rows = replace(rows, safe_formulas=safe_formulas)
     # two calls at once: the second finds the work of the first
     with locked(target, f"'{readable(target)}'"):
+
+        def write(scratch: Path) -> list[Path]:
+            written: list[Path] = room.write(
+                replace(rows, grows=(scratch, target)), scratch
+            )
+            return written
+
         if room.TARGET == "folder":
-            return _write_folder(rows, room, to, target)
-        return _write_file(rows, room, target, force)
-
-
-def _check_target(room: ModuleType, target: Path) -> None:
-    if room.TARGET == "folder":
-        if target.exists() and not target.is_dir():
-            raise _taken(target)
-    elif target.suffix.lower() != room.TARGET:
-        raise OptionError(f"-o '{readable(target)}' must end in {room.TARGET}.")
-    # renaming a file onto a folder fails at the very end
-    elif target.is_dir():
-        raise _taken(target)
-
-
-def _taken(target: Path) -> OptionError:
-    return OptionError(
-        f"'{readable(target)}' exists already.", "Choose another name with -o."
-    )
-
-
-def _write_file(rows: Rows, room: ModuleType, target: Path, force: bool) -> list[Path]:
-    # an earlier export makes room for a later one; what somebody else wrote does not
-    if target.exists() and not force and not is_own(target):
-        raise OptionError(
-            f"'{readable(target)}' exists already, and is no export as it was written.",
-            "Choose another name with -o, or replace it with --force.",
-        )
-    with replacing(target, alone=True) as scratch:
-        growing = replace(rows, grows=(scratch, target))
-        written: list[Path] = room.write(growing, scratch)
-        write_receipt(scratch, target, room.TARGET, [])
-    return [growing.final(path) for path in written]
-
-
-def _write_folder(rows: Rows, room: ModuleType, to: str, target: Path) -> list[Path]:
-    what = _content_of(rows, to)
-    if target.exists() and any(target.iterdir()):
-        return _written_before(target, what)
-    with replacing(target, alone=True) as scratch:
-        scratch.mkdir()
-        growing = replace(rows, grows=(scratch, target))
-        written: list[Path] = room.write(growing, scratch)
-        names = [path.relative_to(scratch).as_posix() for path in written]
-        # before the name: a call that is killed in between finds a folder that it knows
-        write_receipt(scratch, target, what, names)
-        # an empty one, as users make them; only POSIX replaces it
-        if target.exists():
-            target.rmdir()
-    return [growing.final(path) for path in written]
-
-
-def _written_before(target: Path, what: str) -> list[Path]:
-    """Files of an export that is there; raises OptionError for anything else."""
-    names = read_receipt(target, what)
-    if names is None:
-        raise _taken(target)
-    note(f"'{readable(target)}' holds this export already.")
-    return [target / name for name in names]
+            return put_folder(target, _content_of(rows, to), write, force=force)
+        return put_file(target, room.TARGET, write, force=force)
 
 
 def _content_of(rows: Rows, to: str) -> str:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from labelsieve import exports, registry
 from labelsieve.audits import design, guarantee
 from labelsieve.errors import DataError, OptionError, RunError
-from labelsieve.exports import Names, collect, export, safe_name
-from labelsieve.files import remove, write_json
+from labelsieve.exports import Names, _receipt, collect, export, safe_name
+from labelsieve.files import remove, state_folder, write_json
 
 
 def test_every_format_says_what_it_is() -> None:
@@ -180,6 +180,97 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
+FOLDERS = {
+    "cleanlab": "decided",
+    "coco": "decided",
+    "cvat": "decided",
+    "hf": "decided",
+    "imagefolder": "parted",
+    "label-studio": "decided",
+    "webdataset": "decided",
+    "yolo": "decided",
+}
+
+
+@pytest.mark.parametrize("to", FOLDERS)
+def test_a_damaged_export_is_completed_or_named(
+    request: pytest.FixtureRequest, tmp_path: Path, to: str
+) -> None:
+    if to == "hf":
+        pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+    run = request.getfixturevalue(FOLDERS[to]).run
+    target = tmp_path / "out"
+    first = export(run, to, target)
+    whole = content(target)
+    largest = max(target.rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    # one file is gone, then all
+    for files in ([largest], list(target.iterdir())[1:]):
+        for file in files:
+            remove(file)
+        assert export(run, to, target) == first
+        assert content(target) == whole
+    data = largest.read_bytes()
+    for edited in (data[:-1], data + b"x", bytes([data[0] ^ 1]) + data[1:]):
+        then = largest.stat()
+        largest.write_bytes(edited)
+        os.utime(largest, ns=(then.st_atime_ns, then.st_mtime_ns))
+        with pytest.raises(OptionError, match=f"{largest.name}' in it is not as it"):
+            export(run, to, target)
+        assert largest.read_bytes() == edited
+        export(run, to, target, force=True)
+        assert content(target) == whole
+    assert os.listdir(tmp_path).count("out") == len(list(tmp_path.glob("*out*")))
+
+
+def test_a_large_file_with_its_old_times_is_read_where_its_entry_changed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x").mkdir()
+    file = tmp_path / "x" / "big.bin"
+    file.write_bytes(b"0" * (_receipt.LITTLE + 1))
+    _receipt.write_receipt(tmp_path / "x", tmp_path / "x", "what", [])
+    receipt = _receipt.read_receipt(tmp_path / "x", "what")
+    assert receipt and _receipt.compare(tmp_path / "x", receipt).changed == []
+    then = file.stat()
+    with file.open("r+b") as opened:
+        opened.write(b"mine")
+    os.utime(file, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert _receipt.compare(tmp_path / "x", receipt).changed == ["big.bin"]
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[", '{"export": "what", "files": [], "holds": {"a": 3}}']
+)
+def test_a_receipt_that_is_none_is_believed_nothing(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "x").mkdir()
+    _receipt.write_receipt(tmp_path / "x", tmp_path / "x", "what", [])
+    assert _receipt.read_receipt(tmp_path / "x", "other") is None
+    assert _receipt.read_receipt(tmp_path / "x", "what") is not None
+    for file in (state_folder() / "exports").iterdir():
+        file.write_text(content)
+    assert _receipt.read_receipt(tmp_path / "x", "what") is None
+    assert not _receipt.is_own(tmp_path / "x")
+
+
+def test_a_file_that_was_edited_in_place_is_not_replaced(
+    decided: Any, tmp_path: Path
+) -> None:
+    target = tmp_path / "o.csv"
+    export(decided.run, "csv", target)
+    then = target.stat()
+    with target.open("r+b") as file:
+        file.write(b"my notes")
+    os.utime(target, ns=(then.st_atime_ns, then.st_mtime_ns))
+    edited = target.read_bytes()
+    with pytest.raises(OptionError, match="--force"):
+        export(decided.run, "csv", target)
+    assert target.read_bytes() == edited
+    export(decided.run, "csv", target, force=True)
+    assert b"my notes" not in target.read_bytes()
+
+
 def test_what_somebody_else_wrote_is_not_touched(decided: Any, tmp_path: Path) -> None:
     target = tmp_path / "out"
     export(decided.run, "imagefolder", target)
@@ -191,6 +282,12 @@ def test_what_somebody_else_wrote_is_not_touched(decided: Any, tmp_path: Path) -
     with pytest.raises(OptionError, match="exists already"):
         export(decided.run, "imagefolder", target)
     assert (target / "mine").read_text() == "mine"
+    (target / "mine").unlink()
+    inner = next(p for p in target.iterdir() if p.is_dir()) / "mine"
+    inner.write_text("mine")
+    with pytest.raises(OptionError, match="mine' in it is no part of this export"):
+        export(decided.run, "imagefolder", target, force=True)
+    inner.unlink()
     (tmp_path / "taken.csv").mkdir()
     with pytest.raises(OptionError, match="exists already"):
         export(decided.run, "csv", tmp_path / "taken.csv")
