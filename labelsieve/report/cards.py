@@ -120,8 +120,8 @@ def _of_single(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
         given=standing.given[rows].tolist(),
         suggested=suggested.tolist(),
         # four digits: what a person reads, and half of the bytes
-        wrong=np.round(standing.p_wrong[rows], 4).tolist(),
-        suggested_prob=np.round(prob, 4).tolist(),
+        wrong=sets.short(standing.p_wrong[rows]).tolist(),
+        suggested_prob=sets.short(prob).tolist(),
         verdict=[verdict or "" for verdict in standing.verdicts[rows]],
         decided=standing.decided[rows].tolist(),
         picture=[],

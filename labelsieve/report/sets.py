@@ -16,6 +16,12 @@ from labelsieve.runs.sets.standing import SetStanding
 EMPTY = "(no class)"  # how a set without labels is called
 
 
+def short(shares: np.ndarray) -> np.ndarray:
+    """Shares [m] with four digits; what is nearly sure does not become certain by it."""
+    nearly = np.round(shares, 4).clip(1e-4, 1 - 1e-4)
+    return np.where((shares > 0) & (shares < 1), nearly, shares)
+
+
 def shown(text: str | None) -> str:
     """A set of `write_set` for people."""
     return ", ".join(read_set(text)) or EMPTY if text else EMPTY
@@ -50,8 +56,8 @@ def columns(opened: Run, standing: SetStanding, rows: np.ndarray) -> dict[str, A
         "given": given,
         "suggested": suggested,
         # four digits: what a person reads, and half of the bytes
-        "wrong": np.round(standing.p_wrong[rows], 4).tolist(),
-        "suggested_prob": np.round(standing.suggested_prob[rows], 4).tolist(),
+        "wrong": short(standing.p_wrong[rows]).tolist(),
+        "suggested_prob": short(standing.suggested_prob[rows]).tolist(),
         "verdict": [verdict or "" for verdict in standing.verdicts[rows]],
         "decided": decided,
         "picture": [],

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from labelsieve.report import cards
+from labelsieve.report import cards, sets
 from labelsieve.runs import standing
 from labelsieve.runs.pictures import open_pictures
 
@@ -120,3 +120,8 @@ def test_votes_are_shown_where_there_were_any(planted: Any) -> None:
     planted.run.__dict__["scores"] = scores.append_column("agreement", votes)
     shown = cards.suspects(planted.run, now, rows, pictures)
     assert shown.agreement == votes.take(pa.array(rows)).to_pylist()
+
+
+def test_what_is_nearly_sure_stays_so_in_four_digits() -> None:
+    shares = np.array([0.0, 1e-9, 0.12345678, 1 - 1e-9, 1.0])
+    assert sets.short(shares).tolist() == [0.0, 0.0001, 0.1235, 0.9999, 1.0]

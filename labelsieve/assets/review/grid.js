@@ -21,8 +21,9 @@ const columns = () => Math.max(1, Math.floor((grid.clientWidth + GAP) / (narrow(
 function fits() {
   const wide = (grid.clientWidth - GAP * (columns() - 1)) / columns(), high = (kind.canvas ? wide : 0.65 * SIZES[size]) + (size ? WORDS : 0) + GAP - 8;
   // a row that nearly has room gets it: pictures fill the height that there is
-  const free = (room() + GAP) / high, rows = Math.max(1, free % 1 > 0.55 ? Math.ceil(free) : Math.floor(free));
-  const scrolled = rows * columns() < (kind.canvas ? LEAST : 4), filled = kind.canvas && !scrolled && sort() !== "pair";
+  const free = (room() + GAP) / high, grouped = sort() === "pair";
+  const rows = Math.max(1, !grouped && free % 1 > 0.55 ? Math.ceil(free) : Math.floor(free));
+  const scrolled = rows * columns() < (kind.canvas ? LEAST : 4), filled = kind.canvas && !scrolled && !grouped;
   if (filled) grid.style.setProperty("--high", `${Math.floor((room() + GAP) / rows) - GAP - (size ? WORDS - 8 : 0)}px`);
   else grid.style.removeProperty("--high");
   return Math.max(rows, Math.ceil((kind.canvas ? LEAST : 4) / columns())) * columns();
