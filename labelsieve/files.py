@@ -358,6 +358,8 @@ def read_json(path: Path) -> dict[str, Any]:
             f"'{path}' is missing.",
             "Run labelsieve scan again with the same options; it continues.",
         ) from error
+    except OSError as error:
+        raise RunError(f"'{readable(path)}' cannot be read: {error}.") from error
     # brackets nested by the thousand end in a RecursionError
     except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged: {error}.", AGAIN) from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +25,11 @@ from labelsieve import registry
 from labelsieve.bench.material import OWN, own_files
 from labelsieve.bench.plan import AXES, Cell, Data, Noise, Tower
 from labelsieve.errors import OptionError, RunError, unknown
-from labelsieve.files import fingerprint, read_json, write_json
+from labelsieve.files import fingerprint, read_json, readable, write_json
 from labelsieve.models.hugging_face import TINY
 
+RESULT = "result.json"
+DIGEST = "digest"  # field of a result that holds the digest of the others
 SEEDED = ("recorded",)  # noise that no seed decides
 # Characters of a folder's name before the fingerprint; file systems allow 255 bytes.
 LONGEST_NAME = 120
@@ -40,6 +43,25 @@ class Workspace:
     data_root: Path
     device: str = "auto"
     precision: str = "auto"
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """What a step leaves in its folder, with a digest: figures are believed for years."""
+    # as it is read again: JSON has no paths and no tuples
+    plain = json.loads(json.dumps(result, default=str))
+    write_json(folder / RESULT, {**plain, DIGEST: fingerprint(plain)})
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What a step left.
+
+    Raises:
+        RunError: it left nothing, or a bit of it has changed.
+    """
+    result = read_json(folder / RESULT)
+    if result.pop(DIGEST, None) != fingerprint(result):
+        raise RunError(f"'{readable(folder / RESULT)}' is damaged.")
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +87,7 @@ class Step:
     def result(self) -> dict[str, Any] | None:
         """What it left, None where it is not finished."""
         try:
-            return read_json(self.folder / "result.json")
+            return read_result(self.folder)
         except RunError:
             return None
 
@@ -81,7 +103,7 @@ class Step:
         """Write down what the process is to do."""
         self.folder.mkdir(parents=True, exist_ok=True)
         # an old result would pass for this one's if the process died
-        (self.folder / "result.json").unlink(missing_ok=True)
+        (self.folder / RESULT).unlink(missing_ok=True)
         needs = [str(need.folder) for need in self.needs]
         job = {"kind": self.kind, "needs": needs, **self.job}
         write_json(self.folder / "job.json", job)

@@ -24,6 +24,7 @@ from labelsieve import progress
 from labelsieve.bench.cell import of
 from labelsieve.bench.material import material, truth
 from labelsieve.bench.plan import REALISED
+from labelsieve.bench.steps import read_result, write_result
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.load import load
@@ -58,7 +59,7 @@ def main(folder: Path) -> None:
         except LabelsieveError as error:
             result = {"state": "failed", "message": str(error)}
         watch.stop()
-        write_json(folder / "result.json", {**result, "peak_mib": watch.peak()})
+        write_result(folder, {**result, "peak_mib": watch.peak()})
 
 
 class Watch:
@@ -146,7 +147,7 @@ def headroom(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, An
         zero_shot and probe: how many true labels zero-shot answers and a linear probe of the
         features get right; and where pixels and features are.
     """
-    source = read_json(Path(job["needs"][0]) / "result.json")
+    source = read_result(Path(job["needs"][0]))
     device = choose_device(job["device"])
     precision = choose_precision(job["precision"], device)
     encoder = load_encoder(job["model"], device=device, dtype=precision)
@@ -208,7 +209,7 @@ def _features(images: Dataset, encoder: DualEncoder, rows: np.ndarray) -> None:
 
 def cell(job: Mapping[str, Any], folder: Path, watch: Watch) -> dict[str, Any]:
     """An ordinary scan, and its figures."""
-    source, tower = (read_json(Path(need) / "result.json") for need in job["needs"])
+    source, tower = (read_result(Path(need)) for need in job["needs"])
     spec = load(DataSpec(**source["spec"]), **source.get("own", {}))
     own = folder / "cache"
     _share_cache(own, tower)

@@ -9,9 +9,8 @@ import pytest
 
 from labelsieve.bench import schedule
 from labelsieve.bench.plan import Cell, Data, Method, Noise, Tower
-from labelsieve.bench.steps import Step
+from labelsieve.bench.steps import Step, write_result
 from labelsieve.errors import OptionError, RunError
-from labelsieve.files import write_json
 
 
 def cell(
@@ -110,7 +109,7 @@ def test_what_is_done_is_left_alone_and_so_is_what_only_it_needs(
         cell(tmp_path, "deft", "tiny", shared),
     )
     one.folder.mkdir()
-    write_json(one.folder / "result.json", {"state": "done"})
+    write_result(one.folder, {"state": "done"})
     found = waiting([shared, own, one, two])
     assert found.waiting == [shared, two] and list(found.results) == [one]
 
@@ -122,7 +121,7 @@ def test_a_step_that_breaks_is_told_and_stops_only_those_that_need_it(
     needs = cell(tmp_path, "knn", "tiny", broken)
     done = cell(tmp_path, "deft")
     done.folder.mkdir()
-    write_json(done.folder / "result.json", {"state": "done"})
+    write_result(done.folder, {"state": "done"})
     found = schedule.run([broken, needs, done], 2)
     assert (
         found[broken]["state"] == "failed"

@@ -13,7 +13,6 @@ import pytest
 from labelsieve.bench import steps
 from labelsieve.bench.plan import Cell, Data, Method, Noise, Tower
 from labelsieve.bench.steps import Workspace
-from labelsieve.files import write_json
 from labelsieve.models.hugging_face import TINY
 
 
@@ -142,14 +141,20 @@ def test_a_step_is_done_when_its_result_says_so(place: Workspace) -> None:
     assert not step.done() and step.result() is None
     step.prepare()
     file = step.folder / "result.json"
-    write_json(file, {"state": "failed", "message": "no"})
+    steps.write_result(step.folder, {"state": "failed", "message": "no"})
     assert not step.done() and step.result() == {"state": "failed", "message": "no"}
-    write_json(file, {"state": "done", "features": str(place.output / "gone.npy")})
+    gone = place.output / "gone.npy"
+    steps.write_result(step.folder, {"state": "done", "features": gone, "f1": 0.75})
     assert not step.done(), "its features are no longer in the cache"
-    write_json(file, {"state": "done", "features": str(file)})
+    steps.write_result(step.folder, {"state": "done", "features": file, "f1": 0.75})
     assert step.done()
-    file.write_text("{half")
-    assert not step.done()
+    text = file.read_text()
+    for hurt in (text.replace("0.75", "0.65"), '{"state": "done"}', "{half", ""):
+        file.write_text(hurt)
+        assert not step.done() and step.result() is None
+    file.unlink()
+    file.mkdir()
+    assert not step.done(), "a folder is no result"
 
 
 @pytest.mark.parametrize(

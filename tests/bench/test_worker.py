@@ -16,10 +16,10 @@ import pytest
 
 from labelsieve.bench import material, worker
 from labelsieve.bench.plan import Data
+from labelsieve.bench.steps import write_result
 from labelsieve.cache import cache_folder
 from labelsieve.data.dataset import prepare
 from labelsieve.data.spec import DataSpec
-from labelsieve.files import write_json
 from labelsieve.tables import write_parquet
 
 NO_WATCH: Any = None  # these steps do not look at it
@@ -42,7 +42,7 @@ def test_headroom_counts_right_answers_on_true_labels(
     digit_data: Path, tmp_path: Path, tiny: Any
 ) -> None:
     source = tmp_path / "truth"
-    write_json_in(source, truth(TABLE, digit_data, source))
+    write_source(source, truth(TABLE, digit_data, source))
     job = {
         "model": "tiny",
         "device": "cpu",
@@ -64,13 +64,13 @@ def test_headroom_counts_right_answers_on_true_labels(
     answers = (np.asarray(features, np.float32) @ text.T).argmax(1)
     assert found["zero_shot"] == pytest.approx((answers == images.labels).mean())
     assert found["probe"] > 0.6 and Path(found["pixels"]).is_dir()
-    write_json_in(source, {**truth(TABLE, digit_data, source), "known": False})
+    write_source(source, {**truth(TABLE, digit_data, source), "known": False})
     assert worker.headroom(job, tmp_path, NO_WATCH)["probe"] is None
 
 
-def write_json_in(folder: Path, value: dict[str, Any]) -> None:
+def write_source(folder: Path, value: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
-    write_json(folder / "result.json", value)
+    write_result(folder, value)
 
 
 def test_a_cell_shares_features_and_pixels_and_nothing_else(
