@@ -4,11 +4,15 @@ One row per drawn image, in the order of the draw: sample_id, path, given_label,
 drawn: whoever computes means of their own divides by it), answer, right_label. People fill in
 `answer` with right, wrong or unclear (or leave it empty), and `right_label` where they know it.
 Rows are matched by sample_id; all are written as decisions at once, or none.
+
+The file is for spreadsheets, so an apostrophe stands before what they would run as a formula, and
+is taken away again when answers are read.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +45,9 @@ MEANINGS = {
     "?": UNCLEAR,
 }
 SAID = {True: WRONG, False: RIGHT, None: UNCLEAR}
+# What spreadsheets evaluate (OWASP, "CSV injection"), and the apostrophe that stops them, so that
+# one that is there twice can be told from none.
+FORMULA = re.compile(r"[=+\-@\t\r']")
 DELIMITERS = ",;\t"  # spreadsheets write what their country is used to
 LARGEST = 64_000_000  # bytes; an audit of a million images has fewer
 
@@ -73,7 +80,8 @@ def _refuse_answered(audit: Audit, target: Path) -> None:
         for row in csv.DictReader(file):
             answer = (row.get("answer") or "").strip().lower()
             answer = MEANINGS.get(answer, answer)
-            if answer and (str(row["sample_id"]), answer) not in known:
+            sample_id = _as_it_was(str(row["sample_id"]))
+            if answer and (sample_id, answer) not in known:
                 raise OptionError(
                     f"'{readable(target)}' holds answers that were not imported.",
                     "Import them with --import, or choose another name.",
@@ -85,7 +93,16 @@ def _write(audit: Audit, path: Path) -> None:
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(_rows(audit))
+        writer.writerows(map(_without_formulas, _rows(audit)))
+
+
+def _without_formulas(row: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"'{cell}" if FORMULA.match(cell) else cell for cell in row)
+
+
+def _as_it_was(cell: str) -> str:
+    """The inverse of `_without_formulas`; other apostrophes are a person's."""
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
 
 
 def _latest(opened: Run, decisions: Decisions | None) -> Audit:
@@ -231,7 +248,10 @@ def _lines(source: Path) -> Iterator[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(file, delimiter=delimiter, restval="")
             _check_header(reader.fieldnames or (), source)
             for row in reader:
-                yield reader.line_num, {k: v or "" for k, v in row.items() if k}
+                yield (
+                    reader.line_num,
+                    {k: _as_it_was(v or "") for k, v in row.items() if k},
+                )
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"'{readable(source)}' is no CSV in UTF-8: {error}.") from error
 

@@ -150,3 +150,15 @@ def test_empty_answers_are_still_to_come(audited: Audited, questions: Path) -> N
     write(rows, questions)
     assert exchange.read(audited.run, questions, "Ann") == 10
     assert "10 of 40 answers" in guarantee.of_run(audited.run).refused
+
+
+@pytest.mark.parametrize(
+    "cell", ["=HYPERLINK(1)", "-1", "'x", "''", "@a", "\tb", "it's"]
+)
+def test_formulas_are_stopped_and_read_as_they_were(cell: str) -> None:
+    (marked,) = exchange._without_formulas((cell,))
+    assert marked[0] not in "=-@\t" and exchange._as_it_was(marked) == cell
+
+
+def test_an_apostrophe_of_a_person_stays() -> None:
+    assert exchange._as_it_was("'tis") == "'tis"
