@@ -220,7 +220,7 @@ def check_noise(path: Path, noise: Mapping[str, Any]) -> None:
     # of sets: class by class, what is extra and what is missing
     for name in ("extra_of", "missing_of") if "extra_of" in noise else ():
         shares = noise.get(name)
-        if not are_shares(shares) or shares.keys() != rates.keys():
+        if not are_shares(shares) or set(shares or ()) != set(rates):
             raise _damaged(path, name)
     pairs = noise.get("pairs")
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):

@@ -21,7 +21,8 @@ def are_shares(value: Any) -> bool:
     for about in value.values():
         numbers = about if isinstance(about, dict) else {}
         for name in (*SHARES, "count"):
-            number, most = numbers.get(name), 1 if name in SHARES else LARGEST
+            number: Any = numbers.get(name)
+            most = 1 if name in SHARES else LARGEST
             known = isinstance(number, int | float) and not isinstance(number, bool)
             # a comparison with NaN is false
             if not known or not -1e-6 <= number <= most + 1e-6:
