@@ -368,10 +368,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write so that a reader sees the old file or the whole new one."""
+def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:
+    """Write so that a reader sees the old file or the whole new one.
+
+    Args:
+        private: nobody but the user may read it, also where its folder is moved.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
     with replacing(path) as scratch:
+        scratch.touch(0o600 if private else 0o666)
         scratch.write_text(text, encoding="utf-8")
 
 

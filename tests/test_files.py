@@ -223,3 +223,11 @@ def test_the_data_are_not_written_over(tmp_path: Path) -> None:
     for other in (None, copy, Path("hf://owner/name"), Path("a\0b")):
         files.refuse_input(data, other)
     files.refuse_input(tmp_path / "new.csv", data)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_what_is_private_is_read_by_nobody_else(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "mine", {}, private=True)
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
+    files.write_json(tmp_path / "all", {})
+    assert (tmp_path / "all").stat().st_mode & 0o777 != 0o600

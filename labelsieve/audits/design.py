@@ -192,7 +192,7 @@ def commit(opened: Run, decisions: Decisions | None, wish: Wish) -> Design:
 
 def _write(opened: Run, audits: list[Design]) -> None:
     content = {"format": FORMAT, "audits": [each.as_dict() for each in audits]}
-    write_json(opened.folder / NAME, content)
+    write_json(opened.folder / NAME, content, private=True)
 
 
 def abandon(opened: Run, decisions: Decisions | None) -> Design:

@@ -189,7 +189,7 @@ def _list(work: Work, finish: bool) -> dict[str, Any]:
 
 def _note(path: Path, listed: Mapping[str, Any]) -> None:
     try:
-        write_json(path, listed)
+        write_json(path, listed, private=True)
     # a run on a disk that may only be read; or no home for the patch of somebody else
     except OSError as error:
         raise OptionError(
