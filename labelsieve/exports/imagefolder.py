@@ -12,6 +12,7 @@ from pathlib import Path
 
 from labelsieve.exports import Names, Rows, safe_name
 from labelsieve.exports._splits import parts
+from labelsieve.progress import note, plain
 
 TARGET = "folder"
 
@@ -58,4 +59,9 @@ def folders(rows: Rows) -> dict[str, str]:
     # sorted, so that the same labels get the same names whatever order the images come in
     for label in sorted(set(rows.table["label"].to_pylist()) - {None}):
         folders[label] = names.escaped(safe_name(label))
+    # readers of class folders refuse an empty one, and number classes by their sorted names
+    lost = [name for name in rows.classes if name not in folders]
+    if lost:
+        others = f" (and of {len(lost) - 1:,} others)" if len(lost) > 1 else ""
+        note(f"There is no image of class '{plain(lost[0])}'{others}, and no folder.")
     return folders

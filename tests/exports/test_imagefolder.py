@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pytest
 
 from labelsieve.data.images import content_hash
 from labelsieve.exports import collect, export, imagefolder
@@ -34,6 +35,18 @@ def test_it_can_be_scanned_again(decided: Any, tmp_path: Path) -> None:
     rows = list(open_source(DataSpec(folder)).rows())
     _a, _b, _, *others = decided.wrong
     assert len(rows) == len(decided.given) - 1 - len(others)
+
+
+def test_a_class_without_an_image_is_named(
+    decided: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(imagefolder, "note", said.append)
+    rows = collect(decided.run)
+    more = replace(rows, classes=["never", *rows.classes, "no\nmore"])
+    assert set(imagefolder.folders(more)) == set(imagefolder.folders(rows))
+    line = said[0]
+    assert "'never' (and of 1 others)" in line
 
 
 def test_labels_that_only_differ_in_case_stay_apart(
