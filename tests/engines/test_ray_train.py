@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from labelsieve.data.load import load
 from labelsieve.engines import Options, ray_train
-from labelsieve.errors import OptionError, RunError
+from labelsieve.errors import RunError
 from labelsieve.pipeline.scan import scan
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -140,9 +140,3 @@ def test_what_a_worker_refuses_is_told_and_not_tried_again(answering: Any) -> No
         ray_train._until_it_ends(None, [], [])
     answering((["worker 0, NodeDiedError"], []), ([], [(0, "done\n", ""), (0, "", "")]))
     assert ray_train._until_it_ends(None, [], []) == "done"
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_cluster_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(OptionError, match="No Ray cluster at --address"):
-        ray_train.launch(["scan", "x"], Options(workers=2, address="127.0.0.1:1"))
