@@ -13,10 +13,10 @@ import hmac
 import json
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
+from labelsieve.corrections._copies import FULL, copy_file
 from labelsieve.errors import DataError, RunError
 from labelsieve.files import (
     fingerprint,
@@ -136,12 +136,18 @@ def finish(state: Path, *, trusted: bool = False) -> bool:
             _carry_out(todo)
         except OSError as error:  # no room, no right, a folder where a file should be
             raise DataError(
-                f"'{readable(_path(todo['from']))}' could not be changed:"
-                f" {error.strerror}.",
+                f"{_in_vain(todo, error)}: {error.strerror}.",
                 "Call again when that is repaired; it goes on from there.",
             ) from error
     (state / NAME).unlink()
     return True
+
+
+def _in_vain(todo: Step, error: OSError) -> str:
+    # of a full disk, what was read says nothing
+    if error.errno in FULL:
+        return f"'{readable(_path(todo['to']))}' could not be written"
+    return f"'{readable(_path(todo['from']))}' could not be changed"
 
 
 def _damaged(journal: Path) -> RunError:
@@ -305,5 +311,5 @@ def _link_or_copy(old: Path, new: Path) -> None:
             return
     part = new.with_name(f".{new.name}.partial")
     part.unlink(missing_ok=True)
-    shutil.copy2(old, part)
+    copy_file(old, part)
     part.replace(new)

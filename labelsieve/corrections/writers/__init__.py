@@ -131,7 +131,11 @@ class Writer(Protocol):
         ...
 
     def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
-        """Whether `copy` wrote what lies there, by this patch, and finished."""
+        """Whether `copy` wrote what lies there, by this patch, and finished.
+
+        Raises:
+            OptionError: it did, and a file of it is missing or was changed since.
+        """
         ...
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from labelsieve.corrections._copies import (
+    check_copy,
+    copy_file,
+    read_mark,
+    write_mark,
+)
 from labelsieve.corrections.history import Earlier, check_original, digest, state_of
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.patch import patch_id
@@ -30,7 +35,7 @@ from labelsieve.data.sources import STATE, Source, open_source
 from labelsieve.data.sources._unpacked import whole_suffix
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
-from labelsieve.files import Bounds, readable, remove, resolve_inside, uri_to_path
+from labelsieve.files import Bounds, path_to_uri, readable, remove, resolve_inside
 from labelsieve.progress import counted, note
 
 ORIGINALS = "originals"  # folder in the history
@@ -157,31 +162,49 @@ class FilesWriter(ABC):
         new.mkdir()
         _, written = self._rewrite(patch, new, earlier)
         instead = self._instead(earlier)
+        own = []
+        for file in self._copied():
+            relative = file.relative_to(self._top)
+            target = output / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made = written.get(path_to_uri(relative.as_posix()))
+            # grown beside it, on the same file system
+            if made is not None:
+                made.rename(target)
+                own.append(target)
+            else:
+                _put(instead.get(file, file), target, links)
+        write_mark(output, patch, own)
+
+    def _copied(self) -> Iterator[Path]:
+        """Files that a copy holds, too."""
         bounds = Bounds(self._top, *([self._spec.root] if self._spec.root else []))
         left_out = 0
         for file in _files(self._top):
             # a copy would hold what a link of a stranger leads to
-            if not bounds.hold(file):
-                left_out += 1
-                continue
-            relative = file.relative_to(self._top)
-            uri = relative.as_posix()
-            target = output / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made = {uri_to_path(u): f for u, f in written.items()}.get(uri)
-            # grown beside it, on the same file system
-            if made is not None:
-                made.rename(target)
+            if bounds.hold(file):
+                yield file
             else:
-                _put(instead.get(file, file), target, links)
+                left_out += 1
         if left_out:
             lead = counted(left_out, "link", "leads", "lead")
             note(f"{lead} out of the data, and stayed out of the copy.")
-        (new / f"copied-{patch_id(patch)}").touch()
 
     def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
-        """As `Writer.is_copy`."""
-        return (output / STATE / f"copied-{patch_id(patch)}").is_file()
+        """As `Writer.is_copy`; what was not written anew is compared with the data."""
+        made = read_mark(output, patch)
+        if made is None:
+            return False
+        instead = self._instead(earlier)
+        listed = [
+            (
+                instead.get(file, file),
+                path_to_uri(file.relative_to(self._top).as_posix()),
+            )
+            for file in self._copied()
+        ]
+        check_copy(output, made, [pair for pair in listed if pair[1] not in made])
+        return True
 
     # --- the data as they were
 
@@ -275,4 +298,4 @@ def _put(old: Path, new: Path, links: bool) -> None:
         with contextlib.suppress(OSError):
             os.link(old, new)
             return
-    shutil.copy2(old, new)
+    copy_file(old, new)

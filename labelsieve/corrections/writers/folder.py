@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from labelsieve.corrections._copies import check_copy, copy_file
 from labelsieve.corrections.history import Earlier, Rows, by_id, record_of, state_of
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.patch import patch_id, write_patch
@@ -210,7 +210,11 @@ class FolderWriter:
 
     def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
         """As `Writer.is_copy`."""
-        return record_of(output / STATE, patch).is_file()
+        if not record_of(output / STATE, patch).is_file():
+            return False
+        _, copied = self._copied(patch.to_pylist(), earlier)
+        check_copy(output, {}, copied)
+        return True
 
     def copy(
         self,
@@ -223,22 +227,31 @@ class FolderWriter:
     ) -> None:
         """As `Writer.copy`; goes on where an interrupted call stopped."""
         mark = _begin_copy(output, patch_id(patch))
-        rows = patch.to_pylist()
-        # links in the data are followed as the scan followed them: they are only read
-        present = {**self._listed(earlier), **self._now(earlier)}
-        moves = self._moves(rows, present, _not_listed, lambda uri: False)
-        planned = {move.old: move for move in moves}
-        for uri, path in present.items():
-            # None is left out; what is in no row stays where it was
-            target = planned[uri].new if uri in planned else uri
-            if target is not None:
-                _put(path, output / uri_to_path(target), links)
+        moves, copied = self._copied(patch.to_pylist(), earlier)
+        for path, uri in copied:
+            _put(path, output / uri_to_path(uri), links)
         places = {move.sample_id: move.new for move in moves}
         facts = {"made_folders": self._copied_folders(moves, earlier), "scan": scan}
         # so a copy can be reversed, and is known when it is finished
         record = record_of(output / STATE, patch)
         write_patch(_with_places(patch, places), record, facts)
         mark.unlink()
+
+    def _copied(
+        self, rows: Rows, earlier: Earlier | None
+    ) -> tuple[list[Move], list[tuple[Path, str]]]:
+        """What moves in a copy, and all that it holds: files of the data, and uris there."""
+        # links in the data are followed as the scan followed them: they are only read
+        present = {**self._listed(earlier), **self._now(earlier)}
+        moves = self._moves(rows, present, _not_listed, lambda uri: False)
+        planned = {move.old: move for move in moves}
+        copied = []
+        for uri, path in present.items():
+            # None is left out; what is in no row stays where it was
+            target = planned[uri].new if uri in planned else uri
+            if target is not None:
+                copied.append((path, target))
+        return moves, copied
 
     def _listed(self, earlier: Earlier | None) -> dict[str, Path]:
         """Every image by its uri, without those that an earlier patch put elsewhere."""
@@ -379,5 +392,5 @@ def _put(old: Path, new: Path, links: bool) -> None:
     # hashed, as the name may be as long as the file system allows
     name = hashlib.sha256(os.fsencode(new.name)).hexdigest()[:16]
     part = new.with_name(f".{name}.partial")
-    shutil.copy2(old, part)
+    copy_file(old, part)
     part.replace(new)

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from labelsieve import registry
+from labelsieve.corrections._copies import check_copy, read_mark, write_mark
 from labelsieve.corrections.history import Earlier
 from labelsieve.corrections.journal import Step, step
-from labelsieve.corrections.patch import patch_id
 from labelsieve.corrections.writers import Changes, Writer, refuse_inside
 from labelsieve.corrections.writers._whole import WholeWriter
 from labelsieve.corrections.writers.table import relabelled
@@ -73,17 +73,13 @@ class SavedWriter(WholeWriter):
         """As `Writer.copy`."""
         super().copy(patch, output, earlier, links=links, scan=scan)
         # libraries leave out hidden folders, and the next call knows its own copy by it
-        mark = _copy_mark(output, patch)
-        mark.parent.mkdir()
-        mark.touch()
+        write_mark(output, patch, [p for p in output.rglob("*") if p.is_file()])
 
     def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
         """As `Writer.is_copy`."""
-        return _copy_mark(output, patch).is_file()
-
-
-def _copy_mark(output: Path, patch: pa.Table) -> Path:
-    return output / STATE / f"copied-{patch_id(patch)}"
+        made = read_mark(output, patch)
+        check_copy(output, made or {})
+        return made is not None
 
 
 def _swaps(folder: Path, new: Path, aside: Path) -> list[Step]:

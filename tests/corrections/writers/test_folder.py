@@ -14,7 +14,7 @@ from labelsieve.corrections.patch import read_patch, write_patch
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.corrections.writers import folder as folders
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import DataError
+from labelsieve.errors import DataError, OptionError
 from labelsieve.tables import CORRECTIONS
 
 
@@ -306,3 +306,24 @@ def test_a_damaged_file_that_was_left_out_is_not_put_back(
             call(spec, other, "scan")
         assert dropped.name in told.value.what
     assert planted.tree() == before
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_a_copy_that_is_not_whole_is_named(
+    planted: Any, patch: pa.Table, tmp_path: Path, links: bool
+) -> None:
+    spec, output = DataSpec(planted.data), tmp_path / "out"
+    write_back.copy(spec, patch, output, links=links)
+    assert write_back.copy(spec, patch, output, links=links).already
+    moved = next(r for r in patch.to_pylist() if r["new_label"])
+    stays = next(p for p in output.rglob("*.png") if p.name != Path(moved["uri"]).name)
+    for file in (output / moved["new_label"] / Path(moved["uri"]).name, stays):
+        data = file.read_bytes()
+        file.unlink()
+        with pytest.raises(OptionError, match=f"{file.name}' is missing"):
+            write_back.copy(spec, patch, output, links=links)
+        file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        with pytest.raises(OptionError, match=f"{file.name}' is missing"):
+            write_back.copy(spec, patch, output, links=links)
+        file.write_bytes(data)
+    assert write_back.copy(spec, patch, output, links=links).already

@@ -195,3 +195,16 @@ def test_a_damaged_original_is_named_and_nothing_is_changed(
     with pytest.raises(DataError, match="is not the original that was kept"):
         write_back.in_place(spec, patch.slice(0, 1), "scan")
     assert files(tmp_path / "d") == before
+
+
+def test_a_copy_that_is_not_whole_is_named(tmp_path: Path) -> None:
+    saved(tmp_path / "d")
+    spec, patch = DataSpec(tmp_path / "d"), table_patch(tmp_path / "d")
+    write_back.copy(spec, patch, tmp_path / "copy")
+    assert write_back.copy(spec, patch, tmp_path / "copy").already
+    file = damage(tmp_path / "copy" / "train", "cut")
+    with pytest.raises(OptionError, match=f"{file.name}' is missing, or is not as"):
+        write_back.copy(spec, patch, tmp_path / "copy")
+    file.unlink()
+    with pytest.raises(OptionError, match=f"{file.name}' is missing, or is not as"):
+        write_back.copy(spec, patch, tmp_path / "copy")

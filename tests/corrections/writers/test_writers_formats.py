@@ -261,6 +261,30 @@ def test_a_copy_leaves_the_data_alone(made: Path, tmp_path: Path) -> None:
         write_back.copy(spec(made), different, output)
 
 
+def test_a_copy_that_is_not_whole_is_no_finished_one(
+    made: Path, tmp_path: Path
+) -> None:
+    table, _ = changed(made)
+    output = tmp_path / (f"copy{whole_suffix(made)}" if made.is_file() else "copy")
+    write_back.copy(spec(made), table, output, links=False)
+    assert write_back.copy(spec(made), table, output).already
+    inner = [p for p in output.rglob("*") if p.is_file()]
+    for file in inner or [output]:
+        if ".labelsieve" in file.parts:
+            continue
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] + b"?" if data[-1:] not in (b"", b"?") else b"!")
+        with pytest.raises(OptionError, match=rf"{file.name}' (is missing|exists)"):
+            write_back.copy(spec(made), table, output)
+        file.write_bytes(data)
+        if not made.is_file():
+            file.unlink()
+            with pytest.raises(OptionError, match=f"{file.name}' is missing"):
+                write_back.copy(spec(made), table, output)
+            file.write_bytes(data)
+    assert write_back.copy(spec(made), table, output).already
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("after", range(4))
 def test_killed_at_any_step_it_is_finished_and_reversed(
