@@ -80,7 +80,13 @@ def spec_of(opened: Run, data: str | None = None) -> DataSpec:
             from the folder that the scan was started in, where they lead nowhere from here.
     """
     # a run is opened with the columns that it was scanned with, wherever its data are
-    command = opened.record["command"]
+    command = opened.record.get("command", {})
+    # of a stranger's run that says that it is not finished
+    if "data" not in command:
+        raise RunError(
+            f"'{readable(opened.folder)}' is damaged: it names no data.",
+            "Restore it from a copy, or run the command again with --force.",
+        )
     base = Path(opened.record.get("working_folder", "."))
     fields = {k: command.get(k) for k in SPEC_FIELDS if command.get(k) is not None}
     if fields.get("root"):

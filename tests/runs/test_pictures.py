@@ -59,6 +59,15 @@ def test_relative_data_are_found_from_another_folder(
     assert pictures.spec_of(planted.run).data == str(planted.data)
 
 
+@pytest.mark.parametrize("command", [None, {}])
+def test_a_record_that_names_no_data_is_damaged(planted: Any, command: Any) -> None:
+    planted.run.record.pop("command")
+    if command is not None:
+        planted.run.record["command"] = command
+    with pytest.raises(RunError, match="it names no data"):
+        pictures.spec_of(planted.run)
+
+
 def test_data_that_are_gone_are_named(planted: Any) -> None:
     planted.run.record["command"]["data"] = "/no/such/folder"
     with pytest.raises(
