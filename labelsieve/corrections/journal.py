@@ -29,6 +29,7 @@ from labelsieve.files import (
     uri_to_path,
     write_json,
 )
+from labelsieve.progress import note
 
 Step = dict[str, str]
 NAME = "journal.json"
@@ -246,19 +247,39 @@ def _owner(state: Path, steps: list[Step]) -> str | None:
 def _secret() -> bytes:
     """Random bytes of this user, made when they are needed first."""
     path = state_folder() / SECRET
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{SECRET}.{os.getpid()}")
-        scratch.unlink(missing_ok=True)
-        # no one else may read it, not even for a moment
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-        # a link fails where another process was first: its secret holds then
-        with contextlib.suppress(FileExistsError):
-            os.link(scratch, path)
-        scratch.unlink()
-    return path.read_bytes()
+    known = _read_secret(path)
+    if known is not None:
+        return known
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{SECRET}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    # no one else may read it, not even for a moment
+    handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(secrets.token_bytes(SECRET_BYTES))
+    # its bytes before its name: a power cut would leave an empty one, which anybody knows
+    sync(scratch)
+    if os.path.lexists(path):
+        note(
+            f"'{readable(path)}' was damaged, and is new: what it signed is confirmed anew."
+        )
+        os.replace(scratch, path)
+    # a link fails where another process was first: its secret holds then
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        os.link(scratch, path)
+    scratch.unlink(missing_ok=True)
+    sync(path.parent)
+    made = _read_secret(path)
+    if made is None:
+        raise OSError(f"'{readable(path)}' cannot be made")
+    return made
+
+
+def _read_secret(path: Path) -> bytes | None:
+    """The secret that lies there, or None: with another length it keeps nothing secret."""
+    # a pipe would be read for ever
+    secret = path.read_bytes() if path.is_file() else b""
+    return secret if len(secret) == SECRET_BYTES else None
 
 
 def _carry_out(todo: Step) -> None:

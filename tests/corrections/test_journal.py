@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -249,3 +251,46 @@ def test_the_secret_is_the_user_s_alone(state: Path) -> None:
     secret = state_folder() / journal.SECRET
     assert secret.stat().st_mode & 0o077 == 0
     assert len(secret.read_bytes()) == journal.SECRET_BYTES
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33, "pipe"])
+def test_a_damaged_secret_signs_nothing_and_is_made_anew(
+    state: Path, content: bytes | str
+) -> None:
+    todo = [step("move", state.parent / "moved", state.parent / "away")]
+    secret = state_folder() / journal.SECRET
+    secret.parent.mkdir(parents=True, exist_ok=True)
+    secret.unlink(missing_ok=True)
+    if isinstance(content, str):
+        os.mkfifo(secret)
+    else:
+        secret.write_bytes(content)
+    # a stranger knows what an empty key signs
+    key = content if isinstance(content, bytes) else b""
+    text = json.dumps([os.fspath(state.resolve()), todo], sort_keys=True)
+    owner = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    write(state, {**sealed(todo), "owner": owner})
+    with pytest.raises(RunError, match="that you did not begin here"):
+        finish(state)
+    assert (state.parent / "moved").exists()
+    assert len(secret.read_bytes()) == journal.SECRET_BYTES
+    assert secret.stat().st_mode & 0o077 == 0
+    assert finish(state, trusted=True)
+    # the new one holds from now on
+    before = secret.read_bytes()
+    carry_out(state, [step("move", state.parent / "away", state.parent / "moved")])
+    assert secret.read_bytes() == before
+
+
+def test_the_secret_is_on_the_disk_before_its_name(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (state_folder() / journal.SECRET).unlink(missing_ok=True)
+    done: list[str] = []
+    real = os.link
+    monkeypatch.setattr(journal, "sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(
+        "os.link", lambda old, new: (done.append("link"), real(old, new))
+    )
+    carry_out(state, [])
+    assert done[:3] == [f".{journal.SECRET}.{os.getpid()}", "link", state_folder().name]
