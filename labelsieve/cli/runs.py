@@ -252,7 +252,7 @@ def export(
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder outside of the data that its table may take pictures from.",
+            help="Folder of a table's paths, or where links lead.",
         ),
     ] = None,
     as_json: Json = False,

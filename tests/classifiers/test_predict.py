@@ -47,6 +47,7 @@ def test_every_row_of_a_table_gets_an_answer(
         "images": len(source),
         "classified": len(source) - 2,
         "unreadable": 2,
+        "noun": "image",
         "file": str(tmp_path / "p.parquet"),
     }
     for key, row in rows.items():

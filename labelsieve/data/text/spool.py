@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 import weakref
 from array import array
 from pathlib import Path
+from typing import IO
 
 # Bytes that stay in memory: data sets of some ten thousand texts never touch the disk.
 IN_MEMORY = 64 << 20
@@ -24,7 +26,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder))  # noqa: SIM115
         # closed with the spool itself, wherever that is forgotten
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self._ends = array("Q", [0])
         self._lock = threading.Lock()
 
@@ -47,3 +49,9 @@ class Spool:
         with self._lock:
             self._file.seek(start)
             return self._file.read(end - start)
+
+
+def _close(file: IO[bytes]) -> None:
+    # what a full disk did not take is written again here; nobody needs it any more
+    with contextlib.suppress(OSError):
+        file.close()

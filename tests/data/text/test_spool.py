@@ -22,3 +22,11 @@ def test_what_was_added_is_read(
     for number in (5, -1):
         with pytest.raises(IndexError):
             kept.read(number)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_says_nothing_after_the_error() -> None:
+    file = Path("/dev/full").open("wb")  # noqa: SIM115
+    file.write(b"waits in a buffer")
+    spool._close(file)
+    assert file.closed
