@@ -87,6 +87,11 @@ def carry_out(state: Path, steps: list[Step]) -> None:
     finish(state)
 
 
+def is_begun(state: Path) -> bool:
+    """Whether steps are written down there, by whomever."""
+    return os.path.lexists(state / NAME)
+
+
 def pending(state: Path, *, trusted: bool = False) -> list[Step] | None:
     """The steps that an interrupted call wrote down; None where there was none.
 
@@ -98,7 +103,7 @@ def pending(state: Path, *, trusted: bool = False) -> list[Step] | None:
         DataError: a step leads out of the data.
     """
     journal = state / NAME
-    if not os.path.lexists(journal):
+    if not is_begun(state):
         return None
     # a pipe would never end, and a link may lead to a file of somebody else
     if journal.is_symlink() or not journal.is_file():

@@ -39,7 +39,7 @@ from labelsieve.data.sources import open_source
 from labelsieve.data.sources._layout import fixed_part, has_pattern
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, RunError
-from labelsieve.files import locked, readable
+from labelsieve.files import locked, readable, remove
 
 
 @dataclass(frozen=True)
@@ -189,11 +189,26 @@ def in_place(
         # another patch of the same scan is taken back by the way
         recorded = find_earlier(state, scan, None, writer.table) or own
         earlier = _present(writer, recorded)
-        plan = writer.steps(patch, earlier)
-        record = own.path if own else new_record(state, patch, writer.table)
-        ends = _record(plan, record, recorded, scan)
-        journal.carry_out(state, [*plan.steps, *ends])
+        with _leaving_nothing(state):
+            plan = writer.steps(patch, earlier)
+            record = own.path if own else new_record(state, patch, writer.table)
+            ends = _record(plan, record, recorded, scan)
+            journal.carry_out(state, [*plan.steps, *ends])
         return _result(news(patch, earlier), state.parent, plan.names)
+
+
+@contextlib.contextmanager
+def _leaving_nothing(state: Path) -> Iterator[None]:
+    """What was prepared for changes that are refused goes again; begun ones need it."""
+    try:
+        yield
+    except BaseException:
+        if not journal.is_begun(state):
+            for path in list(state.iterdir()):
+                # as the writers, and `_record`, call what is not in its place yet
+                if path.name.startswith(".") and path.name.endswith(".new"):
+                    remove(path)
+        raise
 
 
 def _present(writer: Writer, recorded: Earlier | None) -> Earlier | None:

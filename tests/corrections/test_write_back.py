@@ -6,13 +6,20 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fixtures.corrections import Killed, classes, expected, interrupt, tree
+from fixtures.corrections import (
+    Killed,
+    classes,
+    expected,
+    interrupt,
+    table_patch,
+    tree,
+)
 
 from labelsieve.corrections import write_back
 from labelsieve.corrections.patch import read_patch
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import OptionError, RunError
+from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.tables import CORRECTIONS
 
 
@@ -208,3 +215,32 @@ def test_a_later_patch_of_the_same_scan_takes_the_place_of_the_earlier(
         assert write_back.reverse(spec, first, "scan").where == here
         planted.data = here
         assert planted.tree() == before
+
+
+@pytest.mark.parametrize("kind", ["table", "shards", "saved"])
+def test_a_refused_change_leaves_no_byte(tmp_path: Path, kind: str) -> None:
+    """The originals would be kept outside of the data: nothing that was prepared stays."""
+    data = tmp_path / "data"
+    data.mkdir()
+    path = data if kind == "shards" else data / "t.csv"
+    rows = "image,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,cat\n"
+    (data / "t.csv").write_text(rows)
+    if kind == "shards":
+        (data / "u.csv").write_text(rows)
+    if kind == "saved":
+        datasets = pytest.importorskip("datasets", reason="no extra 'hub'")
+        (data / "t.csv").unlink()
+        columns = {"image": [b"a", b"b", b"c", b"d"], "label": list("aaba")}
+        datasets.Dataset.from_dict(columns).save_to_disk(str(data))
+        path = data
+    patch = table_patch(path)
+    state = data / ".labelsieve"
+    state.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (state / "originals").symlink_to(tmp_path / "elsewhere")
+    (state / "lock").touch()
+    before = {name: content for name, (_, content) in tree(data).items()}
+    with pytest.raises(DataError, match=r"does not lie inside|lies outside of"):
+        write_back.in_place(DataSpec(path), patch, "scan")
+    assert {name: content for name, (_, content) in tree(data).items()} == before
+    assert list((tmp_path / "elsewhere").iterdir()) == []
