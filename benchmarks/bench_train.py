@@ -35,8 +35,8 @@ from labelsieve.classifiers import predict
 from labelsieve.classifiers.train import LAST, RECORD, train
 from labelsieve.data.load import load
 from labelsieve.data.spec import DataSpec
-from labelsieve.features import cached
 from labelsieve.files import fingerprint, read_json, write_json
+from labelsieve.models import identity
 from labelsieve.models.load import load_encoder
 from labelsieve.noise import planting
 from labelsieve.noise.context import Plan
@@ -185,7 +185,7 @@ def check_folder(args: argparse.Namespace) -> dict[str, Any]:
         "settings",
     )
     options = {name: getattr(args, name) for name in names}
-    options["weights"] = cached.weights_fingerprint(encoder)
+    options["weights"] = identity.fingerprint(encoder)
     options |= {
         name: hashlib.sha256(getattr(args, name).read_bytes()).hexdigest()[:16]
         for name in ("data", "test")

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from labelsieve.cache import (
     OTHER_PLACE,
@@ -39,6 +39,7 @@ from labelsieve.data.batches import Job, computed
 from labelsieve.data.dataset import Dataset
 from labelsieve.errors import DataError
 from labelsieve.files import remove
+from labelsieve.models import identity
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.training.distributed import in_turn
 
@@ -47,18 +48,6 @@ from labelsieve.training.distributed import in_turn
 BATCH = 256
 BLOCK = 65_536  # rows that are brought to float32 at once
 DIGEST = 16  # bytes of BLAKE2 that a batch is known by
-
-
-def weights_fingerprint(encoder: DualEncoder) -> str:
-    """Sixteen hex digits of all weights of the towers, and of their device and precision."""
-    digest = hashlib.sha256(f"{encoder.device.type} {encoder.dtype}".encode())
-    module: nn.Module = getattr(encoder, "model", encoder.image_tower)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        # numpy has no bfloat16, so every tensor is hashed as bytes
-        as_bytes = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        digest.update(as_bytes.numpy().data)
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -140,12 +129,12 @@ class ImageFeatures:
 
     @cached_property
     def weights(self) -> str:
-        """Fingerprint of the encoder when features were first wanted.
+        """Fingerprint of the encoder, with all its files, when features were first wanted.
 
         Kept because hashing takes seconds for large towers, and because some methods put
         adapters into the tower later: features stay those of the tower as it came.
         """
-        return weights_fingerprint(self.encoder)
+        return identity.fingerprint(self.encoder)
 
     def all(self, view: Look | None = None) -> np.ndarray:
         """[n, d] float32 or float16, mapped read-only from the cache; computed if missing.
@@ -220,6 +209,7 @@ class ImageFeatures:
             lambda part: self.embed(rows[part], view),
             self._job(path, rows, view),
             done,
+            f"{self.data.noun}s",
         ):
             for start in range(0, len(part), BATCH):
                 partial.write(int(part[start]), values[start : start + BATCH])

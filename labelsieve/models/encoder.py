@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
 from labelsieve.models.blocks import own_block, run_image_blocks
+from labelsieve.models.identity import Origin
 
 # Classes are encoded in parts, recomputed for the gradient, when what all would keep for
 # it is more than so many bytes.
@@ -61,6 +62,7 @@ class DualEncoder(abc.ABC):
             text tower.
         patch_size: in pixels.
         causal: whether the text tower is, so that prefixes can be shared.
+        origin: the files it was loaded from.
     """
 
     name: str
@@ -79,6 +81,7 @@ class DualEncoder(abc.ABC):
     device: torch.device
     dtype: torch.dtype
     tokenizer: Any
+    origin: Origin = Origin()
 
     @abc.abstractmethod
     def image_pooled(

@@ -13,7 +13,7 @@ import torch
 from labelsieve import progress, registry
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
-from labelsieve.models import hugging_face, trust
+from labelsieve.models import hugging_face, identity, trust
 from labelsieve.models.encoder import DualEncoder
 
 ROOM = "models/families"  # of the registry
@@ -72,8 +72,10 @@ def load_encoder(
     """
     family = family_of(name)
     with hugging_face.one_line(name):
+        # before it is read: files that are replaced meanwhile are seen to be others later
+        origin = identity.origin_of(name)
         encoder: DualEncoder = family.load(name, torch.device(device), dtype)
-        encoder.name = name
+        encoder.name, encoder.origin = name, origin
         _try_out(encoder)
     return encoder
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from labelsieve.data.text.reading import TextPreprocess
 from labelsieve.errors import ModelError
 from labelsieve.models.encoder import ClassTokens
+from labelsieve.models.identity import Origin
 
 # What cosines are multiplied by: sentence encoders are trained with 20 (Reimers and Gurevych's
 # library, MultipleNegativesRankingLoss), and none has it written down.
@@ -196,6 +197,7 @@ class TextEncoder:
     views = False  # of a text there is one look
     patch_size = 0
     image_tokens = 0
+    origin = Origin()
 
     def __init__(
         self,
