@@ -203,6 +203,7 @@ class Fitting:
             self.loss_of,
             rates=self._head_rates(),
             what="Fine-tuning",
+            unit=f"{self.images.noun}s",
             memory=self.memory,
             after_epoch=lambda epoch: self._after(epoch, aside, best),
         )

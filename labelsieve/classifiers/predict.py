@@ -109,7 +109,8 @@ def predict(
 def _probabilities(opened: Classifier, images: Dataset, batch_size: int) -> np.ndarray:
     """[n, k] float32 of the images that can be read, in the order of the data set."""
     probs = np.empty((len(images), len(opened.classes)), dtype=np.float32)
-    for rows in batches(len(images), batch_size, "Classifying"):
+    unit = f"{images.noun}s"
+    for rows in batches(len(images), batch_size, "Classifying", unit=unit):
         probs[rows] = opened.probabilities(images.inputs(rows))
     return probs
 

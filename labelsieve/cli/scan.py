@@ -245,6 +245,7 @@ def score(
     from labelsieve.cli import show
     from labelsieve.pipeline import results
     from labelsieve.pipeline import score as pipeline
+    from labelsieve.runs.run import Run
 
     progress.be_quiet(quiet)
     if engines.launched(engine, workers, gpus_per_worker, shared, address):
@@ -253,10 +254,12 @@ def score(
     several = (workers, gpus_per_worker, address, shared, shard)
     # the table is written in there, so that a full disk is told before the summary
     with engines.working(engine, spec, *several):
+        opened = Run(run)
         table = pipeline.score(
-            run, spec, output=output, device=device, precision=precision
+            opened, spec, output=output, device=device, precision=precision
         )
-    answer(results.count_scores(table, output), as_json, show.score)
+    counts = results.count_scores(table, output, opened.record.get("noun", "image"))
+    answer(counts, as_json, show.score)
 
 
 @app.command(cls=Grouped)

@@ -67,7 +67,8 @@ def scan(record: dict[str, Any]) -> None:
     for warning in [*caveats, *_other_warnings(record)]:
         out.print(f"[yellow]![/] {_text(warning)}")
     noun = NOUNS[record.get("labels", "single")]
-    headline = _headline(noise, record["scored"], noun)
+    things = f"{record.get('noun', 'image')}s"  # runs of earlier versions do not say
+    headline = _headline(noise, record["scored"], noun, things)
     # a class under another name is one mistake, and none of its labels is a suspect by itself
     single = "one by one, " if noise.get("renamed") else ""
     out.print(f"{headline}; {single}{record['flagged']:,} are flagged.")
@@ -119,21 +120,21 @@ def _also(out: Console, findings: dict[str, Any]) -> None:
         out.print(f"Also    {', '.join(words)} (in the review's queues)")
 
 
-def _headline(noise: dict[str, float], images: int, noun: str) -> str:
+def _headline(noise: dict[str, float], count: int, noun: str, things: str) -> str:
     """How many labels are wrong, or that it cannot be said."""
     # here, because other commands need no estimate and start faster without
     from labelsieve.estimation.noise_rate import says_little
 
     if says_little(noise["low"], noise["high"]):
-        why = "Too few images" if images < FEW else "The model knows too little"
-        return f"[bold]{why} to say how many of {images:,} {noun} are wrong[/]"
+        why = f"Too few {things}" if count < FEW else "The model knows too little"
+        return f"[bold]{why} to say how many of {count:,} {noun} are wrong[/]"
     interval = between(noise["low"], noise["high"])
     # runs of earlier versions do not have it
     renamed = noise.get("renamed", 0)
     if renamed:
         interval += f"; {percent(renamed)} bear another class's name"
     rate = percent(noise["rate"])
-    return f"[bold]About {rate} of {images:,} {noun} are probably wrong[/] ({interval})"
+    return f"[bold]About {rate} of {count:,} {noun} are probably wrong[/] ({interval})"
 
 
 def _shares(out: Console, record: dict[str, Any]) -> None:
@@ -235,7 +236,7 @@ def preflight(checked: dict[str, Any], shown: int = 20) -> None:
 def score(counts: dict[str, Any]) -> None:
     """One line."""
     _console().print(
-        f"{counts['scored']:,} of {counts['images']:,} images scored, "
+        f"{counts['scored']:,} of {counted(counts['images'], counts['noun'])} scored, "
         f"{counts['flagged']:,} flagged: {_text(counts['file'])}"
     )
 

@@ -89,11 +89,12 @@ def computed(
     compute: Callable[[np.ndarray], np.ndarray],
     job: Job | None = None,
     done: int = 0,
+    unit: str = "images",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Values of all rows: computed here batch by batch, or elsewhere.
 
     Args:
-        rows, size, what, done: as for `batches`.
+        rows, size, what, done, unit: as for `batches`.
         compute: rows [b] -> values [b, ...].
         job: the same in words; None keeps it here.
 
@@ -107,12 +108,16 @@ def computed(
         if found is not None:
             yield from found
             return
-    for part in batches(chosen, size, what, done):
+    for part in batches(chosen, size, what, done, unit):
         yield part, compute(part)
 
 
 def batches(
-    rows: int | np.ndarray, size: int, what: str | None, done: int = 0
+    rows: int | np.ndarray,
+    size: int,
+    what: str | None,
+    done: int = 0,
+    unit: str = "images",
 ) -> Iterator[np.ndarray]:
     """Row numbers in batches of `size`, in order.
 
@@ -121,6 +126,7 @@ def batches(
         what: is done with them, for the progress bar, such as "Computing features"; None
             shows none, for work inside other work that has a bar.
         done: rows that an earlier, interrupted call has done already; they only count.
+        unit: what people call the items.
 
     Yields:
         [b] int64, b = size except in the last batch.
@@ -130,7 +136,7 @@ def batches(
     if what is None:
         yield from parts
         return
-    with progress.bar(what, done + len(chosen), done) as shown:
+    with progress.bar(what, done + len(chosen), done, unit) as shown:
         for batch in parts:
             yield batch
             # counted when the caller comes back for more: then the batch is done

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from labelsieve.data.labels import NONE, SINGLE, Labels, check_kind, occurring
 from labelsieve.data.manifest import Manifest, kind_of, read
-from labelsieve.data.modalities import Items, open_items, template_for
+from labelsieve.data.modalities import Items, noun_of, open_items, template_for
 from labelsieve.data.sources import Source, open_source
 from labelsieve.data.sources._side import side_texts
 from labelsieve.data.spec import DataSpec
@@ -54,6 +54,11 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         """The k classes as they are called in the data."""
         return self.coding.classes
+
+    @property
+    def noun(self) -> str:
+        """What people call an item: "image", "text"."""
+        return noun_of(self.items)
 
     @property
     def preprocess(self) -> Any:

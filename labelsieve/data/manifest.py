@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from labelsieve import progress
 from labelsieve.data.batches import others
 from labelsieve.data.labels import SINGLE, occurring
-from labelsieve.data.modalities import Item, Items
+from labelsieve.data.modalities import Item, Items, noun_of
 from labelsieve.data.sources import Source
 from labelsieve.errors import DataError
 from labelsieve.tables import (
@@ -82,7 +82,7 @@ def read(
     batches: list[pa.RecordBatch] = []
     truths: list[pa.RecordBatch] = []
     agreements: list[pa.RecordBatch] = []
-    noun = getattr(items, "noun", "image")
+    noun = noun_of(items)
     with progress.bar(f"Reading {noun}s", None, unit=f"{noun}s") as shown:
         # stored here, in one thread: the order of slots is that of the rows
         for batch, slots in _read_all(source, items):
@@ -95,7 +95,7 @@ def read(
     _check_some(table, source)
     check_unique(table)
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
-    table = _mark_conflicts(table.sort_by(order))
+    table = _mark_conflicts(table.sort_by(order), noun)
     # only now: a damaged cache is read again by rows of the finished table
     items.remember(source, table)
     helpers = others()
@@ -239,7 +239,7 @@ def _truth_batch(batch: list[Item], manifest: pa.RecordBatch) -> pa.RecordBatch:
     )
 
 
-def _mark_conflicts(table: pa.Table) -> pa.Table:
+def _mark_conflicts(table: pa.Table, noun: str) -> pa.Table:
     """Rows whose very same image carries another label elsewhere get the status duplicate-conflict.
 
     Args:
@@ -263,11 +263,11 @@ def _mark_conflicts(table: pa.Table) -> pa.Table:
     conflicting = pc.and_(
         pc.equal(table["status"], OK), pc.is_in(table["content_hash"], rivals)
     )
-    return _with_reasons(table, conflicting.combine_chunks())
+    return _with_reasons(table, conflicting.combine_chunks(), noun)
 
 
-def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
-    """Say of each conflicting row, [n] bool, which other labels its image has."""
+def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray, noun: str) -> pa.Table:
+    """Say of each conflicting row, [n] bool, which other labels the same item has."""
     rows = table.select(["content_hash", "given_label"]).filter(conflicting).to_pylist()
     # few rows, so Python may look at each
     labels: dict[str, set[str]] = {}
@@ -275,7 +275,8 @@ def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
         labels.setdefault(row["content_hash"], set()).add(row["given_label"])
     reasons = []
     for row in rows:
-        reasons.append(_other_labels(labels[row["content_hash"]], row["given_label"]))
+        rivals = labels[row["content_hash"]]
+        reasons.append(_other_labels(rivals, row["given_label"], noun))
     status = pc.if_else(conflicting, CONFLICT, table["status"])
     reason = pc.replace_with_mask(
         table["reason"], conflicting, pa.array(reasons, pa.string())
@@ -284,11 +285,11 @@ def _with_reasons(table: pa.Table, conflicting: pa.BooleanArray) -> pa.Table:
     return table.set_column(table.column_names.index("reason"), "reason", reason)
 
 
-def _other_labels(labels: Iterable[str], own: str) -> str:
+def _other_labels(labels: Iterable[str], own: str, noun: str) -> str:
     rivals = sorted(set(labels) - {own})
     text = ", ".join(map(repr, rivals[:SHOWN]))
     more = f" and {len(rivals) - SHOWN} more" if len(rivals) > SHOWN else ""
-    return f"the same image is also labelled {text}{more}"
+    return f"the same {noun} is also labelled {text}{more}"
 
 
 def _usable(table: pa.Table, states: Sequence[str]) -> pa.Table:

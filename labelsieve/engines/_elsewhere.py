@@ -21,7 +21,7 @@ from labelsieve import progress, registry
 from labelsieve.cache import cache_folder
 from labelsieve.data import batches
 from labelsieve.data.batches import Job
-from labelsieve.data.modalities import Item
+from labelsieve.data.modalities import Item, noun_of
 from labelsieve.data.modalities.images import ImageItems
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._remote import url_of
@@ -121,7 +121,9 @@ class Workers:
     def _read(self, source: Source, items: ImageItems) -> Iterator[list[Item]]:
         shared = self._shared("read", items, {}, {})
         key = f"read-{fingerprint([shared.hex()])}"
-        work = self._work("Reading images", key, shared, "read", divides=True)
+        work = self._work(
+            f"Reading {noun_of(items)}s", key, shared, "read", divides=True
+        )
         # what lies in files is found again by their stamps, with what they hold now
         work = replace(work, keep=url_of(self._spec.data) is not None)
         listing = Listing(source, items, self._parts)
@@ -147,7 +149,8 @@ class Workers:
         # the engine guarantees nothing: each row is counted
         seen = np.zeros(len(rows), dtype=bool)
         pieces = self._pieces(job, rows)
-        with progress.bar(what, done + len(rows), done) as shown:
+        unit = f"{noun_of(self._items)}s"
+        with progress.bar(what, done + len(rows), done, unit) as shown:
             for piece, result in self._shards(work, job.key, pieces):
                 places = piece.rows["place"].to_numpy()
                 values = _array(result, len(places))

@@ -76,6 +76,7 @@ class Agreement:
     unknown: tuple[str, ...]
     classes: dict[str, dict[str, float]]
     renamed: dict[str, str] = field(default_factory=dict)
+    things: str = "pictures"  # what people call the items
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON, with the sentence."""
@@ -92,10 +93,10 @@ class Agreement:
             "the model answers as if by chance",
         }[self.verdict]
         if not self.pictures_tell:
-            verdict += ", and the pictures say nothing either"
+            verdict += f", and the {self.things} say nothing either"
         return (
             f"{verdict}: the model's answers agree with {_percent(self.text_share)} "
-            "of the labels, the nearest other pictures with "
+            f"of the labels, the nearest other {self.things} with "
             f"{_percent(self.pictures_share)}; {_percent(self.chance)} would be chance."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -147,12 +147,15 @@ class Task:
     def agreement(self) -> Agreement:
         """How far class names, nearest pictures and labels agree, on a random sample."""
         rows = references.sample_rows(len(self.data), self.seed)
-        return references.measure(
+        found = references.measure(
             self.features.some(rows),
             self.class_features(),
             self.data.labels[rows],
             self.data.classes,
         )
+        # what people see of images are pictures, also in the sentence
+        noun = self.data.noun
+        return found if noun == "image" else replace(found, things=f"{noun}s")
 
     def reference_votes(self) -> dict[str, np.ndarray]:
         """Class probabilities [n, k] of the reference classifiers, which know no label they judge.

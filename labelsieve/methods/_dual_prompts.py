@@ -202,7 +202,9 @@ class Detector:
         if features is None and self.origin:
             facts = {**self.origin, "views": views, "mirror": mirror}
             job = self._job(data, facts, batch_size)
-        for rows, values in computed(len(data), batch_size, "Scoring", judge, job):
+        for rows, values in computed(
+            len(data), batch_size, "Scoring", judge, job, unit=f"{data.noun}s"
+        ):
             logits[rows] = values
         return logits[:, : len(positive)], logits[:, len(positive) :]
 

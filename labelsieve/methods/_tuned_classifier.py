@@ -144,7 +144,7 @@ class Classifier:
         each = np.empty(n)
         probs = np.empty((n, len(self.weight)), dtype=np.float32)
         labels = torch.from_numpy(self.data.labels).to(self.encoder.device)
-        for rows in batches(n, batch_size, "Scoring"):
+        for rows in batches(n, batch_size, "Scoring", unit=f"{self.data.noun}s"):
             logits = self.logits(self.load(rows))
             # differences of float32 losses are what a ranking is made of: none are rounded away
             loss = losses.cross_entropy(logits, labels[rows]).double()
@@ -184,6 +184,7 @@ class Classifier:
                 loss_of,
                 rates={"weight": head_lr, "bias": head_lr},
                 what="Training a classifier",
+                unit=f"{self.data.noun}s",
                 memory=memory,
                 after_epoch=after_epoch,
             ),

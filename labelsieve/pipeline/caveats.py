@@ -73,13 +73,13 @@ def _of_names(checked: Preflight) -> Iterator[str]:
 
 def _of_size(checked: Preflight) -> Iterator[str]:
     if checked.usable < FEW_IMAGES:
-        yield f"With {counted(checked.usable, 'image')} every figure here is rough."
+        yield f"With {counted(checked.usable, checked.noun)} every figure here is rough."
     # neighbours and probes of such a class are mostly other classes
     small = sum(count < FEW_OF_CLASS for count in checked.classes.values())
     if 2 * small > len(checked.classes):
         yield (
             f"{small} of {len(checked.classes)} classes have fewer than {FEW_OF_CLASS} "
-            "images: too few to learn what they look like."
+            f"{checked.noun}s: too few to learn what they are like."
         )
 
 

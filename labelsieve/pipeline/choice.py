@@ -234,11 +234,14 @@ def passes_of(method: ModuleType, settings: Any) -> int:
 
 
 @torch.no_grad()
-def tell_cost(encoder: DualEncoder, images: int, model: str, passes: int) -> None:
+def tell_cost(
+    encoder: DualEncoder, images: int, model: str, passes: int, noun: str = "image"
+) -> None:
     """Say before the work what it will take here, by the pace of the fastest of small batches.
 
     Args:
-        passes: of each picture through the tower; see `passes_of`.
+        passes: of each item through the tower; see `passes_of`.
+        noun: what people call an item.
     """
     pixels = encoder.normalise(encoder.blank(TRIED))
     whole = float("inf")
@@ -255,7 +258,7 @@ def tell_cost(encoder: DualEncoder, images: int, model: str, passes: int) -> Non
     hours = f"{whole / 3600:.1f} hours" if whole > 5400 else f"{whole / 60:.0f} minutes"
     quicker = "; --fast takes a few" if passes == PASSES else ""
     progress.note(
-        f"{images:,} images go {times} through {model}: about {hours} here{quicker}."
+        f"{images:,} {noun}s go {times} through {model}: about {hours} here{quicker}."
     )
 
 

@@ -180,9 +180,9 @@ def _margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return margin
 
 
-def count_scores(scores: pa.Table, file: str | Path) -> dict[str, Any]:
-    """What the terminal shows of a table of scores."""
-    return {**_counts(scores), "file": str(file)}
+def count_scores(scores: pa.Table, file: str | Path, noun: str) -> dict[str, Any]:
+    """What the terminal shows of a table of scores; `noun`: what people call a row."""
+    return {**_counts(scores), "noun": noun, "file": str(file)}
 
 
 def _counts(scores: pa.Table) -> dict[str, int]:
@@ -268,22 +268,22 @@ def text_warnings(agreement: Agreement, method: str) -> list[str]:
     }[agreement.verdict]
     if not agreement.pictures_tell:
         return [
-            f"{what} Nor do its pictures of one class resemble each other: "
+            f"{what} Nor do its {agreement.things} of one class resemble each other: "
             "take another --model."
         ]
-    return [f"{what} {_way_out(method)}"]
+    return [f"{what} {_way_out(method, agreement.things)}"]
 
 
-def _way_out(method: str) -> str:
+def _way_out(method: str, things: str) -> str:
     """What helps where the model does not know the classes, by the method that was taken."""
     if method == LEARNS:
         return (
-            f"{LEARNS} goes by what it learned of them from the pictures; naming them in words "
+            f"{LEARNS} goes by what it learned of them from the {things}; naming them in words "
             "with --class-names may find more."
         )
     return (
         f"Name them in words with --class-names, take {LEARNS}, which learns them from the "
-        f"pictures, or a method that needs no text: {', '.join(textless())}."
+        f"{things}, or a method that needs no text: {', '.join(textless())}."
     )
 
 

@@ -199,9 +199,7 @@ def _carry_out(
     _output.write_results(folder.path, prepared, task, evidence)
     _write_detector(folder.path / "detector", plan, task, evidence)
     clock.lap("estimate and write")
-    shown = findings.write(
-        folder.path, plan.source, prepared, task.image_features()
-    )
+    shown = findings.write(folder.path, plan.source, prepared, task.image_features())
     clock.lap("look at pictures")
     # sets are judged class by class, and names compared with labels class by class
     agreement = None
@@ -232,7 +230,8 @@ def _task(plan: _Plan, prepared: Prepared, encoder: DualEncoder, folder: Path) -
     task = own.task_for(plan.spec, plan.source, task)
     passes = choice.passes_of(plan.method, plan.settings)
     if not own.digests(plan.spec):
-        choice.tell_cost(encoder, len(task.data), plan.options.model, passes)
+        data, model = task.data, plan.options.model
+        choice.tell_cost(encoder, len(data), model, passes, data.noun)
     return task
 
 
@@ -327,6 +326,7 @@ def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]
         "preprocess": asdict(encoder.preprocess),
         "data_fingerprint": task.data.fingerprint,
         "classes": list(prepared.manifest.classes),
+        "noun": task.data.noun,
         # what the report and the review compare pictures with
         "features": str(task.features.file()),
         "method_facts": evidence.facts,

@@ -98,6 +98,7 @@ class Problem:
         rates: learning rates of single parameters, by name; the others have the recipe's.
         after_epoch: called with the number of epochs done; True ends the training.
         what: title of the progress bar.
+        unit: what it counts.
     """
 
     parameters: Mapping[str, nn.Parameter]
@@ -108,6 +109,7 @@ class Problem:
     rates: Mapping[str, float] = field(default_factory=dict)
     after_epoch: Callable[[int], bool] | None = None
     what: str = "Training"
+    unit: str = "images"
 
 
 def step_generator(seed: int, epoch: int, step: int) -> torch.Generator:
@@ -158,7 +160,7 @@ def _fit(
     shown = min(
         done * recipe.batch_size, total
     )  # the last batch of an epoch is smaller
-    with progress.bar(problem.what, total, shown) as bar:
+    with progress.bar(problem.what, total, shown, problem.unit) as bar:
         for batch, loaded in _batches(problem, recipe, seed, done):
             share = recipe.share_at(batch.epoch, batch.step, steps)
             # not torch's schedulers: their state would have to be kept, too

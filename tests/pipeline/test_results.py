@@ -235,8 +235,9 @@ def test_counts() -> None:
     table = pa.table(
         {"p_clean": [0.1, None, 0.3], "is_label_issue": [True, None, False]}
     )
-    assert results.count_scores(table, Path("x.csv")) == {
+    assert results.count_scores(table, Path("x.csv"), "text") == {
         "images": 3,
+        "noun": "text",
         "scored": 2,
         "flagged": 1,
         "file": "x.csv",

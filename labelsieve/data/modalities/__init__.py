@@ -88,6 +88,11 @@ class Items(Protocol):
     # count and examples (`labelsieve.data.text.checks.Finding`); `noun`, "image" without it.
 
 
+def noun_of(items: Any) -> str:
+    """What people call one of these items: "image", "text"; several have an s."""
+    return str(getattr(items, "noun", "image"))
+
+
 def open_items(source: Source, preprocess: Any) -> Items:
     """The items of a source, of the kind that it names."""
     items: Items = _modality(source).open_items(preprocess)
