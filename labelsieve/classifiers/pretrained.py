@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,10 +16,17 @@ from labelsieve.classifiers.backbone import (
     seeded,
     try_out,
 )
-from labelsieve.errors import ModelError
+from labelsieve.errors import ModelError, RunError
 from labelsieve.files import remove, replacing
 from labelsieve.models import hugging_face
-from labelsieve.runs.digests import read_record, verify
+from labelsieve.progress import plain
+from labelsieve.runs.digests import (
+    DIGESTS,
+    digests_of,
+    read_record,
+    verify,
+    write_record,
+)
 
 RECORD = "training.json"
 LAST = "last"  # folder below the model's: the last epoch, with keep=both
@@ -27,6 +35,7 @@ SCRATCH = ".model.partial"  # folder below the model's while it is written
 WHOLE = (
     ".model.whole"  # likewise: written, and not all of its files have their names yet
 )
+SEAL = "whole.json"  # in that folder: checksums of all that belongs to the model
 CONFIG = "config.json"
 # what transformers writes of a tokenizer, as far as the fast ones read it
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -48,6 +57,8 @@ def save(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
     scratch.mkdir(parents=True)
     try:
         backbone.save(classes, scratch)
+        names = sorted(path.name for path in scratch.iterdir())
+        write_record(scratch / SEAL, {DIGESTS: digests_of(scratch, names)})
         # from here on the new model is the one that holds
         scratch.rename(folder / WHOLE)
     finally:
@@ -59,10 +70,14 @@ def _publish(folder: Path) -> None:
     """Give the files of a whole new model their names, and take its own folder away."""
     whole = _newer(folder)
     if whole is None:
+        # no model at all, as an empty folder; a link is nobody's to remove
+        if not (folder / WHOLE).is_symlink():
+            remove(folder / WHOLE)
         return
+    _verify_newer(whole)
     # without a configuration nothing is a model: what is between two is never opened
     (folder / CONFIG).unlink(missing_ok=True)
-    names = sorted(path.name for path in whole.iterdir())
+    names = sorted(path.name for path in whole.iterdir() if path.name != SEAL)
     for name in sorted(names, key=lambda name: name == CONFIG):
         with replacing(folder / name) as scratch:
             _link_or_copy(whole / name, scratch)
@@ -78,7 +93,27 @@ def _newer(folder: Path) -> Path | None:
     # a link could lead to anybody's files, and no `save` makes one
     if whole.is_symlink() or not whole.is_dir():
         return None
-    return whole
+    # the folder has its name only once its seal is there
+    return whole if (whole / SEAL).is_file() else None
+
+
+def _verify_newer(whole: Path) -> None:
+    """Compare a whole new model with its own checksums.
+
+    Raises:
+        RunError: it is damaged, or has files that no `save` wrote.
+    """
+    help = f"Remove '{whole}', or save the model again where it was made."
+    try:
+        record = read_record(whole / SEAL)
+        for name in CHECKED:
+            verify(whole, name, record)
+    except RunError as error:
+        raise RunError(error.what, help) from None
+    strange = {path.name for path in whole.iterdir()} - {*record[DIGESTS], SEAL}
+    if strange:
+        name = plain(min(strange))
+        raise RunError(f"'{whole}' is damaged: '{name}' was not saved with it.", help)
 
 
 def _link_or_copy(old: Path, new: Path) -> None:
@@ -97,8 +132,10 @@ def open_saved(where: str, *, device: torch.device) -> tuple[Backbone, list[str]
         RunError: a file is not the one that the training wrote.
     """
     _refuse_run(where)
-    newer = _newer(Path(where))
+    # a finished training has given its files their names: whatever else lies there is not its own
+    newer = None if _checksums(Path(where)) else _newer(Path(where))
     if newer is not None:
+        _verify_newer(newer)
         where = str(newer)
     _verify_saved(Path(where))
     family = family_of(where)
@@ -120,10 +157,21 @@ def _refuse_run(where: str) -> None:
 
 def _verify_saved(folder: Path) -> None:
     """Compare a folder that `train` wrote with the checksums in its record."""
-    for name in CHECKED:
+    record = _checksums(folder)
+    for name in CHECKED if record else ():
         if (folder / RECORD).is_file():
-            verify(folder, name, read_record(folder / RECORD))
-        # the last epoch lies in the folder of the chosen one, which has the record
-        elif folder.name == LAST and (folder.parent / RECORD).is_file():
-            record = read_record(folder.parent / RECORD)
+            verify(folder, name, record)
+        else:
             verify(folder.parent, f"{LAST}/{name}", record)
+
+
+def _checksums(folder: Path) -> dict[str, Any]:
+    """The record of a finished training that wrote a model's folder; empty for others.
+
+    The last epoch lies in the folder of the chosen one, which has the record.
+    """
+    path = folder / RECORD
+    if not path.is_file() and folder.name == LAST:
+        path = folder.parent / RECORD
+    record = read_record(path) if path.is_file() else {}
+    return record if record.get(DIGESTS) else {}

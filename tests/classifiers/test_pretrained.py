@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from labelsieve.classifiers import backbone, pretrained
 from labelsieve.classifiers.backbones import _hub
-from labelsieve.errors import ModelError
+from labelsieve.errors import ModelError, RunError
 from labelsieve.models.encoder import normalise
+from labelsieve.runs.digests import digests_of, write_record
 
 CPU = torch.device("cpu")
 CLASSES = ["cat", "red panda", 'üñí "x"']
@@ -260,3 +261,79 @@ def test_a_link_among_the_files_of_a_model_is_not_followed(
     with pytest.raises(OSError, match="model"):
         pretrained.save(built(random_classifier(), 2), CLASSES, tmp_path / "model")
     assert [path.name for path in victim.iterdir()] == ["letter"]
+
+
+class TestHiddenFolder:
+    """What a killed `save` left is opened instead of the model, so it is checked as one."""
+
+    @pytest.fixture
+    def two(
+        self, random_classifier: Callable[..., Path], tmp_path: Path
+    ) -> tuple[Path, list[torch.Tensor]]:
+        """A model, and another whose files have not got their names yet."""
+        old, new = built(random_classifier(), 1), built(random_classifier(), 2)
+        folder = tmp_path / "model"
+        pretrained.save(old, CLASSES, folder)
+        with pytest.MonkeyPatch.context() as killing:
+            killing.setattr(pretrained, "_link_or_copy", stop)
+            with pytest.raises(Stopped):
+                pretrained.save(new, CLASSES, folder)
+        assert (folder / pretrained.WHOLE).is_dir()
+        answers = [backbone.logits_of(b.model.eval(), pictures()) for b in (old, new)]
+        return folder, answers
+
+    def test_the_newer_model_is_opened_and_published(self, two: Any) -> None:
+        folder, answers = two
+        assert which(*two) == 1
+        pretrained._publish(folder)
+        assert which(folder, answers) == 1
+        assert not [path for path in folder.iterdir() if path.name[0] == "."]
+
+    @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+    def test_a_flipped_bit_is_named(self, two: Any, file: str) -> None:
+        path = two[0] / pretrained.WHOLE / file
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=rf"{file}.*damaged.*Remove '.*whole'"):
+            pretrained.open_saved(str(two[0]), device=CPU)
+
+    def test_files_that_were_put_there_are_named(self, two: Any) -> None:
+        (two[0] / pretrained.WHOLE / "tokenizer.json").write_text("{}")
+        with pytest.raises(RunError, match=r"'tokenizer.json' was not saved with it"):
+            pretrained.open_saved(str(two[0]), device=CPU)
+
+    @pytest.mark.parametrize("files", [False, True])
+    def test_a_folder_that_no_save_made_is_no_model(
+        self, random_classifier: Callable[..., Path], tmp_path: Path, files: bool
+    ) -> None:
+        old, new = built(random_classifier(), 1), built(random_classifier(), 2)
+        answers = [backbone.logits_of(b.model.eval(), pictures()) for b in (old, new)]
+        folder, hidden = tmp_path / "model", tmp_path / "model" / pretrained.WHOLE
+        pretrained.save(old, CLASSES, folder)
+        hidden.mkdir()
+        if files:
+            new.save(CLASSES, hidden)
+        assert which(folder, answers) == 0
+        pretrained.save(new, CLASSES, folder)
+        assert which(folder, answers) == 1 and not hidden.exists()
+
+    def test_a_finished_training_answers_for_its_own_files(self, two: Any) -> None:
+        """A hidden model beside a verified one would have been used unverified."""
+        folder, answers = two
+        whole = folder / pretrained.WHOLE
+        planted = shutil.copytree(whole, folder.parent / "planted")
+        pretrained._publish(folder)
+        digests = digests_of(folder, ["model.safetensors", "config.json"])
+        write_record(folder / pretrained.RECORD, {"sha256": digests})
+        path = planted / "model.safetensors"
+        tensors = {name: tensor + 1 for name, tensor in load_file(path).items()}
+        save_file(tensors, path, {"format": "pt"})
+        sealed = digests_of(planted, digests)
+        write_record(planted / pretrained.SEAL, {"sha256": sealed})
+        shutil.move(planted, whole)
+        assert which(folder, answers) == 1
+
+
+def stop(*_: Any) -> None:
+    raise Stopped
