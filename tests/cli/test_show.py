@@ -59,6 +59,8 @@ def test_where_the_interval_says_nothing_no_number_is_shown(
         "Too few images to say how many of 23 labels are wrong; 2 are flagged." in few
     )
     assert "92.7" not in few
+    show.scan(record(noise_rate=wide, scored=23, flagged=2, noun="text"))
+    assert "Too few texts to say how many of 23 labels" in capsys.readouterr().out
     show.scan(record(noise_rate=wide, scored=20_000))
     assert "The model knows too little to say" in capsys.readouterr().out
 
@@ -212,9 +214,9 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_scores(capsys: pytest.CaptureFixture[str]) -> None:
-    show.score({"images": 1200, "scored": 1100, "flagged": 7, "file": "[x].csv"})
+    show.score({"images": 1200, "noun": "text", "scored": 1100, "flagged": 7, "file": "[x].csv"})
     assert (
-        capsys.readouterr().out == "1,100 of 1,200 images scored, 7 flagged: [x].csv\n"
+        capsys.readouterr().out == "1,100 of 1,200 texts scored, 7 flagged: [x].csv\n"
     )
 
 

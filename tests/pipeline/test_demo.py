@@ -4,6 +4,7 @@ was found."""
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,9 @@ def test_texts_are_made_and_judged_without_a_network(
     assert "notes of ours on five topics" in called.out
     assert "hashing" in called.out
     assert called.out.strip().splitlines()[-1].startswith("Next")
+    # nothing that a person reads speaks of pictures: progress, verdict, warnings
+    assert "Computing features: 1,000 of 1,000 texts" in called.err
+    assert not re.search(r"\b(image|picture)s?\b", called.err + called.out)
     quality = Run(tmp_path / "demo" / "run").record["quality"]
     assert quality["f1"] > 0.8
     assert 150 < quality["wrong"] < 250
