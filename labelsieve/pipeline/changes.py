@@ -1,17 +1,42 @@
-"""Whether data are still those that a finished run read, and what has changed."""
+"""Whether data and model are still those of a finished run, and what has changed."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.errors import RunError
+from labelsieve.models import identity
+from labelsieve.progress import plain
 from labelsieve.tables import TRUTH
 
 Read = tuple[pa.Table, pa.Table | None]  # a manifest, and the truth where it is known
+
+
+def refuse_other_model(folder: Path, name: str, record: Mapping[str, Any]) -> None:
+    """A run answers for the model that judged, and its detector was learned from that.
+
+    Args:
+        folder: of the run.
+        name: of the model, as in its command.
+        record: of the run; those of earlier versions do not know the model's files.
+
+    Raises:
+        RunError: files of the model are others now.
+    """
+    changed = identity.changes(name, record)
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise RunError(
+            f"Model '{name}' has changed since '{folder}' was made: "
+            f"'{plain(changed[0])}'{more}.",
+            "Scan again with it: another folder with -o, or --force to replace the run.",
+        )
 
 
 def between(before: Read, after: Read) -> str:

@@ -27,6 +27,7 @@ from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.features.task import Task
 from labelsieve.files import fingerprint, remove, replacing, write_json
 from labelsieve.methods import Evidence
+from labelsieve.models import identity
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.encoder import DualEncoder
 from labelsieve.models.load import DEMO, load_encoder, preprocess_of
@@ -224,8 +225,9 @@ def _carry_out(
 
 def _task(plan: _Plan, prepared: Prepared, encoder: DualEncoder, folder: Path) -> Task:
     """What a method works on; how long it will take is said."""
-    # a checkpoint belongs to the command and to what the data held
-    key = fingerprint([plan.command, prepared.dataset.fingerprint])
+    # a checkpoint belongs to the command and to what the data and the model's files held
+    model = identity.fingerprint(encoder)
+    key = fingerprint([plan.command, prepared.dataset.fingerprint, model])
     task = Task(prepared.dataset, encoder, plan.options.seed, folder, fingerprint=key)
     task = own.task_for(plan.spec, plan.source, task)
     passes = choice.passes_of(plan.method, plan.settings)
@@ -269,7 +271,6 @@ def _plan(spec: DataSpec, options: ScanOptions) -> _Plan:
     source = open_source(spec)
     spec = replace(spec, template=template_for(source, spec.template))
     options = choice.with_method(source, options)
-    # one module, the rest of the room stays unread
     method = registry.load("methods", options.method)
     choice.refuse_side_texts(spec.side_text_column, options.method, method)
     options = own.settle(spec, method, options)
@@ -324,6 +325,7 @@ def _facts(prepared: Prepared, task: Task, evidence: Evidence) -> dict[str, Any]
         # "torch.bfloat16" is what torch prints
         "precision": str(encoder.dtype).removeprefix("torch."),
         "preprocess": asdict(encoder.preprocess),
+        **identity.for_record(encoder.name, encoder.origin),
         "data_fingerprint": task.data.fingerprint,
         "classes": list(prepared.manifest.classes),
         "noun": task.data.noun,
@@ -363,16 +365,16 @@ def _write_report(run: Run, spec: DataSpec) -> None:
 
 
 def _finished(earlier: Run, plan: _Plan) -> Run:
-    """A finished run answers for the data it read.
+    """A finished run answers for the data it read and the model that judged them.
 
     Files that did not change are not opened for this.
 
     Raises:
-        RunError: the data have changed.
+        RunError: the data have changed, or files of the model.
     """
+    changes.refuse_other_model(earlier.folder, plan.options.model, earlier.record)
     items = reopen_items(plan.source, earlier.record["preprocess"])
-    want_truth = plan.spec.truth_column is not None
-    now = read(plan.source, items, want_truth=want_truth)
+    now = read(plan.source, items, want_truth=plan.spec.truth_column is not None)
     before = earlier.manifest, earlier.truth()
     changed = changes.between(before, (now.table, now.truth))
     if changed:

@@ -18,7 +18,7 @@ from labelsieve.features.task import Task
 from labelsieve.files import read_json, refuse_input
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder
-from labelsieve.pipeline import results
+from labelsieve.pipeline import changes, results
 from labelsieve.runs.run import Run
 from labelsieve.settings import resolve
 
@@ -48,7 +48,8 @@ def score(
     Raises:
         OptionError: `output` has another suffix, or is the data themselves.
         DataError: the data have a label that the detector does not know.
-        RunError: the run's method learned nothing that can be applied, or its files are damaged.
+        RunError: the run's method learned nothing that can be applied, its files are damaged, or
+            those of its model have changed.
     """
     # a run that is open has verified its files already
     run = detector if isinstance(detector, Run) else Run(detector)
@@ -64,6 +65,7 @@ def score(
     method = registry.load("methods", config["method"])
     where = choose_device(device)
     dtype = choose_precision(precision, where)
+    changes.refuse_other_model(run.folder, config["model"], run.record)
     encoder = load_encoder(config["model"], device=where, dtype=dtype)
     # classes as the detector knows them, also where the data name them otherwise
     names = dict(zip(config["classes"], config["names"], strict=True))

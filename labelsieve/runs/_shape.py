@@ -144,6 +144,7 @@ FIELDS: Mapping[str, Check] = {
     "device": _text,
     "precision": _text,
     "preprocess": _mapping,
+    **dict.fromkeys(("model_stamps", "model_files"), _text_by_name),
     "data_fingerprint": _text,
     "classes": _texts,
     "method_facts": _mapping,
