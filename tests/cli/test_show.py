@@ -214,7 +214,15 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_scores(capsys: pytest.CaptureFixture[str]) -> None:
-    show.score({"images": 1200, "noun": "text", "scored": 1100, "flagged": 7, "file": "[x].csv"})
+    show.score(
+        {
+            "images": 1200,
+            "noun": "text",
+            "scored": 1100,
+            "flagged": 7,
+            "file": "[x].csv",
+        }
+    )
     assert (
         capsys.readouterr().out == "1,100 of 1,200 texts scored, 7 flagged: [x].csv\n"
     )
