@@ -131,6 +131,12 @@ def read_class_names(path: Path) -> dict[str, str]:
     Raises:
         DataError: not there, or neither of these.
     """
+    # a pipe that nobody writes to would be waited for without end
+    if path.exists() and not path.is_file():
+        raise DataError(
+            f"--class-names '{path}' is not a file.",
+            'Write JSON {"label": "name"} or lines label,name into one.',
+        )
     try:
         # utf-8-sig: Excel puts a mark before the first label
         text = path.read_text(encoding="utf-8-sig")

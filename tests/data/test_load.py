@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,11 @@ def test_a_wrong_template_or_option_is_named() -> None:
             load("data", template=template)
     with pytest.raises(OptionError, match=r"^Option 'labels' is unknown; there are: "):
         load("data", labels="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_in_the_place_of_class_names_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "names.csv")
+    for path in (tmp_path / "names.csv", tmp_path):
+        with pytest.raises(DataError, match=r"^--class-names '.*' is not a file\."):
+            load("data", class_names=path)

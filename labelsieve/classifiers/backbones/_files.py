@@ -79,6 +79,8 @@ def config_of(folder: str) -> dict[str, Any]:
     """The config.json of a folder, as data; empty where there is none that is an object."""
     path = Path(folder) / CONFIG
     try:
+        if not path.is_file():  # a pipe would be waited for without end
+            return {}
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}  # whoever claims the folder says what is wrong with it

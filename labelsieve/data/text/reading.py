@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ def read_bytes(text: Any) -> bytes:
         data = bytes(text.read_bytes()) if hasattr(text, "read_bytes") else bytes(text)
     else:
         try:
+            # a pipe would be waited for without end
+            if not stat.S_ISREG(Path(text).stat().st_mode):
+                raise ImageError("not a file")
             with Path(text).open("rb") as file:
                 data = file.read(LARGEST + 1)
         except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,13 @@ def test_a_preprocess_names_all_that_decides_features() -> None:
     others = [TextPreprocess(128, 8), TextPreprocess(256, 4)]
     others.append(TextPreprocess(256, 8, "query: "))
     assert len({p.to_json() for p in [one, *others]}) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    for path in (tmp_path / "a.txt", tmp_path):
+        with pytest.raises(ImageError, match="not a file"):
+            read_bytes(path)
+    with pytest.raises(ImageError, match="No such file"):
+        read_bytes(tmp_path / "gone.txt")
