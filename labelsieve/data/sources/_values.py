@@ -123,7 +123,7 @@ def _of_table(path: Path, flag: str) -> Any:
             f"Call it id; there are: {', '.join(names)}.",
         )
     others = [name for name in names if name != column]
-    table = _read(path, names)
+    table = _read(path, names, column)
     if not len(table):
         raise DataError(f"{flag} '{readable(path)}' has no rows.")
     if len(others) == 1 and pa.types.is_nested(table.schema.field(others[0]).type):
@@ -144,13 +144,18 @@ def _ids(values: pa.ChunkedArray, path: Path, flag: str) -> list[str]:
     return [str(value) for value in values.to_pylist()]
 
 
-def _read(path: Path, names: list[str]) -> pa.Table:
+def _read(path: Path, names: list[str], ids: str) -> pa.Table:
     records: list[dict[str, Any]] = []
     with named(path):
         for part in open_table(path, names).parts:
-            records += part
+            records += [{**one, ids: _written(one.get(ids))} for one in part]
         # types are those of the values: text where a text table has text
         return pa.Table.from_pylist(records, schema=None)
+
+
+def _written(value: Any) -> Any:
+    """An id as it is written, where it is a whole number: JSON's have any number of digits."""
+    return str(value) if type(value) is int else value
 
 
 def _numbers(values: pa.ChunkedArray, name: str, path: Path, flag: str) -> Any:

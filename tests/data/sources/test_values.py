@@ -194,3 +194,18 @@ def test_ids_and_tables_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"id": [1], "cat": 0.5}\n')
     with pytest.raises(DataError, match="the ids are list"):
         read_values(tmp_path / "p.jsonl", FLAG)
+
+
+def test_ids_of_any_number_of_digits_are_kept(tmp_path: Path) -> None:
+    """JSON's whole numbers have no largest one; Arrow's have."""
+    wanted = [2**53 + 1, 2**63 + 1, -(10**25)]
+    rows = zip(wanted, VALUES.tolist(), strict=True)
+    path = tmp_path / "e.jsonl"
+    path.write_text("\n".join(f'{{"id": {n}, "embedding": {v}}}' for n, v in rows))
+    ids, values = read_values(path, FLAG)
+    assert ids == [str(n) for n in wanted] and np.array_equal(values, VALUES)
+    lines = [f'{{"id": {n}, "cat": 0.25, "dog": 0.75}}' for n in wanted]
+    path.write_text("\n".join(lines))
+    table = read_values(path, FLAG)
+    assert table["id"].to_pylist() == [str(n) for n in wanted]
+    assert table["cat"].to_pylist() == [0.25] * 3
