@@ -92,6 +92,9 @@ def _try_out(encoder: DualEncoder) -> None:
             features.append(encoder.text_features(["a"]))
     # an exponential of a weight: a large one is infinite
     scale = torch.tensor(encoder.logit_scale)
+    # features of no number are all finite
+    if not all(values.numel() for values in features):
+        raise trust.refusal(encoder.name, "its features have no numbers")
     if not all(bool(values.isfinite().all()) for values in [*features, scale]):
         raise trust.refusal(
             encoder.name, "it gives no finite numbers for a gray picture"

@@ -116,6 +116,9 @@ def _dense(name: str, path: str) -> nn.Module:
     called = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
     if weight is None or weight.ndim != 2 or called not in ACTIVATIONS:
         raise trust.refusal(name, f"its dense layer '{path}' cannot be read")
+    if not weight.numel():
+        reason = f"the weights of its dense layer '{path}' are {list(weight.shape)}"
+        raise trust.refusal(name, reason, trust.COMPLETE)
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
     layer.load_state_dict(
         {key.removeprefix("linear."): value.float() for key, value in tensors.items()}

@@ -76,3 +76,34 @@ def test_a_real_encoder_knows_what_is_alike() -> None:
     texts = ["The striker scored twice.", "football", "the stock market"]
     goal, football, market = encoder.text_features(texts)
     assert goal @ football > goal @ market + 0.1
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        ((0, 2), r"its dense layer '2_Dense' are \[0, 2\]"),
+        ((2, 0), r"its dense layer '2_Dense' are \[2, 0\]"),
+        ((2, 3), "cannot be loaded"),
+    ],
+)
+def test_a_dense_layer_that_leaves_nothing_is_refused(
+    weight: tuple[int, int], said: str, static: Path
+) -> None:
+    modules = [
+        {"path": "", "type": STATIC},
+        {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+    ]
+    (static / "modules.json").write_text(json.dumps(modules))
+    (static / "2_Dense").mkdir()
+    path = static / "2_Dense" / "model.safetensors"
+    save_file({"linear.weight": torch.zeros(2, 2) + 0.5}, path)
+    load_encoder(str(static))
+    save_file({"linear.weight": torch.zeros(weight)}, path)
+    with pytest.raises(ModelError, match=said):
+        load_encoder(str(static))
+
+
+def test_vectors_of_no_number_are_refused(static: Path) -> None:
+    save_file({"embedding.weight": torch.zeros(3, 0)}, static / "model.safetensors")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_encoder(str(static))
