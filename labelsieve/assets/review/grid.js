@@ -29,9 +29,27 @@ function fits() {
   return Math.max(rows, Math.ceil((kind.canvas ? LEAST : 4) / columns())) * columns();
 }
 async function load(from) {
+  await ask(from, fits());
+  if (sort() === "pair" && cells.length) await fill(from);
+}
+// Groups stand beside each other, so that how many cells have room is known once they are drawn.
+async function fill(from) {
+  const tall = node(0).offsetHeight, least = fits(), end = innerHeight - $(".actions").offsetHeight - 14;
+  const box = (number) => node(number).getBoundingClientRect();
+  const bottom = (count) => Math.max(...[...Array(count).keys()].map((n) => box(n).bottom)) + scrollY;
+  const spare = () => end - bottom(cells.length), more = () => start + cells.length < total;
+  for (let turn = 0; turn < 4 && more() && spare() > 0; turn++) await ask(from, cells.length + Math.ceil(spare() / tall) * columns());
+  // a row that nearly has room stays; never fewer than a step back takes, so that none is passed over
+  let fitting = cells.length;
+  while (fitting > least && bottom(fitting) > end + 0.45 * tall) fitting -= 1;
+  if (fitting < cells.length) await ask(from, fitting);
+  const rows = new Set(cells.map((_, n) => Math.round(box(n).top))).size;
+  if (kind.canvas && more() && Math.abs(spare()) < 0.6 * tall) grid.style.setProperty("--high", `${$(".frame", node(0)).offsetHeight + Math.floor(spare() / rows)}px`);
+}
+async function ask(from, count) {
   const wanted = new URLSearchParams(query);
   const like = new URLSearchParams(location.search).get("like");
-  wanted.set("sort", sort()); wanted.set("start", Math.max(0, from)); wanted.set("count", fits());
+  wanted.set("sort", sort()); wanted.set("start", Math.max(0, from)); wanted.set("count", count);
   if (like !== null) wanted.set("like", like);
   const answer = await get(`cells?${wanted}`);
   cells = answer.cells; start = answer.start; total = answer.total; hold(answer.lease);
