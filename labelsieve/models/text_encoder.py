@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from labelsieve.data.text.reading import TextPreprocess
 from labelsieve.errors import ModelError
+from labelsieve.models import trust
 from labelsieve.models.encoder import ClassTokens
 from labelsieve.models.identity import Origin
 
@@ -222,6 +223,8 @@ class TextEncoder:
         self.image_tower: nn.Module = self.tower
         self.image_layers: Sequence[nn.Module] = ()
         weight = self.tower.get_input_embeddings().weight
+        # marks that were added for another model may have none: they are no words
+        trust.check_words(self.name, tokenizer, len(weight), added=False)
         self.text_width = self.image_width = int(weight.shape[1])
         self.text_depth = int(getattr(self.tower.config, "num_hidden_layers", 1))
         self.max_text = preprocess.window
@@ -294,7 +297,9 @@ class TextEncoder:
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Token ids [..., t] -> [..., t, text_width], without positions."""
-        vectors: Tensor = self.tower.get_input_embeddings()(ids.to(self.device))
+        # an added token without a vector, spelt out in a text, is as good as no word
+        known = ids.where(ids < len(self._weight), self.padding)
+        vectors: Tensor = self.tower.get_input_embeddings()(known.to(self.device))
         return vectors
 
     def word_ids(self, text: str) -> Tensor:

@@ -199,6 +199,23 @@ def _is_sound(tensor: Tensor) -> bool:
     return float(low) > -LARGEST_WEIGHT and float(high) < LARGEST_WEIGHT
 
 
+def check_words(name: str, words: Any, rows: int, *, added: bool = True) -> None:
+    """Every token of a tokenizer has its vector; some text would else end in an IndexError.
+
+    Args:
+        words: of transformers or like one; without `get_vocab` it cannot be asked.
+        rows: of the matrix of token vectors.
+        added: whether tokens that were added to the vocabulary need one, too.
+    """
+    known = words.get_vocab() if hasattr(words, "get_vocab") else {}
+    if not added and hasattr(words, "get_added_vocab"):
+        known = {word: known[word] for word in known.keys() - words.get_added_vocab()}
+    largest = max(known.values(), default=0)
+    if largest >= rows:
+        reason = f"its tokenizer has token {largest}, its weights have {rows} tokens"
+        raise refusal(name, reason, "Do tokenizer.json and weights belong together?")
+
+
 def check_preprocess(name: str, preprocess: Preprocess) -> None:
     """How pictures are prepared can be computed, within memory."""
     sides = [preprocess.height, preprocess.width, preprocess.shortest_edge or 1]

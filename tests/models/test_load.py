@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.readers import save_bert, save_table
 from safetensors.torch import load_file, save_file
 from transformers import ViTImageProcessor
 
@@ -189,3 +190,22 @@ def change(folder: Path, edit: Callable[[str, torch.Tensor], torch.Tensor]) -> N
     tensors = load_file(folder / "model.safetensors")
     changed = {name: edit(name, tensor) for name, tensor in tensors.items()}
     save_file(changed, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("kind", ["bert", "table", "clip"])
+def test_tokens_without_a_vector_are_refused(
+    kind: str, random_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Also of words that no trial text has: a text with one ended in an IndexError."""
+    folder = tmp_path / kind
+    if kind == "clip":
+        shutil.copytree(random_clip(), folder)
+    else:
+        {"bert": save_bert, "table": save_table}[kind](folder)
+    load_encoder(str(folder))
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["e"] = 5000
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"has token 5000, its weights have \d+ tok"):
+        load_encoder(str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,17 @@ def test_poolings() -> None:
     assert values["cls"] == 1 and values["lasttoken"] == 3
     assert values["mean_sqrt_len_tokens"] == pytest.approx(4 / 2**0.5)
     assert WEIGHTS.endswith(".safetensors")
+
+
+def test_added_marks_without_a_vector_are_no_words(bert: Path, tmp_path: Path) -> None:
+    """Spelt out in a text, one ended in an IndexError."""
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    words = AutoTokenizer.from_pretrained(folder)
+    words.add_tokens(["<mark>"], special_tokens=True)
+    words.save_pretrained(folder)
+    encoder = load_encoder(str(folder))
+    assert encoder.word_ids("a <mark>").tolist()[-1] == 15 == len(encoder._weight)
+    marked, empty = encoder.text_features(["a <mark> b", "a [PAD] b"])
+    assert_close(marked, empty)

@@ -110,6 +110,7 @@ def _backbone(name: str, model: Any, config: Any, device: torch.device) -> Backb
     words = hugging_face.tokenizer(name)
     if words is None:
         raise trust.refusal(name, "it has no tokenizer", trust.COMPLETE)
+    trust.check_words(name, words, len(model.get_input_embeddings().weight))
     preprocess = TextPreprocess(_text_files.window_of(name, config), WINDOWS)
     # masked, so any token will do where a tokenizer has none for it
     padding = int(words.pad_token_id or 0)

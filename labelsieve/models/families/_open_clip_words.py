@@ -32,6 +32,10 @@ class Words(abc.ABC):
         """Ids of a text alone."""
 
     @abc.abstractmethod
+    def get_vocab(self) -> dict[str, int]:
+        """All tokens and their ids."""
+
+    @abc.abstractmethod
     def row(self, text: str) -> list[int]:
         """Ids of a whole text, from its opening to its end token."""
 
@@ -48,6 +52,9 @@ class _Simple(Words):
 
     def words(self, text: str) -> list[int]:
         return list(self._inner.encode(text))
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self._inner.encoder)
 
     def row(self, text: str) -> list[int]:
         return [*self.opening, *self.words(text), self._inner.eot_token_id]
@@ -71,6 +78,9 @@ class _OfTransformers(Words):
 
     def words(self, text: str) -> list[int]:
         return list(self._inner(self._clean(text), add_special_tokens=False).input_ids)
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self._inner.get_vocab())
 
     def row(self, text: str) -> list[int]:
         ids = self._inner(self._clean(text)).input_ids

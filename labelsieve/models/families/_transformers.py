@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelsieve.data.images import Preprocess
 from labelsieve.errors import ModelError
-from labelsieve.models import blocks, hugging_face
+from labelsieve.models import blocks, hugging_face, trust
 from labelsieve.models.encoder import DualEncoder
 
 
@@ -95,6 +95,8 @@ class TransformersEncoder(DualEncoder):
         self.text_width = self.config.text_config.hidden_size
         self.text_depth = len(self.text_layers)
         self.max_text = self.config.text_config.max_position_embeddings
+        rows = tower.embeddings.token_embedding.num_embeddings
+        trust.check_words(self.name, self.tokenizer, rows)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         return self.text_tower.embeddings.token_embedding(ids.to(self.device))

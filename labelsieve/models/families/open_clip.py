@@ -159,6 +159,7 @@ class OpenClipEncoder(SharedPrefix):
         self.max_text, self.text_width = tower.positions.shape
         self.text_depth = len(tower.blocks)
         self.tokenizer = read_tokenizer(found)
+        trust.check_words(self.name, self.tokenizer, tower.embedding.num_embeddings)
 
     # --- pictures
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,32 @@ def test_what_gives_no_class_is_refused(bert: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="made for multi_label_classification"):
         Classifier.from_pretrained(tmp_path, device="cpu")
+
+
+def test_tokens_without_a_vector_are_refused(bert: Path, tmp_path: Path) -> None:
+    """Harmless words passed, and the first text with the other one ended in an IndexError."""
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["e"] = 5000
+    path.write_text(json.dumps(content))
+    said = r"has token 5000, its weights have 15 tokens.*tokenizer.json"
+    with pytest.raises(ModelError, match=said):
+        pretrained.open_saved(str(folder), device=CPU)
+    with pytest.raises(ModelError, match=said):
+        backbone.build(str(folder), CLASSES, seed=1, device=CPU)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_in_the_place_of_a_configuration_is_not_waited_for(
+    bert: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    for call in (
+        lambda: pretrained.open_saved(str(folder), device=CPU),
+        lambda: backbone.build(str(folder), CLASSES, seed=1, device=CPU),
+    ):
+        with pytest.raises(ModelError, match=r"bert"):
+            call()
