@@ -71,6 +71,23 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def about(share: float, first: bool = False) -> str:
+    """An estimated share: "about 12.3 %"; "under 0.1 %" is no such number.
+
+    Args:
+        first: whether a sentence begins with it.
+    """
+    words = percent(share)
+    if not words.startswith(("over", "under")):
+        words = f"about {words}"
+    return words[0].upper() + words[1:] if first else words
+
+
+def flagged(number: int) -> str:
+    """How many labels are flagged: "1 is flagged", "1,200 are flagged"."""
+    return f"{number:,} {'is' if number == 1 else 'are'} flagged"
+
+
 def chance(share: float) -> str:
     """How likely a single label is wrong, or a class right: "12 %", "over 99 %"."""
     return percent(share, 0)

@@ -205,3 +205,13 @@ def test_nearly_sure_is_not_called_certain() -> None:
     ]
     assert progress.between(0.01, 0.025) == "1.0 to 2.5 %"
     assert progress.between(0.0001, 0.025) == "under 0.1 % to 2.5 %"
+
+
+def test_estimates_and_flags_are_said_in_plain_english() -> None:
+    assert progress.about(0.123) == "about 12.3 %"
+    assert progress.about(0.123, first=True) == "About 12.3 %"
+    # "about under" says the same twice
+    assert progress.about(0.0001, first=True) == "Under 0.1 %"
+    assert progress.about(0.9999) == "over 99.9 %"
+    assert progress.flagged(1) == "1 is flagged"
+    assert progress.flagged(1200) == "1,200 are flagged"

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from labelsieve.progress import between, counted, percent, plain
+from labelsieve.progress import about, between, counted, flagged, percent, plain
 
 # With that many images an estimate is wide for want of knowledge, not for want of images.
 FEW = 5_000
@@ -71,7 +71,7 @@ def scan(record: dict[str, Any]) -> None:
     headline = _headline(noise, record["scored"], noun, things)
     # a class under another name is one mistake, and none of its labels is a suspect by itself
     single = "one by one, " if noise.get("renamed") else ""
-    out.print(f"{headline}; {single}{record['flagged']:,} are flagged.")
+    out.print(f"{headline}; {single}{flagged(record['flagged'])}.")
     # runs of earlier versions do not say
     outside = record.get("outsiders", 0)
     if outside:
@@ -133,8 +133,8 @@ def _headline(noise: dict[str, float], count: int, noun: str, things: str) -> st
     renamed = noise.get("renamed", 0)
     if renamed:
         interval += f"; {percent(renamed)} bear another class's name"
-    rate = percent(noise["rate"])
-    return f"[bold]About {rate} of {count:,} {noun} are probably wrong[/] ({interval})"
+    rate = about(noise["rate"], first=True)
+    return f"[bold]{rate} of {count:,} {noun} are probably wrong[/] ({interval})"
 
 
 def _shares(out: Console, record: dict[str, Any]) -> None:

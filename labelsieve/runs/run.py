@@ -40,7 +40,7 @@ from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import RunError
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import LONGEST_WAIT, read_json
-from labelsieve.progress import between, note, percent
+from labelsieve.progress import about, between, flagged, note, percent
 from labelsieve.runs._shape import (
     check_noise,
     check_preflight,
@@ -158,13 +158,13 @@ class Run:
         return kind
 
     def _sentence(self, what: str, rate: float, low: float, high: float) -> str:
-        labels, flagged = self.record["scored"], self.record["flagged"]
+        labels, found = self.record["scored"], flagged(self.record["flagged"])
         noun = NOUNS[self.kind]
-        share = f"{percent(rate)} of {labels:,} {noun} are {what}"
+        of = f"of {labels:,} {noun} are {what}"
         # all were judged
         if low == high:
-            return f"{share}; {flagged:,} are flagged."
-        return f"about {share} ({between(low, high)}); {flagged:,} are flagged."
+            return f"{percent(rate)} {of}; {found}."
+        return f"{about(rate)} {of} ({between(low, high)}); {found}."
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, what limits it, and the first suspects as pictures."""

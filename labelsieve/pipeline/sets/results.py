@@ -16,7 +16,7 @@ from labelsieve.data.dataset import Dataset
 from labelsieve.data.labels import SET, Labels, read_set, write_set
 from labelsieve.estimation.sets import figures, judging
 from labelsieve.methods import Evidence
-from labelsieve.progress import between, counted, percent
+from labelsieve.progress import about, between, counted
 from labelsieve.runs.run import Run
 
 # Below, scores separate pictures with and without a label hardly better than chance.
@@ -95,7 +95,7 @@ def words(facts: Mapping[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
         share, flagged = facts["set_noise"][kind], facts["set_flags"][kind]
         interval = between(share["low"], share["high"])
         lines.append(
-            f"About {percent(share['rate'])} of labels {what} ({interval}); "
+            f"{about(share['rate'], first=True)} of labels {what} ({interval}); "
             f"{flagged:,} flagged"
         )
     found = facts["set_quality"]
