@@ -86,7 +86,8 @@ def test_every_test_has_its_module() -> None:
     tests = ROOT / "tests"
     mirrors = {mirror(p) for p in MODULES}
     for path in tests.rglob("test_*.py"):
-        whole = path.stem in WHOLE or "_parity" in path.stem
+        named = "_parity" in path.stem or path.stem.endswith("_browser")
+        whole = path.stem in WHOLE or named
         if whole or path.parent.name in WHOLE_FOLDERS:
             continue
         door = path.stem == f"test_{path.parent.name}"

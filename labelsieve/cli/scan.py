@@ -379,6 +379,7 @@ def cache(
 ) -> None:
     """Show or delete the cache: pixels, features, downloads."""
     from labelsieve import cache as caches
+    from labelsieve.cli import show
 
     if only and not clear:
         raise OptionError("--only says what --clear deletes.", "Add --clear.")
@@ -391,12 +392,4 @@ def cache(
         "parts": sizes,
         "deleted": deleted,
     }
-    answer(state, as_json, _show_cache)
-
-
-def _show_cache(state: dict[str, Any]) -> None:
-    # decimal megabytes, as disks are sold
-    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
-    say(f"{state['folder']}: {state['bytes'] / 1e6:,.0f} MB{freed}")
-    for kind, size in state["parts"].items():
-        say(f"    {kind}: {size / 1e6:,.1f} MB")
+    answer(state, as_json, show.cache)
