@@ -119,6 +119,21 @@ def test_options_and_commands_in_prose_exist() -> None:
             assert verb is None or verb[1] in VERBS, f"{page.name}: {code}"
 
 
+def test_tests_that_are_named_exist() -> None:
+    """A promise of docs/trust.md is worth what its test is: one under another name is none."""
+    named = {}
+    for page in PAGES:
+        for code in inline_code(page):
+            # "tests/attack/…" stands for any
+            for path in re.findall(
+                r"\btests/[\w/.*-]+(?![\w/.*…-])|^test_\w+\.py", code
+            ):
+                named[path] = page.name
+    assert sum(page == "trust.md" for page in named.values()) > 20
+    for path, page in named.items():
+        assert list(ROOT.glob(path.rstrip("./"))), f"{page}: {path}"
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_is_told_of(verb: str) -> None:
     mention = re.compile(rf"labelsieve {re.escape(verb)}\b")

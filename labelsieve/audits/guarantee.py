@@ -118,8 +118,18 @@ class Audit:
 
     @cached_property
     def sample(self) -> np.ndarray:
-        """[n] rows of the scored labels that were judged, in the order of the draw."""
+        """[n] rows of the scored labels that were judged, in the order of the draw.
+
+        Raises:
+            RunError: an answer to an image that the run has no score of.
+        """
         rows: np.ndarray = self.population.at.rows(list(self.answers.wrong))
+        # -1 would be taken for the last row
+        if len(rows) and rows.min() < 0:
+            lost = list(self.answers.wrong)[int(rows.argmin())]
+            raise RunError(
+                f"The audit has an answer to {lost!r}, which the run has not."
+            )
         return rows
 
     def flags(self, unclear: bool) -> np.ndarray:

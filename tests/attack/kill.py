@@ -21,6 +21,7 @@ from attack.samples import digits, state, write_digits
 from labelsieve import registry
 
 SCAN = "--set epochs=1 --set batch_size=16 --set views=1 -q"
+TRAIN = "train run --set epochs=2 --set batch_size=8 --use all"
 AUTO = "--policy auto --min-confidence 0.3"
 BENCH = """
 seeds = [0]
@@ -68,6 +69,18 @@ def _folder() -> None:
     Path("bench.toml").write_text(BENCH)
 
 
+def _texts() -> None:
+    """Opinions in a table; every ninth has the other label."""
+    Path("data").mkdir()
+    lines = ["text,label"]
+    for row in range(40):
+        good = row % 2 == 1
+        told = "a wonderful film that I loved" if good else "a dreadful film to avoid"
+        label = "positive" if good != (row % 9 == 0) else "negative"
+        lines.append(f"{told} number {row},{label}")
+    Path("data", "table.csv").write_text("\n".join(lines) + "\n")
+
+
 TABLE = "data/table.csv --root pictures"
 # Each stage starts from another one (or from a function) and adds what commands leave.
 STAGES = {
@@ -79,6 +92,10 @@ STAGES = {
     "table": (_tables, (f"scan {TABLE} -o run --method zero-shot -q",)),
     "table listed": ("table", (f"apply run {AUTO} --in-place",)),
     "trained": ("scanned", ("train run --set epochs=1 --use all -q",)),
+    "texts": (_texts, ()),
+    "texts scanned": ("texts", ("scan data/table.csv -o run -q",)),
+    "texts listed": ("texts scanned", (f"apply run {AUTO} --in-place",)),
+    "texts trained": ("texts scanned", (f"{TRAIN} -q",)),
 }
 SCORES = ("scores.parquet", "scores.csv", "probs.parquet", "noise.json")
 
@@ -87,19 +104,14 @@ def attacks() -> Iterator[Attack]:
     """Every command that writes."""
     yield Attack("scan", "data", f"scan data -o run {SCAN}", ("run",), SCORES)
     weights = ("model.safetensors", "samples.parquet", "config.json")
-    training = "train run --set epochs=2 --set batch_size=8 --use all -q"
-    yield Attack("train", "scanned", training, ("run/classifier",), weights)
+    yield Attack("train", "scanned", f"{TRAIN} -q", ("run/classifier",), weights)
     back = f"apply run {AUTO} --reverse --yes"
     words = f"apply run {AUTO} --in-place --yes"
     yield Attack("apply", "listed", words, ("data",), undo=back)
     yield Attack("apply table", "table listed", words, ("data",), undo=back)
     yield Attack("apply copy", "scanned", f"apply run {AUTO} -o copy", ("copy",))
     yield Attack("reverse", "corrected", back, ("data",))
-    for name in registry.names("exports"):
-        target = registry.load("exports", name).TARGET
-        output = "out" if target == "folder" else f"out{target}"
-        words = f"export run --to {name} -o {output}"
-        yield Attack(f"export {name}", "scanned", words, (output,))
+    yield from _exports("images", "export", "scanned")
     words = "bench bench.toml --data-root . -o bench --jobs 1"
     yield Attack("bench", "data", words, ("bench",))
     words = "noise data --kind symmetric --rate 0.2 -o planted.parquet"
@@ -110,6 +122,33 @@ def attacks() -> Iterator[Attack]:
     yield Attack(
         "predict", "trained", words, ("answers.parquet",), ("answers.parquet",)
     )
+    yield from _of_texts()
+
+
+def _of_texts() -> Iterator[Attack]:
+    """The same commands where the data are texts."""
+    scan = "scan data/table.csv -o run -q"
+    yield Attack("texts scan", "texts", scan, ("run",), SCORES)
+    weights = ("model.safetensors", "samples.parquet", "config.json")
+    words = f"{TRAIN} -q"
+    yield Attack("texts train", "texts scanned", words, ("run/classifier",), weights)
+    back = f"apply run {AUTO} --reverse --yes"
+    words = f"apply run {AUTO} --in-place --yes"
+    yield Attack("texts apply", "texts listed", words, ("data",), undo=back)
+    words = "predict run/classifier data/table.csv -o answers.parquet"
+    leaves = ("answers.parquet",)
+    yield Attack("texts predict", "texts trained", words, leaves, leaves)
+    yield from _exports("texts", "texts export", "texts scanned")
+
+
+def _exports(items: str, name: str, stage: str) -> Iterator[Attack]:
+    """Every export that is for such items."""
+    for kind in registry.names("exports"):
+        module = registry.load("exports", kind)
+        if items in getattr(module, "ITEMS", ("images",)):
+            output = "out" if module.TARGET == "folder" else f"out{module.TARGET}"
+            words = f"export run --to {kind} -o {output}"
+            yield Attack(f"{name} {kind}", stage, words, (output,))
 
 
 class Workshop:

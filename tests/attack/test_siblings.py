@@ -6,12 +6,15 @@ import base64
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from attack.children import Ended
 from attack.samples import AUTO, TINY, ZERO_SHOT, digits, one_line, state, write_digits
@@ -201,3 +204,45 @@ def test_names_that_steer_terminals_and_systems_are_only_names(
     assert not any(
         cell.startswith("=") for cell in Path("x.csv").read_text().split(",")
     )
+
+
+def read_only(folder: str, words: str) -> subprocess.CompletedProcess[str]:
+    """A command for which a folder is mounted so that nothing in it can be written.
+
+    Modes do not bind root, who runs tests in containers; a mount of the command's own does, and
+    goes with it.
+    """
+    script = (
+        f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} "
+        f'&& ! touch {folder}/new && exec "$@"'
+    )
+    command = ["unshare", "-rm", "sh", "-c", script, "sh", *words.split()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def test_a_cache_that_may_only_be_read_is_used(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives everything it holds, and is not asked to take what it has."""
+    write_digits(Path("data"))
+    Path("cache").mkdir()
+    if not shutil.which("unshare") or read_only("cache", "true").returncode:
+        pytest.skip("this system lets nobody mount a folder for one command")
+    scan = "--method knn -q"
+    assert run(f"scan data -o first {scan}").code == 0
+    before = state(Path("cache"))
+    assert len(before) >= 4  # pixels, their index, features, texts
+    monkeypatch.setenv("LABELSIEVE_CACHE", str(Path("cache").resolve()))
+    labelsieve = f"{sys.executable} -m labelsieve"
+    done = read_only("cache", f"{labelsieve} scan data -o second {scan}")
+    assert done.returncode == 0, done.stderr
+    assert state(Path("cache")) == before
+    assert (
+        Path("second/scores.csv").read_bytes() == Path("first/scores.csv").read_bytes()
+    )
+    # what it lacks cannot be kept: said in one line
+    shutil.copy(next(Path("data/one").iterdir()), "data/two/same.png")
+    Image.new("L", (9, 9), 77).save("data/two/new.png")
+    done = read_only("cache", f"{labelsieve} scan data -o third {scan}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "cannot be written. Set LABELSIEVE_CACHE" in done.stderr

@@ -141,6 +141,30 @@ def test_a_list_of_images_that_was_changed_is_noticed(audited: Audited) -> None:
     assert "not the random sample that its seed draws" in refused
 
 
+def test_images_that_the_run_does_not_have_are_no_part_of_the_sample(
+    audited: Audited,
+) -> None:
+    """Row -1 would be the last image of the run: somebody else's answer in its place."""
+    complete(audited, answers=100)
+    path = audited.folder / "audit.json"
+    content = json.loads(path.read_text())
+    plain = content["audits"][0]
+    kept = plain["ids"][:99]
+    plain["ids"] = [*kept[:50], "gone.png#abc", *kept[50:]]
+    del plain["digest"]
+    content["audits"] = [{**plain, "digest": design.fingerprint(plain)}]
+    path.write_text(json.dumps(content))
+    (audit,) = guarantee.of_run(audited.run).audits
+    assert audit.refused
+    ids = audit.population.ids.to_pylist()
+    assert [ids[row] for row in audit.sample] == kept and audit.sample.min() >= 0
+    # answers that did not come this way
+    strange = design.Answers({kept[0]: True, "gone.png#abc": True})
+    found = guarantee.Audit(audit.design, audit.population, strange, "", "")
+    with pytest.raises(RunError, match=r"'gone\.png#abc'"):
+        found.certify("wrong", 0.1)
+
+
 def test_answers_given_before_the_audit_are_no_part_of_it(audited: Audited) -> None:
     worst = audited.run.scores["sample_id"].to_pylist()[:50]
     audited.answer(worst)
