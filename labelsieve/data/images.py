@@ -172,6 +172,7 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
         OSError, SyntaxError and others of Pillow: not one of `FORMATS`, or damaged.
     """
     memory.check_icon(data)
+    memory.check_exif(data)
     Image.preinit()  # the common formats, which are quick to import
     try:
         image = Image.open(io.BytesIO(data), formats=_registered())

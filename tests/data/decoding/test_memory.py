@@ -111,6 +111,20 @@ def test_an_icon_with_a_large_picture_is_refused() -> None:
         decode(icon(b"")[:10])
 
 
+def test_exif_in_hundreds_of_segments_is_refused_before_it_is_joined() -> None:
+    """Joining takes more than the square of it: 26 MB took 2 seconds, 52 MB took 39."""
+    plain = encoded(Image.new("L", (8, 8), 77), "JPEG")
+    segment = b"\xff\xe1\xff\xff" + b"Exif\0\0" + bytes(0xFFFF - 2 - 6)
+    several = plain[:2] + 20 * segment + plain[2:]
+    assert np.array_equal(np.asarray(decode(several)), np.asarray(decode(plain)))
+    with pytest.raises(ImageError, match=r"^too large: more than 4 MB of EXIF$"):
+        decode(plain[:2] + b"\xff" + 100 * segment + plain[2:])
+    # a length that leads behind the end of the file, or nowhere
+    for cut in (b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xe1\0\0", b"\xff\xd8\xff"):
+        with pytest.raises(ImageError):
+            decode(cut)
+
+
 def test_what_is_too_large_for_the_bound_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
