@@ -333,8 +333,7 @@ def demo(
     from labelsieve.pipeline import demo as demos
 
     progress.be_quiet(quiet)
-    opened = demos.run(data, output, force=force)
-    answer(opened.record, as_json, show.demo)
+    answer(demos.run(data, output, force=force).record, as_json, show.demo)
 
 
 @app.command()
@@ -345,10 +344,10 @@ def methods(as_json: Json = False) -> None:
 
     listed = []
     for name in registry.names("methods"):
-        summary = registry.summary("methods", name)
-        # likewise: all methods together would load every library
+        # read from the source: all methods together would load every library
         facts = registry.constants("methods", name, ("COST", "NEEDS"))
-        listed.append({"name": name, "summary": summary, **facts})
+        facts["summary"] = registry.summary("methods", name)
+        listed.append({"name": name, **facts})
     answer({"methods": listed}, as_json, show.methods)
 
 
@@ -358,11 +357,10 @@ def models(as_json: Json = False) -> None:
     from labelsieve import registry
     from labelsieve.cli import show
 
-    listed = []
     # read from the source: importing the module would load torch
     known = registry.constants("models", "load", ("RECOMMENDED",))["recommended"]
-    for name, parameters, use in known:
-        listed.append({"name": name, "parameters": parameters, "use": use})
+    names = ("name", "parameters", "use")
+    listed = [dict(zip(names, row, strict=True)) for row in known]
     answer({"models": listed}, as_json, show.models)
 
 
@@ -379,7 +377,6 @@ def cache(
 ) -> None:
     """Show or delete the cache: pixels, features, downloads."""
     from labelsieve import cache as caches
-    from labelsieve.cli import show
 
     if only and not clear:
         raise OptionError("--only says what --clear deletes.", "Add --clear.")
@@ -392,4 +389,12 @@ def cache(
         "parts": sizes,
         "deleted": deleted,
     }
-    answer(state, as_json, show.cache)
+    answer(state, as_json, _show_cache)
+
+
+def _show_cache(state: dict[str, Any]) -> None:
+    # decimal megabytes, as disks are sold
+    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
+    say(f"{state['folder']}: {state['bytes'] / 1e6:,.0f} MB{freed}")
+    for kind, size in state["parts"].items():
+        say(f"    {kind}: {size / 1e6:,.1f} MB")

@@ -391,12 +391,3 @@ def _not_run(out: Console, cells: list[dict[str, Any]], shown: int) -> None:
         message = _text(cell["message"] or "")
         out.print(f"[yellow]![/] {_text(where)}: {cell['state']}: {message}")
     _and_more(out, len(cells) - shown, " in the table")
-
-
-def cache(state: dict[str, Any]) -> None:
-    """Sizes of the parts of the cache."""
-    # decimal megabytes, as disks are sold
-    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
-    say(f"{state['folder']}: {state['bytes'] / 1e6:,.0f} MB{freed}")
-    for kind, size in state["parts"].items():
-        say(f"    {kind}: {size / 1e6:,.1f} MB")
