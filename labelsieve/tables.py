@@ -90,7 +90,7 @@ QUALITY = pa.schema(
         *((name, pa.bool_()) for name in FINDINGS),
     ]
 )
-# Pairs of near-duplicates (labelsieve.features.duplicates); of a crop the other is the part.
+# Pairs of near-duplicates (labelsieve.features.copies.duplicates); of a crop the other is the part.
 DUPLICATES = pa.schema(
     [
         ("sample_id", pa.string()),
