@@ -143,8 +143,8 @@ def refuse_inside(output: Path, folder: Path) -> None:
     """Raises OptionError where a copy would lie in the data: the next scan would read it, too."""
     if output.resolve().is_relative_to(folder.resolve()):
         raise OptionError(
-            f"-o '{readable(output)}' lies inside the data.",
-            "Choose a folder outside of them.",
+            f"-o '{readable(output)}' lies inside the data, '{readable(folder)}'.",
+            "Choose a folder outside of it.",
         )
 
 

@@ -37,6 +37,7 @@ from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
 from labelsieve.files import Bounds, path_to_uri, readable, remove, resolve_inside
 from labelsieve.progress import counted, note
+from labelsieve.runs.run import RECORD
 
 ORIGINALS = "originals"  # folder in the history
 NEW = ".new"  # folder in the history where files grow
@@ -285,8 +286,15 @@ def grouped() -> dict[str, Changes]:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    """Files below a folder; hidden folders, as of histories, are left out."""
+    """Files below a folder; hidden folders, as of histories, and runs are left out.
+
+    Runs often lie beside what was scanned. They are no data, and a copy by hard links would share
+    their decisions with them.
+    """
     for where, folders, files in os.walk(top):
+        if {RECORD, "scores.parquet"} <= set(files):
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             yield Path(where, name)

@@ -54,8 +54,13 @@ def open_items(preprocess: Preprocess) -> ImageItems:
     """Images for encoders with this preprocessing, and the cache that its geometry shares.
 
     Raises:
-        DataError: the cache cannot be opened.
+        DataError: the cache cannot be opened, or the model reads no images.
     """
+    if not isinstance(preprocess, Preprocess):
+        raise DataError(
+            "The data are images, and the model takes texts.",
+            "Name other data or model.",
+        )
     folder = cache_folder() / f"pixels{DECODING}-{preprocess.geometry}"
     cache = PixelCache(folder, preprocess.height, preprocess.width)
     return ImageItems(preprocess, cache)

@@ -64,3 +64,17 @@ def test_only_the_class_number_changes(tmp_path: Path) -> None:
     after = json.loads(file.read_text())
     assert after["categories"] == before["categories"]
     assert after["annotations"][1]["category_id"] == 90
+
+
+def test_runs_beside_the_data_stay_out_of_a_copy(tmp_path: Path) -> None:
+    """By hard links it would share their decisions with them."""
+    folder = downloaded(tmp_path / "set")
+    (folder / "run" / "thumbnails").mkdir(parents=True)
+    for name in ("run.json", "scores.parquet", "decisions.sqlite", "thumbnails/1.png"):
+        (folder / "run" / name).write_bytes(b"x")
+    spec = DataSpec(str(folder))
+    patch = correction(open_source(spec), 7, "green")
+    write_back.copy(spec, patch, tmp_path / "copy")
+    copied = sorted((tmp_path / "copy").rglob("*"))
+    assert not [file for file in copied if "run" in file.parts]
+    assert (folder / "run" / "decisions.sqlite").stat().st_nlink == 1

@@ -352,3 +352,9 @@ def test_what_cannot_be_read_again_is_named(
     with pytest.raises(DataError, match=r"is damaged in the cache .* cannot be opened"):
         hurt.inputs(table["slot"].to_numpy()[:1])
     cache.close()
+
+
+def test_a_model_of_texts_is_refused() -> None:
+    preprocess: Any = SimpleNamespace()
+    with pytest.raises(DataError, match="the model takes texts"):
+        images.open_items(preprocess)
