@@ -312,7 +312,11 @@ def test_validation_data_of_ones_own(
         (tmp_path / "val" / name / "x.png").write_bytes(encode(digits[0][k]))
     fit(val=tmp_path / "val")
     told = record(planted.folder / "classifier")
-    assert told["figures"]["validation"] == {"images": 3, "source": "given"}
+    assert told["figures"]["validation"] == {
+        "images": 3,
+        "source": "given",
+        "noun": "image",
+    }
     assert told["samples"]["validation"] == 0 and told["samples"]["train"] == 36
 
 

@@ -263,6 +263,7 @@ def test_score_writes_either_kind_of_table(
         "images": 45,
         "scored": 42,
         "flagged": flagged,
+        "noun": "image",
         "file": file,
     }
     assert pq.read_table(file).equals(again)
