@@ -115,6 +115,7 @@ def test_data_and_run_in_a_bucket_by_several_processes(
     bucket: str, tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """Pictures are fetched by workers, the run is put beside them; the scores are those of here."""
+    place = f"{bucket}/{tmp_path.name}"  # the bucket is shared with other tests
     fsspec = pytest.importorskip("fsspec")
     images, truth = digits
     for row in np.flatnonzero(truth < 3)[:60]:
@@ -123,8 +124,8 @@ def test_data_and_run_in_a_bucket_by_several_processes(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(images[row]))
     system = fsspec.filesystem("s3", use_listings_cache=False)
-    system.put(str(tmp_path / "data"), f"{bucket}/data", recursive=True)
-    words = ["scan", f"{bucket}/data", "-o", f"{bucket}/run", "--engine", "processes"]
+    system.put(str(tmp_path / "data"), f"{place}/data", recursive=True)
+    words = ["scan", f"{place}/data", "-o", f"{place}/run", "--engine", "processes"]
     words += ["--workers", "2", "--method", "zero-shot", "--model", "tiny", "-q"]
     environment = {**os.environ, "LABELSIEVE_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "labelsieve", *words]
@@ -135,13 +136,13 @@ def test_data_and_run_in_a_bucket_by_several_processes(
         method="zero-shot",
         model="tiny",
     )
-    system.get(f"{bucket}/run/", str(tmp_path / "run"), recursive=True)
+    system.get(f"{place}/run/", str(tmp_path / "run"), recursive=True)
     run = Run(tmp_path / "run")
     columns = ["sample_id", "p_clean", "suggested_label", "is_label_issue", "rank"]
     assert run.scores.select(columns).equals(alone.scores.select(columns))
     # the same command again finds it finished, in a process that knows nothing of it
     shutil.rmtree(tmp_path / "cache" / "runs")
-    before = {name: system.info(name)["ETag"] for name in system.find(f"{bucket}/run")}
+    before = {name: system.info(name)["ETag"] for name in system.find(f"{place}/run")}
     subprocess.run(command, check=True, env=environment)
-    after = {name: system.info(name)["ETag"] for name in system.find(f"{bucket}/run")}
-    assert after == before and f"{bucket.removeprefix('s3://')}/run/run.json" in after
+    after = {name: system.info(name)["ETag"] for name in system.find(f"{place}/run")}
+    assert after == before and f"{place.removeprefix('s3://')}/run/run.json" in after
