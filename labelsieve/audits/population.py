@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from labelsieve.data.labels import SET
 from labelsieve.estimation.audits import stop_rule
 from labelsieve.estimation.audits.shares import neyman, strata
-from labelsieve.runs import digests
+from labelsieve.files import sha256
 from labelsieve.runs.run import Run
 from labelsieve.tables import RowsOf, one_chunk
 
@@ -156,5 +156,5 @@ def digest_of(opened: Run) -> str:
     """Names what a scan found: tables of scores and of probabilities, by their bytes."""
     parts = []
     for name in ("scores.parquet", "probs.parquet"):
-        parts.append(digests.sha256(opened.file(name)))
+        parts.append(sha256(opened.file(name)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -13,7 +13,6 @@ and weights: a step whose inputs changed is another step.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from labelsieve import registry
 from labelsieve.bench.material import OWN, own_files
 from labelsieve.bench.plan import AXES, Cell, Data, Noise, Tower
 from labelsieve.errors import OptionError, RunError, unknown
-from labelsieve.files import fingerprint, read_json, readable, write_json
+from labelsieve.files import fingerprint, read_json, readable, sha256, write_json
 from labelsieve.models.hugging_face import TINY
 
 RESULT = "result.json"
@@ -257,8 +256,7 @@ def stamp(path: Path) -> str | None:
     would take longer than many a scan.
     """
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return sha256(path)[:16]
     if not path.is_dir():
         return None
     if (path / "config.json").exists():

@@ -13,7 +13,6 @@ followed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from labelsieve.corrections.patch import patch_id, read_patch
 from labelsieve.data.sources import STATE
 from labelsieve.data.sources._history import records
 from labelsieve.errors import DataError
-from labelsieve.files import fingerprint, readable
+from labelsieve.files import fingerprint, readable, sha256
 from labelsieve.progress import plain
 
 # Keys of a record's facts that all storages share: "scan", which scan the patch is of, and
@@ -195,8 +194,7 @@ def _shown(label: str | None) -> str:
 def digest(path: Path) -> str:
     """Of a file's bytes; of a folder's files and their names, the history left out."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     listed = []
     # sorted, as file systems list in any order
     for inner in sorted(path.rglob("*")):

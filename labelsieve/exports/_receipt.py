@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from labelsieve.files import (
     fingerprint,
     path_to_uri,
     read_json,
+    sha256,
     state_folder,
     write_json,
 )
@@ -96,7 +96,7 @@ def is_same(path: Path, stamp: str) -> bool:
     if stamp == FOLDER or not path.is_file():
         return stamp == FOLDER and path.is_dir()
     size, *_, digest = stamp.split()
-    return str(path.stat().st_size) == size and _digest(path) == digest
+    return str(path.stat().st_size) == size and sha256(path) == digest
 
 
 def _is_as_written(path: Path, stamp: str) -> bool:
@@ -111,17 +111,12 @@ def _is_as_written(path: Path, stamp: str) -> bool:
 
 def _stamp(path: Path) -> str:
     """How a file is known again: size, number, two times, and the digest of its bytes."""
-    return f"{_status(path)} {_digest(path)}" if path.is_file() else FOLDER
+    return f"{_status(path)} {sha256(path)}" if path.is_file() else FOLDER
 
 
 def _status(path: Path) -> str:
     is_now = path.stat()
     return f"{is_now.st_size} {is_now.st_ino} {is_now.st_mtime_ns} {is_now.st_ctime_ns}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, Path]]:

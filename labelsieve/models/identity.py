@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from labelsieve.files import sha256
 from labelsieve.models import hugging_face
 
 # Configurations, vocabularies and merges of tokenizers, as the libraries write them.
 SETTINGS = (".json", ".txt", ".model")
 WEIGHTS = ".safetensors"
 MODULES = "modules.json"  # names the folders inside that belong to the model, too
-AT_ONCE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def origin_of(name: str) -> Origin:
     digest = hashlib.sha256()
     for inner, path in sorted(files.items()):
         if path.suffix != WEIGHTS:
-            digest.update(f"{inner} {_digest(path)} ".encode())
+            digest.update(f"{inner} {sha256(path)} ".encode())
     return Origin(digest.hexdigest() if files else "", stamps)
 
 
@@ -86,7 +86,7 @@ def for_record(name: str, origin: Origin) -> dict[str, dict[str, str]]:
     digests = {}
     for inner, stamp, path in _stamped(_files(name)):
         if origin.stamps.get(inner) == stamp:
-            digests[inner] = _digest(path)
+            digests[inner] = sha256(path)
     return {"model_stamps": dict(origin.stamps), "model_files": digests}
 
 
@@ -105,7 +105,7 @@ def changes(name: str, record: Mapping[str, Any]) -> list[str]:
         if stamps.get(inner) == stamp:
             continue
         # copied or moved files have other stamps and the same content
-        if inner in stamps and digests.get(inner) == _digest(path):
+        if inner in stamps and digests.get(inner) == sha256(path):
             continue
         changed.append(inner)
     if _is_folder(name):
@@ -176,11 +176,3 @@ def _stamped(files: Mapping[str, Path]) -> Iterator[tuple[str, str, Path]]:
         status = path.stat()
         facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         yield inner, " ".join(map(str, facts)), path
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(AT_ONCE):
-            digest.update(part)
-    return digest.hexdigest()

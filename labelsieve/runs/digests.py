@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.errors import RunError
-from labelsieve.files import read_json, write_json
+from labelsieve.files import read_json, sha256, write_json
 from labelsieve.progress import plain
 
 SEAL = "seal"  # key of the record's checksum over everything else in it
@@ -80,12 +80,6 @@ def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
             if file.is_file():
                 digests[file.relative_to(folder).as_posix()] = sha256(file)
     return digests
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file's bytes, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:

@@ -76,7 +76,8 @@ def fresh(work: Path, name: str) -> Path:
 def sealed(run: Path) -> None:
     """Write the checksums anew, as anybody can."""
     from labelsieve.errors import LabelsieveError
-    from labelsieve.runs.digests import DIGESTS, read_record, sha256, write_record
+    from labelsieve.files import sha256
+    from labelsieve.runs.digests import DIGESTS, read_record, write_record
 
     try:
         record = read_record(run / "run.json")

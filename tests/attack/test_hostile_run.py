@@ -16,7 +16,8 @@ import pytest
 
 from attack import flip
 from attack.children import start_forking, watched
-from labelsieve.runs.digests import DIGESTS, read_record, sha256, write_record
+from labelsieve.files import sha256
+from labelsieve.runs.digests import DIGESTS, read_record, write_record
 
 HUGE = 10**400
 # Values that stand in for any value of a JSON file.
