@@ -2,79 +2,94 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelsieve.cli.options import Json, Quiet, answer, say
+from labelsieve.cli.options import Json, Quiet, answer, say, spread
 
 if TYPE_CHECKING:
     from labelsieve.data.spec import DataSpec
+    from labelsieve.engines import Options
 
 app = typer.Typer()
 SEVERAL = "Several processes or machines"
 
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        help="processes, ray, ray-train, slurm or folder.",
-        rich_help_panel=SEVERAL,
-    ),
-]
-Count = Annotated[
-    int | None,
-    typer.Option(help="Workers at a time; as many as fit.", rich_help_panel=SEVERAL),
-]
-Gpus = Annotated[
-    float,
-    typer.Option(help="GPUs, or a share, of each worker.", rich_help_panel=SEVERAL),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Ray's: auto or ray://HOST:PORT; none: start one.",
-        rich_help_panel=SEVERAL,
-    ),
-]
-Shared = Annotated[
-    str | None,
-    typer.Option(
-        help="For folder, slurm: folder or s3:// seen by all.",
-        rich_help_panel=SEVERAL,
-    ),
-]
-Shard = Annotated[
-    int,
-    typer.Option(help="Images of a task: 256, 512, ...", rich_help_panel=SEVERAL),
-]
+
+def _of_several(help: str) -> Any:
+    """An option about several processes, shown with the others of its kind."""
+    return typer.Option(help=help, rich_help_panel=SEVERAL)
 
 
-def launched(
-    engine: str | None,
-    workers: int | None,
-    gpus: float,
-    shared: str | None,
-    address: str | None = None,
-) -> bool:
-    """Whether an engine took the whole command to do it somewhere else; says so."""
-    if engine is None:
-        return False
-    # read from files: nothing heavy is imported for a script
-    from labelsieve import registry
-    from labelsieve.engines import Options
+@dataclass(frozen=True)
+class EngineOptions:
+    """Who works on the rows of a command; None for `engine` is this process."""
 
-    module = registry.load("engines", engine)
-    if not hasattr(module, "launch"):
-        return False
-    options = Options(workers, gpus, address, shared)
-    # the words as they were typed: they are typed again there
-    typer.echo(module.launch(sys.argv[1:], options))
-    return True
+    engine: Annotated[
+        str | None, _of_several("processes, ray, ray-train, slurm or folder.")
+    ] = None
+    workers: Annotated[
+        int | None, _of_several("Workers at a time; as many as fit.")
+    ] = None
+    gpus_per_worker: Annotated[
+        float, _of_several("GPUs, or a share, of each worker.")
+    ] = 0.0
+    address: Annotated[
+        str | None, _of_several("Ray's: auto or ray://HOST:PORT; none: start one.")
+    ] = None
+    shared: Annotated[
+        str | None, _of_several("For folder, slurm: folder or s3:// seen by all.")
+    ] = None
+    shard: Annotated[int, _of_several("Images of a task: 256, 512, ...")] = 1024
+
+    def options(self) -> Options:
+        """The same for the engine."""
+        from labelsieve.engines import Options
+
+        words = asdict(self)
+        del words["engine"]
+        return Options(**words)
+
+    def launched(self) -> bool:
+        """Whether an engine took the whole command to do it somewhere else; says so."""
+        if self.engine is None:
+            return False
+        # read from files: nothing heavy is imported for a script
+        from labelsieve import registry
+
+        module = registry.load("engines", self.engine)
+        if not hasattr(module, "launch"):
+            return False
+        # the words as they were typed: they are typed again there
+        typer.echo(module.launch(sys.argv[1:], self.options()))
+        return True
+
+    @contextmanager
+    def working(self, spec: DataSpec) -> Iterator[None]:
+        """Let an engine work on rows, where one is named, while the block runs."""
+        if self.engine is None:
+            yield
+            return
+        # imports all that workers do
+        from labelsieve.engines import _elsewhere
+
+        with _elsewhere.working(self.engine, spec, self.options()):
+            yield
+
+
+def engine_options() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `EngineOptions` in place of its parameter `several`."""
+    # the annotations as objects: this module's are text until they are evaluated
+    hints = inspect.signature(EngineOptions, eval_str=True).parameters.values()
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return spread("several", EngineOptions, [p.replace(kind=kind) for p in hints])
 
 
 @contextmanager
@@ -103,28 +118,6 @@ def placed(output: Path) -> Iterator[Path | None]:
 def answers() -> bool:
     """Whether this process prints the answer: of several by `torchrun`, the first."""
     return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def working(
-    engine: str | None,
-    spec: DataSpec,
-    workers: int | None,
-    gpus: float,
-    address: str | None,
-    shared: str | None,
-    shard: int,
-) -> Iterator[None]:
-    """Let an engine work on rows, where one is named, while the block runs."""
-    if engine is None:
-        yield
-        return
-    # imports all that workers do
-    from labelsieve.engines import Options, _elsewhere
-
-    options = Options(workers, gpus, address, shared, shard)
-    with _elsewhere.working(engine, spec, options):
-        yield
 
 
 @app.command()

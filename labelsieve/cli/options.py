@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,18 +110,31 @@ def data_options(
         if parameter.name not in left_out and not unread:
             options.append(_option(parameter, belongs_to))
 
+    # what was left out keeps the default of DataOptions
+    return spread("columns", DataOptions, options)
+
+
+def spread(
+    name: str, kind: type, options: Sequence[inspect.Parameter]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command several options in place of one parameter, which gets them as an object.
+
+    Args:
+        name: of the parameter.
+        kind: what it is an object of; its fields are called like the options.
+    """
+
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**words: Any) -> None:
-            # what was left out keeps the default of DataOptions
             chosen = {option.name: words.pop(option.name) for option in options}
-            command(**words, columns=DataOptions(**chosen))
+            command(**words, **{name: kind(**chosen)})
 
-        # typer reads the signature: there the options stand where `columns` stands
+        # typer reads the signature: there the options stand where the parameter stands
         signature = inspect.signature(command, eval_str=True)
         parameters: list[inspect.Parameter] = []
         for parameter in signature.parameters.values():
-            parameters += options if parameter.name == "columns" else [parameter]
+            parameters += options if parameter.name == name else [parameter]
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return run
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labelsieve.cli import engines
+from labelsieve.cli.engines import EngineOptions, answers, engine_options, placed
 from labelsieve.cli.grouped import DATA, METHOD, OWN, Grouped
 from labelsieve.cli.options import (
     Config,
@@ -41,6 +41,7 @@ Table = Annotated[
 
 @app.command(cls=Grouped)
 @data_options(side_texts=True)
+@engine_options()
 def scan(
     data: Several,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path(
@@ -144,12 +145,7 @@ def scan(
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
-    engine: engines.Engine = None,
-    workers: engines.Count = None,
-    gpus_per_worker: engines.Gpus = 0.0,
-    address: engines.Address = None,
-    shared: engines.Shared = None,
-    shard: engines.Shard = 1024,
+    several: EngineOptions,
     preflight: Annotated[
         bool, typer.Option("--preflight", help="Only check the data.")
     ] = False,
@@ -185,10 +181,9 @@ def scan(
         checked = pipeline.look(spec, model=model)
         answer(checked.as_dict(), as_json, show.preflight)
         return
-    if engines.launched(engine, workers, gpus_per_worker, shared, address):
+    if several.launched():
         return
-    several = (workers, gpus_per_worker, address, shared, shard)
-    with engines.placed(output) as folder, engines.working(engine, spec, *several):
+    with placed(output) as folder, several.working(spec):
         if folder is None:
             return
         opened = pipeline.scan(
@@ -203,7 +198,7 @@ def scan(
             device=device,
             precision=precision,
         )
-    if engines.answers():
+    if answers():
         answer(opened.record, as_json, show.scan)
 
 
@@ -223,6 +218,7 @@ def settings(
 
 @app.command(cls=Grouped)
 @data_options()
+@engine_options()
 def score(
     run: Annotated[Path, typer.Argument(help="Run folder with the trained detector.")],
     data: Data,
@@ -231,12 +227,7 @@ def score(
     columns: DataOptions,
     device: Device = "auto",
     precision: Precision = "auto",
-    engine: engines.Engine = None,
-    workers: engines.Count = None,
-    gpus_per_worker: engines.Gpus = 0.0,
-    address: engines.Address = None,
-    shared: engines.Shared = None,
-    shard: engines.Shard = 1024,
+    several: EngineOptions,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -248,12 +239,11 @@ def score(
     from labelsieve.runs.run import Run
 
     progress.be_quiet(quiet)
-    if engines.launched(engine, workers, gpus_per_worker, shared, address):
+    if several.launched():
         return
     spec = columns.load(data)
-    several = (workers, gpus_per_worker, address, shared, shard)
     # the table is written in there, so that a full disk is told before the summary
-    with engines.working(engine, spec, *several):
+    with several.working(spec):
         opened = Run(run)
         table = pipeline.score(
             opened, spec, output=output, device=device, precision=precision
