@@ -53,12 +53,11 @@ def from_scores(task: Task, scores: ClassScores, settings: KnownRate) -> Evidenc
     flagged, rule = _flags(p_wrong, scores.own, estimate.sets.rate, settings)
     learned = {name: torch.from_numpy(getattr(fitted, name)) for name in CHANNEL}
     known = judging.separation(scores.values, given)
-    return Evidence(
-        p_clean=1 - p_wrong,
-        flagged=flagged,
-        suggested=given ^ flagged,
-        probs=posterior,
-        posterior=True,
+    return _evidence(
+        p_wrong,
+        flagged,
+        posterior,
+        given,
         estimate=estimate,
         facts={
             "flags_by": rule,
@@ -89,13 +88,24 @@ def from_channel(
     p_wrong = judging.p_wrong_of(posterior, given)
     # the expected share of wrong labels among all that could be wrong
     flagged, rule = _flags(p_wrong, None, float(p_wrong.mean()), settings)
+    return _evidence(p_wrong, flagged, posterior, given, facts={"flags_by": rule})
+
+
+def _evidence(
+    p_wrong: np.ndarray,
+    flagged: np.ndarray,
+    posterior: np.ndarray,
+    given: np.ndarray,
+    **more: Any,
+) -> Evidence:
+    """What is judged of each label [n, k]; a flagged one is suggested the other way round."""
     return Evidence(
         p_clean=1 - p_wrong,
         flagged=flagged,
         suggested=given ^ flagged,
         probs=posterior,
         posterior=True,
-        facts={"flags_by": rule},
+        **more,
     )
 
 

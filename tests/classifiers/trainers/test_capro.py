@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from labelsieve.classifiers import backbone
-from labelsieve.classifiers.objective import Objective
-from labelsieve.classifiers.recipe import Settings
 from labelsieve.classifiers.train import train
 from labelsieve.classifiers.trainers import capro
 from labelsieve.classifiers.trainers.capro import (
@@ -25,12 +22,8 @@ from labelsieve.classifiers.trainers.capro import (
     RELABELLED,
     Prototyping,
 )
-from labelsieve.tables import SAMPLES
 from labelsieve.training import checkpoint
 from labelsieve.training.loop import Batch, step_generator
-
-N = 48
-PLAIN = {"crop": 1.0, "mirror": False, "weight_decay": 0.0, "batch_size": 8}
 
 
 class Killed(BaseException):
@@ -43,33 +36,13 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture
-def make(labelled: Callable[..., Any], random_clip: Any) -> Callable[..., Prototyping]:
-    """Pictures of three brightnesses, one label in four wrong."""
-    rng = np.random.default_rng(0)
-    true = np.arange(N) % 3
-    shade = np.array([60, 128, 200])[true][:, None, None, None]
-    drawn = (shade + rng.integers(-50, 50, (N, 16, 16, 3))).astype(np.uint8)
-    names = ["abc"[(y + (i % 4 == 0)) % 3] for i, y in enumerate(true)]
-    kept: list[Any] = []
-
+def make(fitting: Callable[..., Any]) -> Callable[..., Prototyping]:
     def build(**settings: Any) -> Prototyping:
-        built = backbone.build(
-            str(random_clip()), ["a", "b", "c"], seed=1, device=torch.device("cpu")
-        )
-        if not kept:
-            kept.append(labelled(built.preprocess, drawn, names))
-        images = kept[0]
-        given = [images.classes[k] for k in images.labels]
-        part = ["validation" if i % 8 == 5 else "train" for i in range(N)]
-        rows = pa.table(
-            [images.ids, given, given, np.ones(N), ["clean"] * N, part], schema=SAMPLES
-        )
-        chosen: dict[str, Any] = {"epochs": 3, "lr": 0.01, "capro_queue": 20}
-        chosen |= {"capro_width": 8, **PLAIN, **settings}
-        fitting = Prototyping(built, images, rows, Settings(**chosen), Objective(), 7)
-        ids = images.ids.to_pylist()
-        fitting.choose_anchors({name: i / N for i, name in enumerate(ids)})
-        return fitting
+        small = {"epochs": 3, "capro_queue": 20, "capro_width": 8}
+        made: Prototyping = fitting(Prototyping, **{**small, **settings})
+        ids = made.images.ids.to_pylist()
+        made.choose_anchors({name: i / len(ids) for i, name in enumerate(ids)})
+        return made
 
     return build
 

@@ -7,23 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
 
 from labelsieve.classifiers import backbone
-from labelsieve.classifiers.objective import Objective
-from labelsieve.classifiers.recipe import Settings
 from labelsieve.classifiers.trainers import memory
 from labelsieve.classifiers.trainers.memory import Remembering
 from labelsieve.errors import OptionError
-from labelsieve.tables import SAMPLES
 from labelsieve.training import checkpoint
 from labelsieve.training.loop import Batch, step_generator
-
-N = 48
-PLAIN = {"crop": 1.0, "mirror": False, "weight_decay": 0.0, "batch_size": 8}
 
 
 class Killed(BaseException):
@@ -31,30 +24,11 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def make(labelled: Callable[..., Any], random_clip: Any) -> Callable[..., Remembering]:
-    """Pictures of three brightnesses, one label in four wrong."""
-    rng = np.random.default_rng(0)
-    true = np.arange(N) % 3
-    shade = np.array([60, 128, 200])[true][:, None, None, None]
-    drawn = (shade + rng.integers(-50, 50, (N, 16, 16, 3))).astype(np.uint8)
-    names = ["abc"[(y + (i % 4 == 0)) % 3] for i, y in enumerate(true)]
-    kept: list[Any] = []
-
+def make(fitting: Callable[..., Any]) -> Callable[..., Remembering]:
     def build(**settings: Any) -> Remembering:
-        built = backbone.build(
-            str(random_clip()), ["a", "b", "c"], seed=1, device=torch.device("cpu")
-        )
-        if not kept:
-            kept.append(labelled(built.preprocess, drawn, names))
-        images = kept[0]
-        given = [images.classes[k] for k in images.labels]
-        part = ["validation" if i % 8 == 5 else "train" for i in range(N)]
-        rows = pa.table(
-            [images.ids, given, given, np.ones(N), ["clean"] * N, part], schema=SAMPLES
-        )
-        chosen: dict[str, Any] = {"epochs": 2, "lr": 0.01, "memory_per_class": 3}
-        chosen |= {"warmup_epochs": 0, **PLAIN, **settings}
-        return Remembering(built, images, rows, Settings(**chosen), Objective(), 7)
+        small = {"epochs": 2, "memory_per_class": 3, "warmup_epochs": 0}
+        made: Remembering = fitting(Remembering, **{**small, **settings})
+        return made
 
     return build
 
