@@ -179,6 +179,17 @@ def test_a_terminal_obeys_no_text(hostile: tuple[Path, Path], call: Any) -> None
     harmless(done.out + done.err)
 
 
+def test_before_a_model_is_chosen_no_text_is_too_long_for_it(
+    hostile: tuple[Path, Path], call: Any
+) -> None:
+    told = ["--text-column", "text", "--label-column", "label", "--preflight"]
+    done = call("scan", hostile[0], *told)
+    assert done.code == 0, done.err
+    assert "than the model reads" not in done.out + done.err
+    named = call("scan", hostile[0], *told, "--model", "hashing")
+    assert "than the model reads (about 8,192)" in named.out + named.err
+
+
 def test_a_report_runs_no_text(hostile: tuple[Path, Path]) -> None:
     html = (hostile[1] / "report.html").read_text(encoding="utf-8")
     harmless(html)

@@ -133,5 +133,5 @@ def check_kind(kind: str, judged: Sequence[str]) -> None:
         needed = " or ".join(CALLED[k] for k in judged)
         raise OptionError(
             f"The data have {CALLED[kind]}; this needs data with {needed}.",
-            "Choose a --method that judges them, or data of the other kind.",
+            "Name data of that kind; a scan may also take a --method that judges the other.",
         )

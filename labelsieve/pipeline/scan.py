@@ -256,8 +256,8 @@ def look(data: Any, *, model: str = "auto") -> preflight.Preflight:
     name = DEMO if model == choice.AUTO else model
     wanted: Any = preprocess_of(name)
     if model == choice.AUTO and getattr(source, "modality", "images") == "texts":
-        # reading texts does not depend on how much of them a model takes
-        wanted = TextPreprocess(1, 1)
+        # no model is chosen yet, so none of them is too long for it
+        wanted = TextPreprocess(1 << 62, 1)
     items = open_items(source, wanted)
     manifest = read(source, items)
     # numbers of the user's own are refused as the scan would

@@ -29,7 +29,7 @@ class Columns:
         flagged: [n] bool what the scan flagged.
         outside: [n] bool what it holds to belong to no class.
         at: rows by sample id.
-        text_fits: whether what the model reads fits the classes at all.
+        prompts_tell: whether prompts were trained, and the model reads the classes at all.
     """
 
     def __init__(self, opened: Run) -> None:
@@ -49,7 +49,10 @@ class Columns:
         self.at = opened.at
         # runs of earlier versions do not say
         agreement = opened.record.get("agreement", {})
-        self.text_fits = agreement.get("verdict", FITS) == FITS
+        fits = agreement.get("verdict", FITS) == FITS
+        # untrained negative ones are thresholds of nothing: models hardly hear "no"
+        trained = opened.record.get("method_facts", {}).get("epoch")
+        self.prompts_tell = fits and trained not in (None, 0)
         self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:

@@ -243,7 +243,7 @@ class Describing:
         if positive is None or negative is None:
             return ""
         # a model to which the names say nothing would contradict what the pictures tell
-        if not self.suspects.columns.text_fits:
+        if not self.suspects.columns.prompts_tell:
             return ""
         if positive >= negative:
             return f"In words, “{given}” does fit this picture."

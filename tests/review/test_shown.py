@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
+from labelsieve.review.columns import Columns
 from labelsieve.review.filters import Filters
 from labelsieve.review.session import Review
 from labelsieve.review.shown import how_wrong, in_words
@@ -85,7 +86,7 @@ def test_trusted_images_have_the_label_that_they_stand_for(review: Review) -> No
 def test_prompts_speak_in_words(review: Review, monkeypatch: Any) -> None:
     numbers = {"positive_logit": 1.0, "negative_logit": 2.0}
     monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: numbers[c])
-    monkeypatch.setattr(review.suspects.columns, "text_fits", True)
+    monkeypatch.setattr(review.suspects.columns, "prompts_tell", True)
     assert (
         review.describing.reason(0, "cat")
         == "In words, “cat” does not fit this picture."
@@ -95,11 +96,21 @@ def test_prompts_speak_in_words(review: Review, monkeypatch: Any) -> None:
         review.describing.reason(0, "cat") == "In words, “cat” does fit this picture."
     )
     # where names say nothing to the model, they do not speak against the pictures
-    monkeypatch.setattr(review.suspects.columns, "text_fits", False)
+    monkeypatch.setattr(review.suspects.columns, "prompts_tell", False)
     assert review.describing.reason(0, "cat") == ""
-    monkeypatch.setattr(review.suspects.columns, "text_fits", True)
+    monkeypatch.setattr(review.suspects.columns, "prompts_tell", True)
     monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: None)
     assert review.describing.reason(0, "cat") == ""
+
+
+@pytest.mark.parametrize(("epoch", "tell"), [(3, True), (0, False), (None, False)])
+def test_prompts_that_were_not_trained_say_nothing(
+    planted: Any, monkeypatch: Any, epoch: int | None, tell: bool
+) -> None:
+    facts = {} if epoch is None else {"epoch": epoch}
+    monkeypatch.setitem(planted.run.record, "agreement", {"verdict": "fits"})
+    monkeypatch.setitem(planted.run.record, "method_facts", facts)
+    assert Columns(planted.run).prompts_tell == tell
 
 
 def test_cells_say_who_holds_them(planted: Any, review: Review) -> None:
