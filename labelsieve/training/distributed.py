@@ -85,12 +85,32 @@ def _join() -> None:
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group(backend, timeout=PATIENCE, **_meeting())
     except (RuntimeError, ValueError) as error:
         raise OptionError(
             f"The other processes cannot be reached: {error}.",
             "Start them all with torchrun.",
         ) from error
+
+
+def _meeting() -> dict[str, Any]:
+    """Where the processes of this attempt find one another; empty: where PyTorch says.
+
+    `torchrun` keeps one store through all restarts, in which the addresses of processes that died
+    still stand. PyTorch takes those for new ones, and after every second restart everybody waits
+    for an answer from nobody. Names of one attempt are found by no other.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    # PyTorch documents both, its stubs export neither
+    shared = dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)  # type: ignore[attr-defined]
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return {
+        "store": dist.PrefixStore(f"labelsieve/attempt {attempt}", shared),  # type: ignore[attr-defined]
+        "rank": int(os.environ["RANK"]),
+        "world_size": int(os.environ["WORLD_SIZE"]),
+    }
 
 
 def _unfinished(output: Path) -> dict[str, bytes] | None:

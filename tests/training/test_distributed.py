@@ -124,6 +124,31 @@ def test_a_loss_of_the_whole_batch_is_minimised_alike(tmp_path: Path) -> None:
     assert (results[0]["seen"] > 0).all()
 
 
+MORTAL = r"""
+import os, signal
+import torch
+import torch.distributed as dist
+from labelsieve.training.distributed import _join
+_join()
+# all of them get as far as this in each attempt; then one dies
+dist.all_reduce(torch.ones(1))
+if os.environ["TORCHELASTIC_RESTART_COUNT"] < "3":
+    os.kill(os.getpid(), signal.SIGKILL)
+dist.destroy_process_group()
+"""
+
+
+def test_processes_that_are_started_again_find_one_another(tmp_path: Path) -> None:
+    """Not the addresses of the dead: every second restart waited for those, for two hours."""
+    script = tmp_path / "mortal.py"
+    script.write_text(MORTAL)
+    several = together([str(script)], 2, more=["--max-restarts=3"])
+    try:
+        assert several.wait(timeout=300) == 0
+    finally:
+        several.kill()
+
+
 def test_alone_nothing_is_divided_or_sent() -> None:
     rows = torch.arange(6.0).reshape(3, 2)
     assert torch.equal(distributed.across(lambda part: part * 2, rows), rows * 2)
@@ -237,7 +262,10 @@ def kill_once(several: subprocess.Popen[bytes], checkpoint: Path) -> None:
         ["pgrep", "-P", str(several.pid)], capture_output=True, text=True, check=True
     )
     os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-    assert several.wait(timeout=600) == 0
+    try:
+        assert several.wait(timeout=600) == 0
+    finally:
+        several.kill()
 
 
 @pytest.mark.slow
