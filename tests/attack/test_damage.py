@@ -77,6 +77,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     )
 }
 
+OFTEN = ["cut", "garbage", "link_elsewhere", "pipe"]
+RARE = [kind for kind in DAMAGES if kind not in OFTEN]
 
 # A person who moves all decisions away begins anew.
 HARMLESS = {("decisions.sqlite", "gone")}
@@ -109,10 +111,13 @@ def try_damage(case: int, base: str, part: str, file: str, kinds: list[str]) -> 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes, and links for some users only")
 @pytest.mark.parametrize("part", flip.PARTS)
-def test_no_damage_stops_a_scan_or_is_believed(part: str, base: Path) -> None:
+@pytest.mark.parametrize("among", [OFTEN, pytest.param(RARE, marks=pytest.mark.slow)])
+def test_no_damage_stops_a_scan_or_is_believed(
+    among: list[str], part: str, base: Path
+) -> None:
     faults = []
     for file in flip.files_of(base, part):
-        kinds = [kind for kind in DAMAGES if (file, kind) not in HARMLESS]
+        kinds = [kind for kind in among if (file, kind) not in HARMLESS]
         for case, fault in watched(
             try_damage, len(kinds), str(base), part, file, kinds
         ):

@@ -247,7 +247,15 @@ def test_what_the_machine_cannot_do_is_one_line(
     assert message in called.err
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "ascii",
+        "utf-8",
+        pytest.param("cp1252", marks=pytest.mark.slow),
+        pytest.param("latin-1", marks=pytest.mark.slow),
+    ],
+)
 def test_narrow_output_gets_question_marks(
     encoding: str, scanned: Any, tmp_path: Path
 ) -> None:

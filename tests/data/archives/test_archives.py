@@ -162,6 +162,7 @@ def test_every_cell_of_the_configurations_gets_its_labels(
         assert all(r.label is not None for r in rows)
 
 
+@pytest.mark.slow
 def test_the_papers_configuration_runs_with_another_tower_and_stands_beside_the_paper(
     build: Any, tmp_path: Path
 ) -> None:
