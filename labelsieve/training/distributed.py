@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -28,6 +30,10 @@ from labelsieve.errors import OptionError
 
 PATIENCE = timedelta(hours=2)  # one may compute features while the others wait
 FINISHED = "finished"
+FIRST = (
+    "labelsieve/first"  # under this the first process says what it calls the attempt
+)
+LOOK = 0.05  # seconds between two looks whether it has
 
 
 def size() -> int:
@@ -105,12 +111,41 @@ def _meeting() -> dict[str, Any]:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     # PyTorch documents both, its stubs export neither
     shared = dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)  # type: ignore[attr-defined]
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return {
-        "store": dist.PrefixStore(f"labelsieve/attempt {attempt}", shared),  # type: ignore[attr-defined]
-        "rank": int(os.environ["RANK"]),
-        "world_size": int(os.environ["WORLD_SIZE"]),
-    }
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    attempt = _attempt(shared, rank, count)
+    store = dist.PrefixStore(f"labelsieve/{attempt}", shared)  # type: ignore[attr-defined]
+    return {"store": store, "rank": rank, "world_size": count}
+
+
+def _attempt(store: Any, rank: int, count: int) -> str:
+    """A name that the processes of one attempt have in common, and that no other attempt had.
+
+    Not torchrun's number of restarts: on each machine that counts only what died there. The first
+    process makes the name up and tells in it whom it has met, so that nobody takes the word of one
+    that is dead.
+
+    Args:
+        store: shared by all processes of all attempts.
+
+    Raises:
+        RuntimeError: the others do not come.
+    """
+    own = uuid4().hex
+    if rank == 0:
+        store.set(FIRST, own)
+        met = [store.get(f"{own}/{other}").decode() for other in range(1, count)]
+        store.set(f"{own}/met", " ".join(met))
+        return own
+    end = time.monotonic() + PATIENCE.total_seconds()
+    while time.monotonic() < end:
+        name = store.get(FIRST).decode()
+        store.set(f"{name}/{rank}", own)
+        known = f"{name}/met"
+        # of an earlier attempt it names others
+        if store.check([known]) and own in store.get(known).decode().split():
+            return name
+        time.sleep(LOOK)
+    raise RuntimeError("no word of the first process")
 
 
 def _unfinished(output: Path) -> dict[str, bytes] | None:

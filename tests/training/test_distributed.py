@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,28 @@ def test_processes_that_are_started_again_find_one_another(tmp_path: Path) -> No
         assert several.wait(timeout=300) == 0
     finally:
         several.kill()
+
+
+def test_nobody_takes_the_word_of_a_process_that_is_dead() -> None:
+    """Where one machine has lost a process and another none, both count restarts differently."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    with ThreadPoolExecutor(3) as pool:
+
+        def started(rank: int) -> Future[str]:
+            own = torch.distributed.TCPStore("127.0.0.1", store.port, is_master=False)
+            return pool.submit(distributed._attempt, own, rank, 3)
+
+        names = []
+        for _ in range(3):
+            # the first process comes last: what the others find meanwhile is of the dead
+            coming = [started(2), started(1)]
+            time.sleep(0.2)
+            assert not any(one.done() for one in coming)
+            coming.append(started(0))
+            found = {one.result(timeout=30) for one in coming}
+            assert len(found) == 1
+            names += found
+    assert len(set(names)) == 3
 
 
 def test_alone_nothing_is_divided_or_sent() -> None:
