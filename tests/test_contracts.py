@@ -29,7 +29,11 @@ SINGLE = [
     for name in METHODS
     if "single" in registry.constants("methods", name, ("JUDGES",))["judges"]
 ]
-NOISE = registry.names("noise/generators")
+NOISE = [
+    name
+    for name in registry.names("noise/generators")
+    if "labels" not in registry.constants("noise/generators", name, ("LABELS",))
+]
 QUICK = {
     "epochs": 2,
     "batch_size": 8,

@@ -125,7 +125,7 @@ def _material(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         _below(root, noise.map),
         None,
         noise.centre,
-        data.limit,
+        limit=data.limit,
     )
     return _plant(_of_truth(spec), plan, folder)
 

@@ -365,7 +365,8 @@ def _check_source(data: Data) -> None:
 
 
 def _noise(entry: dict[str, Any], data: Data) -> Noise:
-    kinds = [SETS] if data.mosaics else registry.names("noise/generators")
+    singles = [name for name in registry.names("noise/generators") if name != SETS]
+    kinds = [SETS] if data.mosaics else singles
     if "kind" not in entry:
         raise OptionError(
             "a noise entry lacks its kind.", f"There are: {', '.join(kinds)}."
@@ -380,9 +381,7 @@ def _noise(entry: dict[str, Any], data: Data) -> Noise:
 def _check_noise(noise: Noise, data: Data) -> None:
     """Raises OptionError when it lacks what decides it."""
     # a chain of comparisons refuses NaN, too
-    if noise.kind in (*RATED, SETS) and not (
-        noise.rate is not None and 0 <= noise.rate <= 1
-    ):
+    if noise.kind in RATED and not (noise.rate is not None and 0 <= noise.rate <= 1):
         raise OptionError(
             f"noise '{noise.kind}' needs a rate from 0 to 1.", "For example rate = 0.2."
         )

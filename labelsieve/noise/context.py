@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from labelsieve.data.images import decode, from_object, read_bytes
+from labelsieve.data.labels import Labels
 from labelsieve.data.load import read_class_names
 from labelsieve.data.sources import Row, Source
 from labelsieve.errors import ImageError, OptionError, unknown
@@ -32,6 +34,7 @@ class Plan:
         map: file for asymmetric noise: JSON {"class": "taken for"}, or lines class,taken-for.
         recorded: column for recorded noise.
         centre: instance noise without the mean picture.
+        added: of sets, labels put in for each that is there.
         limit: only so many images, the same ones whatever the noise and its seed; a smaller
             limit takes a part of them.
     """
@@ -43,24 +46,30 @@ class Plan:
     map: Path | None = None
     recorded: str | None = None
     centre: bool = False
+    added: float = 0.0
     limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The rows of a data set and the true class of those that have labels.
+    """The rows of a data set and the true labels of those that have some.
 
     Attributes:
         rows: all of them, without pictures.
-        truth: true label of each row, None where there is none.
+        truth: true label of each row, a set as `write_set` writes it, None where there is none.
         known: [n] int, numbers of the rows that have all labels they need.
-        classes: their names, in sorted order.
+        coding: of which kind the labels are, and of which classes, in sorted order.
     """
 
     rows: list[Row]
     truth: list[str | None]
     known: np.ndarray
-    classes: tuple[str, ...]
+    coding: Labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, in sorted order."""
+        return self.coding.classes
 
     @cached_property
     def number(self) -> dict[str, int]:
@@ -69,17 +78,17 @@ class Labelled:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """[n] int64, the true class of each known row."""
-        # known rows have a label; str() tells the type checker so
-        numbers = [self.number[str(self.truth[row])] for row in self.known]
-        return np.array(numbers, dtype=np.int64)
+        """[n] int64, the true class of each known row; of sets [n, k] bool."""
+        texts = [self.truth[row] for row in self.known]
+        return self.coding.encode(pa.chunked_array([pa.array(texts, pa.string())]))
 
     def with_labels(self, noisy: np.ndarray) -> list[str | None]:
-        """The label of every row when the known ones have the classes `noisy` [n]."""
+        """The label of every row when the known ones have `noisy`, which is as `labels` are."""
         # rows that are not known keep what they have, so that none is lost
         given = [row.label for row in self.rows]
-        for row, number in zip(self.known, noisy, strict=True):
-            given[row] = self.classes[number]
+        texts = self.coding.decode(noisy).to_pylist()
+        for row, text in zip(self.known, texts, strict=True):
+            given[row] = text
         return given
 
 
@@ -95,9 +104,20 @@ def context_of(
     if plan.kind == "recorded":
         return {"recorded": _recorded(labelled)}, readable
     if plan.kind == "instance":
+        _need_pictures(source)
         pixels, readable = _all_pixels(source, labelled)
         return {"pixels": pixels, "centre": plan.centre}, readable
+    if plan.kind == "sets":
+        return {"added": plan.added}, readable
     return {}, readable  # the others look at labels alone
+
+
+def _need_pictures(source: Source) -> None:
+    if getattr(source, "modality", "images") != "images":
+        raise OptionError(
+            "Instance noise looks at pictures; the data are texts.",
+            "Take another --kind, such as symmetric.",
+        )
 
 
 def _recorded(labelled: Labelled) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 The table (`labelsieve.noise.table`) can be scanned at once with `--truth-column true_label`.
 Beside it, FILE.json says how it was made: noise model, nominal and realised rate, seed, the
-number of images of each true class that were given each label, and a fingerprint of ids and
-labels.
+number of items of each true class that were given each label (of sets: how many labels of each
+class were dropped and added), and a fingerprint of ids and labels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from labelsieve import files, registry
-from labelsieve.data.labels import SINGLE, check_kind
+from labelsieve.data.labels import CALLED, SET, SINGLE, Labels, occurring
 from labelsieve.data.load import load
 from labelsieve.data.manifest import kind_of
 from labelsieve.data.sources import Row, Source, open_source
@@ -28,7 +29,7 @@ from labelsieve.noise.context import Labelled, Plan, context_of
 from labelsieve.noise.table import check_target, write_table
 
 # Noise models that are decided by a rate; the others take all they need from a file or column.
-RATED = ("symmetric", "symmetric-biased", "asymmetric", "pair", "instance")
+RATED = ("symmetric", "symmetric-biased", "asymmetric", "pair", "instance", "sets")
 
 
 def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
@@ -55,14 +56,14 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
     spec = _spec(load(data), plan)
     files.refuse_input(target, spec.path())
     source = _draw(open_source(spec), plan.limit)
-    labelled = _labelled(source, plan)
+    labelled = _labelled(source, plan, getattr(model, "LABELS", SINGLE))
     context, readable = context_of(plan, source, labelled)
     # one generator per table: the same seed gives the same errors on every machine
     rng = np.random.default_rng(plan.seed)
     k = len(labelled.classes)
     noisy = model.corrupt(labelled.labels, k, plan.rate or 0.0, rng, context)
     # a picture that cannot be read keeps its label, since noise cannot depend on it
-    noisy = np.where(readable, noisy, labelled.labels)
+    noisy[~readable] = labelled.labels[~readable]
     given = labelled.with_labels(noisy)
     record = _record(plan, labelled, noisy, context, given)
     write_table(target, source, given, labelled.truth, record)
@@ -87,6 +88,10 @@ class _Part:
     def read(self, uri: str) -> Any:
         return self.source.read(uri)
 
+    def __getattr__(self, name: str) -> Any:
+        # what sources may say of their items and labels, such as `modality`
+        return getattr(self.source, name)
+
 
 def _draw(source: Source, limit: int | None) -> Source:
     if limit is None:
@@ -109,21 +114,28 @@ def _spec(spec: DataSpec, plan: Plan) -> DataSpec:
     return replace(spec, label_column=plan.recorded, truth_column=spec.label_column)
 
 
-def _labelled(source: Source, plan: Plan) -> Labelled:
-    """All rows without their pictures, and the true classes of those that have labels."""
-    # what would be planted in sets, these noise models do not say
-    check_kind(kind_of(source), (SINGLE,))
+def _labelled(source: Source, plan: Plan, kind: str) -> Labelled:
+    """All rows without their pictures, and the true labels of those that have some."""
+    # what would be planted in sets, most noise models do not say
+    found = kind_of(source)
+    if found != kind:
+        raise OptionError(
+            f"Noise '{plan.kind}' is for {CALLED[kind]}; the data have {CALLED[found]}.",
+            f"Take --kind {'sets' if found == SET else 'symmetric, for example'}.",
+        )
     # pictures go at once: only the labels of all rows fit into memory
     rows = [replace(row, image=None) for row in source.rows()]
     truth = [row.truth if plan.kind == "recorded" else row.label for row in rows]
-    known = []
-    names: set[str] = set()
-    for number, row in enumerate(rows):
-        if truth[number] is not None and row.label is not None:
-            known.append(number)
-            # somebody may have given a class that is never the true one
-            names.update((str(truth[number]), row.label))
-    return Labelled(rows, truth, np.array(known, dtype=int), tuple(sorted(names)))
+    known = [
+        number
+        for number, row in enumerate(rows)
+        if truth[number] is not None and row.label is not None
+    ]
+    # somebody may have given a class that is never the true one
+    texts = [text for row in known for text in (truth[row], rows[row].label)]
+    column = pa.chunked_array([pa.array(texts, pa.string())])
+    coding = Labels(kind, tuple(occurring(column, kind)))
+    return Labelled(rows, truth, np.array(known, dtype=int), coding)
 
 
 def _record(
@@ -135,7 +147,9 @@ def _record(
 ) -> dict[str, Any]:
     """How the table was made."""
     labels = labelled.labels
-    wrong = labels != noisy
+    differs = labels != noisy
+    # a set is wrong where any label of it is
+    wrong = differs.any(axis=1) if labels.ndim > 1 else differs
     return {
         "kind": plan.kind,
         "nominal_rate": _nominal(plan, labels, context),
@@ -145,19 +159,25 @@ def _record(
         "labelled": len(labels),
         "wrong": int(wrong.sum()),
         "classes": list(labelled.classes),
-        "counts": _counts(labelled, noisy),
+        **_counts(labelled, noisy),
         "fingerprint": _fingerprint(labelled, given),
         "environment": files.environment(),
     }
 
 
-def _counts(labelled: Labelled, noisy: np.ndarray) -> list[list[int]]:
-    """[k, k] how many images of each true class were given each label."""
+def _counts(labelled: Labelled, noisy: np.ndarray) -> dict[str, Any]:
+    """`counts` [k, k], items of each true class with each label; of sets what came and went."""
+    if labelled.coding.kind == SET:
+        true = labelled.labels
+        return {
+            "labels": true.sum(axis=0).tolist(),
+            "dropped": (true & ~noisy).sum(axis=0).tolist(),
+            "added": (noisy & ~true).sum(axis=0).tolist(),
+        }
     counts = np.zeros((len(labelled.classes),) * 2, dtype=int)
     # `counts[labels, noisy] += 1` would count each pair once
     np.add.at(counts, (labelled.labels, noisy), 1)
-    table: list[list[int]] = counts.tolist()
-    return table
+    return {"counts": counts.tolist()}
 
 
 def _fingerprint(labelled: Labelled, given: list[str | None]) -> str:

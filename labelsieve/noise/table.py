@@ -1,7 +1,8 @@
 """The table that planted errors are written to, as Parquet or CSV.
 
-Columns: `id, image, given_label, true_label, split`. Parquet keeps how it was made in its
-metadata, and pictures that the data hold as bytes; paths are relative to the table.
+Columns: `id, image` (of texts `text`), `given_label, true_label, split`. Parquet keeps how it was
+made in its metadata, pictures that the data hold as bytes, and sets of labels as lists; in CSV a
+set is one text. Paths are relative to the table.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,16 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from labelsieve.data.images import from_object, read_bytes
+from labelsieve.data.labels import SET, read_set
+from labelsieve.data.manifest import kind_of
 from labelsieve.data.sources import Row, Source
+from labelsieve.data.text import reading
 from labelsieve.errors import DataError, ImageError, OptionError
 from labelsieve.files import replacing
 from labelsieve.tables import refuse_other
 
+TEXTS = "texts"
+SEPARATOR = "|"  # between the labels of a set in CSV
 BATCH = 1_000  # rows written at once: bounds the pictures that are in memory
 
 
@@ -50,8 +57,10 @@ def write_table(
 
     Raises:
         OptionError: another file lies there.
+        DataError: pictures or sets that a CSV file cannot hold.
     """
-    schema = _schema(target, record)
+    layout = _Layout.of(source, target)
+    schema = layout.schema(record)
     refuse_other(target, schema.names)
     parquet = target.suffix == ".parquet"
     # the table appears when it is whole: a run killed here leaves the old one
@@ -59,37 +68,84 @@ def write_table(
         writer = pq.ParquetWriter if parquet else pacsv.CSVWriter
         checked = {"write_page_checksum": True} if parquet else {}
         with writer(scratch, schema, **checked) as table:
-            for part in _parts(source, given, truth, target):
+            for part in _parts(source, given, truth, layout):
                 # with the schema: a column of nothing but None would have the type null
                 table.write_batch(pa.RecordBatch.from_pylist(part, schema))
 
 
-def _schema(target: Path, record: dict[str, Any]) -> pa.Schema:
-    text = pa.string()
-    image = text
-    if target.suffix == ".parquet":
-        # what `datasets.Image` stores, so that Hugging Face shows pictures
-        image = pa.struct([("bytes", pa.binary()), ("path", text)])
-    fields = [
-        ("id", text),
-        ("image", image),
-        ("given_label", text),
-        ("true_label", text),
-        ("split", text),
-    ]
-    return pa.schema(fields, {b"labelsieve": json.dumps(record).encode()})
+@dataclass(frozen=True)
+class _Layout:
+    """What the columns are, and what stands in them."""
+
+    target: Path
+    texts: bool
+    sets: bool
+
+    @staticmethod
+    def of(source: Source, target: Path) -> _Layout:
+        modality = getattr(source, "modality", "images")
+        return _Layout(target, modality == TEXTS, kind_of(source) == SET)
+
+    @property
+    def item(self) -> str:
+        return "text" if self.texts else "image"
+
+    @property
+    def in_parquet(self) -> bool:
+        return self.target.suffix == ".parquet"
+
+    def schema(self, record: dict[str, Any]) -> pa.Schema:
+        text = pa.string()
+        image, label = text, text
+        if self.in_parquet and not self.texts:
+            # what `datasets.Image` stores, so that Hugging Face shows pictures
+            image = pa.struct([("bytes", pa.binary()), ("path", text)])
+        if self.in_parquet and self.sets:
+            label = pa.list_(text)
+        fields = [
+            ("id", text),
+            (self.item, image),
+            ("given_label", label),
+            ("true_label", label),
+            ("split", text),
+        ]
+        return pa.schema(fields, {b"labelsieve": json.dumps(record).encode()})
+
+    def cell(self, row: Row) -> Any:
+        return _text(row.image) if self.texts else _cell(row, self.target)
+
+    def label(self, text: str | None) -> Any:
+        """A label as its column has it."""
+        if text is None or not self.sets:
+            return text
+        names = read_set(text)
+        return names if self.in_parquet else _joined(names)
+
+
+def _joined(names: list[str]) -> str:
+    """A set as one text."""
+    if not names or any(SEPARATOR in name for name in names):
+        what = f"'{names[0]}' holds a {SEPARATOR}" if names else "A set is empty"
+        raise DataError(
+            f"{what}, which a CSV table cannot say.",
+            "Write -o FILE.parquet; it holds lists.",
+        )
+    return SEPARATOR.join(names)
 
 
 def _parts(
-    source: Source, given: list[str | None], truth: list[str | None], target: Path
+    source: Source,
+    given: list[str | None],
+    truth: list[str | None],
+    layout: _Layout,
 ) -> Iterator[list[dict[str, Any]]]:
     part: list[dict[str, Any]] = []
     for number, row in enumerate(source.rows()):
         values = {
             "id": row.key,
-            "image": _cell(row, target),
-            "given_label": given[number],
-            "true_label": truth[number],
+            layout.item: layout.cell(row),
+            "given_label": layout.label(given[number]),
+            "true_label": layout.label(truth[number]),
             "split": row.split,
         }
         part.append(values)
@@ -97,6 +153,15 @@ def _parts(
             yield part
             part = []
     yield part
+
+
+def _text(item: Any) -> str:
+    try:
+        text = reading.decode(reading.read_bytes(item))
+    except ImageError:
+        return ""  # unreadable here, unreadable there: the row stays
+    # half of a surrogate pair has no bytes in UTF-8
+    return text.encode("utf-8", "replace").decode()
 
 
 def _cell(row: Row, target: Path) -> Any:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
+import labelsieve as ls
 from labelsieve.data.sources import open_source
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
@@ -51,3 +54,91 @@ def test_the_data_are_not_written_over(table: Path) -> None:
     with pytest.raises(OptionError, match="holds the data"):
         plant(spec(table), Plan("symmetric", 0.1), table)
     assert table.read_bytes() == before
+
+
+TEXTS = [
+    "a good film",
+    'bad, "very" bad',
+    "=SUM(A1)",
+    "\u202e שלום\nline",
+    "",
+    "x" * 3_000,
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_texts_stay_as_they_are_and_are_scanned_at_once(
+    suffix: str, tmp_path: Path
+) -> None:
+    rows = {
+        "id": [f"t{i}" for i in range(6)],
+        "text": TEXTS,
+        "label": ["pos", "neg"] * 3,
+    }
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    out = tmp_path / f"noisy.{suffix}"
+    plant(
+        DataSpec(tmp_path / "t.parquet", text_column="text", id_column="id"),
+        Plan("pair", 1.0),
+        out,
+    )
+    read = list(
+        open_source(
+            DataSpec(out, text_column="text", truth_column="true_label", id_column="id")
+        ).rows()
+    )
+    assert [row.image.decode() for row in read] == TEXTS
+    assert [row.key for row in read] == rows["id"]
+    assert [row.truth for row in read] == rows["label"]
+    assert [row.label for row in read] == ["neg", "pos"] * 3
+
+
+def test_instance_noise_of_texts_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", "b"], "label": ["x", "y"]}), tmp_path / "t")
+    (tmp_path / "t").rename(tmp_path / "t.parquet")
+    data = DataSpec(tmp_path / "t.parquet", text_column="text")
+    with pytest.raises(OptionError, match=r"looks at pictures; the data are texts"):
+        plant(data, Plan("instance", 0.5), tmp_path / "n.csv")
+
+
+SETS = [["cat", "dog"], ["dog"], ["cat", "bird", "dog"], [], None, ["bird"]] * 20
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> DataSpec:
+    texts = [f"number {i}" for i in range(len(SETS))]
+    rows = {"id": [str(i) for i in range(len(SETS))], "text": texts, "label": SETS}
+    pq.write_table(pa.table(rows), tmp_path / "s.parquet")
+    return DataSpec(tmp_path / "s.parquet", text_column="text")
+
+
+def test_sets_are_lists_and_an_empty_one_is_no_missing_one(
+    sets: DataSpec, tmp_path: Path
+) -> None:
+    out = tmp_path / "noisy.parquet"
+    record = plant(sets, Plan("sets", 0.3, added=0.2), out)
+    found = pq.read_table(out).to_pylist()
+    assert [sorted(row["true_label"] or []) for row in found] == [
+        sorted(one or []) for one in SETS
+    ]
+    assert [row["true_label"] is None for row in found] == [s is None for s in SETS]
+    gone = new = 0
+    for row in found:
+        true, given = set(row["true_label"] or ()), set(row["given_label"] or ())
+        gone, new = gone + len(true - given), new + len(given - true)
+    assert (sum(record["dropped"]), sum(record["added"])) == (gone, new)
+    assert gone > 20 and new > 10 and record["labelled"] == 100
+    # and it opens as what it is
+    read = open_source(ls.load(out, truth_column="true_label"))
+    assert read.labels_are == "set"  # type: ignore[attr-defined]
+
+
+def test_what_csv_cannot_say_of_sets_is_refused(sets: DataSpec, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"A set is empty.*Write -o FILE\.parquet"):
+        plant(sets, Plan("sets", 0.3), tmp_path / "n.csv")
+    assert not (tmp_path / "n.csv").exists()
+
+
+def test_noise_of_the_other_kind_is_refused(sets: DataSpec, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"have a set of labels.*Take --kind sets"):
+        plant(sets, Plan("symmetric", 0.3), tmp_path / "n.csv")

@@ -19,6 +19,7 @@ from PIL import Image
 from labelsieve.data.images import open_image, read_bytes
 from labelsieve.data.sources import Source
 from labelsieve.errors import OptionError
+from labelsieve.noise.generators import sets
 from labelsieve.tables import write_parquet
 
 QUARTERS = 4
@@ -104,12 +105,7 @@ def with_errors(
         added: expected number of labels that are put in, for each that is there.
     """
     rng = np.random.default_rng([seed, *true.shape])
-    left_out = rng.random(true.shape) < dropped
-    # spread over all that are not there, so that as many come in as were asked for
-    chance = added * true.sum() / max(int((~true).sum()), 1)
-    put_in = rng.random(true.shape) < chance
-    given: np.ndarray = np.where(true, ~left_out, put_in)
-    return given
+    return sets.corrupt(true, true.shape[1], dropped, rng, {"added": added})
 
 
 def _names(sets: np.ndarray, classes: Sequence[str]) -> list[list[str]]:

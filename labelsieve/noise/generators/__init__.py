@@ -1,7 +1,8 @@
 """Planted label errors: one noise model per file.
 
 A file of this room offers `corrupt(labels, classes, rate, rng, context) -> labels`: int64 [n]
-in, int64 [n] out, the input untouched. `context` maps names to what some models need beside the
+in, int64 [n] out, the input untouched; where it says `LABELS = "set"`, bool [n, k] instead of
+both. `context` maps names to what some models need beside the
 labels; each file says which of these it takes:
 
     matrix    [k, k] float: rows true class, columns given label, rows sum to one
@@ -9,6 +10,7 @@ labels; each file says which of these it takes:
     pixels    [n, s] float: the pictures, all of one size
     centre    bool: whether the mean picture is taken off the pixels
     recorded  [n] int: labels that somebody gave
+    added     float: of sets, expected number of labels put in for each that is there
 """
 
 from __future__ import annotations
