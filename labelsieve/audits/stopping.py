@@ -9,9 +9,9 @@ import numpy as np
 from labelsieve.audits import words
 from labelsieve.audits.guarantee import Audit, Promised
 from labelsieve.estimation.audits import stop_rule
-from labelsieve.runs.decisions import WRONG, open_decisions
+from labelsieve.estimation.audits.shares import Rate
+from labelsieve.runs.decisions import open_decisions
 from labelsieve.runs.run import Run
-from labelsieve.tables import RowsOf
 
 
 @dataclass(frozen=True)
@@ -64,43 +64,30 @@ def sentences(opened: Run, promised: Promised) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Overall:
-    """Share of wrong labels among all scored ones of a run, with its 95 % interval."""
+class Left:
+    """Wrong labels among all that is not decided, with an interval."""
 
-    rate: float
+    about: float
     low: float
     high: float
 
 
-def overall(opened: Run, promised: Promised) -> Overall | None:
-    """The audited share of wrong labels, what was decided outside of the audit included.
+def left_of(
+    rate: Rate, asked: np.ndarray, judged: np.ndarray, wrong: np.ndarray
+) -> Left:
+    """What is left to find, by an audited share with its 95 % interval.
 
-    An audit is about the labels that nobody had decided about before; of the others it is known
-    which are wrong. None where no complete audit tells.
+    The audit's share is fixed, and what was found is taken off: an answer never adds to it.
+
+    Args:
+        rate: share of wrong labels among those that the audit was drawn from.
+        asked: [M] bool, these: nobody had decided about them before.
+        judged, wrong: [M] bool, what people decided by now.
     """
-    found, audit = promised.rate, promised.serving("rate")
-    if found is None:
-        return None
-    bounds = np.array([found.rate, found.low, found.high])
-    # one of an earlier version was drawn from all labels
-    if audit is not None:
-        asked = audit.population.open
-        known = _wrong(opened, audit.population.at)
-        outside = np.count_nonzero(~asked[known])
-        bounds = (bounds * np.count_nonzero(asked) + outside) / len(asked)
-    return Overall(*bounds.tolist())
-
-
-def _wrong(opened: Run, at: RowsOf) -> np.ndarray:
-    """Rows of the labels that people found wrong."""
-    decisions = open_decisions(opened)
-    if decisions is None:
-        return np.zeros(0, dtype=np.int64)
-    current = decisions.all_current()
-    decisions.close()
-    rows = at.rows([i for i, d in current.items() if d.verdict in WRONG])
-    found: np.ndarray = rows[rows >= 0]
-    return found
+    found = np.count_nonzero(wrong & asked)
+    undecided = np.count_nonzero(asked & ~judged)
+    bounds = np.array([rate.rate, rate.low, rate.high]) * np.count_nonzero(asked)
+    return Left(*np.clip(bounds - found, 0, undecided).tolist())
 
 
 def stop_of(audit: Audit, judged: np.ndarray, target: float | None = None) -> Stop:

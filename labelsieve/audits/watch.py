@@ -12,7 +12,7 @@ from labelsieve.audits import design as designs
 from labelsieve.audits.design import Wish
 from labelsieve.audits.guarantee import Audit, of_run
 from labelsieve.audits.population import Population
-from labelsieve.audits.stopping import Stop, stop_of
+from labelsieve.audits.stopping import Left, Stop, left_of, stop_of
 from labelsieve.estimation.audits.shares import Rate
 from labelsieve.runs.decisions import WRONG, Decisions, person_of
 from labelsieve.runs.run import Run
@@ -40,15 +40,6 @@ class State:
     sentences: list[str]
     refused: str
     stop: Stop | None
-
-
-@dataclass(frozen=True)
-class Left:
-    """Wrong labels among all that is not decided, as a complete audit tells: with 95 % interval."""
-
-    about: float
-    low: float
-    high: float
 
 
 class Watch:
@@ -166,23 +157,21 @@ class Watch:
         return ids
 
     def left(self) -> Left | None:
-        """What is left to find; None while no complete audit tells.
-
-        The audit's share is fixed, and what was found is taken off: an answer never adds to it.
-        """
+        """What is left to find; None while no complete audit tells."""
         self._refresh()
         audit = self._promised.serving("rate")
         if audit is None:
-            return None
+            earlier = self._promised.rate
+            everything = np.ones(len(self._judged), dtype=bool)
+            if earlier is None:
+                return None
+            return left_of(earlier, everything, self._judged, self._wrong)
         if self._rate is None or self._rate[0] is not audit:
             self._rate = audit, audit.rate()
         rate, asked = self._rate[1], audit.population.open
         if rate is None:
             return None
-        found = np.count_nonzero(self._wrong & asked)
-        undecided = np.count_nonzero(asked & ~self._judged)
-        bounds = np.array([rate.rate, rate.low, rate.high]) * np.count_nonzero(asked)
-        return Left(*np.clip(bounds - found, 0, undecided).tolist())
+        return left_of(rate, asked, self._judged, self._wrong)
 
     def state(self) -> State | None:
         """The latest audit so far; None where none was begun."""

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from labelsieve.progress import about, between, counted, flagged, percent, plain
+from labelsieve.progress import between, counted, flagged, percent, plain
 
-# With that many images an estimate is wide for want of knowledge, not for want of images.
-FEW = 5_000
-# labelsieve.runs.run.NOUNS, likewise.
-NOUNS = {"single": "labels", "set": "sets of labels"}
+if TYPE_CHECKING:
+    from labelsieve.audits.headline import Headline
+
 FITS = "fits"  # labelsieve.estimation.agreement.FITS, which takes long to import
 # Of the findings about pictures, those that a person would want to look at.
 FINDINGS = (
@@ -58,20 +57,26 @@ def _and_more(out: Console, count: int, what: str) -> None:
         out.print(f"and {count} more{what}", style="dim")
 
 
-def scan(record: dict[str, Any]) -> None:
-    """Estimate, classes, pairs, quality where the truth is known, and where things are."""
+def scan(record: dict[str, Any], found: Headline | None = None) -> None:
+    """Estimate, classes, pairs, quality where the truth is known, and where things are.
+
+    Args:
+        found: what is known beyond the scan, of a run about which people decided already.
+    """
+    # here, because other commands need no estimate and start faster without
+    from labelsieve.audits import headline
+
     out = _console()
     # warnings come first: they say how far the rest can be trusted
     noise = record["noise_rate"]
     caveats = record.get("caveats", [])
     for warning in [*caveats, *_other_warnings(record)]:
         out.print(f"[yellow]![/] {_text(warning)}")
-    noun = NOUNS[record.get("labels", "single")]
-    things = f"{record.get('noun', 'image')}s"  # runs of earlier versions do not say
-    headline = _headline(noise, record["scored"], noun, things)
+    found = found or headline.of_scan(record)
     # a class under another name is one mistake, and none of its labels is a suspect by itself
     single = "one by one, " if noise.get("renamed") else ""
-    out.print(f"{headline}; {single}{flagged(record['flagged'])}.")
+    said = f"[bold]{_text(found.claim)}[/]{_text(found.details)}"
+    out.print(f"{said}; {single}{flagged(record['flagged'])}.")
     # runs of earlier versions do not say
     outside = record.get("outsiders", 0)
     if outside:
@@ -118,23 +123,6 @@ def _also(out: Console, findings: dict[str, Any]) -> None:
             words.append(f"{count:,} {one if count == 1 else many}")
     if words:
         out.print(f"Also    {', '.join(words)} (in the review's queues)")
-
-
-def _headline(noise: dict[str, float], count: int, noun: str, things: str) -> str:
-    """How many labels are wrong, or that it cannot be said."""
-    # here, because other commands need no estimate and start faster without
-    from labelsieve.estimation.noise_rate import says_little
-
-    if says_little(noise["low"], noise["high"]):
-        why = f"Too few {things}" if count < FEW else "The model knows too little"
-        return f"[bold]{why} to say how many of {count:,} {noun} are wrong[/]"
-    interval = between(noise["low"], noise["high"])
-    # runs of earlier versions do not have it
-    renamed = noise.get("renamed", 0)
-    if renamed:
-        interval += f"; {percent(renamed)} bear another class's name"
-    rate = about(noise["rate"], first=True)
-    return f"[bold]{rate} of {count:,} {noun} are probably wrong[/] ({interval})"
 
 
 def _shares(out: Console, record: dict[str, Any]) -> None:
@@ -192,7 +180,7 @@ def _quality(out: Console, quality: dict[str, Any]) -> None:
     out.print(table)
 
 
-def demo(record: dict[str, Any]) -> None:
+def demo(record: dict[str, Any], found: Headline | None = None) -> None:
     """As `scan`, with a word about what was planted."""
     quality = record["quality"]
     out = _console()
@@ -210,7 +198,7 @@ def demo(record: dict[str, Any]) -> None:
         f"F1 {quality['f1']:.3f}."
     )
     # last, so that the next command is what a person reads last
-    scan(record)
+    scan(record, found)
 
 
 def preflight(checked: dict[str, Any], shown: int = 20) -> None:

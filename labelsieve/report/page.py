@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from labelsieve.audits import guarantee, stopping
+from labelsieve.audits import guarantee, headline, stopping
 from labelsieve.data.labels import SET
 from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import replacing
@@ -113,24 +113,19 @@ def _further(
 
 
 def _verdict(opened: Run, now: Standing) -> dict[str, Any]:
-    """The sentence at the top: the audited rate where there is one, else the model's estimate."""
-    rate, low, high = opened.noise_rate
+    """The sentence at the top, and what stands beside it."""
     # of people's answers to a random sample, which are right whatever the model is
     promised = guarantee.of_run(opened)
-    audit = promised.rate
-    overall = stopping.overall(opened, promised)
-    if overall is not None:
-        rate, low, high = overall.rate, overall.low, overall.high
     # what was skipped is not decided
     decided = now.verdicts[now.verdicts != None]  # noqa: E711  (element by element)
     reviewed = {"images": len(decided), "wrong": int((decided != "keep").sum())}
     return {
-        "verdict": {"rate": rate, "low": low, "high": high},
+        "verdict": headline.of_run(opened, now, promised),
         # with these bounds a number would say more than is known
         # shares of classes and confusions are the model's, whatever people said of the whole
         "vague": says_little(*opened.noise_rate[1:]),
-        "unknown": audit is None and says_little(low, high),
-        "audit": audit,
+        "scan": dict(zip(("rate", "low", "high"), opened.noise_rate, strict=True)),
+        "audit": promised.rate,
         # without any audit there is nothing to say but that there is none
         "promises": stopping.sentences(opened, promised) if promised.audits else [],
         "reviewed": reviewed if len(decided) else None,

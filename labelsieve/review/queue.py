@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.audits.headline import Sums
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.review.columns import Columns
 from labelsieve.review.filters import (
@@ -43,16 +44,6 @@ def _is_one_of(verdicts: tuple[str, ...]) -> np.ndarray:
 IS_SETTLED = _is_one_of(SETTLED)
 IS_WRONG = _is_one_of(WRONG)
 IS_CHANGED = _is_one_of(("accept", "other"))
-
-
-def why_more(left: float, expected: float) -> str:
-    """Why more errors are left than the scan expected of the same labels; "" where it is not so.
-
-    What the scan expected falls with every decision, so that a number that rises comes with this.
-    """
-    if round(left) <= round(expected):
-        return ""
-    return f"the scan expected {expected:,.0f}; people found more errors than it"
 
 
 class Suspects:
@@ -301,7 +292,7 @@ class Suspects:
     # --- how far it is
 
     def progress(self, filters: Filters) -> dict[str, Any]:
-        """How many suspects are settled, and errors expected among all that is not.
+        """How many suspects are settled.
 
         Which images are suspects was decided by the scan, so that what is left only falls.
         """
@@ -313,19 +304,36 @@ class Suspects:
         return {
             "done": int((mask & settled).sum()),
             "all": int(mask.sum()),
-            **self._left(~settled),
             "wrong": int(IS_WRONG[self.verdict].sum()),
             "learned_from": self.now.learned_from,
         }
 
-    def _left(self, open_: np.ndarray) -> dict[str, Any]:
-        """Errors expected among what is open [n], and why they are more than they were."""
-        left, expected = (
+    def sums(self) -> Sums:
+        """What the headline counts, of what is decided by now."""
+        wrong = IS_WRONG[self.verdict]
+        # that a label is wrong is known before anybody names the right one
+        judged = IS_SETTLED[self.verdict] | wrong
+        expected, scanned = (
             # without a copy of what may be a million numbers
-            float(np.sum(p, where=open_))
-            for p in (self.now.p_wrong, 1 - self.now.scanned.p_clean)
+            float(np.sum(p, where=~judged))
+            for p in (self.now.p_wrong, self._scanned_wrong)
         )
-        return {"left": left, "why": why_more(left, expected)}
+        return Sums(
+            int(judged.sum()),
+            int(wrong.sum()),
+            expected,
+            self._expected,
+            scanned,
+        )
+
+    @cached_property
+    def _scanned_wrong(self) -> np.ndarray:
+        """[n] as the scan left them: `now` is replaced by answers, its scan never is."""
+        return np.asarray(1 - self.now.scanned.p_clean)
+
+    @cached_property
+    def _expected(self) -> float:
+        return float(self._scanned_wrong.sum())
 
     def pairs(self, count: int) -> list[tuple[str, str, int]]:
         """(given, offered, number) of open suspects, the most frequent first."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from labelsieve.audits import headline
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import LabelsieveError, RunError
 from labelsieve.estimation.noise_rate import says_little
@@ -29,7 +30,7 @@ from labelsieve.review.filters import (
     to_query,
 )
 from labelsieve.review.queue import Suspects
-from labelsieve.review.shown import Describing, Shown, how_many_left
+from labelsieve.review.shown import Describing, Shown
 from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions
 from labelsieve.runs.items._kept import Kept
@@ -269,15 +270,14 @@ class Review:
 
     def counts(self, filters: Filters, window: str) -> dict[str, Any]:
         """Progress and what others do, for scripts."""
-        stop, left = self.auditing.stop(), self.auditing.left()
+        stop = self.auditing.stop()
         progress = self.suspects.progress(filters)
-        if left is not None:
-            # what was drawn at random says more than the scan, whatever people have seen since
-            interval = f"{left.low:,.0f} to {left.high:,.0f} by the audit"
-            progress.update(left=left.about, why=interval)
-        elif self._says_little and progress["left"]:
-            progress.update(left=None, why="")
-        progress["words"] = how_many_left(progress["left"], progress["why"])
+        sums = self.suspects.sums()
+        # what was drawn at random says more than the scan, whatever people have seen since
+        found = headline.of_standing(self.opened, sums, self.auditing.left())
+        progress["left"] = found.left.about if found.left else None
+        progress["words"] = found.to_find(sums.scanned_open)
+        progress["headline"] = found.sentence
         return {
             "progress": progress,
             "others": self.describing.others(window),

@@ -63,20 +63,6 @@ def how_wrong(p: float) -> str:
     return next(words for least, words in WORDS if p >= least)
 
 
-def how_many_left(left: float | None, why: str) -> str:
-    """Wrong labels among all that is not decided, in words.
-
-    Args:
-        left: None where nobody can say.
-        why: what else is to be known; "" for nothing.
-    """
-    if left is None:
-        return "how many more labels are wrong cannot be said before an audit"
-    number = counted(round(left), "wrong label")
-    more = f" ({why})" if why else ""
-    return f"about {number} among all that is not decided{more}"
-
-
 class Shown:
     """The pictures of a run in the sizes of the pages. Safe to use from several threads."""
 

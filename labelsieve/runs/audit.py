@@ -19,6 +19,9 @@ from labelsieve.estimation.audits.shares import Rate, estimate
 from labelsieve.runs.decisions import SETTLED, WRONG, Decision, Decisions
 from labelsieve.runs.run import Run
 
+# fewer from the start of the order may have been judged by chance, by somebody who reviews suspects
+LEAST = 10
+
 
 def order(ids: Sequence[str], seed: int = 0) -> list[str]:
     """The ids in a random order that depends on nothing but id and seed."""
@@ -54,14 +57,14 @@ def judged(
 
 
 def of_run(opened: Run, decisions: Decisions | None) -> Rate | None:
-    """The share of wrong labels from such an audit; None before the first answer."""
+    """The share of wrong labels from such an audit; None with fewer than `LEAST` answers."""
     if decisions is None:
         return None
     # images that could not be read have no score, and are not part of the sample
     scored = opened.scores.filter(opened.scores["p_clean"].is_valid())
     ids = scored["sample_id"].to_pylist()
     sampled, wrong = judged(order(ids), decisions.all_current())
-    if not sampled:
+    if len(sampled) < min(LEAST, len(ids)):
         return None
     at = {sample_id: row for row, sample_id in enumerate(ids)}
     sample = np.array([at[sample_id] for sample_id in sampled])

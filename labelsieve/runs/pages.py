@@ -91,9 +91,8 @@ def in_notebook(opened: Run, shown: int = 12) -> str:
         row["text"], row["picture"] = _look(pictures, row["sample_id"])
         # a lossless file of few bytes has few pixels, which count each
         row["small"] = 0 < len(row["picture"]) < SMALL
-    headline = opened.headline
     return template("run.html.j2").render(
-        headline=headline[0].upper() + headline[1:],
+        headline=opened.headline,
         caveats=opened.record.get("caveats", []),
         suspects=found,
         folder=opened.folder,

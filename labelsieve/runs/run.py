@@ -38,9 +38,8 @@ import pyarrow.compute as pc
 from labelsieve import registry
 from labelsieve.data.labels import SET, SINGLE
 from labelsieve.errors import RunError
-from labelsieve.estimation.noise_rate import says_little
 from labelsieve.files import LONGEST_WAIT, read_json
-from labelsieve.progress import about, between, flagged, note, percent
+from labelsieve.progress import note
 from labelsieve.runs._shape import (
     check_noise,
     check_preflight,
@@ -140,31 +139,14 @@ class Run:
         if not self.finished:
             return "not finished; the same command continues."
         # audits know of runs, and not the other way round
-        guarantee = registry.need("labelsieve.audits.guarantee")
-        stopping = registry.need("labelsieve.audits.stopping")
-        audited = stopping.overall(self, guarantee.of_run(self))
-        if audited is not None:
-            low, high = audited.low, audited.high
-            return self._sentence("wrong by the audit", audited.rate, low, high)
-        rate, low, high = self.noise_rate
-        if says_little(low, high):
-            return f"how many labels are wrong cannot be said ({between(low, high)})."
-        return self._sentence("probably wrong", rate, low, high)
+        words: str = registry.need("labelsieve.audits.headline").with_flags(self)
+        return words
 
     @property
     def kind(self) -> str:
         """What labels are, of `labelsieve.data.labels`: SINGLE, or SET."""
         kind: str = self.record.get("labels", SINGLE)
         return kind
-
-    def _sentence(self, what: str, rate: float, low: float, high: float) -> str:
-        labels, found = self.record["scored"], flagged(self.record["flagged"])
-        noun = NOUNS[self.kind]
-        of = f"of {labels:,} {noun} are {what}"
-        # all were judged
-        if low == high:
-            return f"{percent(rate)} {of}; {found}."
-        return f"{about(rate)} {of} ({between(low, high)}); {found}."
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, what limits it, and the first suspects as pictures."""

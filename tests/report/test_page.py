@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labelsieve.audits import headline
 from labelsieve.files import write_json
 from labelsieve.progress import chance
 from labelsieve.report import page as report
@@ -136,21 +137,22 @@ def test_every_image_says_what_it_shows(html: str) -> None:
 def test_the_verdict_is_the_estimate(
     planted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "says_little", lambda low, high: False)
+    monkeypatch.setattr(headline, "says_little", lambda low, high: False)
     html = report.make(planted.folder).read_text(encoding="utf-8")
     rate, low, high = planted.run.noise_rate
     n = planted.run.record["scored"]
     heading = re.search(r"<h1>(.*?)</h1>", html)[1]  # type: ignore[index]
     assert heading == (
-        f"About {round(rate * n)} of {n} labels ({100 * rate:.1f} %) are probably wrong: "
-        f"between {round(low * n)} and {round(high * n)}."
+        f"About {100 * rate:.1f} % of {n} labels are probably wrong "
+        f"({100 * low:.1f} to {100 * high:.1f} %)."
     )
+    assert f"about {rate * n:.0f} <span" in html
 
 
 def test_an_interval_that_says_nothing_names_no_number(
     planted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "says_little", lambda low, high: True)
+    monkeypatch.setattr(headline, "says_little", lambda low, high: True)
     html = report.make(planted.folder).read_text(encoding="utf-8")
     assert "<h1>Too few images to say how many of 48 labels are wrong.</h1>" in html
 

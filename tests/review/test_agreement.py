@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labelsieve.audits import headline
 from labelsieve.report import cards
 from labelsieve.report.page import _verdict
 from labelsieve.review.filters import DEFAULT
@@ -125,9 +126,11 @@ class Reviewing:
         assert progress["wrong"] == reviewed["wrong"]
         settled = self.review.counts(DEFAULT, "mine")["progress"]["done"]
         assert settled <= reviewed["images"]
-        rate = f"{100 * said['verdict']['rate']:.1f} %"
-        if not said["unknown"]:
-            assert rate in opened.headline and rate in repr(opened)
+        # page, report, notebook and terminal
+        sentence = said["verdict"].sentence
+        assert progress["headline"] == sentence
+        assert opened.headline.startswith(sentence) and sentence in repr(opened)
+        assert headline.of_run(opened).sentence == sentence
         mine, theirs = (self.review.counts(DEFAULT, w)["progress"] for w in WINDOWS)
         assert mine == theirs
 

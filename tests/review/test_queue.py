@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
+from labelsieve.audits.headline import Sums
 from labelsieve.review import leases
 from labelsieve.review.filters import DEFAULT, GRID, Filters, Sorting
-from labelsieve.review.queue import Suspects, why_more
+from labelsieve.review.queue import Suspects
 from labelsieve.runs.decisions import Decisions
 
 
@@ -159,11 +160,13 @@ def test_errors_expected_are_those_of_the_posterior(
     suspects.decisions.add(b, "keep")
     suspects.decisions.add(c, "wrong")
     suspects.refine()
-    found = suspects.progress(DEFAULT)
+    found, sums = suspects.progress(DEFAULT), suspects.sums()
     p = dict(zip(suspects.columns.ids.to_pylist(), suspects.now.p_wrong, strict=True))
     assert (found["done"], found["all"], found["wrong"]) == (2, len(planted.wrong), 2)
     assert p[c] == 1
-    assert found["left"] == pytest.approx(sum(p.values()) - p[a] - p[b])
+    assert (sums.decided, sums.found) == (3, 2)
+    assert sums.expected == pytest.approx(sum(p.values()) - p[a] - p[b] - p[c])
+    assert sums == Sums.of(suspects.now), "the page and the report count alike"
 
 
 def test_pairs_shrink_as_they_are_decided(planted: Any, suspects: Suspects) -> None:
@@ -217,9 +220,3 @@ def test_to_skip_takes_nothing_back(planted: Any, suspects: Suspects) -> None:
     assert suspects.progress(DEFAULT)["wrong"] == 1
     wanted = [*planted.wrong[1:], first]
     assert ids(suspects, suspects.find(DEFAULT, "w", 99)) == wanted
-
-
-def test_a_number_that_rises_says_why() -> None:
-    assert why_more(40.3, 40.4) == why_more(12.0, 40.0) == ""
-    said = why_more(57.2, 40.0)
-    assert said == "the scan expected 40; people found more errors than it"

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
+from labelsieve.audits import headline
 from labelsieve.errors import RunError
 from labelsieve.review import session
 from labelsieve.review.deciding import NotInRun
@@ -130,6 +131,7 @@ def test_where_the_model_cannot_say_no_page_names_a_number(
     assert "the model alone says 25.0 %" in review.audit_page("w")
     del review.__dict__["_says_little"]
     monkeypatch.setattr(session, "says_little", lambda low, high: True)
+    monkeypatch.setattr(headline, "says_little", lambda low, high: True)
     assert "the model alone cannot say" in review.audit_page("w")
     words = "how many more labels are wrong cannot be said before an audit"
     assert words in review.front_page(DEFAULT, "w")

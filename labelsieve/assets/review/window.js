@@ -56,6 +56,7 @@ function showProgress(progress) {
   $("progress", box).max = Math.max(progress.all, 1); $("progress", box).value = progress.done;
   $("p", box).innerHTML = "<b></b> of <span></span> left <span class='quiet more'></span>";
   $("b", box).textContent = number(progress.all - progress.done); $("p span", box).textContent = number(progress.all);
+  $("p", box).title = `${progress.headline}.`;
   $(".more", box).textContent = `· ${progress.words}`;
 }
 // when the review may stop, once an audit tells: a sentence, and a bar towards it
