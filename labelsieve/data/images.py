@@ -1,7 +1,7 @@
 """Bytes to pixels: decoding that names what is wrong, and the model's own preprocessing.
 
 Files come from strangers: only the formats of `FORMATS` are opened, and memory is bounded (see
-`labelsieve.data.memory`).
+`labelsieve.data.decoding`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from labelsieve.data.decoding import memory
+from labelsieve.data.decoding import memory, metadata
 from labelsieve.data.decoding.colours import (
     EXTENT,
     Plan,
@@ -52,7 +52,7 @@ MAX_PIXELS = 178_956_970
 LARGEST_FILE = 512 << 20  # bytes; a file is read whole before it is decoded
 # To be raised whenever the same bytes give other pixels than before: caches of old pixels are
 # then left.
-DECODING = 2
+DECODING = 3
 # Entry of `info` of a picture decoded at a fraction of its size: its sides in the file, not
 # yet turned.
 FULL_SIZE = "full size"
@@ -172,7 +172,7 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
         OSError, SyntaxError and others of Pillow: not one of `FORMATS`, or damaged.
     """
     memory.check_icon(data)
-    memory.check_exif(data)
+    data = metadata.trimmed(data)
     Image.preinit()  # the common formats, which are quick to import
     try:
         image = Image.open(io.BytesIO(data), formats=_registered())

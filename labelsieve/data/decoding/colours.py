@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
-from labelsieve.data.decoding import memory
+from labelsieve.data.decoding import memory, metadata
 from labelsieve.data.decoding.depth import (
     COLOUR,
     SIXTEEN,
@@ -25,17 +25,31 @@ from labelsieve.data.decoding.depth import (
 # Entry of `info` of a picture: how far its values reach, where it has more than 8 bits.
 EXTENT = "extent"
 Whites = Mapping[str, int]  # kind of numbers -> what is white, of a data set
+# EXIF's number for how the camera was held -> how to turn the picture back.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Entries of `info` that say it.
+TURNING = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says."""
-    try:
-        if image.getexif().get(memory.ORIENTATION, 1) == 1:
-            return image  # Pillow would copy it
-        return ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF says nothing about the pixels
+    """Turned as EXIF says, and then without it, so that nobody turns it again."""
+    turn = TURNS.get(metadata.orientation(image))
+    if turn is None:
         return image
+    # Pillow's own function writes all EXIF anew, which takes more than the picture may
+    turned = image.transpose(turn)
+    for entry in TURNING:
+        turned.info.pop(entry, None)
+    return turned
 
 
 def is_plain(image: Image.Image) -> bool:

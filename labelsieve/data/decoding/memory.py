@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageFile
 
-from labelsieve.data.decoding import jpeg2000
+from labelsieve.data.decoding import jpeg2000, metadata
 from labelsieve.errors import ImageError
 
 # Bytes: room for an RGB picture of 64 megapixels, which is what the largest cameras give, or
@@ -35,10 +35,7 @@ CODEC_BYTES = {"bmp_rle": 4, "ppm": 8, "ppm_plain": 8}
 TIFF_STRIP_TAG, TIFF_TILE_TAGS = 278, (322, 323)  # rows per strip; width and height
 # Sides of pictures in icons; their list of contents ends at 256, bitmaps count twice.
 ICON_SIDE = 1024
-# EXIF in several segments of a JPEG is one text that Pillow copies for each of them: a file of
-# 52 MB took 39 seconds to be opened. The format itself ends at 64 KiB.
-LARGEST_EXIF = 4 << 20  # bytes
-ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+ICON_PICTURES = 256  # programs write a dozen
 
 
 class Bound:
@@ -79,17 +76,9 @@ def needed(image: ImageFile.ImageFile, full: tuple[int, int], copies: int = 1) -
     """
     pixels = image.width * image.height
     native = NATIVE_BYTES.get(image.mode, 4)
-    copies += _is_turned(image)  # turning makes a copy
+    copies += metadata.orientation(image) != 1  # turning makes a copy
     size = pixels * native * copies + _decoder(image, full, pixels * native)
     return size + min(pixels, BAND) * BAND_BYTES
-
-
-def _is_turned(image: ImageFile.ImageFile) -> bool:
-    try:
-        # PNG's own `getexif` would decode the whole picture, as EXIF may follow it
-        return bool(Image.Image.getexif(image).get(ORIENTATION, 1) != 1)
-    except Exception:  # broken EXIF turns nothing
-        return False
 
 
 def check(image: Image.Image, size: int) -> None:
@@ -161,40 +150,21 @@ def check_icon(data: bytes) -> None:
     Its list of contents cannot be relied on, as it may say less than the pictures inside.
 
     Raises:
-        ImageError: a picture in it is larger than `ICON_SIDE`.
+        ImageError: a picture in it is larger than `ICON_SIDE`, or holds long texts.
     """
     if data[:4] != b"\0\0\1\0":
         return
-    for number in range(int.from_bytes(data[4:6], "little")):
+    count = int.from_bytes(data[4:6], "little")
+    if count > ICON_PICTURES:
+        raise ImageError(f"too large: an icon of {count:,} pictures")
+    for number in range(count):
         entry = data[6 + 16 * number : 22 + 16 * number]
         offset = int.from_bytes(entry[12:16], "little")
         head = data[offset : offset + 24]
         if head[:4] == b"\x89PNG":
             sides = struct.unpack(">II", head[16:24].ljust(8, b"\0"))
+            metadata.check_icon_texts(data, offset)
         else:  # a bitmap; its height counts the picture and its mask
             sides = struct.unpack("<ii", head[4:12].ljust(8, b"\0"))
         if max(map(abs, sides)) > ICON_SIDE:
             raise ImageError(f"too large: an icon of {sides[0]} x {sides[1]} pixels")
-
-
-def check_exif(data: bytes) -> None:
-    """Refuse a JPEG with more EXIF than any camera writes, before Pillow joins it.
-
-    Raises:
-        ImageError: its segments hold more than `LARGEST_EXIF` bytes.
-    """
-    place, size = 2, 0
-    # segments with a length, up to where the pixels begin; anything else is for the decoder
-    while data[:2] == b"\xff\xd8" and data[place : place + 1] == b"\xff":
-        marker = data[place + 1 : place + 2]
-        if marker == b"\xda":
-            return
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker == b"\xe1" and data[place + 4 : place + 10] == b"Exif\0\0":
-            size += length
-        if size > LARGEST_EXIF:
-            raise ImageError(
-                f"too large: more than {LARGEST_EXIF / 1e6:.0f} MB of EXIF"
-            )
-        # a byte that fills, before a marker
-        place += 1 if marker == b"\xff" else 2 + length
