@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from labelsieve.data.sources._values import read_values
 from labelsieve.data.spec import DataSpec
 from labelsieve.data.spec import given as own_numbers
 from labelsieve.errors import DataError, OptionError, unknown
+
+WORDNET = re.compile(r"^(n\d{8}) (?=\w)", re.MULTILINE)
 
 
 class Options(TypedDict, total=False):
@@ -126,7 +129,8 @@ def read_class_names(path: Path) -> dict[str, str]:
     """Label -> name in prompts, from JSON or from lines.
 
     JSON is an object, {"n01440764": "tench"}. Lines are label,name, or label and name with a
-    tab between; a name may have commas of its own without quotes.
+    tab between; a name may have commas of its own without quotes. A space is enough behind the
+    id of WordNet.
 
     Raises:
         DataError: not there, or neither of these.
@@ -166,6 +170,8 @@ def _names_of_json(text: str) -> dict[str, str]:
 
 
 def _names_of_lines(text: str, *, tabs: bool) -> dict[str, str]:
+    # LOC_synset_mapping.txt of ImageNet: "n01440764 tench, Tinca tinca"
+    text = WORDNET.sub(r"\1,", text)
     delimiter = "\t" if tabs else ","
     lines = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
     names = {}

@@ -63,8 +63,11 @@ def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
         DataError, OptionError: one is missing, has no usual name, or cannot be what it should.
     """
     names = schema.names
-    modality, image = item_column(spec, names, f"'{path}'")
-    labelling = _labelling(spec, path, schema)
+    try:
+        modality, image = item_column(spec, names, f"'{path}'")
+        labelling = _labelling(spec, path, schema)
+    except DataError as error:
+        raise _with_command(error, spec, path) from error
     others = {"--truth-column": spec.truth_column, "--id-column": spec.id_column}
     _check_there(path, names, others)
     split = _split_column(spec, names, path)
@@ -75,6 +78,19 @@ def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
         _check_text_type(path, image, schema.field(image).type)
     about = (labelling, spec.truth_column, spec.id_column, split, modality)
     return Columns(image, *about)
+
+
+def _with_command(error: DataError, spec: DataSpec, path: Path) -> DataError:
+    """The same refusal with the command that helps, where nothing was named that is wrong."""
+    named = (spec.image_column, spec.text_column, spec.label_column, spec.root)
+    if any((*named, spec.vote_columns, spec.count_columns)):
+        return error
+    # here, as what looks for the pictures needs this module
+    from labelsieve.data.sources._beside import command_for, scan_command
+
+    command = command_for(path)
+    # with no other options than were given, it would end like this
+    return error if command == scan_command(path) else DataError(error.what, command)
 
 
 def item_column(spec: DataSpec, columns: Sequence[str], where: str) -> tuple[str, str]:

@@ -6,13 +6,19 @@ import re
 import shlex
 from pathlib import Path
 
+from labelsieve.data.sources._beside import (
+    command_for,
+    scan_command,
+    table_of_names,
+    words_in_names,
+)
 from labelsieve.data.sources._columns import IMAGE_NAMES, TEXT_NAMES
 from labelsieve.data.sources._layout import (
     LABEL_TABLES,
-    PLAIN,
     SPLITS,
     Look,
     is_image,
+    is_plain,
     label_table,
     look,
 )
@@ -20,11 +26,10 @@ from labelsieve.files import readable
 from labelsieve.progress import plain
 
 START = 1 << 16  # bytes of a file by which its kind is told
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 # Suffix -> what the file is, and what to do about it.
 KNOWN = {
-    ".xlsx": ("a spreadsheet", "Save it as CSV."),
-    ".xls": ("a spreadsheet", "Save it as CSV."),
-    ".ods": ("a spreadsheet", "Save it as CSV."),
+    **dict.fromkeys(SPREADSHEETS, ("a spreadsheet", "Save it as CSV.")),
     ".pkl": (
         "a pickle, which could run code",
         "Save it as Parquet: df.to_parquet(...).",
@@ -60,7 +65,35 @@ KNOWN = {
     ".bz2": ("one packed file", "Unpack it with bunzip2."),
     ".xz": ("one packed file", "Unpack it with unxz."),
 }
-VOC = ("Pascal VOC, a file per picture", "Convert it to COCO or CVAT.")
+VOC = "Pascal VOC, a file per picture"
+# Kinds of JSON that are not read -> what they are, and the command or step that converts them;
+# {} is their folder, {json} the file and {csv} a new one.
+OTHERS = {
+    "fiftyone": (
+        "a data set of FiftyOne",
+        "Convert it: fiftyone convert --input-dir {} --input-type fiftyone.types.{type} "
+        "--output-dir {}-folders --output-type "
+        "fiftyone.types.ImageClassificationDirectoryTree",
+    ),
+    "fiftyone-boxes": (
+        "a data set of FiftyOne with boxes",
+        "Convert it: fiftyone convert --input-dir {} --input-type fiftyone.types.{type} "
+        "--output-dir {}-coco --output-type fiftyone.types.COCODetectionDataset",
+    ),
+    "labelme": (
+        "LabelMe, a file per picture",
+        "Convert it: pip install labelme2coco && labelme2coco {}",
+    ),
+    "via": (
+        "a project of VIA",
+        "In VIA, choose Annotation, Export Annotations (COCO format), and scan that.",
+    ),
+    "names": (
+        "a JSON object of pictures and their labels",
+        "Make a table of it: (echo image,label; jq -r 'to_entries[] | [.key, .value] | @csv' "
+        "{json}) > {csv} && labelsieve scan {csv}",
+    ),
+}
 DEVKIT = (
     "the development kit of ImageNet, without pictures",
     "Name the folder of the pictures: train/n01440764/….",
@@ -77,7 +110,7 @@ def start_of(path: Path) -> str:
 
 
 def json_kind(path: Path) -> str | None:
-    """coco, label-studio, or records (a list of flat objects), by its first characters."""
+    """coco, label-studio, records (a list of flat objects), or what is not read (`OTHERS`)."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return None
     text = start_of(path)
@@ -88,7 +121,7 @@ def json_kind(path: Path) -> str | None:
         if answers and '"images"' not in text and '"categories"' not in text:
             return "label-studio"
         keys = ('"images"', '"annotations"', '"categories"')
-        return "coco" if any(key in text for key in keys) else None
+        return "coco" if any(key in text for key in keys) else _other_json(text)
     if not text.startswith("["):
         return None
     tasks = '"data"' in text and ('"annotations"' in text or '"predictions"' in text)
@@ -96,6 +129,41 @@ def json_kind(path: Path) -> str | None:
     if tasks or '"lead_time"' in text or '"annotation_id"' in text:
         return "label-studio"
     return "records" if text[1:].lstrip().startswith("{") else None
+
+
+def _not_read(path: Path) -> tuple[str, str] | None:
+    """What JSON of a kind that is not read is, and how it is converted."""
+    kind = json_kind(path)
+    if kind not in OTHERS:
+        return None
+    what, do = OTHERS[kind]
+    folder = shlex.quote(readable(path.parent))
+    # a data set of FiftyOne's own format has a file of samples
+    image = "Classification" if kind == "fiftyone" else "Detection"
+    own = path.name == "samples.json"
+    values = {
+        "{type}": "FiftyOneDataset" if own else f"FiftyOneImage{image}Dataset",
+        "{json}": shlex.quote(readable(path)),
+        "{csv}": shlex.quote(readable(path.with_suffix(".csv"))),
+        "{}": folder,
+    }
+    for mark, value in values.items():
+        do = do.replace(mark, value)
+    return what, do
+
+
+def _other_json(text: str) -> str | None:
+    """Of an object that is not read: the tool that writes such."""
+    if ('"classes"' in text and '"labels"' in text) or '"_cls"' in text:
+        boxed = '"bounding_box"' in text
+        return "fiftyone-boxes" if boxed else "fiftyone"
+    if '"imagePath"' in text and '"shapes"' in text:
+        return "labelme"
+    if '"region_attributes"' in text:
+        return "via"
+    # {"1.jpg": "cat", ...}
+    first = re.match(r'\{\s*"([^"]+)"\s*:\s*("|-?\d)', text)
+    return "names" if first and is_image(first[1]) else None
 
 
 def xml_kind(path: Path) -> str | None:
@@ -119,13 +187,6 @@ def proposal(path: Path) -> tuple[str, str]:
     return _of_file(path)
 
 
-def scan_command(path: str | Path, more: str = "") -> str:
-    """The command that reads something, as a person types it."""
-    name = readable(path)
-    quoted = f"'{name}'" if any(c in name for c in " *?[]{}()'&;") else name
-    return f"Try: labelsieve scan {quoted}{more}"
-
-
 def unread(folder: Path) -> list[str]:
     """What lies beside class folders and says something of the pictures, a clause each."""
     seen = look(folder)
@@ -135,7 +196,7 @@ def unread(folder: Path) -> list[str]:
         return [f"the folder also holds {found[0]}, which was not read. {found[1]}"]
     # a table in a class folder is about something else
     if table is not None and "/" not in table:
-        command = scan_command(folder / table)
+        command = command_for(folder / table)
         return [f"'{plain(table)}' beside the folders was not read. {command}"]
     return []
 
@@ -151,6 +212,9 @@ def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
         if kind in called:
             what = f"{called[kind]} annotations, '{plain(name)}'"
             return what, scan_command(folder / name)
+        other = _not_read(folder / name)
+        if other is not None:
+            return other
     # several tar files are shards, one may be a folder
     packed = seen.ending(".zip", ".tar", ".tar.gz", ".tgz")
     if len(packed) == 1:
@@ -166,16 +230,27 @@ def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
 def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
     # what is called like labels, or the only table
     table = label_table(seen)
-    if seen.pictures and table is not None:
+    sheets = seen.ending(*SPREADSHEETS)
+    if not seen.pictures:
+        return "", "Put the images of each class into a folder named after it."
+    if table is not None:
         what = f"pictures with a table of labels, '{plain(table)}'"
-        return what, scan_command(folder / table)
-    if seen.pictures:
-        return (
-            "pictures without labels",
-            "Put the images of each class into a folder named after it, or name a table "
-            "with the columns image and label.",
+        return what, command_for(folder / table)
+    if sheets:
+        saved = Path(sheets[0]).with_suffix(".csv")
+        return f"pictures with a spreadsheet, '{plain(sheets[0])}'", (
+            f"Save it as CSV. {scan_command(folder / saved)}"
         )
-    return "", "Put the images of each class into a folder named after it."
+    words = words_in_names(seen.pictures)
+    if words:
+        shown = plain(seen.pictures[0].rpartition("/")[2])
+        what = f"pictures with their labels in their names, such as '{shown}'"
+        return what, table_of_names(folder)
+    return (
+        "pictures without labels",
+        "Put the images of each class into a folder named after it, or name a table "
+        "with the columns image and label.",
+    )
 
 
 def _of_file(path: Path) -> tuple[str, str]:
@@ -190,7 +265,13 @@ def _of_file(path: Path) -> tuple[str, str]:
             f"Write one per line: jq -c '.[]' {readable(path)} > {lines}",
         )
     if xml_kind(path) == "voc":
-        return "Pascal VOC annotations", "Convert them to COCO or CVAT."
+        folder = path.parent
+        # Annotations/1.xml lies beside JPEGImages/
+        inside = folder.name == "Annotations"
+        return VOC, _as_coco(folder.parent if inside else folder, "voc")
+    other = _not_read(path)
+    if other is not None:
+        return other
     if re.search(r"\.tfrecords?(-\d+-of-\d+)?$", path.name, re.IGNORECASE):
         return KNOWN[".tfrecord"]
     if path.suffix.lower() == ".txt":
@@ -240,18 +321,15 @@ def other_kind(folder: Path, inner: list[str]) -> tuple[str, str]:
     """
     names = {name.lower() for name in inner}
     if "annotations" in names and names & {"jpegimages", "imagesets"}:
-        return VOC
+        return VOC, _as_coco(folder, "voc")
     if names <= {"data", "evaluation"} and (folder / "data" / "meta.mat").is_file():
         return DEVKIT
-    table = label_table(look(folder)) if len(inner) == 1 else None
-    # one folder of pictures, and what says which they are beside it
-    if table and "/" not in table and PLAIN.fullmatch(inner[0]):
-        what = f"pictures with a table of labels, '{plain(table)}'"
-        return what, scan_command(
-            folder / table, f" --root {shlex.quote(readable(folder / inner[0]))}"
-        )
+    if all(map(is_plain, inner)):
+        found = _without_classes(folder, inner)
+        if found[0]:
+            return found
     if len(inner) != 1 or inner[0].lower() in SPLITS:
-        return "", ""
+        return _grouped_once(folder, inner)
     below = folder / inner[0]
     if (below / "data" / "meta.mat").is_file():
         return DEVKIT
@@ -262,3 +340,50 @@ def other_kind(folder: Path, inner: list[str]) -> tuple[str, str]:
     if wraps and all("/" in name for name in seen.pictures):
         return f"a folder around the data, '{readable(inner[0])}'", scan_command(below)
     return "", ""
+
+
+def _without_classes(folder: Path, inner: list[str]) -> tuple[str, str]:
+    """Of folders such as train/ and images/, whose names say nothing of classes."""
+    seen = look(folder)
+    table = label_table(seen)
+    # train/cat/1.jpg has classes, whatever else lies there
+    deep = any(name.count("/") > 1 for name in seen.pictures)
+    if deep and not (len(inner) == 1 and table and "/" not in table):
+        return "", ""
+    found = _of_annotations(folder, seen)
+    if found is not None:
+        return found
+    if any(xml_kind(folder / name) == "voc" for name in seen.ending(".xml")[:1]):
+        return VOC, _as_coco(folder, "voc")
+    what, do = _of_pictures(folder, seen)
+    if what == "pictures without labels":
+        shown = readable(inner[0])
+        what = f"pictures without labels, as '{shown}' is no class"
+    return what, do
+
+
+def _grouped_once(folder: Path, inner: list[str]) -> tuple[str, str]:
+    """Of splits that hold one folder each, with the class folders in it."""
+    groups: set[str] = set()
+    for split in inner:
+        names = look(folder / split).pictures
+        groups.update(name.partition("/")[0] for name in names)
+        # train/cat/1.jpg is not grouped
+        if split.lower() not in SPLITS or any(n.count("/") < 2 for n in names):
+            return "", ""
+    if len(groups) != 1:
+        return "", ""
+    (group,) = groups
+    # the split that people look at first
+    first = max(inner, key=lambda split: split.lower().startswith("train"))
+    command = scan_command(folder / first / group)
+    return f"class folders below '{plain(group)}'", command
+
+
+def _as_coco(folder: Path, kind: str) -> str:
+    """The command of Datumaro that converts a data set."""
+    old, new = readable(folder), f"{readable(folder).rstrip('/')}-coco"
+    return (
+        f"Convert it, with Datumaro (pip install datumaro): datum convert -if {kind} "
+        f"-i {shlex.quote(old)} -f coco_instances -o {shlex.quote(new)} -- --save-media"
+    )

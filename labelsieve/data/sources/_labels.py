@@ -126,7 +126,8 @@ def _votes(
             if label is not None:
                 votes[label] += 1
         else:
-            votes[column] = _count(record[column], column)
+            # "image, cat, dog": the space behind a comma is no part of a class
+            votes[column.strip()] += _count(record[column], column)
     return votes
 
 
@@ -205,7 +206,9 @@ def named_columns(
     wanted: set[str] = set()
     for pattern in patterns.split(","):
         name = pattern.strip()
-        fitting = [c for c in columns if c == name or fnmatch.fnmatchcase(c, name)]
+        fitting = [
+            c for c in columns if name in (c, c.strip()) or fnmatch.fnmatchcase(c, name)
+        ]
         if not fitting:
             problem = unknown("Column", name, columns)
             raise DataError(f"{flag}: {problem}", f"Table: '{where}'.")

@@ -37,8 +37,17 @@ SPLIT = re.compile(rf"(?i)(?:^|[/._\- ])({'|'.join(sorted(SPLITS))})(?=[/._\- 0-
 LABEL_TABLES = re.compile(
     r"(?i)(labels?|annotations?|metadata|train|data|classes|meta)"
 )
-# Folders of pictures that say nothing of classes, beside those of splits ("train2017").
-PLAIN = re.compile(rf"(?i)(images?|data|pictures|({'|'.join(sorted(SPLITS))})\d*)")
+# Words in names of folders that say nothing of classes, beside those of splits.
+PLAIN = SPLITS | {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "data",
+    "dataset",
+    "picture",
+    "pictures",
+}
 # Several names as one, as shells have it: {a,b}.
 SEVERAL = re.compile(r"\{([^{}]*,[^{}]*)\}")
 # What makes a pattern of a path: as shells have it, and ranges of shards, {000..012}.
@@ -202,9 +211,16 @@ def fixed_part(path: Path) -> Path:
     return Path(*fixed) if fixed else Path()
 
 
+def is_plain(name: str) -> bool:
+    """Whether the name of a folder says nothing of a class: "images", "train2017"."""
+    words = re.sub(r"[\d_\- .]+", " ", name.lower()).split()
+    return bool(words) and all(word in PLAIN for word in words)
+
+
 def label_table(seen: Look) -> str | None:
     """A table beside pictures that is named like labels."""
     for name in seen.tables:
-        if LABEL_TABLES.match(Path(name).stem):
+        # some tools begin such names so that they are the first
+        if LABEL_TABLES.match(Path(name).stem.lstrip("_")):
             return name
     return seen.tables[0] if len(seen.tables) == 1 else None

@@ -142,10 +142,15 @@ class ZipStore:
                 "Is the file whole? Copy it again.",
             ) from error
 
+    @cached_property
+    def _members(self) -> dict[str, str]:
+        """Names with slashes -> as they stand in the file, in its order."""
+        # of several the last, as unpacking would leave it
+        return {_slashed(name): name for name in self._zip.namelist()}
+
     def names(self) -> Iterator[str]:
-        """As `Store.names`; each once, as unpacking would leave it."""
-        # a dictionary keeps the order of the file
-        for name in dict.fromkeys(self._zip.namelist()):
+        """As `Store.names`; each once."""
+        for name in self._members:
             if not name.endswith("/"):
                 yield name
 
@@ -153,7 +158,7 @@ class ZipStore:
         """Names that several members have."""
         seen: set[str] = set()
         twice: dict[str, None] = {}
-        for name in self._zip.namelist():
+        for name in map(_slashed, self._zip.namelist()):
             if name in seen:
                 twice[name] = None
             seen.add(name)
@@ -166,7 +171,7 @@ class ZipStore:
     def read(self, name: str) -> bytes:
         """Bytes of a member; raises ImageError with the reason."""
         try:
-            info = self._zip.getinfo(name)
+            info = self._zip.getinfo(self._members.get(_slashed(name), name))
             # a header may say that it takes nothing
             packed = max(1, info.compress_size)
             if info.file_size > BOMB and info.file_size > BOMB_RATIO * packed:
@@ -187,6 +192,14 @@ class ZipStore:
             raise ImageError("encrypted") from error
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError) as error:
             raise ImageError(f"damaged in the zip file: {error}") from error
+
+
+def _slashed(name: str) -> str:
+    """A name in a zip file, of which some programs on Windows part folders by their own sign.
+
+    As unzip has it, a name with a slash means the other sign as it stands.
+    """
+    return name if "/" in name else name.replace("\\", "/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from labelsieve.data.sources import Row, coco, cvat, label_studio
 from labelsieve.data.sources._annotations import BOXES, IMAGES, AnnotationSource
 from labelsieve.data.sources._guess import json_kind, xml_kind
 from labelsieve.data.sources._layout import (
-    PLAIN,
     SPLITS,
     fixed_part,
     has_pattern,
+    is_plain,
     look,
     matching,
     names_of,
@@ -67,7 +67,7 @@ def _has_classes(folder: Path, annotations: list[str]) -> bool:
         if top.lower() in SPLITS and inner:
             top = inner[0]
         tops.add(top)
-    classes = [t for t in tops - tasks if t and not PLAIN.fullmatch(t)]
+    classes = [t for t in tops - tasks if t and not is_plain(t)]
     # one alone is a folder of pictures: nobody has a single class
     return len(classes) > 1
 

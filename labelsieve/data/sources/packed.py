@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.data.sources import Row, refuse_options
+from labelsieve.data.sources._beside import scan_command
 from labelsieve.data.sources._formats import format_of
-from labelsieve.data.sources._guess import scan_command
 from labelsieve.data.sources._layout import SPLITS, is_image
 from labelsieve.data.sources._stores import Store, leads_out, open_store
 from labelsieve.data.sources._tar import TarMember, is_packed, is_tar, members

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources import Row, label_text
+from labelsieve.data.sources._beside import refuse_elsewhere
 from labelsieve.data.sources._columns import TEXTS, Columns, choose
 from labelsieve.data.sources._formats import (
     AT_ONCE,
@@ -73,6 +74,8 @@ def open_source(spec: DataSpec) -> TableSource:
     asks = spec.label_separator is None
     root = _root(spec, path)
     store = store_of(root)
+    if columns.modality != TEXTS and not spec.root:
+        refuse_elsewhere(path, columns.image)
     return TableSource(
         path, root, columns, spec.split, asks, store=store, urls=spec.urls or ""
     )
@@ -156,7 +159,7 @@ class TableSource:
             return []
         # the columns themselves are the classes
         if labelling.form == "counts":
-            return list(labelling.columns)
+            return [column.strip() for column in labelling.columns]
         return self._names[labelling.columns[0]] or []
 
     @cached_property

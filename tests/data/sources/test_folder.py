@@ -94,9 +94,14 @@ def test_a_test_split_without_classes_does_not_make_train_a_class(
     ]
 
 
-def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
+def test_a_class_may_be_called_like_a_split_beside_others(tmp_path: Path) -> None:
     put(tmp_path, "test/1.jpg", "train/2.jpg")
-    assert labels(tmp_path) == {"test/1.jpg": "test", "train/2.jpg": "train"}
+    # of nothing but splits, the pictures have no labels
+    with pytest.raises(
+        DataError, match=r"pictures without labels, as '.*' is no class"
+    ):
+        labels(tmp_path)
+    (tmp_path / "train/2.jpg").unlink()
     (tmp_path / "beside").mkdir()
     put(tmp_path / "beside", "train/cat/1.jpg", "extra/2.jpg")
     assert set(labels(tmp_path / "beside").values()) == {"train", "extra"}

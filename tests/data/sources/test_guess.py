@@ -32,7 +32,11 @@ def refusal(path: Path) -> str:
         ("t.npy", "x", "looks like an array. Use labelsieve.load((images, labels))"),
         ("t.7z", "x", "looks like an archive of a kind that is not read. Unpack it"),
         ("t.json", '[{"a": 1}]', "a JSON list of records. Write one per line: jq -c"),
-        ("t.xml", "<annotation><folder>", "looks like Pascal VOC annotations. Convert"),
+        (
+            "t.xml",
+            "<annotation><folder>",
+            "looks like Pascal VOC, a file per picture. Convert",
+        ),
         ("t.png", "x", "looks like a single picture. Name the folder above"),
         ("t.what", "x", "cannot read 't.what'. Give a folder of class folders, a CSV"),
         ("t.json", "{}", "cannot read 't.json'. Give a folder of class folders, a CSV"),

@@ -80,7 +80,9 @@ def test_links_out_of_the_data_stay_refused(tmp_path: Path) -> None:
 def test_one_folder_of_pictures_and_a_table_is_no_single_class(tmp_path: Path) -> None:
     put(tmp_path / "set", "train/1.jpg")
     (tmp_path / "set" / "train.csv").write_text("id,label\n1,a\n")
-    with pytest.raises(DataError, match=r"scan \S*train\.csv --root \S*/train"):
+    with pytest.raises(
+        DataError, match=r"scan \S*train\.csv --image-column id --root \S*/train"
+    ):
         list(open_source(DataSpec(tmp_path / "set")).rows())
 
 

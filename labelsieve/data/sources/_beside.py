@@ -1,0 +1,181 @@
+"""Tables and the pictures that they name: which command reads both together.
+
+People have `train.csv` beside `train/`, a column `id` without suffixes, a column of zeros and ones
+for each class. What is found here is only told, as a command: a scan never guesses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
+from labelsieve.data.sources._formats import named, open_table, schema_of
+from labelsieve.data.sources._layout import SPLITS, is_image, look, split_of
+from labelsieve.data.sources._stores import LOOKED_FOR, as_written
+from labelsieve.errors import DataError
+from labelsieve.files import readable
+from labelsieve.progress import plain
+
+LINES = 16  # rows that are looked at
+# Folders that pictures usually lie in, from that of the table; those below are looked for.
+ABOVE = ("../images", "../data", "../train", "..")
+BOX_SIDES = frozenset(("xmin", "ymin", "xmax", "ymax"))
+# "cat.12.jpg", "dog_3.png", "fox (4).jpg": a word, then a number
+WORD_AND_NUMBER = re.compile(r"([A-Za-z]+(?: [A-Za-z]+)*)[._ -]*\(?\d+\)?\.[A-Za-z]+")
+
+
+def scan_command(path: str | Path, more: str = "") -> str:
+    """The command that reads something, as a person types it."""
+    return f"Try: labelsieve scan {_quoted(readable(path))}{more}"
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if any(c in name for c in " *?[]{}()'&;,") or not name else name
+
+
+def command_for(table: Path) -> str:
+    """The command that reads a table with the pictures that it names, and their labels.
+
+    With the options that it needs, where the pictures were found; else without any.
+    """
+    found = reading(table)
+    if found is None:
+        return scan_command(table)
+    image, home, names, records = found
+    more = "" if _is_usual(image, names) else f" --image-column {_quoted(image)}"
+    more += _label_options([name for name in names if name != image], records)
+    several = _of_each_split(table)
+    if several is not None and home == table.parent:
+        return scan_command(several, more)
+    if home != table.parent:
+        more += f" --root {_quoted(readable(home))}"
+    return scan_command(table, more)
+
+
+def reading(table: Path) -> tuple[str, Path, list[str], list[dict[str, Any]]] | None:
+    """Image column, folder of the pictures, names of all columns, first rows.
+
+    None where no column names pictures that lie near the table.
+    """
+    # a table that cannot be read is told when it is scanned
+    with contextlib.suppress(DataError), named(table):
+        names = list(schema_of(table).names)
+        records = next(iter(open_table(table, names).parts), [])[:LINES]
+        usual = [name for name in names if name.lower() in IMAGE_NAMES]
+        for column in [*usual, *(name for name in names if name not in usual)]:
+            home = home_of(table, [record.get(column) for record in records])
+            if home is not None:
+                return column, home, names, records
+    return None
+
+
+def refuse_elsewhere(table: Path, image: str) -> None:
+    """Raises DataError where the pictures of a table lie in a folder near it, and not beside it."""
+    with named(table):
+        records = next(iter(open_table(table, [image]).parts), [])[:LOOKED_FOR]
+    cells = [record[image] for record in records]
+    home = home_of(table, cells)
+    # nowhere: they are told one by one, as unreadable
+    if home is None or home == table.parent:
+        return
+    raise DataError(
+        f"The pictures of '{readable(table)}', such as '{plain(cells[0])[:120]}', are not "
+        "beside it.",
+        command_for(table),
+    )
+
+
+def home_of(table: Path, cells: Sequence[Any]) -> Path | None:
+    """The folder near a table that all of some pictures lie in; its own before others."""
+    some = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    if not some or len(some) < len(cells):
+        return None
+    for home in _homes(table):
+        if all(_is_picture(home, name) for name in some[:LOOKED_FOR]):
+            return home
+    return None
+
+
+def _homes(table: Path) -> Iterator[Path]:
+    folder = table.parent
+    yield folder
+    below = {name.rpartition("/")[0]: None for name in look(folder).pictures}
+    # train.csv is about the pictures in train/ before those in test/
+    own = split_of(table.name)
+    for name in sorted(below, key=lambda name: own is None or split_of(name) != own):
+        # class folders hold pictures under the names that the table has only by chance
+        yield folder / name
+    for name in ABOVE:
+        yield folder.parent / name.removeprefix("..").removeprefix("/")
+
+
+def _is_picture(home: Path, name: str) -> bool:
+    # a name of thousands of letters is none
+    with contextlib.suppress(OSError, ValueError):
+        file = as_written(home, name)
+        return is_image(file.name) and file.is_file()
+    return False
+
+
+def _is_usual(image: str, names: Sequence[str]) -> bool:
+    """Whether reading takes this column by itself."""
+    lower = {name.lower(): name for name in names}
+    first = next((lower[name] for name in IMAGE_NAMES if name in lower), None)
+    return first == image
+
+
+def _label_options(names: list[str], records: list[dict[str, Any]]) -> str:
+    if {name.lower() for name in names} & set(LABEL_NAMES):
+        return ""
+    others = [name for name in names if name.lower() != "split"]
+    if len(others) == 1:
+        return f" --label-column {_quoted(others[0])}"
+    # one column for each class, with a one in that of the picture
+    ones = [sum(_number(row[name]) for name in others) for row in records]
+    if len(others) > 1 and ones and all(total == 1 for total in ones):
+        return f" --count-columns {_quoted(','.join(name.strip() for name in others))}"
+    return ""
+
+
+def _number(cell: Any) -> float:
+    """Zero or one; anything else is no sign of a class."""
+    text = str(cell).strip()
+    if text in ("0", "0.0", "False"):
+        return 0.0
+    return 1.0 if text in ("1", "1.0", "True") else float("nan")
+
+
+def _of_each_split(table: Path) -> Path | None:
+    """A pattern for the tables of this name in all split folders, where there are several."""
+    above = table.parent.parent
+    if table.parent.name.lower() not in SPLITS:
+        return None
+    alike = [file for file in above.glob(f"*/{table.name}") if file.is_file()]
+    splits = [file for file in alike if file.parent.name.lower() in SPLITS]
+    return above / "*" / table.name if len(splits) == len(alike) > 1 else None
+
+
+def words_in_names(pictures: Sequence[str]) -> list[str]:
+    """Words before the numbers in names of pictures, where these look like classes."""
+    found = [WORD_AND_NUMBER.fullmatch(n.rpartition("/")[2]) for n in pictures]
+    words = sorted({match[1] for match in found if match})
+    # "IMG_1234.jpg" has one word, and a title is a word of its own for each picture
+    several = 1 < len(words) <= len(pictures) / 2
+    return words if several and all(found) else []
+
+
+def table_of_names(folder: Path) -> str:
+    """The command that writes the words in names of pictures into a table and reads it."""
+    name, table = _quoted(readable(folder)), _quoted(f"{readable(folder)}.csv")
+    # the same words as `WORD_AND_NUMBER`, by sed
+    words = (
+        r"s|^\./((.*/)?([A-Za-z]+( [A-Za-z]+)*)[._ -]*\(?[0-9]+\)?\.[A-Za-z]+)$|\1,\3|p"
+    )
+    listed = (
+        f"(echo image,label; cd {name} && find . -type f | sort | sed -nE '{words}')"
+    )
+    return f"Write a table: {listed} > {table} && labelsieve scan {table} --root {name}"
