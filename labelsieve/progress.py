@@ -93,6 +93,40 @@ def chance(share: float) -> str:
     return percent(share, 0)
 
 
+# least probability of something, and what is said of it wherever that probability is shown
+LIKELY = (
+    (0.95, "almost certainly"),
+    (0.80, "very likely"),
+    (0.50, "probably"),
+    (0.20, "possibly"),
+    (0.00, "hardly"),
+)
+# an error of less than even odds is doubted, and not yet denied
+DOUBTED = 0.35
+
+
+def how_likely(share: float) -> str:
+    """A probability as an adverb: "probably" means at least one half.
+
+    `howLikely` of assets/items.js is the same for what scripts draw.
+    """
+    return next(words for least, words in LIKELY if share >= least)
+
+
+def how_wrong(share: float) -> str:
+    """The probability that a label is wrong, in words."""
+    if share >= 0.5:
+        return f"{how_likely(share)} wrong"
+    return "perhaps wrong" if share >= DOUBTED else f"{how_likely(1 - share)} right"
+
+
+def wrong_in_full(share: float) -> str:
+    """The same with its number: "probably right (28 % likely to be wrong)"."""
+    # behind "right" a bare number would be read as the probability of that
+    of = "" if share >= DOUBTED else " likely to be wrong"
+    return f"{how_wrong(share)} ({chance(share)}{of})"
+
+
 def between(low: float, high: float) -> str:
     """An interval of shares: "1.0 to 2.5 %"."""
     words = percent(low), percent(high)

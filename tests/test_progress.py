@@ -215,3 +215,21 @@ def test_estimates_and_flags_are_said_in_plain_english() -> None:
     assert progress.about(0.9999) == "over 99.9 %"
     assert progress.flagged(1) == "1 is flagged"
     assert progress.flagged(1200) == "1,200 are flagged"
+
+
+def test_words_of_a_label_follow_the_probability_that_is_shown() -> None:
+    shares = (1, 0.95, 0.8, 0.5, 0.49, 0.28, 0.1, 0.0)
+    assert [progress.how_wrong(p) for p in shares] == [
+        "almost certainly wrong",
+        "almost certainly wrong",
+        "very likely wrong",
+        "probably wrong",
+        "perhaps wrong",
+        "probably right",
+        "very likely right",
+        "almost certainly right",
+    ]
+    assert progress.wrong_in_full(0.97) == "almost certainly wrong (97 %)"
+    assert progress.wrong_in_full(0.28) == "probably right (28 % likely to be wrong)"
+    # whatever is below one half is no more than possible
+    assert progress.how_likely(0.28) == "possibly"

@@ -9,6 +9,9 @@ globalThis.percent = (share, digits = 0) => {
   const even = /^\.?50*$/.test(long.slice(end)) && "02468".includes(cut.at(-1));
   return `${even ? cut : (100 * share).toFixed(digits)} %`;
 };
+// A probability as an adverb, as `labelsieve.progress.how_likely` says it.
+globalThis.LIKELY = [[0.95, "almost certainly"], [0.8, "very likely"], [0.5, "probably"], [0.2, "possibly"], [0, "hardly"]];
+globalThis.howLikely = (share) => LIKELY.find(([least]) => share >= least)[1];
 globalThis.ITEMS = {
   images: {
     noun: "image",

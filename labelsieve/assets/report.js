@@ -39,7 +39,7 @@
         Plot.cell(cells, { x: "suggested", y: "given", fill: "var(--raised)", stroke: "var(--line)" }),
         Plot.cell(cells, { x: "suggested", y: "given", fill: (c) => (c.given === c.suggested ? "var(--right)" : "var(--wrong)"), fillOpacity: "share" }),
         Plot.text(cells.filter((c) => c.share >= 0.005 && side >= 34), { x: "suggested", y: "given", text: (c) => (100 * c.share).toFixed(0), fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 3, strokeOpacity: 0.8 }),
-        Plot.tip(cells, Plot.pointer({ x: "suggested", y: "given", title: (c) => `labelled ${c.given}\nprobably ${c.suggested}\n${percent(c.share)}`, ...tip })),
+        Plot.tip(cells, Plot.pointer({ x: "suggested", y: "given", title: (c) => `labelled ${c.given}\nin truth ${c.suggested}\n${percent(c.share)}`, ...tip })),
       ],
     });
   }

@@ -21,9 +21,10 @@
     if (!data) return make("span", "cannot be read", "gone");
     return kind.embedded(data, words);
   }
-  const surely = (i) => (rows.suggested_prob[i] < 1 - rows.wrong[i] ? "perhaps" : "probably"); // flags begin far below one half
+  // by the probability that is shown below; what people named is no guess
+  const surely = (i) => (rows.verdict[i] && rows.decided[i] >= 0 ? "" : howLikely(rows.suggested_prob[i]));
   function labels(i, into) {
-    into.replaceChildren(make("span", name(rows.given[i]), "label wrong"), " → ", make("span", surely(i) + " ", "quiet"), make("span", name(rows.suggested[i]), "label right"));
+    into.replaceChildren(make("span", name(rows.given[i]), "label wrong"), " → ", make("span", surely(i) && surely(i) + " ", "quiet"), make("span", name(rows.suggested[i]), "label right"));
     return into;
   }
   function facts(i) {

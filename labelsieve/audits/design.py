@@ -131,7 +131,7 @@ def version(opened: Run) -> tuple[int, int] | None:
 def _regular(path: Path) -> dict[str, Any]:
     # run folders come from strangers: a link may lead to any file of the user's
     if path.is_symlink() or not path.is_file():
-        raise _damaged(path, "it is a link or no regular file")
+        raise _damaged(path, "it is a link, or not a regular file")
     return read_json(path)
 
 

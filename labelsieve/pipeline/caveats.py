@@ -57,9 +57,9 @@ def _of_model(model: str, side: float) -> Iterator[str]:
 
 # what a person is told before the verdict
 OF_WORDS = (
-    f"The embedded model ({WORDS}) judged these texts by the words they share; it knows no "
-    f"meanings, and class names hardly speak to it. For texts take --model {READER}, which is "
-    "downloaded once, about 92 MB."
+    f"The embedded model ({WORDS}) compared these texts by the words they share: it does not "
+    f"understand meaning, and class names tell it little. --model {READER} does; it is downloaded "
+    "once (about 92 MB)."
 )
 
 

@@ -255,7 +255,8 @@ def tell_cost(
         return
     # in the largest unit that leaves a digit or two
     times = "once" if passes == 1 else f"about {passes} times"
-    hours = f"{whole / 3600:.1f} hours" if whole > 5400 else f"{whole / 60:.0f} minutes"
+    minutes = progress.counted(max(1, round(whole / 60)), "minute")
+    hours = f"{whole / 3600:.1f} hours" if whole > 5400 else minutes
     quicker = "; --fast takes a few" if passes == PASSES else ""
     progress.note(
         f"{images:,} {noun}s go {times} through {model}: about {hours} here{quicker}."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from labelsieve.cache import key_of
-from labelsieve.progress import chance, counted
+from labelsieve.progress import DOUBTED, chance, counted, how_wrong, wrong_in_full
 from labelsieve.review.queue import CODE, IS_SETTLED, Suspects
 from labelsieve.runs import items
 from labelsieve.runs.decisions import Decision, person_of
@@ -22,19 +22,9 @@ ROOM = 192 << 20  # bytes of made pictures that are kept: 20,000 small ones
 KEPT = ("small", "medium", "large")
 KEYS = 9  # classes that have a key of their own, 1 to 9
 NEAR = 6  # trusted images of a class beside a card; low screens show half of them
-# least probability of an error, and what is said of the label
-WORDS = (
-    (0.95, "almost certainly wrong"),
-    (0.80, "very likely wrong"),
-    (0.55, "probably wrong"),
-    (0.35, "perhaps wrong"),
-    (0.10, "probably right"),
-    (0.00, "very likely right"),
-)
 # a suggestion is offered first only where it is likelier than everything else together, and
 # the label only where an error is clearly the less likely case
 LIKELY = 0.5
-UNLIKELY = 0.35
 SAID = {
     "keep": "the label is right",
     "accept": "it is {label}",
@@ -56,11 +46,6 @@ def in_words(decision: Decision | None, say: Callable[[str], str] = str) -> str:
         return ""
     words = SAID[decision.verdict]
     return words.replace("{label}", say(decision.label)) if decision.label else words
-
-
-def how_wrong(p: float) -> str:
-    """A probability of an error in words."""
-    return next(words for least, words in WORDS if p >= least)
 
 
 class Shown:
@@ -156,7 +141,7 @@ class Describing:
             "given": given,
             "offered": offered,
             "offered_prob": self.probability_offered(row),
-            "words": how_wrong(float(now.p_wrong[row])),
+            "words": wrong_in_full(float(now.p_wrong[row])),
             "p_wrong": float(now.p_wrong[row]),
             "primary": self.primary(row),
             "outside": bool(columns.outside[row]),
@@ -183,7 +168,7 @@ class Describing:
         likely = min(p_wrong, self.probability_offered(row)) >= LIKELY
         if differs and likely:
             return "accept"
-        return "keep" if p_wrong < UNLIKELY else ""
+        return "keep" if p_wrong < DOUBTED else ""
 
     def probability_offered(self, row: int) -> float:
         """Probability of what a reviewer is offered."""
@@ -231,9 +216,12 @@ class Describing:
         # a model to which the names say nothing would contradict what the pictures tell
         if not self.suspects.columns.prompts_tell:
             return ""
-        if positive >= negative:
-            return f"In words, “{given}” does fit this picture."
-        return f"In words, “{given}” does not fit this picture."
+        fits = positive >= negative
+        # a card says one thing: what outweighs the name is shown by look-alikes, not by a reason
+        if fits != (float(self.suspects.now.p_wrong[row]) < LIKELY):
+            return ""
+        fit = "fits" if fits else "does not fit"
+        return f"By its name alone, “{given}” {fit} this {self.pictures.noun}."
 
     def cells(self, rows: Iterable[int], window: str) -> list[dict[str, Any]]:
         """Images of the grid, or at a point of the map."""
@@ -250,6 +238,7 @@ class Describing:
             "p": round(float(now.p_wrong[row]), 3),
             "chance": chance(float(now.p_wrong[row])),
             "words": how_wrong(float(now.p_wrong[row])),
+            "full": wrong_in_full(float(now.p_wrong[row])),
             "primary": self.primary(row),
             "seen": int(self.suspects.seen[row]),
         }

@@ -106,7 +106,7 @@ def refuse_links(path: Path) -> None:
         # a hard link is a second name of a file, which SQLite would write into
         if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
             raise RunError(
-                f"'{file}' is a link or no regular file.",
+                f"'{file}' is a link, or not a regular file.",
                 "Remove it, and put the decisions themselves there.",
             )
 

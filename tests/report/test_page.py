@@ -200,7 +200,7 @@ def test_that_text_says_nothing_is_told_beside_other_limits(planted: Any) -> Non
     record |= {"agreement": agreement, "text_warnings": [told], "method_facts": {}}
     write_json(planted.folder / "run.json", record)
     page = report.make(planted.folder).read_text(encoding="utf-8")
-    assert told in page and "Nothing to complain about" not in page
+    assert told in page and "Nothing unusual was found" not in page
 
 
 def test_what_has_no_room_lies_beside_it(
@@ -292,7 +292,7 @@ def shown(planted: Any, chromium: Any) -> Iterator[Callable[..., Any]]:
         context.close()
 
 
-def test_a_class_that_is_less_likely_than_the_label_is_a_perhaps(
+def test_a_suggestion_is_said_by_the_probability_beside_it(
     planted: Any, shown: Any
 ) -> None:
     path = report.make(planted.folder)
@@ -306,7 +306,7 @@ def test_a_class_that_is_less_likely_than_the_label_is_a_perhaps(
     path.write_text(html[:start] + written + html[end:], encoding="utf-8")
     said = shown(path).locator("#cards .card .labels .quiet").all_inner_texts()
     said = [word.strip() for word in said]
-    assert said[0] == "perhaps" and set(said[1:]) == {"probably"}
+    assert said[0] == "possibly" and set(said[1:]) == {"almost certainly"}
 
 
 def test_cards_are_filtered_sorted_and_enlarged(planted: Any, shown: Any) -> None:

@@ -14,24 +14,12 @@ pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 from labelsieve.review.columns import Columns
 from labelsieve.review.filters import Filters
 from labelsieve.review.session import Review
-from labelsieve.review.shown import how_wrong, in_words
+from labelsieve.review.shown import in_words
 
 
 @pytest.fixture
 def review(planted: Any) -> Review:
     return Review(planted.run, background=False)
-
-
-def test_probabilities_have_words() -> None:
-    said = [how_wrong(p) for p in (1, 0.95, 0.8, 0.6, 0.5, 0.2, 0.0)]
-    assert said[0] == said[1] == "almost certainly wrong"
-    assert said[2:] == [
-        "very likely wrong",
-        "probably wrong",
-        "perhaps wrong",
-        "probably right",
-        "very likely right",
-    ]
 
 
 def test_a_suggestion_comes_first_only_where_it_is_likely(review: Review) -> None:
@@ -87,20 +75,21 @@ def test_prompts_speak_in_words(review: Review, monkeypatch: Any) -> None:
     numbers = {"positive_logit": 1.0, "negative_logit": 2.0}
     monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: numbers[c])
     monkeypatch.setattr(review.suspects.columns, "prompts_tell", True)
-    assert (
-        review.describing.reason(0, "cat")
-        == "In words, “cat” does not fit this picture."
-    )
+    right, wrong = len(review.suspects.columns) - 1, 0
+    against = "By its name alone, “cat” does not fit this image."
+    assert review.describing.reason(wrong, "cat") == against
+    # a card does not contradict itself
+    assert review.describing.reason(right, "cat") == ""
     numbers["positive_logit"] = 3.0
-    assert (
-        review.describing.reason(0, "cat") == "In words, “cat” does fit this picture."
-    )
+    speaks_for = "By its name alone, “cat” fits this image."
+    assert review.describing.reason(right, "cat") == speaks_for
+    assert review.describing.reason(wrong, "cat") == ""
     # where names say nothing to the model, they do not speak against the pictures
     monkeypatch.setattr(review.suspects.columns, "prompts_tell", False)
-    assert review.describing.reason(0, "cat") == ""
+    assert review.describing.reason(right, "cat") == ""
     monkeypatch.setattr(review.suspects.columns, "prompts_tell", True)
     monkeypatch.setattr(review.suspects.columns, "number", lambda c, r: None)
-    assert review.describing.reason(0, "cat") == ""
+    assert review.describing.reason(right, "cat") == ""
 
 
 @pytest.mark.parametrize(("epoch", "tell"), [(3, True), (0, False), (None, False)])

@@ -21,6 +21,8 @@ def test_scripts_say_shares_as_everything_else_does(chromium: Any) -> None:
         script = "([all, digits]) => all.map(share => percent(share, digits))"
         said = page.evaluate(script, [shares, digits])
         assert said == [progress.percent(share, digits) for share in shares]
+    said = page.evaluate("all => all.map(howLikely)", shares)
+    assert said == [progress.how_likely(share) for share in shares]
     page.close()
 
 

@@ -101,7 +101,7 @@ function tell(node, cell) {
   const state = element("span", "state");
   state.textContent = cell.decided ? cell.decided : cell.held ? `${cell.held} looks at it` : `wrong: ${cell.chance}`;
   words.replaceChildren(line, state);
-  node.title = `${cell.path}\n${cell.given}, ${cell.words} (${cell.chance})${differs ? `; offered: ${cell.offered}` : ""}${cell.person ? `\n${cell.person} decided` : ""}`;
+  node.title = `${cell.path}\n${cell.given}, ${cell.full}${differs ? `; offered: ${cell.offered}` : ""}${cell.person ? `\n${cell.person} decided` : ""}`;
   node.setAttribute("aria-label", `${cell.path}: labelled ${cell.given}, ${cell.words}${differs ? `, offered ${cell.offered}` : ""}${cell.decided ? `, decided: ${cell.decided}` : ""}`);
   for (const [name, on] of Object.entries({ settled: cell.settled, kept: cell.kept, changed: cell.settled && !cell.kept, held: Boolean(cell.held), likely: cell.primary === "accept" })) node.classList.toggle(name, Boolean(on));
 }

@@ -205,7 +205,7 @@ function tell() {
   $("#side-path").textContent = cell.path; $("#side-zoom").dataset.zoom = cell.row; $("#side-zoom").dataset.path = cell.path;
   const label = document.createElement("span"); label.className = "label given"; label.textContent = cell.given;
   $("#side-question").replaceChildren("labelled ", label);
-  $("#side-words").textContent = cell.decided ? `${cell.person || "decided"}: ${cell.decided}` : `${cell.words} (${cell.chance})${cell.held ? ` · ${cell.held} looks at it` : ""}`;
+  $("#side-words").textContent = cell.decided ? `${cell.person || "decided"}: ${cell.decided}` : `${cell.full}${cell.held ? ` · ${cell.held} looks at it` : ""}`;
   $("#side-given").textContent = cell.given; $("#side-offered").textContent = cell.offered || "";
   $("#side-buttons").hidden = false; $("#side-more").hidden = false; $("[data-act=accept]").hidden = !differs;
   for (const act of ["keep", "accept"]) $(`[data-act=${act}]`).classList.toggle("primary", cell.primary === act);
