@@ -8,35 +8,25 @@ import glob
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import platformdirs
 
-from labelsieve.errors import DataError, OptionError, RunError
+from labelsieve.errors import DataError, RunError
 from labelsieve.progress import note, plain
 
-LIBRARIES = (
-    "labelsieve",
-    "torch",
-    "transformers",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "scikit-learn",
-    "peft",
-)
 # Python decodes a byte of a file name that is not UTF-8 as one of these.
 INVALID_BYTE = re.compile("[\udc80-\udcff]")
 AGAIN = "Delete it and run the command again."
 LONGEST_NAME = 200  # bytes; file systems allow 255, and a scratch name adds some
+RUN = "run.json"  # a folder with it is a run, and everything in it the user's alone
 ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any more
 QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
 LONGEST_WAIT = 600.0  # seconds after which it gives up
@@ -72,6 +62,7 @@ def replacing(
         if durable:
             sync_all(scratch)
         _refuse_folder(path, scratch)
+        _hide(path, scratch)
         os.replace(scratch, path)
         if durable:
             sync(path.parent)
@@ -92,6 +83,16 @@ def _refuse_folder(path: Path, scratch: Path) -> None:
             f"'{readable(path)}' is a folder, and a file is to be written there.",
             "Move it away.",
         )
+
+
+def _hide(path: Path, scratch: Path) -> None:
+    """Let nobody but the user read what becomes part of a run, wherever its folder is moved."""
+    above = (path.parent, path.parent.parent)  # a run has folders of one level
+    if path.name != RUN and not any((folder / RUN).is_file() for folder in above):
+        return
+    inside = scratch.rglob("*") if scratch.is_dir() else ()
+    for file in (scratch, *inside):
+        file.chmod(0o700 if file.is_dir() else 0o600)
 
 
 def _stem(path: Path) -> str:
@@ -251,27 +252,6 @@ def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 
-def refuse_input(output: Path, data: Path | None) -> None:
-    """Refuse to write a table over the data that are read.
-
-    Args:
-        data: None where the data are Python objects.
-
-    Raises:
-        OptionError: both are one file, by whatever names or links.
-    """
-    try:
-        same = data is not None and output.samefile(data)
-    # one of them is not there, or is no path at all (a hub id, a zero byte)
-    except (OSError, ValueError):
-        return
-    if same:
-        raise OptionError(
-            f"-o '{readable(output)}' holds the data, which would be lost.",
-            "Choose another name with -o.",
-        )
-
-
 def state_folder() -> Path:
     """Where this user's locks and secrets lie: LABELSIEVE_STATE, or the user's state folder."""
     named = os.environ.get("LABELSIEVE_STATE")
@@ -356,8 +336,9 @@ def sha256(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises RunError when the file is missing or damaged."""
+    """Raises RunError when the file is missing, damaged, or a pipe or device."""
     try:
+        refuse_endless(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(
@@ -374,6 +355,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def refuse_endless(path: Path) -> None:
+    """Refuse what would be waited for, or read, without end: pipes, devices, sockets.
+
+    For every file of a fixed name in a folder that somebody else may have filled.
+
+    Raises:
+        OSError: EINVAL, with the path; what is not there is for the reader to tell.
+    """
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        words = "it is a pipe or a device, not a file"
+        raise OSError(errno.EINVAL, words, readable(path))
+
+
 def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:
     """Write so that a reader sees the old file or the whole new one.
 
@@ -384,13 +382,3 @@ def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -
     with replacing(path) as scratch:
         scratch.touch(0o600 if private else 0o666)
         scratch.write_text(text, encoding="utf-8")
-
-
-def environment() -> dict[str, str]:
-    """Versions that a result depends on."""
-    versions = {"python": platform.python_version(), "machine": platform.machine()}
-    for library in LIBRARIES:
-        # optional ones may be missing
-        with contextlib.suppress(PackageNotFoundError):
-            versions[library] = version(library)
-    return versions

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelsieve import files
-from labelsieve.errors import OptionError, RunError
+from labelsieve.errors import RunError
 
 # what a file system can hand out: any bytes but NUL, decoded the way Python decodes file names
 paths = st.binary(min_size=1, max_size=40).map(
@@ -164,11 +166,6 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     assert one != files.fingerprint({"a": 1, "b": [3]})
 
 
-def test_the_environment_has_versions() -> None:
-    versions = files.environment()
-    assert {"python", "machine", "labelsieve", "torch", "numpy"} <= versions.keys()
-
-
 # --- paths as text
 
 
@@ -209,25 +206,50 @@ def test_readable_shows_bytes_that_are_no_text() -> None:
 # --- inputs
 
 
-def test_the_data_are_not_written_over(tmp_path: Path) -> None:
-    data = tmp_path / "t.csv"
-    data.write_text("image,label\n")
-    link = tmp_path / "link.csv"
-    link.symlink_to(data)
-    for output in (data, link, tmp_path / "." / "x" / ".." / "t.csv"):
-        (tmp_path / "x").mkdir(exist_ok=True)
-        with pytest.raises(OptionError, match="holds the data, which would be lost"):
-            files.refuse_input(output, data)
-    copy = tmp_path / "copy.csv"
-    copy.write_text("image,label\n")
-    for other in (None, copy, Path("hf://owner/name"), Path("a\0b")):
-        files.refuse_input(data, other)
-    files.refuse_input(tmp_path / "new.csv", data)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_what_is_private_is_read_by_nobody_else(tmp_path: Path) -> None:
     files.write_json(tmp_path / "mine", {}, private=True)
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
     files.write_json(tmp_path / "all", {})
     assert (tmp_path / "all").stat().st_mode & 0o777 != 0o600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes with names, and no such modes")
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_what_has_no_end_is_refused_and_not_waited_for(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    with contextlib.ExitStack() as held:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            held.enter_context(socket.socket(socket.AF_UNIX)).bind("run.json")
+        with pytest.raises(RunError, match=r"run\.json' cannot be read: .* a device"):
+            files.read_json(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes")
+def test_what_becomes_part_of_a_run_is_the_users_alone(tmp_path: Path) -> None:
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    before = os.umask(0o022)
+    try:
+        files.write_json(tmp_path / "other" / "a.json", {})
+        files.write_json(tmp_path / "run.json", {})
+        files.write_json(tmp_path / "a.json", {})
+        with files.replacing(tmp_path / "detector") as scratch:
+            (scratch / "deep").mkdir(parents=True)
+            (scratch / "weights").touch()
+        files.write_json(tmp_path / "checkpoints" / "a.json", {})
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "other" / "a.json") == 0o644
+    for name in ("run.json", "a.json", "detector/weights", "checkpoints/a.json"):
+        assert mode(tmp_path / name) == 0o600, name
+    for name in ("detector", "detector/deep"):
+        assert mode(tmp_path / name) == 0o700, name

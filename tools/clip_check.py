@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from labelsieve.bench import command, plan
 from labelsieve.bench.steps import Workspace
 from labelsieve.errors import LabelsieveError
-from labelsieve.files import environment
+from labelsieve.versions import environment
 from labelsieve.models.load import load_encoder
 
 Row = dict[str, Any]

@@ -21,9 +21,8 @@ from labelsieve.data.load import load
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.estimation import metrics
-from labelsieve.files import refuse_input
 from labelsieve.runs.run import Run
-from labelsieve.tables import CORRUPT, OK, refuse_other
+from labelsieve.tables import CORRUPT, OK, refuse_input, refuse_other
 
 NOUN = b"noun"  # in the metadata of a table of predictions
 # how a table of predictions is written, by the ending of its name

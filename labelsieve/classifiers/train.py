@@ -39,7 +39,7 @@ from labelsieve.classifiers.trainers._data import (
 from labelsieve.data.dataset import Dataset, prepare
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import LabelsieveError, OptionError, RunError
-from labelsieve.files import environment, fingerprint
+from labelsieve.files import fingerprint
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.runs import pictures
 from labelsieve.runs.decisions import Decision, open_decisions
@@ -55,6 +55,7 @@ from labelsieve.settings import (
     override,
     resolve,
 )
+from labelsieve.versions import environment
 
 # what a training writes, and what export-model adds to it
 OWNED = (

@@ -38,13 +38,13 @@ from labelsieve.exports._labels import check_items, check_kind
 from labelsieve.exports._late import LatePictures
 from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._target import check_target, final, put_file, put_folder
-from labelsieve.files import fingerprint, locked, readable, refuse_input, replacing
+from labelsieve.files import fingerprint, locked, readable, replacing
 from labelsieve.runs import pictures as of_run
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
 from labelsieve.runs.pictures import Pictures, original
 from labelsieve.runs.run import Run, alone
-from labelsieve.tables import CORRUPT
+from labelsieve.tables import CORRUPT, refuse_input
 
 __all__ = ["Names", "Rows", "collect", "export", "safe_name"]
 

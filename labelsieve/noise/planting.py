@@ -27,6 +27,8 @@ from labelsieve.data.spec import DataSpec
 from labelsieve.errors import OptionError
 from labelsieve.noise.context import Labelled, Plan, context_of
 from labelsieve.noise.table import check_target, write_table
+from labelsieve.tables import refuse_input
+from labelsieve.versions import environment
 
 # Noise models that are decided by a rate; the others take all they need from a file or column.
 RATED = ("symmetric", "symmetric-biased", "asymmetric", "pair", "instance", "sets")
@@ -54,7 +56,7 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
             f"Noise '{plan.kind}' needs --rate.", "For example --rate 0.2."
         )
     spec = _spec(load(data), plan)
-    files.refuse_input(target, spec.path())
+    refuse_input(target, spec.path())
     source = _draw(open_source(spec), plan.limit)
     labelled = _labelled(source, plan, getattr(model, "LABELS", SINGLE))
     context, readable = context_of(plan, source, labelled)
@@ -161,7 +163,7 @@ def _record(
         "classes": list(labelled.classes),
         **_counts(labelled, noisy),
         "fingerprint": _fingerprint(labelled, given),
-        "environment": files.environment(),
+        "environment": environment(),
     }
 
 

@@ -355,7 +355,7 @@ def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -
     }
     # both files at once, or neither: weights without their settings are of no use
     with replacing(folder) as scratch:
-        scratch.mkdir()
+        scratch.mkdir(0o700)
         save_file(tensors, scratch / "detector.safetensors")
         write_json(scratch / "config.json", config)
 

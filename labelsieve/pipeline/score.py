@@ -15,12 +15,13 @@ from labelsieve.data.load import load
 from labelsieve.errors import OptionError, RunError
 from labelsieve.features.open_set import outsiders
 from labelsieve.features.task import Task
-from labelsieve.files import read_json, refuse_input
+from labelsieve.files import read_json
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder
 from labelsieve.pipeline import changes, results
 from labelsieve.runs.run import Run
 from labelsieve.settings import resolve
+from labelsieve.tables import refuse_input
 
 # by suffix of the file
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}

@@ -16,7 +16,6 @@ from typing import Any
 from labelsieve.errors import RunError
 from labelsieve.files import (
     FOREVER,
-    environment,
     fingerprint,
     locked,
     readable,
@@ -29,6 +28,7 @@ from labelsieve.runs.digests import (
     verify_all,
     write_record,
 )
+from labelsieve.versions import environment
 
 RUNNING = "running"
 FINISHED = "finished"
@@ -118,6 +118,8 @@ class WorkFolder:
             return state
         self._forget()
         self.path.mkdir(0o700 if self.private else 0o777, parents=True, exist_ok=True)
+        if self.private:
+            self.path.chmod(0o700)  # it may have been there, empty and open to all
         started = {
             "state": RUNNING,
             "identity": fingerprint(command),
