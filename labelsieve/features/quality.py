@@ -27,6 +27,7 @@ from labelsieve.cache import (
 from labelsieve.data.batches import Job, computed
 from labelsieve.data.images import from_object, open_image, preview, read_bytes
 from labelsieve.data.sources import Source
+from labelsieve.data.sources._groups import storage_order
 from labelsieve.errors import DataError, ImageError
 
 # Raised when the same pictures give other numbers than before.
@@ -57,24 +58,29 @@ class Thumbs:
     """Gray thumbnails [n, 64, 64] uint8 in the files of the cache, 4 GB a million.
 
     What is asked for is copied out, and no file stays open.
+
+    Attributes:
+        order: [n] int64, rows in the order in which they lie in the files.
     """
 
-    def __init__(self, paths: list[Path], count: int) -> None:
+    def __init__(self, paths: list[Path], order: np.ndarray) -> None:
+        self.order = order
         self._paths = paths
-        self._count = count
+        self._places = np.argsort(order)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.order)
 
     def __getitem__(self, rows: np.ndarray | slice, /) -> np.ndarray:
         """Those of some rows [m]; raises DataError where a file was removed meanwhile."""
         if isinstance(rows, slice):
-            rows = np.arange(self._count)[rows]
+            rows = np.arange(len(self))[rows]
         found = np.empty((len(rows), THUMB, THUMB), dtype=np.uint8)
-        parts = rows // PART
+        places = self._places[rows]
+        parts = places // PART
         for part in np.unique(parts).tolist():
             inside = parts == part
-            values = _part(self._paths[part])[rows[inside] - part * PART, NUMBERS:]
+            values = _part(self._paths[part])[places[inside] - part * PART, NUMBERS:]
             found[inside] = values.reshape(-1, THUMB, THUMB)
         return found
 
@@ -96,6 +102,10 @@ def measure(
         [n, 6] float32 in the order of `MEASURES`, NaN where a picture cannot be read, and
         thumbnails [n, 64, 64] uint8, gray, without their shape, which stay in their files.
     """
+    # by content, as rows of a manifest are, each picture would be in another place of the data
+    order = storage_order(uris)
+    uris, hashes = uris.take(pa.array(order)), hashes.take(pa.array(order))
+    ids = ids.take(pa.array(order)) if ids is not None else None
     paths = {}
     for start in range(0, len(uris), PART):
         key = key_of(VERSION, hashes.slice(start, PART).to_pylist())
@@ -107,8 +117,8 @@ def measure(
         if read_array(path) is None:
             raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
         packed = np.ascontiguousarray(_part(path)[:, :NUMBERS])
-        numbers[start : start + PART] = packed.view(np.float32)
-    return numbers, Thumbs(list(paths.values()), len(uris))
+        numbers[order[start : start + PART]] = packed.view(np.float32)
+    return numbers, Thumbs(list(paths.values()), order)
 
 
 def _part(path: Path) -> np.ndarray:

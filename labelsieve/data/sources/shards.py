@@ -264,6 +264,9 @@ class ShardsSource:
     homes: tuple[Path, ...] = ()  # folders beside it into which links may lead
     # file -> what is read in its place: as it was before it was corrected
     instead: dict[Path, Path] = field(default_factory=dict)
+    lately: list[TableSource] = field(
+        default_factory=list
+    )  # that pictures were read of
     starts: list[int] = field(
         default_factory=list
     )  # the first row of each table, once listed
@@ -346,11 +349,20 @@ class ShardsSource:
         for table in self.tables:
             if table.part == embedded[2]:
                 table.path = self._file(table)
+                self._make_room(table)
                 return table.read(uri)
         raise DataError(
             f"'{self.top}' has no '{plain(str(embedded[2]))}'.",
             "Were the shards changed after the scan?",
         )
+
+    def _make_room(self, table: TableSource) -> None:
+        """What each of a hundred tables keeps would fill the memory: two may keep something."""
+        before = [other for other in self.lately if other is not table]
+        for other in before[:-1]:
+            other.let_go()
+        # threads ask for rows of two where one ends
+        self.lately = [*before[-1:], table]
 
     def _named(self, uri: str) -> Any:
         """A picture that a table names."""

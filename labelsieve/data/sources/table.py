@@ -16,15 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources import Row, label_text
 from labelsieve.data.sources._beside import refuse_elsewhere
 from labelsieve.data.sources._columns import TEXTS, Columns, choose
 from labelsieve.data.sources._formats import (
-    AT_ONCE,
     SUFFIXES,
     class_names,
     format_of,
@@ -33,6 +29,7 @@ from labelsieve.data.sources._formats import (
     open_table,
     schema_of,
 )
+from labelsieve.data.sources._groups import Cells, stamp_of
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Names, Tally, ask_for_separator
 from labelsieve.data.sources._remote import remote_of, url_of
@@ -55,9 +52,6 @@ __all__ = ["SUFFIXES", "TableSource", "accepts", "class_names", "open_source"]
 
 # The uri of an image that the table itself holds. A file may be called "row:1.png".
 ROW = re.compile(r"row:([0-9]+)(?::(.+))?", re.DOTALL)
-# Bytes of the images of a row group that are kept, as neighbours are often wanted together; of
-# a larger one only a few rows are.
-KEPT = 64 << 20
 
 
 def accepts(spec: DataSpec) -> bool:
@@ -98,16 +92,6 @@ def _root(spec: DataSpec, path: Path) -> Path:
 
 
 @dataclass
-class _Cursor:
-    """Where reading of a row group stands: the part of `AT_ONCE` rows that was read last."""
-
-    group: int
-    parts: Iterator[pa.RecordBatch]
-    number: int = -1
-    part: Any = None
-
-
-@dataclass
 class TableSource:
     """Rows of one table file.
 
@@ -131,8 +115,7 @@ class TableSource:
     homes: tuple[Path, ...] = ()
     confined: bool = False
     notes: list[str] = field(default_factory=list)
-    _group: tuple[int, Any] = (-1, None)  # the row group that was read last
-    _cursor: _Cursor | None = None  # where reading of a huge one stands
+    _cells: Cells | None = None  # of the images that the table holds
     _texts: tuple[Path, Spool] | None = None  # of which file all texts were read
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -280,62 +263,44 @@ class TableSource:
         return suspect and leads_out(posixpath.normpath(whole))
 
     def _read_row(self, number: int) -> Any:
-        file = pq.ParquetFile(self.path)
-        first = 0
-        for group in range(file.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            if number < first + size:
-                return _image(self._cell(file, group, number - first))[0]
-            first += size
-        raise DataError(
-            f"'{self.path}' has no row {number}.",
-            "Was the table changed after the scan?",
-        )
+        # what is read in place of a corrected table is another file
+        if self._cells is None or self._cells.stamp != stamp_of(self.path):
+            self._cells = Cells(self.path, self.columns.image)
+        try:
+            return _image(self._cells.read(number))[0]
+        except IndexError:
+            raise DataError(
+                f"'{self.path}' has no row {number}.",
+                "Was the table changed after the scan?",
+            ) from None
 
-    def _cell(self, file: pq.ParquetFile, group: int, row: int) -> Any:
-        """The image cell of a row of a row group."""
-        if _size(file, group, self.columns.image) > KEPT:
-            return self._streamed(group, row)
-        # neighbours follow each other, so one group is kept
-        if self._group[0] != group:
-            part = file.read_row_group(group, columns=[self.columns.image])
-            self._group = (group, part[self.columns.image])
-        return self._group[1][row].as_py()
-
-    def _streamed(self, group: int, row: int) -> Any:
-        """The same of a group that is too large to be kept: forward from where it stands."""
-        at = self._cursor
-        if at is None or at.group != group or at.number > row // AT_ONCE:
-            file = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20)
-            parts = file.iter_batches(AT_ONCE, [group], columns=[self.columns.image])
-            at = self._cursor = _Cursor(group, iter(parts))
-        # parts before it are decoded and dropped
-        while at.number < row // AT_ONCE:
-            at.part, at.number = next(at.parts), at.number + 1
-        return at.part.column(0)[row % AT_ONCE].as_py()
+    def let_go(self) -> None:
+        """Forget the images that were read last: of another table they are wanted now."""
+        with self._lock:
+            self._cells = None
 
     def row(self, number: int, record: dict[str, Any], keys: RowKeys) -> Row:
         """One row of the table from the cells of its columns."""
         columns = self.columns
         data, path = self._item(record[columns.image])
         image: Any = data
+        own = self._text(record, columns.id)
+        # people look for their own id, where their rows have one
+        name = f"row {number}" if own is None else readable(own)
         if data is not None:
             part = f":{self.part}" if self.part else ""
-            uri, shown = f"row:{number}{part}", path or f"row {number}"
+            uri, shown = f"row:{number}{part}", path or name
         elif path:
             uri, shown = uri_of_file(path, self.below), readable(path)
             image = self._picture(path)
         else:
-            uri, shown, image = "", f"row {number}", b""
+            uri, shown, image = "", name, b""
         # images to classify need no labels
         label, agreement = None, None
         if columns.labelling:
             label, agreement = columns.labelling.read(record, self._names)
         return Row(
-            key=keys.take(
-                self._text(record, columns.id),
-                image if isinstance(image, bytes) else uri,
-            ),
+            key=keys.take(own, image if isinstance(image, bytes) else uri),
             uri=uri,
             path=shown,
             label=label,
@@ -359,18 +324,6 @@ class TableSource:
         if column is None:
             return None
         return label_text(record[column], self._names[column])
-
-
-def _size(file: pq.ParquetFile, group: int, column: str) -> int:
-    """Bytes that a column takes in a row group, unpacked."""
-    about = file.metadata.row_group(group)
-    sizes = [0]
-    for number in range(about.num_columns):
-        part = about.column(number)
-        # "image.bytes" is a part of "image"
-        if part.path_in_schema.split(".")[0] == column:
-            sizes.append(part.total_uncompressed_size)
-    return sum(sizes)
 
 
 def uri_of_file(path: str, below: str = "") -> str:

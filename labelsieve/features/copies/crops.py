@@ -42,6 +42,14 @@ class Thumbs(Protocol):
         ...
 
 
+def in_blocks(thumbs: Thumbs, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All rows and their thumbnails, `size` at a time, in the order in which they are stored."""
+    order = getattr(thumbs, "order", np.arange(len(thumbs)))
+    for start in range(0, len(thumbs), size):
+        rows = order[start : start + size]
+        yield rows, thumbs[rows]
+
+
 @dataclass(frozen=True)
 class Part:
     """The picture `part` shows a window of `whole`: rows, and how well it fits."""

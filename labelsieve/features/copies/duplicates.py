@@ -102,9 +102,8 @@ def find(thumbs: Thumbs, near: np.ndarray, sides: np.ndarray) -> Pairs:
 def _plain(thumbs: Thumbs) -> np.ndarray:
     """[n] bool: whether a picture is of one colour."""
     plain = np.empty(len(thumbs), dtype=bool)
-    for start in range(0, len(thumbs), BLOCK):
-        part = thumbs[start : start + BLOCK]
-        plain[start : start + BLOCK] = part.reshape(len(part), -1).std(1) < PLAIN
+    for rows, part in crops.in_blocks(thumbs, BLOCK):
+        plain[rows] = part.reshape(len(part), -1).std(1) < PLAIN
     return plain
 
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.fft import dctn
 
-from labelsieve.features.copies.crops import Thumbs
+from labelsieve.features.copies.crops import Thumbs, in_blocks
 
 BITS = (
     7  # of 64 that hashes of one picture may differ in: four quarters find all of these
@@ -40,12 +40,12 @@ MOST = (
 def hashes(thumbs: Thumbs) -> np.ndarray:
     """[n] uint64: 64 bits of each thumbnail, which are read a block at a time."""
     values = np.empty(len(thumbs), dtype=np.uint64)
-    for start in range(0, len(thumbs), BLOCK):
+    for rows, part in in_blocks(thumbs, BLOCK):
         # of 32 x 32 grays, as the hash is defined
-        half = halved(thumbs[start : start + BLOCK])
+        half = halved(part)
         low = dctn(half, axes=(1, 2), norm="ortho")[:, :8, :8].reshape(-1, 64)
         packed = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
-        values[start : start + BLOCK] = packed.view(np.uint64)[:, 0]
+        values[rows] = packed.view(np.uint64)[:, 0]
     return values
 
 

@@ -237,7 +237,7 @@ def test_one_huge_row_group_is_read_in_parts(
     folder.mkdir()
     table = pa.table({"image": cells, "label": ["a"] * len(cells)})
     pq.write_table(table, folder / "0.parquet", row_group_size=len(cells))
-    monkeypatch.setattr("labelsieve.data.sources.table.KEPT", 1 << 20)
+    monkeypatch.setattr("labelsieve.data.sources._groups.KEPT", 1 << 20)
     source = open_source(DataSpec(folder))
     uris = [row.uri for row in source.rows()]
     before, held = pa.total_allocated_bytes(), 0
