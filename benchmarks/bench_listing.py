@@ -66,10 +66,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--shards", type=int, default=SHARDS, help="1: a single file")
     words = parser.parse_args()
     for kind in words.formats.split(","):
         with tempfile.TemporaryDirectory(prefix="labelsieve-bench-") as scratch:
-            write(Path(scratch), kind, words.rows)
+            write(Path(scratch), kind, words.rows, words.shards)
             for program in (LISTING, CORRECTING):
                 done = subprocess.run(
                     [sys.executable, "-c", program, scratch, str(words.rows)],
@@ -80,14 +81,14 @@ def main() -> None:
                 print(f"{kind}: {said}", flush=True)
 
 
-def write(folder: Path, kind: str, rows: int) -> None:
+def write(folder: Path, kind: str, rows: int, shards: int) -> None:
     """Shards with a path and a label of ten in each row."""
-    each = rows // SHARDS
-    for shard in range(SHARDS):
+    each = rows // shards
+    for shard in range(shards):
         numbers = range(shard * each, (shard + 1) * each)
         images = [f"images/{n % 1000:03d}/{n:08d}.jpg" for n in numbers]
         labels = ["abcdefghij"[n * 7 % 10] for n in numbers]
-        path = folder / f"train-{shard:05d}-of-{SHARDS:05d}.{kind}"
+        path = folder / f"train-{shard:05d}-of-{shards:05d}.{kind}"
         if kind == "parquet":
             pq.write_table(pa.table({"image": images, "label": labels}), path)
             continue

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from labelsieve.corrections.writers import Changes, Writer
-from labelsieve.corrections.writers.table import TableWriter, cells, rewrite_text
+from labelsieve.corrections.writers._text import rewrite_text
+from labelsieve.corrections.writers.table import TableWriter, cells
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources.lists import ListSource, is_blank, line_of
@@ -36,26 +37,29 @@ class ListWriter(TableWriter):
         changes = cells(source, changes)
         encoding = dialect_of(source.path, tabs=True).encoding
         rewrite_text(
-            source.path, target, encoding, lambda text: _changed(text, source, changes)
+            source.path,
+            target,
+            encoding,
+            lambda lines: _changed(lines, source, changes),
         )
         sync(target)
 
 
-def _changed(text: str, source: ListSource, changes: Changes) -> list[str]:
-    kept = []
+def _changed(
+    lines: Iterator[str], source: ListSource, changes: Changes
+) -> Iterator[str]:
     number = 0
     # lines end as they do for the reader, and keep their ends
-    for line in io.StringIO(text, newline=""):
+    for line in lines:
         if is_blank(line):
-            kept.append(line)
+            yield line
             continue
         label = changes.get(number, "")
         if number not in changes:
-            kept.append(line)
+            yield line
         elif label is not None:
-            kept.append(_relabelled(line, label, source))
+            yield _relabelled(line, label, source)
         number += 1
-    return kept
 
 
 def _relabelled(line: str, label: str, source: ListSource) -> str:

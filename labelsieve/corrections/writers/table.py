@@ -6,12 +6,11 @@ metadata, row groups and compression.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,21 @@ import pyarrow.parquet as pq
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._single import FileWriter
 from labelsieve.corrections.writers._spans import members
+from labelsieve.corrections.writers._text import rewrite_text
 from labelsieve.data.labels import read_set
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources._formats import format_of
-from labelsieve.data.sources._unpacked import open_bytes, packed_like
 from labelsieve.data.sources.table import TableSource, class_names
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 from labelsieve.files import readable, sync
 from labelsieve.progress import plain
 
-BYTE_ORDER_MARK = "\ufeff"  # spreadsheets and editors on Windows write it first
 # What the reader of JSON Lines strips, as bytes, from a line to see whether it is empty;
 # `str.strip` alone would take more away.
 BLANK = " \t\n\r\x0b\x0c"
+LONGEST_CELL = 2**31 - 1  # what the reader of CSV can be told on every system
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")  # section 6
 
 
@@ -88,53 +87,23 @@ def cells(source: TableSource, changes: Changes) -> Changes:
 
 
 def _text(source: TableSource, changes: Changes, target: Path, kind: str) -> None:
-    encoding, separator = "utf-8", ""
-    if kind != "jsonl":
-        dialect = dialect_of(source.path, tabs=kind == "tsv")
-        encoding, separator = dialect.encoding, dialect.separator
-
-    def changed(text: str) -> list[str]:
-        if kind == "jsonl":
-            return _json_lines(text, source, changes)
-        return _csv(text, source, changes, separator)
-
-    rewrite_text(source.path, target, encoding, changed)
-
-
-def rewrite_text(
-    path: Path, target: Path, encoding: str, changed: Callable[[str], list[str]]
-) -> None:
-    """Write a text with other lines to `target`, packed as it was.
-
-    Args:
-        changed: text without the mark of its encoding -> its lines, with their ends.
-    """
-    with open_bytes(path) as file:
-        data = file.read()
-    if encoding == "utf-16":
-        # as this machine orders bytes, the codec would write; and a second mark
-        encoding = "utf-16-be" if data.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
-    # bytes that are not of the encoding come out as they went in
-    whole = data.decode(encoding, "surrogateescape")
-    # no part of the first cell or line, but it stays
-    text = whole.removeprefix(BYTE_ORDER_MARK)
-    mark = whole[: len(whole) - len(text)]
-    new = _encoded("".join([mark, *changed(text)]), encoding)
-    # packing anew would change bytes where no label does
-    same = new == data
-    packed = path.read_bytes() if same else packed_like(path, new)
-    target.write_bytes(packed)
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    try:
-        return text.encode(encoding, "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"The encoding of the table, {encoding}, has no "
-            f"{plain(text[error.start : error.end])!r}.",
-            "Choose another label, or save the table in UTF-8.",
-        ) from error
+    if kind == "jsonl":
+        # a carriage return may stand inside an object: only line feeds end a line there
+        rewrite_text(
+            source.path,
+            target,
+            "utf-8",
+            lambda lines: _json_lines(lines, source, changes),
+            ends="\n",
+        )
+        return
+    dialect = dialect_of(source.path, tabs=kind == "tsv")
+    rewrite_text(
+        source.path,
+        target,
+        dialect.encoding,
+        lambda lines: _csv(lines, source, changes, dialect.separator),
+    )
 
 
 def _label_column(source: TableSource) -> str:
@@ -146,42 +115,45 @@ def _label_column(source: TableSource) -> str:
     return source.label_column
 
 
-def _lines(text: str) -> list[str]:
-    """Physical lines with their endings; only line feed and carriage return end a line."""
-    return list(io.StringIO(text, newline=""))
-
-
-def _csv(text: str, source: TableSource, changes: Changes, delimiter: str) -> list[str]:
+def _csv(
+    lines: Iterator[str], source: TableSource, changes: Changes, delimiter: str
+) -> Iterator[str]:
     limit = csv.field_size_limit()
     # a long cell would be an error; the limit is the whole process's and is put back
-    csv.field_size_limit(max(limit, len(text)))
+    csv.field_size_limit(max(limit, LONGEST_CELL))
     try:
-        return _csv_lines(_lines(text), source, changes, delimiter)
+        yield from _csv_lines(lines, source, changes, delimiter)
     finally:
         csv.field_size_limit(limit)
 
 
 def _csv_lines(
-    lines: list[str], source: TableSource, changes: Changes, delimiter: str
-) -> list[str]:
-    reader = csv.reader(lines, delimiter=delimiter)
+    lines: Iterator[str], source: TableSource, changes: Changes, delimiter: str
+) -> Iterator[str]:
+    # lines of the record that is read: it may reach over several, which are kept as they are
+    own: list[str] = []
+
+    def taken() -> Iterator[str]:
+        for line in lines:
+            own.append(line)
+            yield line
+
+    reader = csv.reader(taken(), delimiter=delimiter)
     # as the reader does, which takes the first line that is not empty for the header
     column = _position(next(filter(None, reader), []), source)
-    kept = lines[: reader.line_num]
-    start = reader.line_num
+    yield from own
+    own.clear()
     number = 0
     for record in reader:
-        # a record may reach over several lines; they are kept as they are
-        own = lines[start : reader.line_num]
-        start = reader.line_num
         # an empty line is no row, and row numbers are those of the reader
         if not record or number not in changes:
-            kept += own
+            yield from own
         elif changes[number] is not None:
             record[column] = str(changes[number])
-            kept.append(_csv_line(record, delimiter, _ending(own[-1])))
+            yield _csv_line(record, delimiter, _ending(own[-1]))
+        own.clear()
         number += bool(record)
-    return kept
+    yield from own
 
 
 def _position(header: list[str], source: TableSource) -> int:
@@ -205,19 +177,18 @@ def _ending(line: str) -> str:
     return line[len(line.rstrip("\r\n")) :]
 
 
-def _json_lines(text: str, source: TableSource, changes: Changes) -> list[str]:
-    kept = []
+def _json_lines(
+    lines: Iterator[str], source: TableSource, changes: Changes
+) -> Iterator[str]:
     number = 0
-    # a carriage return may stand inside an object: only line feeds end a line for the reader
-    for line in io.StringIO(text, newline="\n"):
+    for line in lines:
         empty = not line.strip(BLANK)
         label = None if empty else changes.get(number, "")
         if empty or number not in changes:
-            kept.append(line)
+            yield line
         elif label is not None:
-            kept.append(_json_line(line, label, source))
+            yield _json_line(line, label, source)
         number += not empty
-    return kept
 
 
 def _json_line(line: str, label: str, source: TableSource) -> str:

@@ -7,9 +7,11 @@ are read, so that a file that unpacks to terabytes takes time, and no memory.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,13 +38,16 @@ def whole_suffix(path: Path) -> str:
     return bare(path).suffix + path.suffix if packing(path) else path.suffix
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path, kind: str | None = None) -> IO[bytes]:
     """The bytes of a table, unpacked, from its start.
+
+    Args:
+        kind: how it is packed, where its name does not say it.
 
     Raises:
         OSError, EOFError, lzma.LZMAError: while it is read, as it is no such file, or cut.
     """
-    kind = packing(path)
+    kind = packing(path) if kind is None else kind
     if kind == ".gz":
         return cast(IO[bytes], gzip.open(path, "rb"))
     if kind == ".bz2":
@@ -55,19 +60,24 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def packed_like(path: Path, data: bytes) -> bytes:
-    """`data` packed as a file is; the same data always give the same bytes."""
+@contextlib.contextmanager
+def packed_like(path: Path, target: Path) -> Iterator[IO[bytes]]:
+    """A stream into `target`, packed as `path` is; the same bytes always give the same."""
+    with target.open("wb") as raw, _packer(path, raw) as stream:
+        yield stream
+
+
+def _packer(path: Path, raw: IO[bytes]) -> Any:
     kind = packing(path)
     if kind == ".gz":
-        packed = bytearray(gzip.compress(data, mtime=0))
+        # of the original: when the data were packed, and not when they were corrected
         with path.open("rb") as file:
-            # of the original: it says when the data were packed, and not when they were corrected
-            packed[GZIP_TIME] = file.read(GZIP_TIME.stop)[GZIP_TIME]
-        return bytes(packed)
+            when = int.from_bytes(file.read(GZIP_TIME.stop)[GZIP_TIME], "little")
+        return gzip.GzipFile("", "wb", fileobj=raw, mtime=when)
     if kind == ".bz2":
-        return bz2.compress(data)
+        return bz2.open(raw, "wb")
     if kind == ".xz":
-        return lzma.compress(data)
+        return lzma.open(raw, "wb")
     if kind == ".zst":
-        return bytes(pa.compress(data, codec="zstd", asbytes=True))
-    return data
+        return pa.CompressedOutputStream(pa.PythonFile(raw, "w"), "zstd")
+    return contextlib.nullcontext(raw)
