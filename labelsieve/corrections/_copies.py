@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -14,8 +16,17 @@ from labelsieve.corrections.history import digest
 from labelsieve.corrections.patch import patch_id
 from labelsieve.data.sources import STATE
 from labelsieve.errors import OptionError, RunError
-from labelsieve.files import below, path_to_uri, read_json, readable, write_json
+from labelsieve.files import (
+    below,
+    path_to_uri,
+    read_json,
+    readable,
+    remove,
+    uri_to_path,
+    write_json,
+)
 
+MARK = "copying"  # file in the history of a copy under way: which patch it is by
 # What the system says of a place that takes no more bytes.
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -100,3 +111,69 @@ def _not_whole(file: Path) -> OptionError:
 
 def _mark(folder: Path, patch: pa.Table) -> Path:
     return folder / STATE / f"copied-{patch_id(patch)}"
+
+
+def begin_copy(output: Path, wanted: str, uris: Iterable[str]) -> Path:
+    """The mark of a copy under way; what does not belong to it is removed.
+
+    What an interrupted call left behind may have been damaged since, or be somebody else's.
+
+    Args:
+        wanted: names the patch; what another one left there goes as a whole.
+        uris: files that the copy will hold.
+    """
+    mark = output / STATE / MARK
+    is_ours = mark.is_file() and mark.read_text(errors="replace") == wanted
+    # no copy of ours has links: files would be written to where they lead
+    if os.path.lexists(output) and not (is_ours and not _has_links(output)):
+        remove(output)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(wanted)
+    _sweep(output, {mark, *(output / uri_to_path(uri) for uri in uris)})
+    return mark
+
+
+def _has_links(folder: Path) -> bool:
+    return any(path.is_symlink() for path in (folder, *folder.rglob("*")))
+
+
+def _sweep(folder: Path, wanted: set[Path]) -> None:
+    """Remove all but files that are wanted, and the folders that these lie in."""
+    above = {parent for path in wanted for parent in path.parents}
+    for path in sorted(folder.rglob("*")):
+        kept = path in above if path.is_dir() else path in wanted
+        if not kept and os.path.lexists(path):
+            remove(path)
+
+
+def put(old: Path, new: Path, links: bool) -> None:
+    """A second name for a file, or a copy that takes its name when it is whole.
+
+    Args:
+        links: the copy may share its bytes with the original.
+    """
+    if os.path.lexists(new):
+        if _is_put(old, new, links):
+            return
+        remove(new)
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if links and not old.is_symlink():
+        with contextlib.suppress(OSError):  # another file system, or one without links
+            os.link(old, new)
+            return
+    # hashed, as the name may be as long as the file system allows
+    name = hashlib.sha256(os.fsencode(new.name)).hexdigest()[:16]
+    part = new.with_name(f".{name}.partial")
+    copy_file(old, part)
+    part.replace(new)
+
+
+def _is_put(old: Path, new: Path, links: bool) -> bool:
+    """Whether an interrupted call put a file there that may stay."""
+    if not _is_same(old, new):
+        return False
+    if new.samefile(old):
+        return links
+    return (
+        new.stat().st_nlink == 1
+    )  # a second name of yet another file would change with it

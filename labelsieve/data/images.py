@@ -40,6 +40,7 @@ from labelsieve.data.decoding.depth import (
     white_of,
 )
 from labelsieve.errors import ImageError
+from labelsieve.files import refuse_endless
 
 # What the suffixes of `labelsieve.data.sources.folder` stand for. Pillow reads more; some of
 # these run other programs (EPS) or are of no use here (PSD, fonts, weather).
@@ -68,6 +69,7 @@ def read_bytes(item: Any) -> bytes:
     """
     if isinstance(item, str | Path):
         try:
+            refuse_endless(Path(item))
             with Path(item).open("rb") as file:
                 # one byte more tells that it is too large
                 item = file.read(LARGEST_FILE + 1)

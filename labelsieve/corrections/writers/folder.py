@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsieve.corrections._copies import check_copy, copy_file
+from labelsieve.corrections._copies import begin_copy, check_copy, put
 from labelsieve.corrections.history import Earlier, Rows, by_id, record_of, state_of
 from labelsieve.corrections.journal import Step, step
 from labelsieve.corrections.patch import patch_id, write_patch
@@ -29,10 +28,9 @@ from labelsieve.data.sources import STATE, Source
 from labelsieve.data.sources.folder import FolderSource
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
-from labelsieve.files import readable, remove, resolve_inside, uri_to_path
+from labelsieve.files import readable, resolve_inside, uri_to_path
 from labelsieve.progress import plain
 
-MARK = "copying"  # file in the history of a copy under way: which patch it is by
 DROPPED = "dropped"  # folder in the history for files that were left out
 
 
@@ -226,10 +224,10 @@ class FolderWriter:
         scan: str | None,
     ) -> None:
         """As `Writer.copy`; goes on where an interrupted call stopped."""
-        mark = _begin_copy(output, patch_id(patch))
         moves, copied = self._copied(patch.to_pylist(), earlier)
+        mark = begin_copy(output, patch_id(patch), [uri for _, uri in copied])
         for path, uri in copied:
-            _put(path, output / uri_to_path(uri), links)
+            put(path, output / uri_to_path(uri), links)
         places = {move.sample_id: move.new for move in moves}
         facts = {"made_folders": self._copied_folders(moves, earlier), "scan": scan}
         # so a copy can be reversed, and is known when it is finished
@@ -362,35 +360,3 @@ def _with_places(patch: pa.Table, places: Mapping[str, str | None]) -> pa.Table:
 
 def _not_listed(uri: str) -> Path:
     raise DataError(f"'{plain(uri)}' is not an image of the data.")
-
-
-def _begin_copy(output: Path, wanted: str) -> Path:
-    """The mark of a copy under way; what another patch left there is removed."""
-    mark = output / STATE / MARK
-    is_ours = mark.is_file() and mark.read_text() == wanted
-    # no copy of ours has links: files would be written to where they lead
-    if os.path.lexists(output) and not (is_ours and not _has_links(output)):
-        remove(output)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(wanted)
-    return mark
-
-
-def _has_links(folder: Path) -> bool:
-    return any(path.is_symlink() for path in (folder, *folder.rglob("*")))
-
-
-def _put(old: Path, new: Path, links: bool) -> None:
-    """A second name for a file, or a copy that takes its name when it is whole."""
-    if new.exists():
-        return
-    new.parent.mkdir(parents=True, exist_ok=True)
-    if links and not old.is_symlink():
-        with contextlib.suppress(OSError):  # another file system, or one without links
-            os.link(old, new)
-            return
-    # hashed, as the name may be as long as the file system allows
-    name = hashlib.sha256(os.fsencode(new.name)).hexdigest()[:16]
-    part = new.with_name(f".{name}.partial")
-    copy_file(old, part)
-    part.replace(new)

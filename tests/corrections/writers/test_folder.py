@@ -10,9 +10,10 @@ import pytest
 from fixtures.corrections import Killed, classes, damage, expected, tree
 
 from labelsieve.corrections import write_back
-from labelsieve.corrections.patch import read_patch, write_patch
+from labelsieve.corrections.patch import patch_id, read_patch, write_patch
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.corrections.writers import folder as folders
+from labelsieve.data.sources import STATE
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
 from labelsieve.tables import CORRECTIONS
@@ -21,7 +22,7 @@ from labelsieve.tables import CORRECTIONS
 def test_an_interrupted_copy_is_finished_by_the_next_call(
     planted: Any, patch: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, count = folders._put, iter(range(10_000))
+    real, count = folders.put, iter(range(10_000))
 
     def dying(old: Path, new: Path, links: bool) -> None:
         if next(count) == 20:
@@ -29,7 +30,7 @@ def test_an_interrupted_copy_is_finished_by_the_next_call(
         real(old, new, links)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folders, "_put", dying)
+        patched.setattr(folders, "put", dying)
         with pytest.raises(Killed):
             write_back.copy(DataSpec(planted.data), patch, tmp_path / "out")
     assert not (
@@ -38,6 +39,45 @@ def test_an_interrupted_copy_is_finished_by_the_next_call(
     write_back.copy(DataSpec(planted.data), patch, tmp_path / "out")
     assert classes(tmp_path / "out") == expected(planted)
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_what_an_interrupted_copy_left_is_not_believed(
+    planted: Any, patch: pa.Table, tmp_path: Path, links: bool
+) -> None:
+    """Damage, second names of other files and files of strangers, in the half copy."""
+    spec, output = DataSpec(planted.data), tmp_path / "out"
+    write_back.copy(spec, patch, output, links=links)
+    right = classes(output)
+    half = tmp_path / ".out.labelsieve-partial"
+    write_back.copy(spec, patch, half, links=links)
+    (half / STATE / "copying").write_text(patch_id(patch))
+    shutil.rmtree(output)
+
+    damaged, cut, other, shared, *_ = sorted(half.rglob("*.png"))
+    content = {file: file.read_bytes() for file in (damaged, cut, other, shared)}
+    for file in content:
+        file.unlink()
+    damaged.write_bytes(content[damaged][:-1] + b"x")
+    cut.write_bytes(b"")
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(content[other])
+    os.link(mine, other)
+    original = next(p for p in planted.data.rglob("*.png") if p.name == shared.name)
+    os.link(original, shared)
+    (half / "one" / "stranger.png").write_bytes(content[cut])
+    (half / "stranger").mkdir()
+    (half / STATE / "journal.json").write_text("{}")
+
+    write_back.copy(spec, patch, output, links=links)
+    assert classes(output) == right
+    for file, data in content.items():
+        assert (output / file.relative_to(half)).read_bytes() == data
+    assert not other.exists() and mine.stat().st_nlink == 1
+    assert (output / shared.relative_to(half)).samefile(original) == links
+    assert not (output / "stranger").exists()
+    assert not (output / STATE / "journal.json").exists()
+    assert write_back.copy(spec, patch, output, links=links).already
 
 
 def test_a_taken_name_gets_a_number_and_nothing_is_replaced(
