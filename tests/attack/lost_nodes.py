@@ -1,6 +1,7 @@
 """Scans on a Ray cluster of several nodes that are lost at random times.
 
     python -m attack.lost_nodes --pictures 20000 --times 20
+    python -m attack.lost_nodes --data FOLDER --times 20
 
 Each scan must end with the tables of one process, and when it is started again do nothing. Prints
 what was lost and what differed, and exits with 1 where anything did.
@@ -14,8 +15,8 @@ import random
 import shutil
 import sys
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,18 @@ def write_pictures(folder: Path, count: int) -> None:
         Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:06d}.png")
 
 
-class Losses(threading.Thread):
-    """Takes a node away every few seconds, at random, and adds another."""
+def lose(cluster: Any, chance: random.Random, pause: float, scanning: Any) -> int:
+    """Take a node away every few seconds, at random, and add another, until the scan has ended.
 
-    def __init__(self, cluster: Any, seed: int, pause: float) -> None:
-        super().__init__(daemon=True)
-        self.cluster = cluster
-        self.chance = random.Random(seed)
-        self.pause = pause
-        self.over = threading.Event()
-        self.lost = 0
-
-    def run(self) -> None:
-        while not self.over.wait(self.pause * 2 * self.chance.random()):
-            victim = self.chance.choice(list(self.cluster.worker_nodes))
-            self.cluster.remove_node(victim, allow_graceful=False)
-            self.lost += 1
-            self.cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    In the main thread: in another one Ray starts no nodes.
+    """
+    lost = 0
+    while not wait([scanning], pause * 2 * chance.random()).done:
+        victim = chance.choice(list(cluster.worker_nodes))
+        cluster.remove_node(victim, allow_graceful=False)
+        cluster.add_node(num_cpus=1, object_store_memory=STORE)
+        lost += 1
+    return lost
 
 
 def scanned(data: Path, root: Path, **engine: Any) -> tuple[Any, Any]:
@@ -83,7 +79,7 @@ def scanned(data: Path, root: Path, **engine: Any) -> tuple[Any, Any]:
     return run, workers
 
 
-def attack(pictures: int, times: int, pause: float) -> int:
+def attack(data: Path | None, pictures: int, times: int, pause: float) -> int:
     """How many scans did not end as they must."""
     import ray
     from ray.cluster_utils import Cluster
@@ -91,9 +87,17 @@ def attack(pictures: int, times: int, pause: float) -> int:
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        write_pictures(root / "data", pictures)
-        time.sleep(2.5)
-        alone, _ = scanned(root / "data", root / "alone")
+        if data is None:
+            data = root / "data"
+            write_pictures(data, pictures)
+            time.sleep(2.5)
+        begun = time.monotonic()
+        alone, _ = scanned(data, root / "alone")
+        print(
+            f"{len(alone.scores):,} pictures, one process: "
+            f"{time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
@@ -101,18 +105,17 @@ def attack(pictures: int, times: int, pause: float) -> int:
         for number in range(times):
             begun = time.monotonic()
             options = {"address": cluster.address, "workers": 2, "shard": 256}
-            losses = Losses(cluster, number, pause)
-            losses.start()
-            run, workers = scanned(root / "data", root / "ray", **options)
-            losses.over.set()
-            losses.join()
+            with ThreadPoolExecutor(1) as pool:
+                scanning = pool.submit(scanned, data, root / "ray", **options)
+                lost = lose(cluster, random.Random(number), pause, scanning)
+                run, workers = scanning.result()
             seconds = time.monotonic() - begun
             bad = differing(alone.folder, run.folder)
-            _, again = scanned(root / "data", root / "ray", **options)
+            _, again = scanned(data, root / "ray", **options)
             idle = again._pool is None
             wrong += bool(bad) or not idle
             print(
-                f"scan {number + 1}: {losses.lost} nodes lost, {workers.tally.again} shards "
+                f"scan {number + 1}: {lost} nodes lost, {workers.tally.again} shards "
                 f"again, {seconds:.0f} s, differing: {', '.join(bad) or 'none'}, "
                 f"started again it {'did nothing' if idle else 'worked'}",
                 flush=True,
@@ -132,8 +135,11 @@ def differing(one: Path, other: Path) -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, help="pictures in class folders; else digits"
+    )
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--pause", type=float, default=8.0)
     words = parser.parse_args()
-    sys.exit(attack(words.pictures, words.times, words.pause) > 0)
+    sys.exit(attack(words.data, words.pictures, words.times, words.pause) > 0)
