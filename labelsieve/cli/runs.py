@@ -212,7 +212,7 @@ def export(
         str,
         typer.Option(
             help="label-studio, cvat, coco, yolo, webdataset, imagefolder, hf, fiftyone, "
-            "cleanlab, csv, parquet or jsonl."
+            "cleanlab, csv, parquet or jsonl; of texts also argilla or textfolder."
         ),
     ],
     output: Annotated[

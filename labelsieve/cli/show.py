@@ -256,11 +256,13 @@ def methods(listed: dict[str, Any]) -> None:
 
 
 def models(listed: dict[str, Any]) -> None:
-    """One line per model."""
-    table = _table(Column("model", no_wrap=True), "parameters", "use")
+    """Two lines per model, as names are long and terminals narrow."""
+    out = _console()
     for model in listed["models"]:
-        table.add_row(model["name"], model["parameters"], model["use"])
-    _console().print(table)
+        size = f"{model['parameters']} parameters"
+        out.print(f"[bold]{_text(model['name'])}[/]  {size}")
+        use = model["use"]
+        out.print(f"    [dim]{_text(use[:1].upper() + use[1:])}.[/]")
 
 
 def train(record: dict[str, Any]) -> None:

@@ -240,7 +240,7 @@ def of_run(
         found.close()
 
 
-CORRECTED = ("p_clean", "suggested_label", "suggested_prob")
+CORRECTED = ("p_clean", "is_label_issue", "suggested_label", "suggested_prob")
 
 
 def scores_of(opened: Run) -> pa.Table:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelsieve.exports import export
+from labelsieve.runs.decisions import Decisions
 
 
 def test_arrays_and_table_are_in_the_same_order(planted: Any, tmp_path: Path) -> None:
@@ -50,3 +51,19 @@ def test_cleanlab_reads_them(planted: Any, tmp_path: Path) -> None:
     assert (
         scores.shape == (len(planted.given),) and ((scores >= 0) & (scores <= 1)).all()
     )
+
+
+def test_what_people_decided_is_no_issue_any_more(planted: Any, tmp_path: Path) -> None:
+    kept, other = (
+        planted.wrong[0],
+        next(i for i in planted.given if i not in planted.wrong),
+    )
+    decisions = Decisions(planted.folder)
+    decisions.add(kept, "keep")
+    decisions.add(other, "wrong")
+    decisions.close()
+    export(planted.run, "cleanlab", tmp_path / "out")
+    issues = pq.read_table(tmp_path / "out" / "issues.parquet").to_pylist()
+    said = {row["sample_id"]: row["is_label_issue"] for row in issues}
+    assert (said[kept], said[other]) == (False, True)
+    assert sum(said.values()) == len(planted.wrong)

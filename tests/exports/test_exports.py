@@ -55,10 +55,10 @@ def test_labels_are_those_after_the_decisions(decided: Any) -> None:
 
 
 def test_only_clean_and_only_issues(decided: Any) -> None:
-    _a, b, _c, *others = decided.wrong
-    assert {r["sample_id"] for r in collect(decided.run, "issues")} == set(
-        decided.wrong
-    )
+    _a, b, c, *others = decided.wrong
+    issues = {r["sample_id"] for r in collect(decided.run, "issues")}
+    # whoever keeps a label says that there is none
+    assert issues == set(decided.wrong) - {c}
     assert {r["sample_id"] for r in collect(decided.run, "clean")} == set(
         decided.given
     ) - {

@@ -231,13 +231,15 @@ class HubSource:
         cell = record[self.image_column]
         path = None if self.modality == TEXTS else _path_of(cell)
         name = f"{split} row {number}" if split else f"row {number}"
+        own = _cell(record, self.id_column, features)
         image = self._image(cell)
         # a picture has neither a path nor bytes of its own: what it shows tells it apart
         known_by = image if isinstance(image, bytes) else path or repr(cell).encode()
         return Row(
-            key=keys.take(_cell(record, self.id_column, features), known_by),
+            key=keys.take(own, known_by),
             uri=f"{split or ''}:{number}",
-            path=path or name,
+            # people look for their own id, where their rows have one
+            path=path or own or name,
             label=_cell(record, self.label_column, features),
             truth=_cell(record, self.truth_column, features),
             split=split,

@@ -628,3 +628,12 @@ def test_files_that_are_called_like_rows_are_read_as_files(tmp_path: Path) -> No
     assert [source.read(uri) for uri in uris] == [tmp_path / n for n in names]
     # as written before, but for the one that is the name of a row
     assert uris == ["row:1.png", "./row:1", "row:", "row:x", "a.png"]
+
+
+def test_a_row_without_a_file_is_called_by_its_own_id(tmp_path: Path) -> None:
+    table = pa.table({"text": ["one", "two"], "label": ["a", "b"], "id": ["x7", None]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    read = rows(tmp_path / "t.parquet", text_column="text", id_column="id")
+    assert [row.path for row in read] == ["x7", "row 1"]
+    read = rows(tmp_path / "t.parquet", text_column="text")
+    assert [row.path for row in read] == ["row 0", "row 1"]
