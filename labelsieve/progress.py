@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import threading
 import time
@@ -28,6 +29,24 @@ SECONDS_BETWEEN_LINES = 15.0
 BAR_WIDTH = 24  # columns, so that a bar with its numbers fits into 80
 # Seconds that a rate is the mean of: batches of a large model take several.
 RATE_OVER = 60
+# How streams of a narrow encoding write what it lacks: ways that typewriters knew for signs of
+# ours, and escapes for letters, so that two names never look alike and none is lost.
+NARROW = "labelsieve"
+TYPEWRITTEN = {
+    "–": "-",
+    "−": "-",
+    "…": "...",
+    "→": "->",
+    "·": "-",
+    "×": "x",
+    "±": "+/-",
+    "≤": "<=",
+    "≥": ">=",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+    "\u00a0": " ",
+}
 _quiet = False
 
 
@@ -155,7 +174,23 @@ def _encodable(text: str) -> str:
     Python's own stderr does that itself; one that was put in its place may not.
     """
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text.encode(encoding, NARROW).decode(encoding)
+
+
+def _narrower(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that an encoding lacks, as `codecs.register_error` wants it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(map(_typewritten, lacking)), error.end
+
+
+def _typewritten(character: str) -> str:
+    escaped = character.encode("ascii", "backslashreplace").decode("ascii")
+    return TYPEWRITTEN.get(character, escaped)
+
+
+codecs.register_error(NARROW, _narrower)
 
 
 def plain(text: str) -> str:

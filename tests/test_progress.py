@@ -233,3 +233,19 @@ def test_words_of_a_label_follow_the_probability_that_is_shown() -> None:
     assert progress.wrong_in_full(0.28) == "probably right (28 % likely to be wrong)"
     # whatever is below one half is no more than possible
     assert progress.how_likely(0.28) == "possibly"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_an_encoding_lacks_is_written_otherwise_and_never_lost(
+    encoding: str,
+) -> None:
+    """Two names stay two names, and signs of ours are what typewriters made of them."""
+    names = ["\u043d\u0443\u043b\u044c", "\u4e00\u756a", "\U0001f3af"]
+    written = [name.encode(encoding, progress.NARROW) for name in names]
+    assert written[0] == rb"\u043d\u0443\u043b\u044c"
+    assert [w.decode("unicode_escape") for w in written] == names
+    assert "1 \u2264 2 \u2192 3".encode(encoding, progress.NARROW) == b"1 <= 2 -> 3"
+    dots = "\u2026 \u2013".encode(encoding, progress.NARROW)
+    assert dots == (b"... -" if encoding == "ascii" else b"\x85 \x96")
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode("utf-8", progress.NARROW)

@@ -72,6 +72,10 @@ def test_why_a_file_gives_no_bytes(tmp_path: Path) -> None:
         read_bytes(tmp_path / "gone.png")
     with pytest.raises(ImageError, match=r"^cannot be opened: Is a directory$"):
         read_bytes(tmp_path)
+    if hasattr(os, "mkfifo"):  # it would be waited for without end
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(ImageError, match=r"^cannot be opened: it is a pipe or a"):
+            read_bytes(tmp_path / "pipe.png")
 
 
 # --- decoding

@@ -259,10 +259,11 @@ def _of_file(path: Path) -> tuple[str, str]:
             "Name the folder above its class folder; to classify it, the folder that it is in."
         )
     if json_kind(path) == "records":
-        lines = readable(path.with_suffix(".jsonl"))
+        lines = shlex.quote(readable(path.with_suffix(".jsonl")))
         return (
             "a JSON list of records",
-            f"Write one per line: jq -c '.[]' {readable(path)} > {lines}",
+            f"Write one per line: jq -c '.[]' {shlex.quote(readable(path))} > {lines} "
+            "(with jq 1.7 or later: earlier ones round numbers of more than 15 digits)",
         )
     if xml_kind(path) == "voc":
         folder = path.parent

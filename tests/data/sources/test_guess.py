@@ -32,6 +32,7 @@ def refusal(path: Path) -> str:
         ("t.npy", "x", "looks like an array. Use labelsieve.load((images, labels))"),
         ("t.7z", "x", "looks like an archive of a kind that is not read. Unpack it"),
         ("t.json", '[{"a": 1}]', "a JSON list of records. Write one per line: jq -c"),
+        ("a;b.json", '[{"a": 1}]', "'a;b.json' > 'a;b.jsonl' (with jq 1.7 or later"),
         (
             "t.xml",
             "<annotation><folder>",
