@@ -15,6 +15,7 @@ import os
 import runpy
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def launch(words: list[str], options: Options) -> str:
     if begun:
         _join(ray, options)
     try:
-        with _room(ray, count, options.gpus_per_worker) as places:
-            return _until_it_ends(ray, words, places)
+        with _room(ray, count, options.gpus_per_worker) as room:
+            return _until_it_ends(ray, words, room)
     finally:
         if begun:
             ray.shutdown()
@@ -80,14 +81,43 @@ def _room(ray: Any, count: int, gpus: float) -> Any:
             place = PlacementGroupSchedulingStrategy(group, number)
             own = {"num_cpus": 1, "num_gpus": gpus, "scheduling_strategy": place}
             places.append(own)
-        yield places
+        yield _Room(group, places)
     finally:
         ray.util.remove_placement_group(group)
 
 
-def _until_it_ends(ray: Any, words: list[str], places: list[dict[str, Any]]) -> str:
+@dataclass(frozen=True)
+class _Room:
+    """Where workers are placed.
+
+    Attributes:
+        group: Ray's placement group.
+        places: options of the task of each worker.
+    """
+
+    group: Any
+    places: list[dict[str, Any]]
+
+    def stands(self) -> bool:
+        """Whether every worker has its place now."""
+        return bool(self.group.wait(1))
+
+    def check(self) -> None:
+        """Wait until there is room for all again, after a node was lost.
+
+        Raises:
+            RunError: there is none; tasks would wait for it without an end.
+        """
+        if not self.group.wait(PATIENCE):
+            raise RunError(
+                f"The cluster has no room any more for {len(self.places)} workers at a time.",
+                "What is done is kept: the same command goes on once there are nodes again.",
+            )
+
+
+def _until_it_ends(ray: Any, words: list[str], room: _Room) -> str:
     for start in range(1, STARTS + 1):
-        deaths, answers = _together(ray, words, places)
+        deaths, answers = _together(ray, words, room)
         if not deaths:
             break
         more = "all are started again" if start < STARTS else "that was the last time"
@@ -105,9 +135,11 @@ def _until_it_ends(ray: Any, words: list[str], places: list[dict[str, Any]]) -> 
 
 
 def _together(
-    ray: Any, words: list[str], places: list[dict[str, Any]]
+    ray: Any, words: list[str], room: _Room
 ) -> tuple[list[str], list[tuple[int, str, str]]]:
     """Start all workers; gives why some died, and of the others code, output and errors."""
+    room.check()
+    places = room.places
     deaths: list[str] = []
     answers: dict[int, tuple[int, str, str]] = {}
     running: dict[Any, int] = {}
@@ -115,7 +147,9 @@ def _together(
     once = ray.remote(max_calls=1, max_retries=0)
     try:
         # where the first one is, the others meet
-        meeting = ray.get(once(_free_port).options(**places[0]).remote())
+        meeting = ray.get(
+            once(_free_port).options(**places[0]).remote(), timeout=PATIENCE
+        )
         for rank, place in enumerate(places):
             worker = once(carry_out).options(**place)
             group = (rank, len(places), *meeting)
@@ -123,10 +157,15 @@ def _together(
         while running:
             # after a death or an error the others have a while to end by themselves
             failed = deaths or any(code for code, *_ in answers.values())
-            patience = SETTLED if failed else None
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=patience)
-            if not ready:
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=SETTLED)
+            # also where one of them had not begun when its node was lost: the others would wait
+            if not ready and not failed and not room.stands():
+                failed = True
+                deaths.append("its node was lost")
+            if not ready and failed:
                 break
+            if not ready:
+                continue
             rank = running.pop(ready[0])
             try:
                 answers[rank] = ray.get(ready[0])

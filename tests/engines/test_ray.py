@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from labelsieve.engines import Options
+from labelsieve.engines import Options, ray_train
 from labelsieve.engines import ray as engine
-from labelsieve.errors import OptionError
+from labelsieve.errors import OptionError, RunError
 
 from .conftest import same
 
@@ -59,6 +59,37 @@ def test_nodes_may_be_lost(cluster: Any, together: Together, alone: Any) -> None
     again, workers = together("ray", address=cluster.address)
     same(alone, again)
     assert workers._pool is None and time.monotonic() - begun < 10
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_workers_that_train_together_wait_for_no_lost_node(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks whose place is gone stay where they are without an end, and with them the others."""
+    import ray
+
+    monkeypatch.setattr(ray_train, "PATIENCE", 3.0)
+    monkeypatch.setattr(ray_train, "SETTLED", 3.0)
+    engine._join(ray, Options(address=cluster.address))
+    try:
+        with ray_train._room(ray, 2, 0.0) as room:
+            assert room.stands()
+            # never ends by itself: what waits for a worker that will not come
+            monkeypatch.setattr(ray_train, "carry_out", lambda *_: time.sleep(3600))
+            with ThreadPoolExecutor(1) as pool:
+                training = pool.submit(ray_train._together, ray, [], room)
+                wait([training], 1)
+                cluster.remove_node(next(iter(cluster.worker_nodes)))
+                deaths, answers = training.result(timeout=60)
+            assert deaths and not answers and not room.stands()
+            with pytest.raises(RunError, match="no room any more for 2 workers"):
+                room.check()
+            cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+            monkeypatch.setattr(ray_train, "PATIENCE", 60.0)
+            room.check()
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.filterwarnings("ignore")
