@@ -19,7 +19,7 @@
         Plot.barX(known, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),
         Plot.ruleY(data.classes.filter((c) => c.low !== null), { x1: "low", x2: "high", y: "name", stroke: "var(--ink)", strokeWidth: 2 }),
         Plot.text(data.classes, { x: (c) => c.high ?? c.rate ?? 0, y: "name", text: said, textAnchor: "start", dx: 4, fill: "var(--ink)" }),
-        Plot.tip(data.classes, Plot.pointerY({ x: (c) => c.rate ?? c.high ?? 0, y: "name", title: (c) => `${c.name}\n${said(c)} of ${c.images.toLocaleString("en")} images`, ...tip })),
+        Plot.tip(data.classes, Plot.pointerY({ x: (c) => c.rate ?? c.high ?? 0, y: "name", title: (c) => `${c.name}\n${said(c)} of ${c.images.toLocaleString("en")} labels`, ...tip })),
         Plot.ruleX([0], { stroke: "var(--quiet)" }),
       ],
     });

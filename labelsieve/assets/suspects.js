@@ -7,6 +7,8 @@
   const first = Number(list.dataset.first);
   const name = (k) => (k < 0 ? "no class" : rows.classes[k]);
   const number = (n) => n.toLocaleString("en");
+  // of sets of labels people filter by the classes in them, as whole sets hardly repeat
+  const labelled = rows.labels.length ? rows.labels : rows.classes, inside = (k) => (rows.labels.length ? rows.members[k] || [] : [k]);
   const WORDS = { keep: "the label is right", none: "no class fits", wrong: "the label is wrong" };
   const verdict = (i) => (rows.verdict[i] ? WORDS[rows.verdict[i]] || "it is " + name(rows.decided[i]) : "");
   let shown = [], page = 0;
@@ -55,8 +57,8 @@
   function choose() {
     const text = form.text.value.toLowerCase(), given = form.given.value, suggested = form.suggested.value, state = form.state.value;
     shown = rows.path.map((_, i) => i).filter((i) =>
-      (!text || rows.path[i].toLowerCase().includes(text)) && (given === "" || rows.given[i] === Number(given)) &&
-      (suggested === "" || rows.suggested[i] === Number(suggested)) && (!state || (state === "done") === Boolean(rows.verdict[i])));
+      (!text || rows.path[i].toLowerCase().includes(text)) && (given === "" || inside(rows.given[i]).includes(Number(given))) &&
+      (suggested === "" || inside(rows.suggested[i]).includes(Number(suggested))) && (!state || (state === "done") === Boolean(rows.verdict[i])));
     shown.sort(sorts[form.sort.value]);
     page = 0;
     draw();
@@ -120,9 +122,9 @@
 
   for (const [field, column] of [["given", rows.given], ["suggested", rows.suggested]]) {
     const counts = new Map();
-    column.forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
+    column.flatMap(inside).forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
     for (const [k, n] of [...counts].sort((a, b) => b[1] - a[1])) {
-      const option = make("option", `${name(k)} (${number(n)})`);
+      const option = make("option", `${k < 0 ? "no class" : labelled[k]} (${number(n)})`);
       option.value = k;
       form[field].append(option);
     }

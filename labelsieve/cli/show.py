@@ -94,7 +94,7 @@ def scan(record: dict[str, Any], found: Headline | None = None) -> None:
     if "set_words" not in record:
         _shares(out, record)
     if record["quality"]:
-        _quality(out, record["quality"])
+        _quality(out, record["quality"], sets="set_words" in record)
     files = record["files"]
     out.print(f"Report  {_text(files['report.html'])}")
     out.print(f"Scores  {_text(files['scores.parquet'])} and .csv")
@@ -138,10 +138,12 @@ def _shares(out: Console, record: dict[str, Any]) -> None:
     for name, rate in sorted(record["noise_per_class"].items(), key=lambda p: -p[1]):
         low, high = intervals.get(name, (rate, rate))
         unknown = vague or says_little(low, high)
-        known = name in intervals
-        interval = between(low, high) if known else "–"
-        rows.append((_text(name), "–" if unknown else percent(rate), interval))
-    _classes(out, rows)
+        interval = between(low, high) if name in intervals else "–"
+        shown = "–" if unknown else percent(rate)
+        # the worst first, as a person reads from the top; without a number last, by name
+        order = (unknown, 0.0 if unknown else -rate, name)
+        rows.append((order, (_text(name), shown, interval)))
+    _classes(out, [row for _, row in sorted(rows)])
     _pairs(out, record["confused_pairs"], vague=vague)
 
 
@@ -151,6 +153,8 @@ def _classes(out: Console, rows: list[tuple[str, str, str]], shown: int = 10) ->
         table.add_row(*row)
     out.print(table)
     _and_more(out, len(rows) - shown, " classes in the report")
+    if any(share == "–" for _, share, _ in rows[:shown]):
+        out.print("– where too little is known to name a number.", style="dim")
 
 
 def _pairs(
@@ -168,10 +172,10 @@ def _pairs(
         )
 
 
-def _quality(out: Console, quality: dict[str, Any]) -> None:
-    table = _table(
-        "against the true labels", "precision", "recall", "F1", "AUROC", "AP"
-    )
+def _quality(out: Console, quality: dict[str, Any], *, sets: bool) -> None:
+    # beside figures of single labels it must be said what counts as one here
+    what = "whole sets, wrong if one label is" if sets else "against the true labels"
+    table = _table(what, "precision", "recall", "F1", "AUROC", "AP")
     names = ("precision", "recall", "f1", "auroc", "ap")
     # both sides: a method that flags everything finds all wrong labels
     sides = {"finding wrong labels": quality, "keeping right labels": quality["clean"]}

@@ -51,6 +51,8 @@ class Suspects:
         kind: of the items, a file of `labelsieve.runs.items`.
         picture: each item as its kind embeds it, empty where it cannot be read.
         agreement: share of the votes that the given label had; empty where nobody voted.
+        labels, members: of sets alone, the classes that occur, and places in `labels` of those of
+            each of `classes`, by which people filter.
         near: by row, [class, numbers in `pool`] of the nearest trusted pictures.
     """
 
@@ -65,6 +67,8 @@ class Suspects:
     picture: list[str]
     kind: str = "images"
     agreement: list[float | None] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    members: list[list[int]] = field(default_factory=list)
     near: dict[int, list[tuple[int, list[int]]]] = field(default_factory=dict)
     pool: list[str] = field(default_factory=list)
 

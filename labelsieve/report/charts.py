@@ -53,9 +53,8 @@ def classes(opened: Run) -> list[dict[str, Any]]:
     _, *whole = opened.noise_rate
     intervals = opened.noise.get("class_intervals", {})
     counts = opened.preflight["classes"]
-    rates = sorted(opened.noise["per_class"].items(), key=lambda p: -p[1])
     rows = []
-    for name, rate in rates[:ROWS]:
+    for name, rate in opened.noise["per_class"].items():
         low, high = intervals.get(name, (None, None))
         unknown = says_little(*whole) or (low is not None and says_little(low, high))
         images = counts.get(name, 0)
@@ -69,7 +68,13 @@ def classes(opened: Run) -> list[dict[str, Any]]:
                 "high": high,
             }
         )
-    return rows
+    return sorted(rows, key=_noisiest)[:ROWS]
+
+
+def _noisiest(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+    """Order of the classes: by what is shown, so those without a number come last, by name."""
+    unknown = row["rate"] is None
+    return unknown, 0.0 if unknown else -row["rate"], row["name"]
 
 
 def matrix(noise: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

@@ -28,30 +28,43 @@ def shown(text: str | None) -> str:
 
 
 class Names:
-    """Names in the order in which they come, and their numbers."""
+    """Sets in the order in which they come, their numbers, and the classes in them."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._classes: dict[str, None] = {}
 
-    def __call__(self, name: str) -> int:
-        """The number of a name, a new one where it is new."""
-        return self._numbers.setdefault(name, len(self._numbers))
+    def __call__(self, text: str) -> int:
+        """The number of a set of `write_set`, a new one where it is new."""
+        self._classes.update(dict.fromkeys(read_set(text)))
+        return self._numbers.setdefault(text, len(self._numbers))
 
     def all(self) -> list[str]:
-        """Names by number."""
-        return list(self._numbers)
+        """What sets are called, by number."""
+        return [shown(text) for text in self._numbers]
+
+    def labels(self) -> list[str]:
+        """Classes that occur, sorted."""
+        return sorted(self._classes)
+
+    def members(self) -> list[list[int]]:
+        """Places in `labels` of the classes of each set, by number."""
+        at = {name: place for place, name in enumerate(self.labels())}
+        return [[at[name] for name in read_set(text)] for text in self._numbers]
 
 
 def columns(opened: Run, standing: SetStanding, rows: np.ndarray) -> dict[str, Any]:
     """Columns of `labelsieve.report.cards.Suspects` for the suspects `rows` [m]."""
     names = Names()
-    given = [names(shown(text)) for text in standing.given[rows]]
-    suggested = [names(shown(text)) for text in standing.suggested[rows]]
+    given = [names(text) for text in standing.given[rows]]
+    suggested = [names(text) for text in standing.suggested[rows]]
     decided = []
     for text in standing.decided[rows]:
-        decided.append(-1 if text is None else names(shown(text)))
+        decided.append(-1 if text is None else names(text))
     return {
         "classes": names.all(),
+        "labels": names.labels(),
+        "members": names.members(),
         "path": opened.scores["path"].take(rows).to_pylist(),
         "given": given,
         "suggested": suggested,
@@ -66,8 +79,7 @@ def columns(opened: Run, standing: SetStanding, rows: np.ndarray) -> dict[str, A
 
 def changed(standing: SetStanding, row: int) -> list[str]:
     """Classes in which the suggested set of a row differs from the given one."""
-    scanned = standing.scanned
-    places = np.flatnonzero(scanned.given[row] ^ scanned.suggested[row])
+    places = np.flatnonzero(standing.scanned.given[row] ^ standing.likely[row])
     return [standing.classes[place] for place in places]
 
 
@@ -75,7 +87,7 @@ def with_pair(standing: SetStanding, rows: np.ndarray, given: str, other: str) -
     """Those of `rows` [m] where one class is flagged as extra and another one as missing."""
     # of flagged labels alone, as the suggested set differs in nothing else
     scanned = standing.scanned
-    differs = scanned.given ^ scanned.suggested
+    differs = scanned.given ^ standing.likely
     first, second = standing.classes.index(given), standing.classes.index(other)
     extra = (differs & scanned.given)[rows, first]
     missing = (differs & ~scanned.given)[rows, second]
@@ -105,5 +117,5 @@ def classes(opened: Run) -> list[dict[str, Any]]:
 def numbered(standing: SetStanding) -> tuple[np.ndarray, list[str]]:
     """[n] int64 number of each given set, and what the sets are called."""
     names = Names()
-    numbers = np.array([names(shown(text)) for text in standing.given], dtype=np.int64)
+    numbers = np.array([names(text) for text in standing.given], dtype=np.int64)
     return numbers, names.all()

@@ -71,3 +71,16 @@ def test_main_directions_are_those_of_the_largest_variance() -> None:
     for column, axis in ((0, 1), (1, 3)):
         assert abs(np.corrcoef(places[:, column], features[:, axis])[0, 1]) > 0.95
     assert charts._main_directions(features[:, :1]).shape == (200, 2)
+
+
+def test_classes_are_in_the_order_of_what_is_shown(planted: Any) -> None:
+    noise = planted.run.noise
+    names = list(noise["per_class"])
+    noise["per_class"] = dict(zip(names, (0.1, 0.4, 0.3, 0.2), strict=True))
+    noise.update(low=0.1, high=0.2)
+    # of the second too little is known to name its number, which is the largest
+    spans = ((0.05, 0.2), (0.0, 1.0), (0.2, 0.4), (0.1, 0.3))
+    noise["class_intervals"] = dict(zip(names, spans, strict=True))
+    rows = charts.classes(planted.run)
+    assert [row["name"] for row in rows] == [names[k] for k in (2, 3, 0, 1)]
+    assert rows[-1]["rate"] is None and rows[-1]["wrong"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from labelsieve.data.labels import write_set
 from labelsieve.report.sets import EMPTY, Names, changed, numbered, shown, with_pair
 from labelsieve.runs.sets.standing import SetScanned, SetStanding
 
@@ -27,10 +28,13 @@ def test_sets_are_called_by_their_classes() -> None:
     assert [names[n] for n in numbers] == ["x", "x, y", EMPTY, "x"]
 
 
-def test_names_keep_their_numbers() -> None:
+def test_sets_keep_their_numbers_and_are_filtered_by_their_classes() -> None:
     names = Names()
-    assert [names(name) for name in "abca"] == [0, 1, 2, 0]
-    assert names.all() == ["a", "b", "c"]
+    texts = [write_set(labels) for labels in (["b", "a"], ["a"], [], ["a, b"])]
+    assert [names(text) for text in [*texts, texts[0]]] == [0, 1, 2, 3, 0]
+    assert names.all() == ["a, b", "a", "(no class)", "a, b"]
+    assert names.labels() == ["a", "a, b", "b"], "a name may hold a comma"
+    assert names.members() == [[0, 2], [0], [], [1]]
 
 
 def test_what_differs_and_which_pairs_are_confused() -> None:

@@ -101,7 +101,8 @@ def words(facts: Mapping[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
     found = facts["set_quality"]
     if found is not None:
         figures_of = [f"{title} {_figure(found[n])}" for n, title in FIGURES.items()]
-        lines.append(f"Against the true sets, label by label: {', '.join(figures_of)}")
+        each = "each label of a set judged by itself"
+        lines.append(f"Against the true sets, {each}: {', '.join(figures_of)}")
     confused = [f"{p['given']} → {p['suggested']}" for p in pairs[:SHOWN]]
     if confused:
         lines.append(
