@@ -134,8 +134,7 @@ def _shares(out: Console, record: dict[str, Any]) -> None:
     # runs of earlier versions have none
     intervals = record.get("noise_class_intervals", {})
     rows = []
-    # the worst first: a person reads from the top
-    for name, rate in sorted(record["noise_per_class"].items(), key=lambda p: -p[1]):
+    for name, rate in record["noise_per_class"].items():
         low, high = intervals.get(name, (rate, rate))
         unknown = vague or says_little(low, high)
         interval = between(low, high) if name in intervals else "–"
