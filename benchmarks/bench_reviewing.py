@@ -4,7 +4,8 @@
 
 Each RUN is a finished scan whose truth is known (labelsieve scan --truth-column). The true labels
 play the person: suspects are looked at in batches of ten, the most suspicious first; a wrong label
-gets its true class. Each seed leaves out a random tenth of the images, and draws its own audit.
+gets its true class, a wrong set its true classes. Each seed leaves out a random tenth of the
+images, and draws its own audit.
 
 For the order of the scan and for the run as it stands (labelsieve.runs.standing): wrong labels
 found after 100, 300 and 600 answers, and the calibration error (15 bins) of P(wrong) on the rest.
@@ -19,16 +20,19 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import SET
 from labelsieve.estimation.metrics import calibration_error
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision
 from labelsieve.runs.run import Run
-from labelsieve.runs.standing import Scanned, Standing
+from labelsieve.runs.sets.standing import SetScanned
+from labelsieve.runs.standing import Scanned
 from labelsieve.tables import RowsOf
 
 STOPS = (100, 300, 600)  # answers
@@ -40,15 +44,15 @@ LEFT_OUT = 0.1  # of the images, for each seed
 class Person:
     """Answers with the truth.
 
-    true: [n] int64 class of each image, -1 where it is none of the classes.
+    right: [n] object, the label or set of each image as a text, None of none of the classes.
     """
 
-    scanned: Scanned
-    true: np.ndarray
+    scanned: Any
+    right: np.ndarray
 
     def __post_init__(self) -> None:
         self.ids = self.scanned.ids.to_pylist()
-        self.wrong = self.true != self.scanned.given
+        self.wrong = self.right != self.scanned.untouched().labels
         self.answers: dict[str, Decision] = {}
 
     def look(self, rows: np.ndarray) -> int:
@@ -56,10 +60,8 @@ class Person:
         for row in rows:
             verdict, label = "keep", None
             if self.wrong[row]:
-                verdict = "other" if self.true[row] >= 0 else "none"
-                label = (
-                    self.scanned.classes[self.true[row]] if verdict == "other" else None
-                )
+                label = self.right[row]
+                verdict = "none" if label is None else "other"
             number = len(self.answers) + 1
             decision = Decision(
                 number, self.ids[row], verdict, label, "bench", "", None
@@ -78,10 +80,10 @@ class Review:
 
 
 def review(
-    scanned: Scanned, true: np.ndarray, audited: np.ndarray, learns: bool
+    scanned: Any, right: np.ndarray, audited: np.ndarray, learns: bool
 ) -> Review:
     """Look at `STOPS[-1]` images after the audited ones."""
-    person = Person(scanned, true)
+    person = Person(scanned, right)
     person.look(audited)
     result = Review({}, {}, [])
     now = scanned.untouched()
@@ -104,15 +106,15 @@ def review(
     return result
 
 
-def check(now: Standing) -> None:
+def check(now: Any) -> None:
     """Nothing may contradict itself."""
     other = now.suggested != now.given
     if (now.p_wrong[other] < now.suggested_prob[other] - 1e-6).any():
         sys.exit("P(wrong) is below the probability of a suggestion.")
 
 
-def read(folder: str) -> tuple[Scanned, np.ndarray]:
-    """A run and the true classes of its images; those whose truth is not known are left out."""
+def read(folder: str) -> tuple[Any, np.ndarray]:
+    """A run and the true labels of its images; those whose truth is not known are left out."""
     opened = Run(folder)
     truth = opened.truth()
     if truth is None:
@@ -120,15 +122,21 @@ def read(folder: str) -> tuple[Scanned, np.ndarray]:
     scanned = standing.read(opened)
     rows = pc.index_in(scanned.ids, truth["sample_id"].combine_chunks())
     labels = truth["true_label"].combine_chunks().take(rows)
-    number = pc.index_in(labels, pa.array(list(scanned.classes)))
-    true = pc.fill_null(number, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     known = np.flatnonzero(pc.is_valid(labels).to_numpy(zero_copy_only=False))
-    return take(scanned, known), true[known]
+    right = labels.to_numpy(zero_copy_only=False)
+    if opened.kind != SET:
+        # what is none of the classes has no right one
+        right[~np.isin(right.astype(str), scanned.classes)] = None
+    return take(scanned, known), right[known]
 
 
-def take(scanned: Scanned, rows: np.ndarray) -> Scanned:
+def take(scanned: Any, rows: np.ndarray) -> Any:
     """Some images of a run."""
     ids = scanned.ids.take(pa.array(rows))
+    if isinstance(scanned, SetScanned):
+        names = ("given", "suggested", "probs", "p_clean", "issue")
+        some = {name: getattr(scanned, name)[rows] for name in names}
+        return replace(scanned, ids=ids, **some)
     features = scanned.features
     if features is not None:
         features = replace(features, rows=features.rows[rows])
@@ -147,12 +155,13 @@ def take(scanned: Scanned, rows: np.ndarray) -> Scanned:
 
 def simulate(folder: str, seeds: int, audit: int) -> dict[str, list[Review]]:
     """Reviews of a run with each seed, by what orders them."""
-    scanned, true = read(folder)
+    scanned, right = read(folder)
     reviews: dict[str, list[Review]] = {"scan": [], "as it stands": []}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        kept = np.sort(rng.permutation(len(true))[: round((1 - LEFT_OUT) * len(true))])
-        some, truth = take(scanned, kept), true[kept]
+        count = round((1 - LEFT_OUT) * len(right))
+        kept = np.sort(rng.permutation(len(right))[:count])
+        some, truth = take(scanned, kept), right[kept]
         audited = rng.choice(len(truth), audit, replace=False)
         for name, learns in (("scan", False), ("as it stands", True)):
             reviews[name].append(review(some, truth, audited, learns))

@@ -14,8 +14,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from labelsieve import __version__
-from labelsieve.cli import bench, certify, engines, runs, scan, train
+from labelsieve.cli import bench, certify, engines, installed, runs, scan, train
 from labelsieve.errors import LabelsieveError
+from labelsieve.progress import NARROW
 
 # as shells report a program that Ctrl-C ended: 128 and the number of the signal
 INTERRUPTED = 130
@@ -26,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Find the wrong labels in image data sets.",
+    help="Find the wrong labels in data sets of images or texts.",
 )
 
 
@@ -49,6 +50,7 @@ def options(
 
 
 app.add_typer(scan.app)
+app.add_typer(installed.app)
 app.add_typer(runs.app)
 app.add_typer(certify.app)
 app.add_typer(train.app)
@@ -84,7 +86,7 @@ def main() -> None:
 
 
 def _write_what_can_be_written() -> None:
-    """Characters that a narrow encoding lacks become a question mark, not a traceback.
+    """Characters that a narrow encoding lacks become an escape, not a traceback.
 
     Redirected output has the encoding of the system, which on Windows is one for one alphabet.
     """
@@ -92,7 +94,7 @@ def _write_what_can_be_written() -> None:
     for stream in (sys.stdout, sys.stderr):
         # a stream that a program put in place has no encoding to change
         with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+            stream.reconfigure(errors=NARROW)  # type: ignore[union-attr]
 
 
 def _explain(error: Exception) -> str | None:

@@ -1,4 +1,4 @@
-"""Commands about data: scan, score, noise, demo, methods, models, cache."""
+"""Commands about data: scan, score, noise, demo."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from labelsieve.cli.engines import EngineOptions, answers, engine_options, placed
-from labelsieve.cli.grouped import DATA, METHOD, OWN, Grouped
 from labelsieve.cli.options import (
+    DATA,
+    METHOD,
+    OWN,
     Config,
     DataOptions,
     Device,
+    Grouped,
     Json,
     Precision,
     Quiet,
     answer,
     data_options,
-    say,
 )
 from labelsieve.errors import OptionError
 
@@ -271,7 +273,7 @@ def noise(
         str,
         typer.Option(
             help="symmetric, symmetric-biased, asymmetric, pair, class-conditional, "
-            "instance or recorded."
+            "instance or recorded; of sets of labels: sets."
         ),
     ] = "symmetric",
     rate: Annotated[
@@ -299,6 +301,10 @@ def noise(
         bool,
         typer.Option("--centre", help="For instance: subtract the mean image first."),
     ] = False,
+    added: Annotated[
+        float,
+        typer.Option(help="For sets: labels to put in, for each that is there."),
+    ] = 0.0,
     *,
     columns: DataOptions,
     as_json: Json = False,
@@ -309,7 +315,7 @@ def noise(
     from labelsieve.noise.context import Plan
 
     # refuses options that do not fit the kind before any data are read
-    plan = Plan(kind, rate, seed, matrix, map_, recorded, centre)
+    plan = Plan(kind, rate, seed, matrix, map_, recorded, centre, added)
     planted = planting.plant(columns.load(data), plan, output)
     answer(planted, as_json, show.noise)
 
@@ -334,67 +340,3 @@ def demo(
 
     progress.be_quiet(quiet)
     _shown(demos.run(data, output, force=force), as_json, show.demo)
-
-
-@app.command()
-def methods(as_json: Json = False) -> None:
-    """List the methods: what they are, what they cost and what they need."""
-    from labelsieve import registry
-    from labelsieve.cli import show
-
-    listed = []
-    for name in registry.names("methods"):
-        # read from the source: all methods together would load every library
-        facts = registry.constants("methods", name, ("COST", "NEEDS"))
-        facts["summary"] = registry.summary("methods", name)
-        listed.append({"name": name, **facts})
-    answer({"methods": listed}, as_json, show.methods)
-
-
-@app.command()
-def models(as_json: Json = False) -> None:
-    """List the models that are known to work."""
-    from labelsieve import registry
-    from labelsieve.cli import show
-
-    # read from the source: importing the module would load torch
-    known = registry.constants("models", "load", ("RECOMMENDED",))["recommended"]
-    names = ("name", "parameters", "use")
-    listed = [dict(zip(names, row, strict=True)) for row in known]
-    answer({"models": listed}, as_json, show.models)
-
-
-@app.command()
-def cache(
-    clear: Annotated[
-        bool, typer.Option("--clear", help="Delete it, or what --only names.")
-    ] = False,
-    only: Annotated[
-        str | None,
-        typer.Option(help="With --clear: one kind alone, such as downloads."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show or delete the cache: pixels, features, downloads."""
-    from labelsieve import cache as caches
-
-    if only and not clear:
-        raise OptionError("--only says what --clear deletes.", "Add --clear.")
-    # before the sizes are taken, so that all figures are of the same moment
-    deleted = caches.clear(only) if clear else 0
-    sizes = caches.parts()
-    state = {
-        "folder": str(caches.cache_folder()),
-        "bytes": sum(sizes.values()),
-        "parts": sizes,
-        "deleted": deleted,
-    }
-    answer(state, as_json, _show_cache)
-
-
-def _show_cache(state: dict[str, Any]) -> None:
-    # decimal megabytes, as disks are sold
-    freed = f", {state['deleted'] / 1e6:,.0f} MB deleted" if state["deleted"] else ""
-    say(f"{state['folder']}: {state['bytes'] / 1e6:,.0f} MB{freed}")
-    for kind, size in state["parts"].items():
-        say(f"    {kind}: {size / 1e6:,.1f} MB")

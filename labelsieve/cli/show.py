@@ -239,9 +239,13 @@ def noise(planted: dict[str, Any]) -> None:
     if planted["nominal_rate"] is not None:
         nominal = f" (nominal {percent(planted['nominal_rate'])})"
     rate = percent(planted["realised_rate"])
+    what, how = "labels", f"{rate}{nominal}"
+    if "dropped" in planted:
+        gone, new = sum(planted["dropped"]), sum(planted["added"])
+        what, how = "sets", f"{gone:,} labels dropped{nominal}, {new:,} added"
     _console().print(
-        f"{planted['wrong']:,} of {planted['labelled']:,} labels are wrong now, "
-        f"{rate}{nominal}: {_text(planted['table'])}"
+        f"{planted['wrong']:,} of {planted['labelled']:,} {what} are wrong now, "
+        f"{how}: {_text(planted['table'])}"
     )
 
 

@@ -94,7 +94,7 @@ class Columns:
         result: np.ndarray = self.given == self.code(name)
         return result
 
-    def offering(self, offered: np.ndarray, name: str) -> np.ndarray:
+    def offering(self, now: Any, offered: np.ndarray, name: str) -> np.ndarray:
         """[n] bool: images to which a label is offered, by the numbers `offered` [n]."""
         result: np.ndarray = offered == self.code(name)
         return result
@@ -110,11 +110,13 @@ class Columns:
         """Probability of what a reviewer is offered."""
         return float(now.posterior[row, offered])
 
-    def compared(self, row: int, given: str, offered: str | None) -> list[str | None]:
+    def compared(
+        self, now: Any, row: int, given: str, offered: str | None
+    ) -> list[str | None]:
         """Classes whose trusted pictures stand beside one."""
         return [given, offered]
 
-    def chips(self, row: int, most: int) -> list[dict[str, Any]]:
+    def chips(self, now: Any, row: int, most: int) -> list[dict[str, Any]]:
         """Of sets alone: classes to put in or out."""
         return []
 

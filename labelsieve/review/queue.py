@@ -209,7 +209,7 @@ class Suspects:
         if filters.given is not None:
             passing &= columns.with_label(filters.given)
         if filters.suggested is not None:
-            passing &= columns.offering(self.offered, filters.suggested)
+            passing &= columns.offering(self.now, self.offered, filters.suggested)
         if filters.least > 0:
             passing &= np.asarray(self.now.p_wrong) >= filters.least
         if filters.text:

@@ -146,8 +146,8 @@ class Describing:
             "primary": self.primary(row),
             "outside": bool(columns.outside[row]),
             "classes": self.classes(row),
-            "chips": columns.chips(row, KEYS),
-            "near": self.near(row, columns.compared(row, given, offered)),
+            "chips": columns.chips(now, row, KEYS),
+            "near": self.near(row, columns.compared(now, row, given, offered)),
             "facts": self.pictures.facts(sample_id),
             "seen": int(self.suspects.seen[row]),
             "decided": in_words(decision, columns.say),
@@ -177,7 +177,7 @@ class Describing:
 
     def classes(self, row: int) -> list[dict[str, Any]]:
         """The likeliest classes, each with its probability; of sets none, which have chips."""
-        if self.suspects.columns.chips(row, KEYS):
+        if self.suspects.columns.chips(self.suspects.now, row, KEYS):
             return []
         posterior = np.asarray(self.suspects.now.posterior[row], dtype=float)
         # an answer leaves zeros: what comes first among them is as in the list of classes

@@ -237,7 +237,7 @@ def test_splits_and_roots(
     ]
 
 
-# --- score and cache
+# --- score
 
 
 def test_score_writes_either_kind_of_table(
@@ -273,22 +273,3 @@ def test_score_writes_either_kind_of_table(
         == f"42 of 45 images scored, {flagged} flagged: {tmp_path / 'a.csv'}\n"
     )
     assert pacsv.read_csv(tmp_path / "a.csv").num_rows == 45
-
-
-def test_the_cache_is_shown_and_cleared(
-    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LABELSIEVE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cache" / "downloads").mkdir(parents=True)
-    (tmp_path / "cache" / "downloads" / "x").write_bytes(bytes(3_000_000))
-    assert call("cache", "--json").json() == {
-        "folder": str(tmp_path / "cache"),
-        "bytes": 3_000_000,
-        "parts": {"downloads": 3_000_000},
-        "deleted": 0,
-    }
-    shown = f"{tmp_path / 'cache'}: 3 MB\n    downloads: 3.0 MB\n"
-    assert call("cache").out == shown
-    assert "Add --clear" in call("cache", "--only", "x").err
-    assert call("cache", "--clear", "--json").json()["deleted"] == 3_000_000
-    assert call("cache", "--json").json()["bytes"] == 0

@@ -83,9 +83,9 @@ class SetColumns(Columns):
         """[n] bool: sets with a class."""
         return self._has(self.scanned.given, name)
 
-    def offering(self, offered: np.ndarray, name: str) -> np.ndarray:
+    def offering(self, now: Any, offered: np.ndarray, name: str) -> np.ndarray:
         """[n] bool: rows whose offered set differs from the given one in a class."""
-        return self._has(self.scanned.given ^ self.scanned.suggested, name)
+        return self._has(self.scanned.given ^ now.likely, name)
 
     def _has(self, values: np.ndarray, name: str) -> np.ndarray:
         if name not in self.classes:
@@ -102,23 +102,24 @@ class SetColumns(Columns):
         """Probability of what a reviewer is offered."""
         return float(now.suggested_prob[row])
 
-    def compared(self, row: int, given: str, offered: str | None) -> list[str | None]:
+    def compared(
+        self, now: Any, row: int, given: str, offered: str | None
+    ) -> list[str | None]:
         """Classes whose trusted pictures stand beside one: those that are said to be wrong."""
-        scanned = self.scanned
-        changed = np.flatnonzero(scanned.given[row] ^ scanned.suggested[row])
+        own = self.scanned.given[row]
+        changed = np.flatnonzero(own ^ now.likely[row])
         # of a set that nothing is said against, its own
-        shown_of = changed if len(changed) else np.flatnonzero(scanned.given[row])
+        shown_of = changed if len(changed) else np.flatnonzero(own)
         return [self.classes[place] for place in shown_of[:2]]
 
-    def chips(self, row: int, most: int) -> list[dict[str, Any]]:
+    def chips(self, now: Any, row: int, most: int) -> list[dict[str, Any]]:
         """The classes of a card, those of the set and what is offered first, then the likeliest.
 
         Returns:
             name, p, given, offered, and on: whether the class is in the offered set.
         """
-        scanned = self.scanned
-        given, suggested = scanned.given[row], scanned.suggested[row]
-        probs = np.asarray(scanned.probs[row], dtype=float)
+        given, suggested = self.scanned.given[row], now.likely[row]
+        probs = np.asarray(now.probs[row], dtype=float)
         # lexsort takes the most important key last
         order = np.lexsort((-probs, ~(given | suggested)))[:CHIPS]
         chips = []

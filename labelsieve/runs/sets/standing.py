@@ -1,8 +1,7 @@
 """A run of sets as it stands: the scan's judgement, and what people decided since.
 
 As `labelsieve.runs.standing` for single labels, of which it has the names; labels are texts here
-(`labelsieve.data.labels.write_set`), as there are more sets than anybody numbers. What people say
-about one picture changes nothing about the others.
+(`labelsieve.data.labels.write_set`), as there are more sets than anybody numbers.
 
 Shapes: n scored images, k classes.
 """
@@ -20,10 +19,12 @@ import pyarrow.compute as pc
 from labelsieve.data.labels import SET, Labels, read_set, write_set
 from labelsieve.errors import DataError
 from labelsieve.estimation.sets import judging
+from labelsieve.estimation.sets.answers import SetAnswers, SetLearner
 from labelsieve.runs.decisions import NAMING, WRONG, Decision
 from labelsieve.runs.run import Run
 from labelsieve.tables import RowsOf, one_chunk
 
+HALF = 0.5  # from which on a label is rather wrong than right
 NOTHING = write_set([])  # the set of a picture that shows none of the classes
 
 
@@ -54,6 +55,11 @@ class SetScanned:
         """Between sets and their texts."""
         return Labels(SET, self.classes)
 
+    @cached_property
+    def learner(self) -> SetLearner:
+        """Corrects the probabilities by answers."""
+        return SetLearner(self.probs, self.given)
+
     def untouched(self) -> SetStanding:
         """The run before anybody decided anything."""
         return _stand(self, {})
@@ -63,14 +69,18 @@ class SetScanned:
 class SetStanding:
     """The run as it stands, in the order of the scan's scores.
 
+    probs: [n, k] float32 probability that each picture shows each class, given picture, label and
+        all answers; 0 and 1 where people named the set.
     verdicts: [n] object, of `labelsieve.runs.decisions.VERDICTS`, None where nobody decided.
     decided: [n] object, the set that people named as a text; None where nobody did.
+    learned_from: number of answers in the probabilities of the others.
     """
 
     scanned: SetScanned
+    probs: np.ndarray
     verdicts: np.ndarray
     decided: np.ndarray
-    learned_from: int = 0
+    learned_from: int
 
     @property
     def ids(self) -> pa.StringArray:
@@ -90,8 +100,11 @@ class SetStanding:
     @cached_property
     def p_clean(self) -> np.ndarray:
         """[n] float64 probability that the whole given set is right."""
-        # the scan's stays as it is: promises are computed with it
-        result = self.scanned.p_clean.copy()
+        if self.learned_from:
+            result = judging.p_right(self.probs, self.scanned.given)
+        else:
+            # to the last digit what the scan wrote
+            result = self.scanned.p_clean.copy()
         result[self.verdicts == "keep"] = 1.0
         result[np.isin(self.verdicts.astype(str), WRONG)] = 0.0
         return result
@@ -114,15 +127,27 @@ class SetStanding:
         return self._texts(self.scanned.given)
 
     @cached_property
+    def likely(self) -> np.ndarray:
+        """[n, k] bool, suggested sets: what the scan flagged differs, and what is likely wrong."""
+        given = self.scanned.given
+        if not self.learned_from:
+            return self.scanned.suggested
+        flagged = given ^ self.scanned.suggested
+        result: np.ndarray = given ^ (
+            flagged | (judging.p_wrong_of(self.probs, given) > HALF)
+        )
+        return result
+
+    @cached_property
     def suggested(self) -> np.ndarray:
         """[n] object: the set that people named, else the suggested one."""
         named = self.decided != None  # noqa: E711
-        return np.where(named, self.decided, self._texts(self.scanned.suggested))
+        return np.where(named, self.decided, self._texts(self.likely))
 
     @cached_property
     def suggested_prob(self) -> np.ndarray:
         """[n] float64 probability that the whole suggested set is right."""
-        prob = judging.p_right(self.scanned.probs, self.scanned.suggested)
+        prob = judging.p_right(self.probs, self.likely)
         prob[self.decided != None] = 1.0  # noqa: E711
         return prob
 
@@ -149,9 +174,9 @@ class SetStanding:
             Row -> the new set, and the least probability among its changes.
         """
         scanned = self.scanned
-        p_wrong = judging.p_wrong_of(scanned.probs, scanned.given)
-        # only what is flagged: the suggestion that people see is what may change
-        sure = (p_wrong >= least) & (scanned.given ^ scanned.suggested)
+        p_wrong = judging.p_wrong_of(self.probs, scanned.given)
+        # nothing else: the suggestion that people see is what may change
+        sure = (p_wrong >= least) & (scanned.given ^ self.likely)
         found = {}
         undecided = self.verdicts == None  # noqa: E711
         for row in np.flatnonzero(sure.any(1) & undecided).tolist():
@@ -175,8 +200,12 @@ class SetStanding:
     def updated(
         self, current: Mapping[str, Decision], *, learn: bool = True
     ) -> SetStanding:
-        """With other decisions, by sample id; nothing is learned of one set about others."""
-        return _stand(self.scanned, current)
+        """With other decisions, by sample id.
+
+        Args:
+            learn: correct the probabilities of what nobody decided, too.
+        """
+        return _stand(self.scanned, current, learn=learn)
 
 
 def read(opened: Run) -> SetScanned:
@@ -203,23 +232,51 @@ def read(opened: Run) -> SetScanned:
     )
 
 
-def _stand(scanned: SetScanned, current: Mapping[str, Decision]) -> SetStanding:
+def _stand(
+    scanned: SetScanned, current: Mapping[str, Decision], *, learn: bool = True
+) -> SetStanding:
     n = len(scanned.given)
     verdicts = np.full(n, None, dtype=object)
     decided = np.full(n, None, dtype=object)
-    standing = SetStanding(scanned, verdicts, decided)
-    for sample_id, decision in current.items():
+    named = []
+    for sample_id, decision in sorted(current.items(), key=lambda item: item[1].seq):
         row = scanned.at.get(sample_id)
         if row is None or decision.verdict == "skip":
             continue
         verdicts[row] = decision.verdict
-        if decision.verdict == "none":
-            decided[row] = NOTHING
-        elif decision.verdict == "keep":
-            decided[row] = scanned.coding.decode(scanned.given[[row]])[0].as_py()
-        elif decision.verdict in NAMING:
-            decided[row] = decision.label
-    return standing
+        decided[row] = _named(scanned, row, decision)
+        if _is_known(decided[row], scanned.classes):
+            named.append(row)
+    answers = _answers(scanned, decided, named)
+    probs = scanned.learner.probs(answers) if learn and named else scanned.probs
+    if named:
+        probs = probs.copy() if probs is scanned.probs else probs
+        # certainty about what people said themselves
+        probs[answers.rows] = answers.sets
+    return SetStanding(scanned, probs, verdicts, decided, len(named) if learn else 0)
+
+
+def _named(scanned: SetScanned, row: int, decision: Decision) -> str | None:
+    """The set that a decision names, as a text; None where it is only known to be wrong."""
+    if decision.verdict == "none":
+        return NOTHING
+    if decision.verdict == "keep":
+        return str(scanned.coding.decode(scanned.given[[row]])[0].as_py())
+    return decision.label if decision.verdict in NAMING else None
+
+
+def _is_known(text: str | None, classes: tuple[str, ...]) -> bool:
+    """Whether it is a set of these classes: decisions may come from elsewhere."""
+    try:
+        return text is not None and bool(check_set(text, classes))
+    except DataError:
+        return False
+
+
+def _answers(scanned: SetScanned, decided: np.ndarray, named: list[int]) -> SetAnswers:
+    rows = np.array(named, dtype=np.int64)
+    texts = pa.array([decided[row] for row in named], pa.string())
+    return SetAnswers(rows, scanned.coding.encode(pa.chunked_array([texts])))
 
 
 def check_set(text: str, classes: tuple[str, ...]) -> str:

@@ -63,7 +63,7 @@ def test_chips_are_the_offered_set_and_can_make_any_other(review: Review) -> Non
     assert 'id="chips"' in page
     row = int(review.suspects.rows(DEFAULT)[0])
     columns = review.suspects.columns
-    chips = columns.chips(row, 9)
+    chips = columns.chips(review.suspects.now, row, 9)
     assert {c["name"] for c in chips} == set(WORDS)
     on = sorted(c["name"] for c in chips if c["on"])
     assert on == read_set(columns.text(int(review.suspects.offered[row])))
@@ -119,4 +119,4 @@ def test_a_card_compares_with_pictures_of_the_doubted_classes(review: Review) ->
         scanned.classes[k]
         for k in np.flatnonzero(scanned.given[row] ^ scanned.suggested[row])
     }
-    assert set(columns.compared(row, "", None)) <= changed
+    assert set(columns.compared(review.suspects.now, row, "", None)) <= changed

@@ -88,3 +88,68 @@ def test_a_set_is_canonical_and_made_of_the_classes() -> None:
     for wrong in ('["lion"]', "cat", '{"cat": 1}'):
         with pytest.raises(DataError):
             check_set(wrong, CLASSES)
+
+
+def many(n: int = 400) -> tuple[SetScanned, np.ndarray]:
+    """Sets in which every third dog that is said to be missing with .4 really is; and the truth."""
+    rng = np.random.default_rng(0)
+    given = rng.random((n, 3)) < 0.5
+    given[:, 2] = False
+    probs = np.where(given, 0.97, 0.03).astype(np.float32)
+    probs[: n // 2, 2] = 0.4
+    true = given.copy()
+    true[: n // 2 : 3, 2] = True
+    flagged = np.zeros((n, 3), dtype=bool)
+    flagged[:5, 2] = True
+    ids = pa.array([f"i{row}" for row in range(n)])
+    p_clean = p_right(probs, given)
+    made = SetScanned(
+        ids, CLASSES, given, given ^ flagged, probs, p_clean, flagged.any(1)
+    )
+    return made, true
+
+
+def answers_of(made: SetScanned, true: np.ndarray, rows: range) -> dict[str, Decision]:
+    texts = made.coding.decode(true).to_pylist()
+    return {
+        f"i{row}": decision(number + 1, f"i{row}", "other", texts[row])
+        for number, row in enumerate(rows)
+    }
+
+
+def test_answers_about_some_sets_change_what_is_said_of_the_others() -> None:
+    made, true = many()
+    current = answers_of(made, true, range(0, 120))
+    now = made.untouched().updated(current)
+    assert now.learned_from == 120
+    rest = np.arange(120, 200)
+    # .40 was said, a third is wrong; 240 answers found none of the labels wrong that have .03
+    assert now.probs[rest, 2].mean() == pytest.approx(1 / 3, abs=0.05)
+    others = np.where(made.given, 1 - now.probs, now.probs)[rest, :2]
+    assert (others < 0.015).all()
+    assert np.allclose(now.p_clean[rest], p_right(now.probs[rest], made.given[rest]))
+    assert (now.p_clean[:120][(true ^ made.given)[:120].any(1)] == 0).all()
+    assert np.array_equal(now.probs[:120], true[:120].astype(np.float32))
+    # promises are computed with the scan's own numbers
+    plain = made.untouched().updated(current, learn=False)
+    assert plain.learned_from == 0
+    assert np.array_equal(plain.p_clean[rest], made.p_clean[rest])
+    # and what was read is never written into
+    assert np.array_equal(made.probs, many()[0].probs)
+
+
+def test_what_turns_out_likely_is_suggested() -> None:
+    made, true = many()
+    true[: len(true) // 2, 2] = True
+    now = made.untouched().updated(answers_of(made, true, range(0, 120)))
+    rest = np.arange(120, 200)
+    assert (now.probs[rest, 2] > 0.5).all() and now.likely[rest, 2].all()
+    assert all("dog" in text for text in now.suggested[rest])
+    assert (now.suggested_prob[rest] >= now.p_clean[rest]).all()
+    assert set(now.changes(0.5)) >= set(rest.tolist())
+
+
+def test_a_decision_that_names_no_class_of_the_run_teaches_nothing() -> None:
+    for label in (write_set(["horse"]), "cat", "[1]"):
+        now = many()[0].untouched().updated({"i0": decision(1, "i0", "other", label)})
+        assert now.learned_from == 0 and now.decided[0] == label
