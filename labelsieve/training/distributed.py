@@ -109,11 +109,12 @@ def _meeting() -> dict[str, Any]:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    # PyTorch documents both, its stubs export neither
-    shared = dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)  # type: ignore[attr-defined]
+    # PyTorch documents both stores, its stubs export neither
+    stores: Any = dist
+    shared = stores.TCPStore(host, port, is_master=False, timeout=PATIENCE)
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     attempt = _attempt(shared, rank, count)
-    store = dist.PrefixStore(f"labelsieve/{attempt}", shared)  # type: ignore[attr-defined]
+    store = stores.PrefixStore(f"labelsieve/{attempt}", shared)
     return {"store": store, "rank": rank, "world_size": count}
 
 
