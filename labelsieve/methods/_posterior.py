@@ -35,11 +35,11 @@ from labelsieve.estimation.calibration import (
     with_given,
 )
 from labelsieve.estimation.doubt import BELIEVED, believed, doubt
+from labelsieve.estimation.em import sample
 from labelsieve.estimation.transition import (
     TEMPERATURES,
     Transition,
     fit_transition,
-    sample,
     select,
 )
 from labelsieve.features.cached import Corners

@@ -96,3 +96,19 @@ def test_the_symmetric_matrix_is_the_likeliest_of_its_kind() -> None:
         max(likelihoods, key=likelihoods.__getitem__), abs=0.001
     )
     assert 1 - result[0, 0] == pytest.approx((labels != truth).mean(), abs=0.02)
+
+
+def test_frequencies_are_those_of_the_truth_where_labels_changed_them() -> None:
+    """A third of one class is given as another one; the answers were made with equal classes."""
+    probs, truth, _ = world()
+    labels = np.where(
+        np.random.default_rng(3).random(N) < 0.35 * (truth == 0), 3, truth
+    )
+    true, given = (np.bincount(c, minlength=K) / N for c in (truth, labels))
+    found = em.true_frequencies(probs, labels)
+    assert found.sum() == pytest.approx(1)
+    # ended early, so most of the way
+    assert np.abs(found - true).sum() < np.abs(given - true).sum() / 3
+    # labels that are right are as frequent as their classes
+    right = em.true_frequencies(probs, truth)
+    np.testing.assert_allclose(right, true, atol=0.02)

@@ -219,7 +219,7 @@ def test_simplified_takes_the_share_that_held_out_labels_prefer(kind: str) -> No
     simple = fitted.simplified(calibrated, labels)
     half = np.random.default_rng([0, len(labels)]).permutation(len(labels)) % 2 == 0
     best, symmetric = {}, em.symmetric(1 - np.diag(fitted.matrix).mean(), k)
-    for share in estimate.SHARES:
+    for share in em.SHARES:
         total = 0.0
         for part in (half, ~half):
             errors = em.prior(calibrated, fitted.class_similarity)[None]
@@ -269,3 +269,25 @@ def test_with_unseen_cells_planted_errors_may_be_fewer(
     assert lowest["planted", estimate.SOFTER] < lowest["planted", 1.0] - 0.002
     # T alone finds too few of people's errors, not too many
     assert lowest["people", estimate.SOFTER] == lowest["people", 1.0]
+
+
+def test_classes_that_people_prefer_are_not_taken_for_frequent_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two classes are often given as a third; by the given frequencies too few look wrong."""
+    probs, truth, _ = world(sharpness=1.5)
+    taken = np.random.default_rng(2).random(N) < np.array([0.4, 0.4, 0, 0])[truth]
+    labels = np.where(taken, 3, truth)
+    wrong = (labels != truth).mean()
+    found = estimate.fit_transition(probs, labels)
+
+    def said(fitted: estimate.Transition) -> float:
+        posterior = fitted.posterior(fitted.calibrate(probs), labels)
+        return float(1 - posterior[np.arange(N), labels].mean())
+
+    monkeypatch.setattr(estimate, "SEEN", N)
+    given = estimate.fit_transition(probs, labels)
+    assert abs(said(found) - wrong) < abs(said(given) - wrong) / 2
+    assert min(found.rates) - 0.02 <= wrong <= max(found.rates) + 0.02
+    # as answers were made: no class is preferred
+    assert np.ptp(np.log(found.weights)) < np.ptp(np.log(given.weights)) / 2
