@@ -178,7 +178,7 @@ def export(
     target: str | Path,
     *,
     only: str = "all",
-    data: str | Path | None = None,
+    data: Any = None,
     root: str | Path | None = None,
     safe_formulas: bool = False,
     force: bool = False,
@@ -193,7 +193,8 @@ def export(
         target: file or folder to write.
         only: "all" images, "clean" ones (settled by people, or not flagged), "issues", or
             "certified": settled by people, or in the clean part that an audit promises.
-        data: where the images are now, if not where they were scanned; tables need none.
+        data: where the images are now, if not where they were scanned, or themselves where they
+            were in memory; tables need none.
         root: a folder beside the data that a table's pictures may come from.
         safe_formulas: of CSV: see `labelsieve.exports.csv`.
         force: replace a file that is no earlier export, or in a folder that is one, the files
@@ -214,9 +215,10 @@ def export(
     check_kind(room, to, opened.kind)
     target = Path(target)
     check_target(room.TARGET, target)
-    data = None if data is None else str(data)
+    if isinstance(data, Path):
+        data = str(data)
     # where the scan read them, and where they are now
-    for named in {None, data}:
+    for named in (None, data):
         refuse_input(target, of_run.spec_of(opened, named).path())
     with alone(opened):
         rows = collect(opened, only, data=data, root=root)
@@ -247,7 +249,7 @@ def collect(
     opened: Run,
     only: str = "all",
     *,
-    data: str | None = None,
+    data: Any = None,
     root: str | Path | None = None,
 ) -> Rows:
     """Scores, decisions and pictures of a run, ready to be written; arguments as of `export`."""

@@ -29,9 +29,7 @@ class LatePictures:
         RunError: the data are gone.
     """
 
-    def __init__(
-        self, opened: Run, data: str | None, root: str | Path | None = None
-    ) -> None:
+    def __init__(self, opened: Run, data: Any, root: str | Path | None = None) -> None:
         self._opened = opened
         self._data = data
         self._allowed = None if root is None else Bounds(root)

@@ -21,12 +21,12 @@ from labelsieve.runs.standing import Standing
 
 
 def make(
-    folder: str | Path | Run, data: str | None = None, *, everything: bool = False
+    folder: str | Path | Run, data: Any = None, *, everything: bool = False
 ) -> Path:
     """Write `report.html` of a run again, with what people decided since.
 
     Args:
-        data: the scanned data, where they are no longer where they were scanned.
+        data: the scanned data, where they are no longer where they were scanned, or were in memory.
         everything: also write the suspects that do not fit into it, as report-2.html and so on.
 
     Raises:

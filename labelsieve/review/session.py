@@ -59,7 +59,7 @@ class Review:
 
     Args:
         opened: a finished run.
-        data: the scanned data, where they are no longer where they were scanned.
+        data: the scanned data, where they are no longer where they were scanned, or were in memory.
         background: learn from answers in a thread of its own, so that none waits for it.
 
     Raises:
@@ -67,7 +67,7 @@ class Review:
     """
 
     def __init__(
-        self, opened: Run, *, data: str | None = None, background: bool = True
+        self, opened: Run, *, data: Any = None, background: bool = True
     ) -> None:
         opened.require_finished()
         self.opened = opened

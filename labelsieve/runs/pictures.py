@@ -32,6 +32,7 @@ from labelsieve.files import Bounds, readable
 from labelsieve.progress import plain
 from labelsieve.runs.items import _heat, _words
 from labelsieve.runs.reading import mapped
+from labelsieve.runs.reading.objects import ByKey
 from labelsieve.runs.run import Run
 from labelsieve.tables import RowsOf, one_chunk
 
@@ -72,12 +73,13 @@ class Pictures(Protocol):
     def read(self, sample_id: str) -> Any: ...
 
 
-def spec_of(opened: Run, data: str | None = None) -> DataSpec:
+def spec_of(opened: Run, data: Any = None) -> DataSpec:
     """The data set that a run scanned, named as on the command line.
 
     Args:
-        data: where the data are now; None is where they were scanned. Relative paths are taken
-            from the folder that the scan was started in, where they lead nowhere from here.
+        data: where the data are now, or themselves where they were in memory; None is where they
+            were scanned. Relative paths are taken from the folder that the scan was started in,
+            where they lead nowhere from here.
     """
     # a run is opened with the columns that it was scanned with, wherever its data are
     command = opened.record.get("command", {})
@@ -91,7 +93,8 @@ def spec_of(opened: Run, data: str | None = None) -> DataSpec:
     fields = {k: command.get(k) for k in SPEC_FIELDS if command.get(k) is not None}
     if fields.get("root"):
         fields["root"] = _from(base, fields["root"])
-    spec = DataSpec(data or _from(base, command["data"]), **fields)
+    named = _from(base, command["data"]) if data is None else data
+    spec = DataSpec(named, **fields)
     # a run may be a stranger's: only what this user named before is read from elsewhere
     unknown = hosts_in(replace(spec, data=command["data"])) - known_hosts()
     if unknown and data is None:
@@ -108,6 +111,23 @@ def require_there(spec: DataSpec) -> None:
     path = spec.path()
     if path is not None and not has_pattern(path) and not path.exists():
         raise _lost(f"'{readable(path)}' does not exist.")
+
+
+def _was_in_memory(opened: Run) -> bool:
+    """Whether the data were objects of the process that scanned them, which no path leads to."""
+    named = opened.record.get("command", {}).get("data", "")
+    uris = opened.manifest["uri"]
+    # rows of objects are known by their numbers; no file or table is called so
+    return len(uris) > 0 and uris[0].as_py().isdecimal() and not Path(named).exists()
+
+
+def _in_memory(opened: Run) -> RunError:
+    what = opened.record["command"]["data"]
+    return RunError(
+        f"The run was made of data in memory ({plain(what)}), which no path leads to.",
+        "In Python pass them again: labelsieve.Run("
+        f"{readable(opened.folder)!r}).review(data=...); report and export take data=..., too.",
+    )
 
 
 def _lost(why: str) -> RunError:
@@ -142,10 +162,16 @@ class Images:
         self.bounds: Bounds | None = getattr(self._source, "bounds", None)
         # columns, as half a million rows would take 100 MB as a dictionary
         self._at = at or RowsOf(manifest["sample_id"])
+        # of objects that are passed again, whatever their order is now
+        self._by_key: ByKey | None = None
         self._sorting = threading.Lock()
         self._uris = manifest["uri"]
         self._contents = manifest["content_hash"]
         self._lock = threading.Lock()
+
+    def match_by_key(self) -> None:
+        """Take items by the user's keys, for objects that another process scanned."""
+        self._by_key = ByKey(self._source)
 
     @property
     def modality(self) -> str:
@@ -199,6 +225,8 @@ class Images:
 
     def _scanned(self, sample_id: str, uri: str) -> Any:
         """What a source gives that is the picture of this id; raises ImageError."""
+        if self._by_key is not None:
+            return self._by_key.read(sample_id)
         for source in self._versions():
             try:
                 item = source.read(uri)
@@ -256,19 +284,25 @@ def _scanned_bytes(item: bytes | str | Path, sample_id: str) -> bytes:
     return data
 
 
-def open_pictures(opened: Run, data: str | None = None) -> Images:
+def open_pictures(opened: Run, data: Any = None) -> Images:
     """The pictures of a run.
 
     Args:
-        data: where the data are now, if not where they were scanned.
+        data: where the data are now, if not where they were scanned; of a run of data in memory
+            the data, as they were given to the scan.
 
     Raises:
         RunError: they cannot be opened again, or `data` are other data.
     """
     images = opened.in_memory
     if data is not None or images is None:
+        if data is None and _was_in_memory(opened):
+            raise _in_memory(opened)
         at = mapped.rows_of(opened, "all", one_chunk(opened.manifest["sample_id"]))
-        images = Images(spec_of(opened, data), opened.manifest, at)
+        spec = spec_of(opened, data)
+        images = Images(spec, opened.manifest, at)
+        if spec.path() is None:
+            images.match_by_key()
     if data is not None:
         _check_scanned(images, opened, data)
     images.heat = _heat.of_run(opened)
@@ -277,7 +311,7 @@ def open_pictures(opened: Run, data: str | None = None) -> Images:
     return opened_again
 
 
-def _check_scanned(images: Images, opened: Run, data: str) -> None:
+def _check_scanned(images: Images, opened: Run, data: Any) -> None:
     """Raises RunError where most images that were scanned are not in the named data."""
     ids = opened.manifest["sample_id"]
     # spread over the manifest, which is in the order of contents: any class may be missing
@@ -288,8 +322,10 @@ def _check_scanned(images: Images, opened: Run, data: str) -> None:
     for sample_id in looked_at.to_pylist():
         missing += not _is_there(images, sample_id)
     if 2 * missing > len(looked_at):
+        # of objects the text may be as long as the data
+        named = f"'{data}'" if isinstance(data, str | Path) else "What was passed"
         raise RunError(
-            f"'{data}' does not hold the images of '{opened.folder}': of "
+            f"{named} does not hold the images of '{opened.folder}': of "
             f"{len(looked_at)} looked for, {missing} are not there.",
             WHERE_NOW,
         )

@@ -197,10 +197,12 @@ class Run:
         frame.index = [int(number) for number in numbers] if whole else keys
         return frame
 
-    def review(self, *, port: int = 0, browser: bool = True) -> None:
+    def review(self, *, data: Any = None, port: int = 0, browser: bool = True) -> None:
         """Open the page where people decide, until interrupted (Ctrl+C, or the stop button).
 
         Args:
+            data: where the data are now, if they have moved; of a run of data in memory, such as a
+                data frame, these again: rows are known by their index or id, and compared.
             port: 0 takes a free one.
             browser: open the page in a browser; its address is printed in any case.
 
@@ -211,7 +213,7 @@ class Run:
         # by name: a run is opened also where the extra 'review' is not installed
         server = registry.need("labelsieve.review.server")
         session = registry.need("labelsieve.review.session")
-        reviewed = session.Review(self)
+        reviewed = session.Review(self, data=data)
         launch = webbrowser.open if browser else None
         listening = server.Listening("127.0.0.1", port, ())
         server.serve(reviewed, listening, launch=launch, tell=note)
