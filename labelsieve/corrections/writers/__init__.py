@@ -156,11 +156,17 @@ class Match:
     sample_id: str
     label: str | None  # None: the row is left out
     path: str  # what the data call the image
+    old: str | None = None  # the label that the row has
 
 
 def find_rows(source: Source, corrections: Iterable[Correction]) -> Changes:
     """New labels by row number, as `match_rows` finds them."""
-    return {m.number: m.label for m in match_rows(source, corrections)}
+    return changes_of(match_rows(source, corrections))
+
+
+def changes_of(matches: Iterable[Match]) -> Changes:
+    """New labels by row number; a row that gets the label it has is not written anew."""
+    return {m.number: m.label for m in matches if m.label is None or m.label != m.old}
 
 
 def match_rows(source: Source, corrections: Iterable[Correction]) -> list[Match]:
@@ -209,7 +215,8 @@ def _matches(
 
 
 def _match(number: int, row: Row, correction: Correction) -> Match:
-    return Match(number, correction["sample_id"], correction["new_label"], row.path)
+    new = correction["new_label"]
+    return Match(number, correction["sample_id"], new, row.path, row.label)
 
 
 def _grouped(

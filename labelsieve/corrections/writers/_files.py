@@ -6,6 +6,7 @@ The originals are kept; every patch is made from them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -28,10 +29,12 @@ from labelsieve.corrections.patch import patch_id
 from labelsieve.corrections.writers import (
     Changes,
     Plan,
+    changes_of,
     match_rows,
     refuse_inside,
 )
 from labelsieve.data.sources import STATE, Source, open_source
+from labelsieve.data.sources._layout import matching
 from labelsieve.data.sources._unpacked import whole_suffix
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
@@ -68,6 +71,14 @@ class FilesWriter(ABC):
     def _write(self, source: Any, file: Path, changes: Changes, target: Path) -> None:
         """One file with other labels; raises DataError where a label does not fit."""
 
+    def _named(self, source: Any, path: Path) -> list[Path]:
+        """The files that a list or a pattern stands for."""
+        return [path] if path.is_file() else [Path(name) for name in matching(path)]
+
+    def _images(self, source: Any) -> Iterator[Any]:
+        """All pictures that the data name; those of the rows, where a storage has no others."""
+        return (row.image for row in source.rows())
+
     # --- in place and back
 
     def present(self, earlier: Earlier) -> Earlier | None:
@@ -90,7 +101,7 @@ class FilesWriter(ABC):
         source = self._as_scanned(earlier)
         matches = match_rows(source, patch.to_pylist())
         # what cannot be done is told when it is listed
-        files = self._by_file(source, {m.number: m.label for m in matches})
+        files = self._by_file(source, changes_of(matches))
         self._refuse_links(files)
         return {match.sample_id: match.path for match in matches}
 
@@ -156,7 +167,7 @@ class FilesWriter(ABC):
         links: bool,
         scan: str | None,
     ) -> None:
-        """As `Writer.copy`: the whole folder, with other files where labels change."""
+        """As `Writer.copy`: the folder, or what was named, with other files where labels change."""
         remove(output)
         output.mkdir(parents=True)
         new = output / STATE
@@ -181,7 +192,7 @@ class FilesWriter(ABC):
         """Files that a copy holds, too."""
         bounds = Bounds(self._top, *([self._spec.root] if self._spec.root else []))
         left_out = 0
-        for file in _files(self._top):
+        for file in self._own_files():
             # a copy would hold what a link of a stranger leads to
             if bounds.hold(file):
                 yield file
@@ -190,6 +201,24 @@ class FilesWriter(ABC):
         if left_out:
             lead = counted(left_out, "link", "leads", "lead")
             note(f"{lead} out of the data, and stayed out of the copy.")
+
+    def _own_files(self) -> Iterator[Path]:
+        """All below a folder; of a list, a pattern or a file what it names, and its pictures."""
+        path = self._spec.path()
+        if path is None or path.is_dir():
+            yield from _files(self._top)
+            return
+        source = open_source(self._spec)
+        seen: set[Path] = set()
+        pictures = map(_file_of, self._images(source))
+        for file in itertools.chain(self._named(source, path), pictures):
+            below = None if file is None else Path(os.path.relpath(file, self._top))
+            # what lies elsewhere is named by its own path in a copy, too
+            if below is None or ".." in below.parts or below in seen:
+                continue
+            seen.add(below)
+            if (self._top / below).is_file():
+                yield self._top / below
 
     def is_copy(self, patch: pa.Table, output: Path, earlier: Earlier | None) -> bool:
         """As `Writer.is_copy`; what was not written anew is compared with the data."""
@@ -215,7 +244,7 @@ class FilesWriter(ABC):
         """Write files anew; gives what the data call the images, and the files by uri."""
         source = self._as_scanned(earlier)
         matches = match_rows(source, patch.to_pylist())
-        changes = {match.number: match.label for match in matches}
+        changes = changes_of(matches)
         instead = self._instead(earlier)
         written = {}
         for number, (uri, own) in enumerate(self._by_file(source, changes).items()):
@@ -298,6 +327,12 @@ def _files(top: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             yield Path(where, name)
+
+
+def _file_of(image: Any) -> Path | None:
+    """The file that a picture, or the picture of a box, is."""
+    image = getattr(image, "member", image)
+    return image if isinstance(image, Path) else None
 
 
 def _put(old: Path, new: Path, links: bool) -> None:

@@ -6,6 +6,7 @@ Tables and saved data sets have this in common. The original is kept; every patc
 from __future__ import annotations
 
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,11 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from labelsieve.corrections._copies import copy_file
 from labelsieve.corrections.history import Earlier, check_original, digest, state_of
 from labelsieve.corrections.journal import Step
 from labelsieve.corrections.patch import patch_id, read_patch
-from labelsieve.corrections.writers import Changes, Match, Plan, match_rows
-from labelsieve.data.sources import Source, open_source
+from labelsieve.corrections.writers import Changes, Match, Plan, changes_of, match_rows
+from labelsieve.data.sources import STATE, Source, open_source
 from labelsieve.data.sources._history import records
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, RunError
@@ -139,8 +141,19 @@ class WholeWriter(ABC):
         """Write the data anew; gives what they call the images of the patch."""
         source = self._as_scanned(earlier)
         matches = match_rows(source, patch.to_pylist())
-        self._write(source, {m.number: m.label for m in matches}, target)
+        changes = changes_of(matches)
+        if changes:
+            self._write(source, changes, target)
+        else:
+            # another library, or another version of one, would write other bytes
+            self._copy_as_it_is(self._original(earlier), target)
         return _names(matches)
+
+    def _copy_as_it_is(self, path: Path, target: Path) -> None:
+        if path.is_dir():
+            shutil.copytree(path, target, ignore=shutil.ignore_patterns(STATE))
+        else:
+            copy_file(path, target)
 
     # --- the data as they were
 
@@ -150,8 +163,11 @@ class WholeWriter(ABC):
         Raises:
             RunError, DataError: they were edited since, or the original is gone or damaged.
         """
-        path = self._path if earlier is None else self._kept(earlier)
-        return open_source(replace(self._spec, data=str(path), root=self._root))
+        path = str(self._original(earlier))
+        return open_source(replace(self._spec, data=path, root=self._root))
+
+    def _original(self, earlier: Earlier | None) -> Path:
+        return self._path if earlier is None else self._kept(earlier)
 
     def _kept(self, earlier: Earlier) -> Path:
         """The original, while the data still are what the patch made of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ class AnnotatedWriter(FilesWriter):
                 check_known(label, parts[name], source.top / name)
             files[path_to_uri(name)][number - source.starts[at]] = label
         return files
+
+    def _images(self, source: AnnotatedSource) -> Iterator[Any]:
+        # a picture without a box is listed, too
+        for part in source.parts().values():
+            yield from part.images()
 
     def _write(
         self, source: AnnotatedSource, file: Path, changes: Changes, target: Path

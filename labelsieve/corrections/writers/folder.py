@@ -97,6 +97,8 @@ class FolderWriter:
         for move in moves:
             old = now.get(move.old) or self._inside(move.old)
             target = self._place(move.old, move.new)
+            if old == target:
+                continue
             # restored after it was left out: the very same file lies there already
             again = move.new is None and _is_same(old, target)
             steps.append(step("replace" if again else "move", old, target))
@@ -116,6 +118,9 @@ class FolderWriter:
         for row in rows:
             now = self._place(row["uri"], row["new_uri"])
             then = self._inside(row["uri"])
+            # the new label was the old one
+            if now == then:
+                continue
             # a folder, or a link to one, is nothing that a patch ever moved
             if not now.is_file() or os.path.lexists(then):
                 raise DataError(
@@ -194,7 +199,7 @@ class FolderWriter:
                     raise DataError(f"'{plain(old)}' has two rows.")
                 _check_unchanged(now.get(old) or locate(old), row)
                 new = classes.target(row)
-            if new is not None:
+            if new is not None and new != old:
                 new = _free(new, lambda uri: uri in taken or is_taken(uri))
                 taken.add(new)
             moves[old] = Move(row["sample_id"], old, new)

@@ -49,6 +49,13 @@ class WebDatasetWriter(FilesWriter):
                 number += 1
         return files
 
+    def _named(self, source: WebDataset, path: Path) -> list[Path]:
+        # a range of numbers is a pattern, too
+        return list(source.shards)
+
+    def _images(self, source: WebDataset) -> Iterator[Any]:
+        return iter(())
+
     def _write(
         self, source: WebDataset, file: Path, changes: Changes, target: Path
     ) -> None:

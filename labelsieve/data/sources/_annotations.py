@@ -207,6 +207,11 @@ class AnnotationSource:
                 for shape in picture.shapes:
                     yield picture, shape
 
+    def images(self) -> Iterator[Any]:
+        """Every picture, also those without a box."""
+        for picture in self.pictures([]):
+            yield self._member(picture)
+
     @property
     def root(self) -> Path:
         """The folder, zip or tar file that the pictures are in."""

@@ -255,7 +255,12 @@ def test_a_copy_leaves_the_data_alone(made: Path, tmp_path: Path) -> None:
         whole = str(made).replace(f"{tmp_path / 'set'}", str(output))
         named = output if made.is_dir() else Path(whole)
         assert labels(named) == wanted
-        assert content(output).keys() == before.keys()
+        copied = content(output).keys()
+        # of a pattern or a list, pictures that it does not name stay behind
+        left = {name for name in before if name.endswith(".png")}
+        assert (
+            copied == before.keys() if made.is_dir() else copied >= before.keys() - left
+        )
     different = patch(made, (1, other(listed(made)[1].label)))
     with pytest.raises(OptionError, match="exists already"):
         write_back.copy(spec(made), different, output)
