@@ -158,7 +158,7 @@ def answer(
     """Print one JSON object, or what `show` makes of it."""
     if as_json:
         # one line, so that a program can read it while progress goes to stderr
-        typer.echo(_json(value))
+        typer.echo(_json(value), file=sys.stdout)
     else:
         show(value)
 
@@ -182,8 +182,9 @@ def say(*lines: str) -> None:
     """Print lines, with names and paths in them as a terminal shows them harmlessly."""
     from labelsieve.progress import plain
 
+    # without a file typer takes ASCII for a mistake, and writes UTF-8 instead
     for line in lines:
-        typer.echo(plain(line))
+        typer.echo(plain(line), file=sys.stdout)
 
 
 class Grouped(TyperCommand):

@@ -123,12 +123,12 @@ def begin_copy(output: Path, wanted: str, uris: Iterable[str]) -> Path:
         uris: files that the copy will hold.
     """
     mark = output / STATE / MARK
-    is_ours = mark.is_file() and mark.read_text(errors="replace") == wanted
+    is_ours = mark.is_file() and mark.read_text("utf-8", "replace") == wanted
     # no copy of ours has links: files would be written to where they lead
     if os.path.lexists(output) and not (is_ours and not _has_links(output)):
         remove(output)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(wanted)
+    mark.write_text(wanted, encoding="utf-8")
     _sweep(output, {mark, *(output / uri_to_path(uri) for uri in uris)})
     return mark
 

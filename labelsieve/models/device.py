@@ -76,4 +76,4 @@ def _cpu_has_fast_bfloat16() -> bool:
 def _cpu_maker() -> str:
     """Text with the maker's name in it; Windows has it in the processor's description."""
     cpus = Path("/proc/cpuinfo")  # of Linux
-    return cpus.read_text() if cpus.exists() else platform.processor()
+    return cpus.read_text(encoding="utf-8") if cpus.exists() else platform.processor()

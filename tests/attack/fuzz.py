@@ -1,7 +1,7 @@
 """Mutated tables, patches and journals: no traceback, no crash, no file touched outside the data.
 
 cd tests && python -m attack.fuzz --cases 5000 csv jsonl parquet patch journal history
-cd tests && python -m attack.fuzz --cases 1000 texts sets outsiders audit parts
+cd tests && python -m attack.fuzz --cases 1000 texts sets outsiders audit parts pictures answers
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attack import fuzz_runs
+from attack import fuzz_more, fuzz_runs
 from attack.children import labelsieve, start_forking, watched
 from attack.mutations import (
     PATHS,
@@ -159,6 +159,7 @@ KINDS: dict[str, Callable[[Path, random.Random], None]] = {
     "journal": journal_case,
     "history": history_case,
     **fuzz_runs.KINDS,
+    **fuzz_more.KINDS,
 }
 
 
@@ -220,6 +221,7 @@ def prepare(base: Path) -> None:
     _run(base, *apply, "--yes")
     _keep(base, "corrected")
     fuzz_runs.prepare(work, lambda *arguments: _run(base, *arguments))
+    fuzz_more.prepare(work, lambda *arguments: _run(base, *arguments))
 
 
 def _write_tables(work: Path) -> None:

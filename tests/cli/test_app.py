@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -256,18 +257,24 @@ def test_what_the_machine_cannot_do_is_one_line(
         pytest.param("latin-1", marks=pytest.mark.slow),
     ],
 )
-def test_narrow_output_gets_question_marks(
+def test_narrow_output_loses_nothing(
     encoding: str, scanned: Any, tmp_path: Path
 ) -> None:
     words = [w for w in scanned.words if w != "--json"]
-    for command in (words, ["methods"], [*words, "--json"]):
+    copy = tmp_path / "\u043e\u0442\u0447\u0451\u0442"
+    shutil.copytree(scanned.folder, copy)
+    report = ["report", copy]
+    for command in (report, words, ["methods"], [*words, "--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "labelsieve", *map(str, command)],
             capture_output=True,
             env={**os.environ, "PYTHONIOENCODING": encoding},
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.decode(encoding)
+        shown = done.stdout.decode(encoding)
+        assert shown and "?" not in shown
+        if command is report and encoding != "utf-8":
+            assert r"\u043e\u0442\u0447\u0451\u0442" in shown
     assert json.loads(done.stdout.decode(encoding)) == scanned.printed
 
 
