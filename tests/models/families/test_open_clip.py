@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.models import shake, write_tokenizer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import labelsieve as ls
 from labelsieve.errors import ModelError
@@ -294,6 +295,27 @@ def test_convolutional_towers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": settings}))
     with pytest.raises(ModelError, match="ModifiedResNet"):
         load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("which", ["clip", "siglip"])
+def test_tokens_without_a_vector_are_refused_when_the_model_is_opened(
+    which: str, write: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The library's own vocabulary and one of transformers; a text would end in a traceback."""
+    folder = shutil.copytree(write(which), tmp_path / which)
+    config = folder / "open_clip_config.json"
+    content = json.loads(config.read_text())
+    content["model_cfg"]["text_cfg"]["vocab_size"] = 20
+    config.write_text(json.dumps(content))
+    weights = folder / "open_clip_model.safetensors"
+    tensors = load_file(weights)
+    (name,) = [n for n in tensors if n.endswith("token_embedding.weight")]
+    tensors[name] = tensors[name][:20].clone()
+    save_file(tensors, weights)
+    with pytest.raises(
+        ModelError, match=r"tokenizer has token \d+, its weights have 20"
+    ):
+        load_encoder(str(folder))
 
 
 def test_pickles_are_never_opened(write: Callable[[str], Path], tmp_path: Path) -> None:
