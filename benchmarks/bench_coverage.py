@@ -7,6 +7,8 @@ it. Nothing is trained; features are computed once and lie in the cache of the p
 
     python benchmarks/bench_coverage.py --data-root DIR --keep coverage.jsonl
 
+    python benchmarks/bench_coverage.py --data-root DIR --sources NoisyAG-News --models MINILM
+
 An interrupted call goes on where it was if it is given the same --keep. A set that has fewer images
 than a size is taken whole, and once: another draw would be the same.
 """
@@ -48,6 +50,7 @@ class Source(NamedTuple):
     truth: str
     given: tuple[str, ...]
     planted: bool
+    item: str = "image"  # column of what is labelled
 
 
 SOURCES = {
@@ -55,7 +58,10 @@ SOURCES = {
     "CIFAR-100N": Source("cifar100n", "clean_label", ("noisy_label",), True),
     # images that are of none of the classes have no truth, and are left out
     "clothes": Source("clothes", "clean_label", ("label",), False),
+    "NoisyAG-News": Source("agnews", "clean_label", ("label",), False, "text"),
 }
+# What the models in this folder see; texts need a model that reads, by --models.
+PICTURES = ("CIFAR-10N", "CIFAR-100N", "clothes")
 
 
 class Cell(NamedTuple):
@@ -101,10 +107,11 @@ def pool(name: str, model: str, root: Path) -> Pool:
     """The images of a source that have a true label."""
     source = SOURCES[name]
     encoder = load_encoder(TOWER if model == "tower" else model)
+    items: Any = {f"{source.item}_column": source.item}
     spec = load(
         root / f"{source.file}.parquet",
-        image_column="image",
         label_column=source.truth,
+        **items,
     )
     # one reading for each column of labels; pictures come from the cache
     data = prepare(spec, encoder.preprocess).dataset
@@ -258,7 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["tiny", "tower"])
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES))
+    parser.add_argument("--sources", nargs="+", default=PICTURES)
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[400, 2000, 4000, 20000]
     )

@@ -4,7 +4,8 @@
     python benchmarks/bench_text.py DATA.parquet --model FOLDER --first 3000 --methods deft,knn
 
 Columns of the data: text, label, clean_label. Texts are embedded once (`--kept` keeps the vectors).
-F1, AUROC and AP of finding wrong labels, with intervals of 95 % from a bootstrap over the texts.
+F1, AUROC and AP of finding wrong labels, with intervals of 95 % from a bootstrap over the texts;
+the share that is said to be wrong, and the calibration error of that probability in 15 bins.
 With `--test` (columns text, label, all right): accuracy of a linear classifier trained on all
 given labels, on those that each method keeps, and on these with its suggestions in place of the
 others; mean and standard deviation over five draws of four fifths of the texts.
@@ -26,6 +27,7 @@ from labelsieve import registry
 from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import LabelsieveError
+from labelsieve.estimation import metrics
 from labelsieve.features.task import Task
 from labelsieve.models.load import load_encoder
 from labelsieve.settings import resolve
@@ -217,9 +219,9 @@ def show(
     test: tuple[np.ndarray, np.ndarray] | None,
 ) -> None:
     """A row of a Markdown table for each, the best AUROC first."""
-    head = "| method | F1 | AUROC | AP |"
+    head = "| method | F1 | AUROC | AP | said | ECE |"
     print(head + (" kept | relabelled |" if test else ""))
-    print("| --- " * (6 if test else 4) + "|")
+    print("| --- " * (8 if test else 6) + "|")
     order = sorted(judged, key=lambda n: -roc_auc_score(wrong, -judged[n][0]))
     for name in order:
         cells = [name]
@@ -228,6 +230,9 @@ def show(
         each = zip(figures(*known), intervals(*known), strict=True)
         for value, (low, high) in each:
             cells.append(f"{value:.3f} ({low:.3f}–{high:.3f})")
+        # what one minus the score would mean as a probability; scores of others need mean none
+        error = metrics.calibration_error(1 - p_clean, wrong, 15)
+        cells += [f"{1 - p_clean.mean():.3f}", f"{error:.3f}"]
         if test and better is not None:
             given = task.data.labels
             labels = np.where(flagged, better, given)
