@@ -20,7 +20,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from labelsieve.errors import DataError, OptionError, RunError
-from labelsieve.files import readable, replacing
+from labelsieve.files import readable, refuse_endless, replacing
 
 SampleId: TypeAlias = str
 
@@ -334,6 +334,7 @@ def read_parquet(path: Path, schema: pa.Schema | None = None) -> pa.Table:
             another type.
     """
     try:
+        refuse_endless(path)
         # without partitioning=None a folder named "a=b" would become a column
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         # what is no UTF-8 would else fail where it is used first; names have no checksum

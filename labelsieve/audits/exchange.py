@@ -76,16 +76,26 @@ def _refuse_answered(audit: Audit, target: Path) -> None:
     if not target.is_file() or not target.stat().st_size:
         return
     known = {(str(row[0]), str(row[4])) for row in _rows(audit)}
+    try:
+        lost = next(_unknown(target, known), None) is not None
+    except csv.Error:  # a program damaged it: nobody knows what it says
+        lost = True
+    if lost:
+        raise OptionError(
+            f"'{readable(target)}' holds answers that were not imported.",
+            "Import them with --import, or choose another name.",
+        )
+
+
+def _unknown(target: Path, known: set[tuple[str, str]]) -> Iterator[dict[str, str]]:
+    """Rows of a file with answers that are not among those known."""
     with target.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         for row in csv.DictReader(file):
             answer = (row.get("answer") or "").strip().lower()
             answer = MEANINGS.get(answer, answer)
             sample_id = _as_it_was(str(row["sample_id"]))
             if answer and (sample_id, answer) not in known:
-                raise OptionError(
-                    f"'{readable(target)}' holds answers that were not imported.",
-                    "Import them with --import, or choose another name.",
-                )
+                yield row
 
 
 def _write(audit: Audit, path: Path) -> None:

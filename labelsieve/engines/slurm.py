@@ -17,7 +17,7 @@ from pathlib import Path
 from labelsieve.data.sources._remote import url_of
 from labelsieve.engines import Options
 from labelsieve.errors import OptionError
-from labelsieve.files import replacing
+from labelsieve.files import refuse_endless, replacing
 from labelsieve.progress import plain
 
 SCRIPT = "labelsieve.sbatch"
@@ -70,6 +70,7 @@ def _signed(text: str) -> str:
 def _refuse_another(path: Path) -> None:
     """Raises OptionError where the script there is somebody else's, or was edited."""
     with contextlib.suppress(FileNotFoundError):
+        refuse_endless(path)
         there = path.read_text(encoding="utf-8", errors="replace")
         if there != _signed(there.rpartition(SIGN)[0]):
             raise OptionError(
@@ -132,6 +133,7 @@ def _running(folder: Path) -> str:
     """The number of a job that was submitted before and has not ended; empty: none."""
     number = ""
     with contextlib.suppress(OSError):
+        refuse_endless(folder / JOB)
         number = (folder / JOB).read_text(encoding="utf-8").strip()
     if not number.isdigit() or shutil.which("squeue") is None:
         return ""

@@ -70,6 +70,10 @@ def test_answers_that_were_not_imported_are_not_written_over(
     with pytest.raises(OptionError, match="exists already"):
         exchange.write(audited.run, questions)
     assert questions.read_text() == "my letter\n"
+    # what no reader takes: nobody knows what is lost with it
+    questions.write_bytes(content + b"x" * 200_000)
+    with pytest.raises(OptionError, match="not imported"):
+        exchange.write(audited.run, questions)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -22,7 +22,7 @@ from labelsieve.data.sources._layout import (
     label_table,
     look,
 )
-from labelsieve.files import readable
+from labelsieve.files import readable, refuse_endless
 from labelsieve.progress import plain
 
 START = 1 << 16  # bytes of a file by which its kind is told
@@ -103,6 +103,7 @@ DEVKIT = (
 def start_of(path: Path) -> str:
     """The first characters of a file; empty where it cannot be read."""
     try:
+        refuse_endless(path)
         with path.open("rb") as file:
             return file.read(START).decode("utf-8-sig", "replace").lstrip()
     except OSError:

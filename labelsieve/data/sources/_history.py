@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from labelsieve import progress
 from labelsieve.data.sources import STATE
 from labelsieve.errors import DataError
-from labelsieve.files import below, readable, resolve_inside
+from labelsieve.files import below, readable, refuse_endless, resolve_inside
 
 
 def records(state: Path) -> list[Path]:
@@ -89,6 +89,7 @@ def path_now(root: Path, uri: str) -> Path:
 def _moves(record: Path, changed: int) -> dict[str, str | None]:
     """Old uri -> new one, None where left out; `changed` tells versions of the file apart."""
     try:
+        refuse_endless(record)
         table = pq.read_table(record, columns=["uri", "new_uri"])
         moves = zip(table["uri"].to_pylist(), table["new_uri"].to_pylist(), strict=True)
         return dict(moves)
@@ -133,6 +134,7 @@ def replaced(top: Path) -> Iterator[dict[Path, Path]]:
 def _facts(record: Path, changed: int) -> dict[str, Any]:
     """What a patch says of how it was applied; `changed` as of `_moves`."""
     try:
+        refuse_endless(record)
         # the key that `labelsieve.corrections.patch` writes them under
         facts = json.loads((pq.read_schema(record).metadata or {})[b"labelsieve"])
         return dict(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -177,3 +178,10 @@ def test_folders_that_are_no_classes(tmp_path: Path) -> None:
         ("train", "cat"),
         ("train", "dog"),
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("name", ["a.json", "a.xml", "a.txt", "a.csv", "a.tar", "a.gz"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert f"cannot read '{name}'" in refusal(tmp_path / name)
