@@ -6,14 +6,16 @@ ten thousand fit into one file. What was decided about each is read from the dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from labelsieve.data.labels import SET
+from labelsieve.data.sources._groups import storage_order
 from labelsieve.report import sets
 from labelsieve.runs import items
 from labelsieve.runs.pictures import Pictures
@@ -89,8 +91,10 @@ def suspects(
     ids = standing.ids.take(rows).to_pylist()
     found = _columns(opened, standing, rows)
     found.kind = items.kind_of(pictures)
-    # the largest part of the work, and of the file
-    found.picture = _pictures(ids, pictures)
+    # the largest part of the work, and of the file; of ids in the order of suspicion each would
+    # lie in another part of a large table
+    uris = opened.manifest["uri"].take(pa.array(opened.at.rows(ids)))
+    found.picture = _pictures(ids, pictures, storage_order(uris).tolist())
     alike = neighbours(opened)
     if alike is not None and opened.kind == SET:
         _add_reasons_of_sets(found, standing, rows[:LARGE], alike, pictures)
@@ -136,15 +140,19 @@ def _of_single(opened: Run, standing: Standing, rows: np.ndarray) -> Suspects:
     return found
 
 
-def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
-    """Pictures of all suspects, smaller towards the end of the list."""
+def _pictures(ids: list[str], pictures: Pictures, order: Sequence[int]) -> list[str]:
+    """Pictures of all suspects, smaller towards the end of the list.
+
+    Args:
+        order: places in the list, as they are best read.
+    """
     small = max(1, len(ids) - LARGE - MEDIUM)
     room = BUDGET // small
 
     view = items.view_of(pictures)
 
-    def encode(numbered: tuple[int, str]) -> str:
-        number, sample_id = numbered
+    def encode(number: int) -> str:
+        sample_id = ids[number]
         if number < LARGE:
             return str(view.embed(pictures, sample_id, *OF_LARGE))
         if number < LARGE + MEDIUM:
@@ -153,8 +161,8 @@ def _pictures(ids: list[str], pictures: Pictures) -> list[str]:
 
     # one after the other, a thousand photos would take half a minute
     with ThreadPoolExecutor(WORKERS) as pool:
-        # in the order of the ids, whichever is done first
-        return list(pool.map(encode, enumerate(ids)))
+        encoded = dict(zip(order, pool.map(encode, order), strict=True))
+    return [encoded[number] for number in range(len(ids))]
 
 
 def _within(pictures: Pictures, sample_id: str, room: int) -> str:

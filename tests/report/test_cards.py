@@ -44,7 +44,7 @@ def test_pictures_shrink_towards_the_end_and_keep_to_the_budget(
     monkeypatch.setattr(cards, "LARGE", 3)
     monkeypatch.setattr(cards, "MEDIUM", 4)
     monkeypatch.setattr(cards, "BUDGET", 20 * 1400)  # of base64, for what follows
-    found = cards._pictures([str(k) for k in range(27)], Photos())
+    found = cards._pictures([str(k) for k in range(27)], Photos(), range(26, -1, -1))
     assert sides(found[:3]) == [400] * 3 and sides(found[3:7]) == [240] * 4
     assert all(48 <= side <= 112 for side in sides(found[7:]))
     assert sum(map(len, found[7:])) <= 20 * 1400
@@ -53,7 +53,7 @@ def test_pictures_shrink_towards_the_end_and_keep_to_the_budget(
 @pytest.mark.slow
 def test_ten_thousand_stay_below_25_megabytes() -> None:
     ids = [str(k) for k in range(cards.MOST)]
-    found = cards._pictures(ids, Photos())
+    found = cards._pictures(ids, Photos(), range(cards.MOST))
     # reasons, words and libraries: a megabyte each at most
     assert sum(map(len, found)) < 22_000_000
 
