@@ -8,6 +8,9 @@ A file of this room offers
                                                        person should know of
     HOLDS: tuple[str, ...]                             optional: ("single", "set") where the
                                                        format can hold sets of labels
+    write_boxes(pictures: BoxedPictures, target: Path) -> list[Path]
+                                                       optional: in the place of `write` where
+                                                       boxes were judged (`_boxes`)
     ITEMS: tuple[str, ...]                             optional: ("images", "texts"), kinds of
                                                        items that it can hold; images if left out
 
@@ -39,6 +42,7 @@ from labelsieve.exports._late import LatePictures
 from labelsieve.exports._names import Names, safe_name
 from labelsieve.exports._target import check_target, final, put_file, put_folder
 from labelsieve.files import fingerprint, locked, readable, replacing
+from labelsieve.progress import note
 from labelsieve.runs import pictures as of_run
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
@@ -228,14 +232,37 @@ def export(
     with locked(target, f"'{readable(target)}'"):
 
         def write(scratch: Path) -> list[Path]:
-            written: list[Path] = room.write(
-                replace(rows, grows=(scratch, target)), scratch
+            grown = replace(rows, grows=(scratch, target))
+            boxed = _with_boxes(opened, room, grown, data, whole=only == "all")
+            written: list[Path] = (
+                room.write_boxes(boxed, scratch)
+                if boxed
+                else room.write(grown, scratch)
             )
             return written
 
         if room.TARGET == "folder":
             return put_folder(target, _content_of(rows, to), write, force=force)
         return put_file(target, room.TARGET, write, force=force)
+
+
+def _with_boxes(
+    opened: Run, room: Any, rows: Rows, data: str | None, *, whole: bool
+) -> Any:
+    """Pictures with their boxes, for a format that has a place for these; else None."""
+    # here, as it needs the rows of this module
+    from labelsieve.exports._boxes import BoxedPictures, holds_boxes
+
+    if not holds_boxes(str(uri) for uri in opened.manifest["uri"].slice(0, 1)):
+        return None
+    if hasattr(room, "write_boxes"):
+        return BoxedPictures(rows, of_run.spec_of(opened, data), whole=whole)
+    if room.TARGET == "folder":
+        note(
+            "Every box is written as a picture of its own. To keep boxes: --to coco, cvat, "
+            "label-studio or yolo, or labelsieve apply with -o, which keeps the format of the data."
+        )
+    return None
 
 
 def _content_of(rows: Rows, to: str) -> str:

@@ -1,5 +1,7 @@
 """COCO: annotations/labels_SPLIT.json and images/SPLIT/, an annotation without a box per picture.
 
+Of a scan of boxes, annotations/instances_SPLIT.json and every picture, with the boxes it had.
+
 Data without splits are "default". Categories keep the ids that COCO or YOLO data gave them, and
 are else numbered from 1 in the order of the classes; a class that a person typed gets the next
 id. Pictures that belong to no class have no annotation, those with a set one for each label. What
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.exports import Rows
+from labelsieve.exports._boxes import BoxedPictures
 from labelsieve.exports._labels import labels_of
 from labelsieve.exports._pictures import size_of, written
 from labelsieve.exports._splits import parts
@@ -92,3 +95,32 @@ def _annotation(
     attributes = {name: row[name] for name in ABOUT}
     ids = {"id": number, "image_id": image, "category_id": category}
     return {**ids, "iscrowd": 0, "attributes": attributes}
+
+
+def write_boxes(pictures: BoxedPictures, target: Path) -> list[Path]:
+    """Write whole pictures with their boxes; ids of categories as in `write`."""
+    categories = [{"id": n, "name": name} for name, n in pictures.ids.items()]
+    found: dict[str, dict[str, Any]] = {}
+    images, annotations = count(1), count(1)
+    for boxed in pictures.written(target / "images"):
+        split, _, name = boxed.file.partition("/")
+        content = found.setdefault(
+            split, {"categories": categories, "images": [], "annotations": []}
+        )
+        number, (width, height) = next(images), boxed.size
+        about = {"id": number, "file_name": name, "width": width, "height": height}
+        content["images"].append(about)
+        for place in boxed.boxes:
+            category = pictures.ids[place.row["label"]]
+            entry = _annotation(next(annotations), number, category, place.row)
+            _, _, across, down = place.sides
+            entry |= {"bbox": list(place.sides), "area": across * down}
+            content["annotations"].append(entry)
+    files = []
+    for split, content in found.items():
+        file = target / "annotations" / f"instances_{split}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        file.write_text(text, encoding="utf-8")
+        files.append(file)
+    return files

@@ -2,7 +2,7 @@
 
 Upload the folder images/ as a task with the labels that the file declares, then the file as its
 annotations. Where the data have splits, they are the subsets of a project, and pictures lie in
-images/SPLIT/.
+images/SPLIT/. Of a scan of boxes, every picture is written with the boxes it had.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from labelsieve.errors import DataError
 from labelsieve.exports import Rows
+from labelsieve.exports._boxes import BoxedPictures
 from labelsieve.exports._pictures import size_of, written
 from labelsieve.exports._splits import parts
 from labelsieve.exports.label_studio import NOT_XML
@@ -53,7 +54,44 @@ def write(rows: Rows, target: Path) -> list[Path]:
     return [file]
 
 
-def _declare(root: Any, classes: list[str], splits: list[str]) -> None:
+def write_boxes(pictures: BoxedPictures, target: Path) -> list[Path]:
+    """Write whole pictures with their boxes.
+
+    Raises:
+        DataError: a class has a name that XML cannot hold.
+    """
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    found = list(pictures.written(target / "images"))
+    splits = sorted({boxed.file.partition("/")[0] for boxed in found})
+    _declare(root, pictures.classes, splits, "rectangle")
+    for number, boxed in enumerate(found):
+        width, height = boxed.size
+        about = {"id": f"{number}", "name": boxed.file}
+        about |= {"width": f"{width}", "height": f"{height}"}
+        about["subset"] = boxed.file.partition("/")[0]
+        image = ElementTree.SubElement(root, "image", about)
+        for place in boxed.boxes:
+            left, top, across, down = place.sides
+            edges = {"xtl": left, "ytl": top, "xbr": left + across, "ybr": top + down}
+            ElementTree.SubElement(
+                image,
+                "box",
+                {name: f"{edge:.10g}" for name, edge in edges.items()},
+                label=place.row["label"],
+                source="manual",
+                occluded="0",
+                z_order="0",
+            )
+    ElementTree.indent(root)
+    file = target / "annotations.xml"
+    ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+    return [file]
+
+
+def _declare(
+    root: Any, classes: list[str], splits: list[str], kind: str = "tag"
+) -> None:
     """Labels, as those of a task; with subsets, as those of a project."""
     meta = ElementTree.SubElement(root, "meta")
     whole = ElementTree.SubElement(meta, "project" if splits else "task")
@@ -62,7 +100,7 @@ def _declare(root: Any, classes: list[str], splits: list[str]) -> None:
         _check(name)
         label = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(label, "name").text = name
-        ElementTree.SubElement(label, "type").text = "tag"
+        ElementTree.SubElement(label, "type").text = kind
     # CVAT says a subset with each task of a project
     for name in splits:
         task = ElementTree.SubElement(whole, "task")

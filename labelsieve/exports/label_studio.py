@@ -6,7 +6,8 @@ LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder that `local-files-root.
 the folder that `local-files-storage.txt` names to the project as a local storage (it lies below
 the first one: Label Studio refuses the document root itself). Choose the model version in the
 project's settings, or the scores are not shown. Texts lie in the tasks themselves: there
-is nothing to serve.
+is nothing to serve. Of a scan of boxes, every picture is written to images/ and its task holds the
+boxes, with the labels that hold now, as an annotation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from labelsieve.data.labels import SET, SINGLE
 from labelsieve.data.text.reading import decode
 from labelsieve.errors import DataError
 from labelsieve.exports import Rows
+from labelsieve.exports._boxes import BoxedPictures, Place
 from labelsieve.exports._labels import labels_of
 from labelsieve.progress import plain
 
@@ -77,6 +79,60 @@ def _write_texts(rows: Rows, target: Path) -> list[Path]:
     )
     written[1].write_text(interface, encoding="utf-8")
     return written
+
+
+def write_boxes(pictures: BoxedPictures, target: Path) -> list[Path]:
+    """Write whole pictures, and their tasks with all boxes.
+
+    Raises:
+        DataError: as `write`.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for boxed in pictures.written(target / "images"):
+        results = [_rectangle(place, boxed.size) for place in boxed.boxes]
+        shown = "/data/local-files/?d=" + quote(os.fsencode(f"images/{boxed.file}"))
+        data = {"image": shown, "split": boxed.split}
+        tasks.append({"data": data, "annotations": [{"result": results}]})
+    root = pictures.final(target).absolute()
+    contents = {
+        "tasks.json": json.dumps(tasks, ensure_ascii=False, indent=1) + "\n",
+        "label_config.xml": _rectangles(pictures.classes),
+        "local-files-root.txt": f"{root}\n",
+        "local-files-storage.txt": f"{root / 'images'}\n",
+    }
+    for name, text in contents.items():
+        (target / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    return [target / name for name in contents]
+
+
+def _rectangle(place: Place, size: tuple[int, int]) -> dict[str, Any]:
+    """A box as Label Studio has it: in percent of the picture."""
+    (left, top, across, down), (width, height) = place.sides, size
+    value = {"x": 100 * left / width, "y": 100 * top / height, "rotation": 0}
+    value |= {"width": 100 * across / width, "height": 100 * down / height}
+    return {
+        "from_name": "label",
+        "to_name": "image",
+        "type": "rectanglelabels",
+        "original_width": width,
+        "original_height": height,
+        "value": {**value, "rectanglelabels": [place.row["label"]]},
+    }
+
+
+def _rectangles(classes: list[str]) -> str:
+    """The labelling interface of boxes."""
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name="image", value="$image")
+    labels = ElementTree.SubElement(
+        view, "RectangleLabels", name="label", toName="image"
+    )
+    for name in classes:
+        _check(name)
+        ElementTree.SubElement(labels, "Label", value=name)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
 
 
 def _common(files: list[Path], target: Path) -> Path:
@@ -153,13 +209,17 @@ def _interface(classes: list[str], kind: str = SINGLE, what: str = "image") -> s
         showInline="true",
     )
     for name in classes:
-        # a mark in its place would be another label, which suggestions do not name
-        if NOT_XML.search(name):
-            raise DataError(
-                f"Label Studio cannot hold the class '{plain(name)}': it has a character "
-                "that XML does not allow.",
-                "Rename the class in the data, or choose another format with --to.",
-            )
+        _check(name)
         ElementTree.SubElement(choices, "Choice", value=name)
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def _check(name: str) -> None:
+    # a mark in its place would be another label, which suggestions do not name
+    if NOT_XML.search(name):
+        raise DataError(
+            f"Label Studio cannot hold the class '{plain(name)}': it has a character "
+            "that XML does not allow.",
+            "Rename the class in the data, or choose another format with --to.",
+        )

@@ -210,7 +210,7 @@ class AnnotationSource:
     def images(self) -> Iterator[Any]:
         """Every picture, also those without a box."""
         for picture in self.pictures([]):
-            yield self._member(picture)
+            yield self.member(picture)
 
     @property
     def root(self) -> Path:
@@ -233,12 +233,12 @@ class AnnotationSource:
             path=readable(picture.name),
             label=label,
             split=picture.split,
-            image=self._member(picture),
+            image=self.member(picture),
             agreement=picture.agreement,
         )
 
     def _box_rows(self, picture: Picture, keys: RowKeys) -> Iterator[Row]:
-        member = self._member(picture)
+        member = self.member(picture)
         for shape in picture.shapes:
             uri = f"{shape.box.text()}:{path_to_uri(picture.name)}"
             yield Row(
@@ -251,7 +251,8 @@ class AnnotationSource:
                 image=Crop(member, shape.box),
             )
 
-    def _member(self, picture: Picture) -> Any:
+    def member(self, picture: Picture) -> Any:
+        """A picture, to be read when it is wanted."""
         if picture.image is not None:
             return picture.image
         return self._named(picture.name)
