@@ -116,16 +116,17 @@ class _Layout:
 
     def label(self, text: str | None) -> Any:
         """A label as its column has it."""
-        if text is None or not self.sets:
+        if not self.sets or (text is None and self.in_parquet):
             return text
-        names = read_set(text)
-        return names if self.in_parquet else _joined(names)
+        return read_set(str(text)) if self.in_parquet else _joined(text)
 
 
-def _joined(names: list[str]) -> str:
-    """A set as one text."""
-    if not names or any(SEPARATOR in name for name in names):
-        what = f"'{names[0]}' holds a {SEPARATOR}" if names else "A set is empty"
+def _joined(text: str | None) -> str:
+    """A set as one text; an empty cell is read as the empty set."""
+    names = [] if text is None else read_set(text)
+    strange = [name for name in names if SEPARATOR in name]
+    if text is None or strange:
+        what = f"'{strange[0]}' holds a {SEPARATOR}" if strange else "A row has no set"
         raise DataError(
             f"{what}, which a CSV table cannot say.",
             "Write -o FILE.parquet; it holds lists.",

@@ -134,7 +134,7 @@ def test_sets_are_lists_and_an_empty_one_is_no_missing_one(
 
 
 def test_what_csv_cannot_say_of_sets_is_refused(sets: DataSpec, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"A set is empty.*Write -o FILE\.parquet"):
+    with pytest.raises(DataError, match=r"A row has no set.*Write -o FILE\.parquet"):
         plant(sets, Plan("sets", 0.3), tmp_path / "n.csv")
     assert not (tmp_path / "n.csv").exists()
 
@@ -142,3 +142,17 @@ def test_what_csv_cannot_say_of_sets_is_refused(sets: DataSpec, tmp_path: Path) 
 def test_noise_of_the_other_kind_is_refused(sets: DataSpec, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"have a set of labels.*Take --kind sets"):
         plant(sets, Plan("symmetric", 0.3), tmp_path / "n.csv")
+
+
+def test_sets_in_csv_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rows = {"text": ["a", "b", "c"], "label": [["cat", "dog"], [], ["dog"]]}
+    pq.write_table(pa.table(rows), tmp_path / "s.parquet")
+    data = DataSpec(tmp_path / "s.parquet", text_column="text")
+    plant(data, Plan("sets", 0.0), tmp_path / "n.csv")
+    named = {"text_column": "text", "label_separator": "|"}
+    read = open_source(DataSpec(tmp_path / "n.csv", **named))  # type: ignore[arg-type]
+    assert [row.label for row in read.rows()] == ['["cat", "dog"]', "[]", '["dog"]']
+    rows["label"] = [["a|b"], [], ["dog"]]
+    pq.write_table(pa.table(rows), tmp_path / "s.parquet")
+    with pytest.raises(DataError, match=r"'a\|b' holds a \|"):
+        plant(data, Plan("sets", 0.0), tmp_path / "m.csv")
