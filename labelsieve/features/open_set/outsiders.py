@@ -22,7 +22,7 @@ from labelsieve.features.task import Task
 NEIGHBOURS = 10  # others that an image is compared with
 # Images that an image is compared with: all, or an even sample, so that time grows with n.
 SAMPLE = 20_000
-AT_ONCE = 1_024  # x 20,000 cosines are 82 MB, three times
+AT_ONCE = 1_024  # x 20,000 cosines are 82 MB
 # Columns of scores that hold such numbers begin with it.
 PREFIX = "outsider_"
 
@@ -44,8 +44,10 @@ def isolation(features: np.ndarray) -> np.ndarray:
         # an image of the sample is not its own neighbour
         inside = np.flatnonzero((rows >= part.start) & (rows < part.stop))
         cosines[rows[inside] - start, inside] = -np.inf
-        top = np.partition(-cosines, count - 1, axis=1)[:, :count]
-        alone[part] = 1 + top.mean(1)
+        # in place: copies of all these cosines were the largest memory of a scan
+        np.negative(cosines, out=cosines)
+        cosines.partition(count - 1, axis=1)
+        alone[part] = 1 + cosines[:, :count].mean(1)
     return alone
 
 
