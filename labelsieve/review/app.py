@@ -317,7 +317,10 @@ def _history_pages(pages: APIRouter, review: Review, home: str) -> None:
     """What was decided."""
 
     @pages.get("/history")
-    def history(w: InQuery) -> Response:
+    def history(request: Request, w: InQuery = "") -> Response:
+        # an address that somebody typed
+        if not w:
+            return _named(home, "history", request)
         return HTMLResponse(review.history_page(w))
 
     @pages.post("/history")

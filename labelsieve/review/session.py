@@ -30,7 +30,7 @@ from labelsieve.review.filters import (
     to_query,
 )
 from labelsieve.review.queue import Suspects
-from labelsieve.review.shown import Describing, Shown
+from labelsieve.review.shown import Describing, Finding, Shown
 from labelsieve.runs import reasons
 from labelsieve.runs.decisions import Decisions
 from labelsieve.runs.items._kept import Kept
@@ -205,10 +205,7 @@ class Review:
             rows = at.rows(queue.ids)
             shown = rows[rows >= 0]
             self.suspects.queues[queue.name] = shown
-            partners = [at.get(i or "", -1) for i in queue.partners]
-            found = zip(rows.tolist(), queue.why, partners, strict=True)
-            findings = {row: (why, partner) for row, why, partner in found if row >= 0}
-            self.describing.findings[queue.name] = findings
+            self.describing.findings[queue.name] = Finding(queue, rows, at)
             entries.append(
                 {"name": queue.name, "title": queue.title, "count": len(shown)}
             )

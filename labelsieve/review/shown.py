@@ -16,6 +16,8 @@ from labelsieve.runs import items
 from labelsieve.runs.decisions import Decision, person_of
 from labelsieve.runs.items._kept import Kept
 from labelsieve.runs.pictures import Images
+from labelsieve.runs.reasons import Queue
+from labelsieve.tables import RowsOf
 
 ROOM = 192 << 20  # bytes of made pictures that are kept: 20,000 small ones
 # "full" pictures are looked at once, and one of them may be as large as a thousand small ones
@@ -113,14 +115,42 @@ class Shown:
         return self._view.facts(self.images, sample_id)
 
 
+class Finding:
+    """Why each image of a queue is in it; of thousands of them only those that are shown are told.
+
+    Args:
+        queue: the images with what is said of them.
+        rows: [m] rows of the images, -1 of those that the run has not.
+        at: rows by sample id.
+    """
+
+    def __init__(self, queue: Queue, rows: np.ndarray, at: RowsOf) -> None:
+        self._queue, self._at = queue, at
+        self._order = np.argsort(rows, kind="stable")
+        self._sorted = rows[self._order]
+
+    def of(self, row: int) -> tuple[str, int]:
+        """The reason, and the row of the other image or -1; "" and -1 where the image is not in it.
+
+        Args:
+            row: of an image of the run.
+        """
+        place = int(np.searchsorted(self._sorted, row, "right")) - 1
+        if place < 0 or self._sorted[place] != row:
+            return "", -1
+        number = int(self._order[place])
+        partner = self._queue.partners[number]
+        return self._queue.why[number], self._at.get(partner or "", -1)
+
+
 class Describing:
     """Turns rows into what a template or a script of the pages shows."""
 
     def __init__(self, suspects: Suspects, pictures: Shown) -> None:
         self.suspects = suspects
         self.pictures = pictures
-        # by name of a queue and row: why it is there, and its partner's row or -1
-        self.findings: dict[str, dict[int, tuple[str, int]]] = {}
+        # by name of a queue
+        self.findings: dict[str, Finding] = {}
 
     def card(self, row: int, queue: str = "") -> dict[str, Any]:
         """Everything about one image, for the card's template.
@@ -128,7 +158,8 @@ class Describing:
         Args:
             queue: name of the queue that it is shown from.
         """
-        why, partner = self.findings.get(queue, {}).get(row, ("", -1))
+        finding = self.findings.get(queue)
+        why, partner = finding.of(row) if finding else ("", -1)
         columns, now = self.suspects.columns, self.suspects.now
         sample_id = columns.sample_id(row)
         given = str(columns.name(int(columns.given[row])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,25 +18,43 @@ GAP = """() => {
 }"""
 
 
-@pytest.mark.parametrize("order", ["pair", "suspicion"])
-def test_the_grid_leaves_no_gap_below_its_pictures(
-    planted: Any, chromium: Any, order: str
-) -> None:
-    server = Server(planted.folder)
-    tab = Tab(chromium, (1440, 900))
-    page = tab.go(f"{server.address}grid?show=all&decided=any&sort={order}")
+SIZES = ((1440, 900), (1366, 700))
+
+
+@pytest.fixture
+def server(planted: Any) -> Iterator[Server]:
+    begun = Server(planted.folder)
+    yield begun
+    begun.kill()
+
+
+def test_the_grid_fills_its_screen_and_no_more(server: Server, chromium: Any) -> None:
+    for size in SIZES:
+        for order in ("pair", "suspicion"):
+            tab = Tab(chromium, size)
+            check_screen(tab, f"{server.address}grid?show=all&decided=any&sort={order}")
+            tab.close()
+
+
+def check_screen(tab: Tab, address: str) -> None:
+    page = tab.go(address)
     page.wait_for_selector("#cell-0")
     page.wait_for_load_state("networkidle")
     first, last, total = page.evaluate(
         "document.querySelector('#range').textContent.match(/[0-9]+/g).map(Number)"
     )
     assert (first, total) == (1, 48) and last < total, "more than one screen"
-    assert 0 <= page.evaluate(GAP) < 40
+    assert 0 <= page.evaluate(GAP) < 40, address
+    assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
     # the next screen begins where this one ends
     page.keyboard.press("PageDown")
     page.wait_for_function(
         "n => document.querySelector('#range').textContent.startsWith(`${n}–`)",
         arg=last + 1,
     )
-    tab.close()
-    server.kill()
+    # and a step back shows what was shown
+    page.keyboard.press("PageUp")
+    page.wait_for_function(
+        "text => document.querySelector('#range').textContent === text",
+        arg=f"1–{last} of {total}",
+    )

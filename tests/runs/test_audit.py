@@ -49,3 +49,18 @@ def test_audit_of_a_run(planted: object) -> None:
     assert found.low <= 0.25 <= found.high and found.wrong == sum(
         truth[i] != given[i] for i in order(list(given))[:40]
     )
+
+
+def test_who_reviews_suspects_has_begun_no_audit(planted: object) -> None:
+    run, given = planted.run, planted.given  # type: ignore[attr-defined]
+    decisions = Decisions(run.folder)
+    in_order = order(list(given))
+    # the first one by chance, and many others
+    for sample_id in [in_order[0], *in_order[12:40]]:
+        decisions.add(sample_id, "keep")
+    assert audit.of_run(run, decisions) is None
+    for sample_id in in_order[1:12]:
+        decisions.add(sample_id, "keep")
+    found = audit.of_run(run, decisions)
+    assert found is not None and found.judged == 40
+    decisions.close()

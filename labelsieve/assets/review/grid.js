@@ -34,12 +34,12 @@ async function load(from) {
 }
 // Groups stand beside each other, so that how many cells have room is known once they are drawn.
 async function fill(from) {
-  const tall = node(0).offsetHeight, least = fits(), end = innerHeight - $(".actions").offsetHeight - 14;
+  const tall = node(0).offsetHeight, least = columns(), end = innerHeight - $(".actions").offsetHeight - 14;
   const box = (number) => node(number).getBoundingClientRect();
   const bottom = (count) => Math.max(...[...Array(count).keys()].map((n) => box(n).bottom)) + scrollY;
   const spare = () => end - bottom(cells.length), more = () => start + cells.length < total;
   for (let turn = 0; turn < 4 && more() && spare() > 0; turn++) await ask(from, cells.length + Math.ceil(spare() / tall) * columns());
-  // a row that nearly has room stays; never fewer than a step back takes, so that none is passed over
+  // a row that nearly has room stays; a step back takes the screen that was shown, so that none is passed over
   let fitting = cells.length;
   while (fitting > least && bottom(fitting) > end + 0.45 * tall) fitting -= 1;
   if (fitting < cells.length) await ask(from, fitting);
@@ -163,8 +163,13 @@ async function rest() {
 }
 // what was decided on this screen is no longer in a list of what is open
 const onlyOpen = () => !new URLSearchParams(query).has("decided");
-const next = () => load(start + (onlyOpen() ? cells.filter((c) => !c.settled).length : cells.length));
-const back = () => load(start - fits());
+const next = () => { trail.push(start); return load(start + (onlyOpen() ? cells.filter((c) => !c.settled).length : cells.length)); };
+// screens that were left for the next one: groups make them of different length
+let trail = [];
+const back = () => {
+  const before = trail.pop();
+  return load(before < start ? before : start - (sort() === "pair" ? columns() : fits()));
+};
 async function undo() {
   if (busy) return;
   busy = true;
