@@ -355,13 +355,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+class EndlessError(OSError):
+    """Something is no file and would be read without end."""
+
+    def __str__(self) -> str:
+        # beside a name, without the number and the name that the system would add
+        return str(self.strerror)
+
+
 def refuse_endless(path: Path) -> None:
     """Refuse what would be waited for, or read, without end: pipes, devices, sockets.
 
     For every file of a fixed name in a folder that somebody else may have filled.
 
     Raises:
-        OSError: EINVAL, with the path; what is not there is for the reader to tell.
+        EndlessError: with the path; what is not there is for the reader to tell.
     """
     try:
         kind = path.stat().st_mode
@@ -369,7 +377,7 @@ def refuse_endless(path: Path) -> None:
         return
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         words = "it is a pipe or a device, not a file"
-        raise OSError(errno.EINVAL, words, readable(path))
+        raise EndlessError(errno.EINVAL, words, readable(path))
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:

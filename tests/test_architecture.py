@@ -113,6 +113,7 @@ def test_the_root_holds_ground_and_folders_only() -> None:
         "registry",
         "settings",
         "tables",
+        "versions",
     }
 
 

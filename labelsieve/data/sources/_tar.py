@@ -12,7 +12,7 @@ from typing import Any
 
 from labelsieve.data.images import LARGEST_FILE
 from labelsieve.errors import DataError, ImageError
-from labelsieve.files import readable
+from labelsieve.files import readable, refuse_endless
 from labelsieve.progress import plain
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -92,6 +92,7 @@ def members(path: Path, notes: list[str]) -> Iterator[TarMember | tuple[str, byt
     """
     left_out = 0
     try:
+        refuse_endless(path)
         # "|" reads what is compressed in one go, and never seeks in it
         mode: Any = "r|*" if is_packed(path) else "r:"
         with tarfile.open(path, mode, tarinfo=_Info) as tar:

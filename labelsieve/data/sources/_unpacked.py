@@ -17,6 +17,8 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
+from labelsieve.files import refuse_endless
+
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 # Where the header of gzip says when the file was packed (RFC 1952, 2.3).
 GZIP_TIME = slice(4, 8)
@@ -47,6 +49,7 @@ def open_bytes(path: Path, kind: str | None = None) -> IO[bytes]:
     Raises:
         OSError, EOFError, lzma.LZMAError: while it is read, as it is no such file, or cut.
     """
+    refuse_endless(path)
     kind = packing(path) if kind is None else kind
     if kind == ".gz":
         return cast(IO[bytes], gzip.open(path, "rb"))

@@ -19,7 +19,7 @@ from typing import Any
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources import Row
 from labelsieve.data.sources._columns import Columns, choose
-from labelsieve.data.sources._formats import format_of, schema_of
+from labelsieve.data.sources._formats import format_of, named, schema_of
 from labelsieve.data.sources._keys import RowKeys
 from labelsieve.data.sources._labels import Tally, ask_for_separator
 from labelsieve.data.sources._layout import (
@@ -42,7 +42,13 @@ from labelsieve.data.sources._stores import (
 from labelsieve.data.sources.table import ROW, TableSource, store_of
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
-from labelsieve.files import Bounds, path_to_uri, readable, uri_to_path
+from labelsieve.files import (
+    Bounds,
+    path_to_uri,
+    readable,
+    refuse_endless,
+    uri_to_path,
+)
 from labelsieve.progress import plain
 
 # "train-00000-of-00003.parquet": how many shards there are of it
@@ -84,14 +90,14 @@ def _of_glob(path: Path) -> tuple[Path, list[str]]:
     """The folder that holds all files of a pattern, and their names below it."""
     top = fixed_part(path)
     names = []
-    named = len(names_of(path)) > 1
+    by_name = len(names_of(path)) > 1
     for file in matching(path):
         # what was named by itself was meant, while a pattern may fit anything
-        if named and not Path(file).is_file():
+        if by_name and not Path(file).is_file():
             raise DataError(f"'{readable(file)}' does not exist.")
         if format_of(Path(file)) and Path(file).is_file():
             names.append(os.path.relpath(file, top).replace(os.sep, "/"))
-        elif named:
+        elif by_name:
             raise DataError(
                 f"'{readable(file)}' is no table as '{names[0] if names else path}' is.",
                 "Name files of one kind.",
@@ -232,6 +238,8 @@ def _missing(parts: list[Part]) -> list[str]:
 
 
 def _check_file(path: Path) -> None:
+    with named(path):
+        refuse_endless(path)
     with path.open("rb") as file:
         start = file.read(len(POINTER))
     if start == POINTER:
