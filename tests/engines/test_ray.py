@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +99,35 @@ def test_workers_that_train_together_wait_for_no_lost_node(
 def test_what_a_cluster_has_not_is_refused(cluster: Any) -> None:
     with pytest.raises(OptionError, match="the cluster has 0 GPUs"):
         engine.open_pool(Options(gpus_per_worker=1.0, address=cluster.address))
+
+
+@pytest.mark.slow  # a dozen workers of Ray are killed, and others import in their place
+@pytest.mark.filterwarnings("ignore")
+def test_a_picture_that_kills_every_worker_is_listed(
+    cluster: Any,
+    together: Together,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(folder / "three", tmp_path / "data" / "three")
+    shutil.copytree(folder / "one", tmp_path / "data" / "one")
+    victim = "three/" + sorted(p.name for p in (folder / "three").glob("*.png"))[5]
+    carry_out = engine.carry_out
+
+    def deadly(words: Any, shared: bytes, origin: Any) -> Any:
+        # what a decoder that crashes does, to whoever reads this picture
+        if victim.encode() in words[2] and "Reading" in words[3]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return carry_out(words, shared, origin)
+
+    monkeypatch.setattr(engine, "carry_out", deadly)
+    done, workers = together("ray", tmp_path / "data", address=cluster.address)
+    lost = [row for row in done.manifest.to_pylist() if row["status"] == "corrupt"]
+    reasons = {row["path"]: row["reason"] for row in lost}
+    assert set(reasons) == {victim, "one/broken.png"}
+    assert reasons[victim] == "every process that reads it is killed"
+    assert workers.tally.lost == 1
 
 
 def test_a_task_comes_back_in_plain_types() -> None:
