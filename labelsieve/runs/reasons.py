@@ -7,7 +7,7 @@ show besides their labels: near-duplicates, outliers, dark and blurred ones.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +142,7 @@ class Queue:
     name: str
     title: str
     ids: list[str]
-    why: list[str]
+    why: Sequence[str]
     partners: list[str | None]
 
 

@@ -33,10 +33,12 @@ def test_the_queue_holds_what_is_level_with_an_opinion_on_each(
     judged = doubted.to_pylist()
     level = [r for r in judged if abs(r["margin"]) <= doubtful.LEVEL]
     (queue,) = doubtful.queues(run)
+    assert len(queue.why) == len(level)
+    assert queue.why._said == [], "formed when the first is read"
     wanted = sorted(level, key=lambda r: abs(r["margin"]))
     assert 0 < len(level) < len(judged)
     assert queue.ids == [r["sample_id"] for r in wanted]
-    rows = doubtful.doubtful(run, known)
+    rows = doubtful.doubtful(run, known.position)
     probs = doubtful.opinions(known, list(run.classes), rows)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
     for p, why in zip(probs, queue.why, strict=True):
@@ -49,7 +51,7 @@ def test_opinions_depend_on_neither_order_nor_other_pictures(
     planted: Any, known: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doubtful, "LEVEL", 2.0)
-    rows = doubtful.doubtful(planted.run, known)
+    rows = doubtful.doubtful(planted.run, known.position)
     classes = list(planted.run.classes)
     together = doubtful.opinions(known, classes, rows)
     back = doubtful.opinions(known, classes, rows[::-1])
@@ -61,5 +63,5 @@ def test_opinions_depend_on_neither_order_nor_other_pictures(
 def test_without_features_there_is_none(
     planted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubtful, "neighbours", lambda opened: None)
+    monkeypatch.setattr(doubtful, "feature_rows", lambda opened: None)
     assert doubtful.queues(Run(planted.folder)) == []
