@@ -46,6 +46,7 @@ from labelsieve.features.cached import Corners
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import cosines, softmax, temperature_of
 from labelsieve.methods._picture_votes import PREFIX, PictureProbes
+from labelsieve.methods._second_vote import is_asked, widened
 
 TEXT = "text"  # the reference classifier that answers with the class names
 # Temperature of the other classes' shares, where zero-shot answers are the reference, and where a
@@ -60,8 +61,7 @@ OTHERS_MOST = 2.0
 # Images a class with which a probe's evidence about a label counts half: its temperature and T are
 # fitted to as few. Chosen on draws of 100 to 400 of `random_label1`, rows 0 to 7,999, no class
 # known by name: of 112 labels said to be wrong with .9 in four draws of 100 by `benchmarks/tower`
-# 77 were right, now none is said so; log loss 1.42 -> .41 (100), .82 -> .41 (200), .52 -> .44
-# (400). With 400 a class a logit changes by 1 in 400. Zero-shot answers learn from no label.
+# 77 were right, now none is said so; log loss 1.42 -> .41 (100), .82 -> .41 (200), .52 -> .44 (400)
 HALF = 20
 # Share of wrong labels that is supposed before any evidence, for what the evidence lacks.
 SUPPOSED = 0.1
@@ -115,8 +115,12 @@ _SELECTED: WeakKeyDictionary[Task, Reference] = WeakKeyDictionary()
 def select_reference(task: Task) -> Reference:
     """Estimate T with each reference classifier and keep the one that predicts labels best."""
     if task not in _SELECTED:
-        votes = task.reference_votes()
-        _SELECTED[task] = select_among(votes, task.data.labels, task.seed)
+        votes, labels = task.reference_votes(), task.data.labels
+        reference = select_among(votes, labels, task.seed)
+        if len(votes) == 1 and is_asked(task):
+            known = reference.transition, task.out_of_fold(), labels, task.seed
+            reference = replace(reference, transition=widened(*known))
+        _SELECTED[task] = reference
     return _SELECTED[task]
 
 
