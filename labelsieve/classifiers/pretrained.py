@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from labelsieve.classifiers.backbone import (
     try_out,
 )
 from labelsieve.errors import ModelError, RunError
-from labelsieve.files import remove, replacing
+from labelsieve.files import readable, remove, replacing
 from labelsieve.models import hugging_face
 from labelsieve.progress import plain
 from labelsieve.runs.digests import (
@@ -151,7 +152,8 @@ def _refuse_run(where: str) -> None:
     if (Path(where) / "run.json").is_file():
         raise ModelError(
             f"'{where}' is a run folder, not a classifier.",
-            f"Train one with 'labelsieve train {where}' and name '{where}/classifier'.",
+            f"Train one: labelsieve train {shlex.quote(readable(where))}; it is then in "
+            f"'{readable(where)}/classifier'.",
         )
 
 

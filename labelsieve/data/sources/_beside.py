@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,7 @@ WORD_AND_NUMBER = re.compile(r"([A-Za-z]+(?: [A-Za-z]+)*)[._ -]*\(?\d+\)?\.[A-Za
 
 def scan_command(path: str | Path, more: str = "") -> str:
     """The command that reads something, as a person types it."""
-    return f"Try: labelsieve scan {_quoted(readable(path))}{more}"
-
-
-def _quoted(name: str) -> str:
-    return f"'{name}'" if any(c in name for c in " *?[]{}()'&;,") or not name else name
+    return f"Try: labelsieve scan {shlex.quote(readable(path))}{more}"
 
 
 def command_for(table: Path) -> str:
@@ -46,13 +43,13 @@ def command_for(table: Path) -> str:
     if found is None:
         return scan_command(table)
     image, home, names, records = found
-    more = "" if _is_usual(image, names) else f" --image-column {_quoted(image)}"
+    more = "" if _is_usual(image, names) else f" --image-column {shlex.quote(image)}"
     more += _label_options([name for name in names if name != image], records)
     several = _of_each_split(table)
     if several is not None and home == table.parent:
         return scan_command(several, more)
     if home != table.parent:
-        more += f" --root {_quoted(readable(home))}"
+        more += f" --root {shlex.quote(readable(home))}"
     return scan_command(table, more)
 
 
@@ -133,11 +130,13 @@ def _label_options(names: list[str], records: list[dict[str, Any]]) -> str:
         return ""
     others = [name for name in names if name.lower() != "split"]
     if len(others) == 1:
-        return f" --label-column {_quoted(others[0])}"
+        return f" --label-column {shlex.quote(others[0])}"
     # one column for each class, with a one in that of the picture
     ones = [sum(_number(row[name]) for name in others) for row in records]
     if len(others) > 1 and ones and all(total == 1 for total in ones):
-        return f" --count-columns {_quoted(','.join(name.strip() for name in others))}"
+        return (
+            f" --count-columns {shlex.quote(','.join(name.strip() for name in others))}"
+        )
     return ""
 
 
@@ -170,7 +169,7 @@ def words_in_names(pictures: Sequence[str]) -> list[str]:
 
 def table_of_names(folder: Path) -> str:
     """The command that writes the words in names of pictures into a table and reads it."""
-    name, table = _quoted(readable(folder)), _quoted(f"{readable(folder)}.csv")
+    name, table = shlex.quote(readable(folder)), shlex.quote(f"{readable(folder)}.csv")
     # the same words as `WORD_AND_NUMBER`, by sed
     words = (
         r"s|^\./((.*/)?([A-Za-z]+( [A-Za-z]+)*)[._ -]*\(?[0-9]+\)?\.[A-Za-z]+)$|\1,\3|p"

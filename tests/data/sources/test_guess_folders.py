@@ -14,6 +14,7 @@ from PIL import Image
 
 from labelsieve.data.load import load, read_class_names
 from labelsieve.data.sources import Row, open_source
+from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
 
 LABELS = ("cat", "dog", "fox")
@@ -109,7 +110,7 @@ PLAIN = [(None, label) for label in LABELS]
 @pytest.mark.parametrize(
     ("make", "words", "expected"),
     [
-        (roboflow_classes, "--count-columns 'cat,dog,fox'", EVERY),
+        (roboflow_classes, "--count-columns cat,dog,fox", EVERY),
         (roboflow_boxes, "'*/_annotations.csv'", EVERY),
         (csv_of_each_split, "'*/labels.csv'", EVERY),
         (csv_beside_splits, "train.csv --root train", PLAIN),
@@ -204,7 +205,7 @@ def test_labels_in_names_are_written_into_a_table(
         (
             "1.xml",
             "<annotation></annotation>",
-            "Pascal VOC, a file per picture. Convert",
+            "Pascal VOC, a file per picture. Export",
         ),
     ],
 )
@@ -249,3 +250,19 @@ def test_names_of_wordnet_as_competitions_write_them(tmp_path: Path) -> None:
     path.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish\n")
     names = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish"}
     assert read_class_names(path) == names
+
+
+@pytest.mark.parametrize("name", ["$(touch x)", "`touch x`", "a'; touch x; '", "a|b>c"])
+def test_a_name_that_a_shell_would_obey_is_quoted_in_advice(
+    tmp_path: Path, name: str
+) -> None:
+    """People paste what is advised, and names come from strangers."""
+    inner = tmp_path / "set" / name
+    inner.mkdir(parents=True)
+    for number in range(4):
+        (inner / f"{'cat' if number % 2 else 'dog'}_{number}.png").touch()
+    with pytest.raises(DataError) as caught:
+        list(open_source(DataSpec(str(inner))).rows())
+    command = str(caught.value)
+    assert f"cd {shlex.quote(str(inner))} && find" in command
+    assert shlex.quote(f"{inner}.csv") in command
