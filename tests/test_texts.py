@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sklearn.metrics import roc_auc_score
 
+import labelsieve
 from labelsieve import registry, tables
 from labelsieve.data.load import load
 from labelsieve.errors import OptionError
@@ -239,13 +240,28 @@ def kinds_of_data(folder: Path, table: pa.Table) -> dict[str, Path]:
         path = files / row["label"] / f"{number}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(row["text"].encode() + b"\r\n\xa0" * (number % 2))
+    shards = folder / "shards"
+    shards.mkdir()
+    for number, part in enumerate((told[:70], told[70:])):
+        name = f"train-0000{number}-of-00002.jsonl"
+        # the last line of one shard has an end, that of the other none
+        end = "\n" * number
+        (shards / name).write_text("\n".join(part) + end, encoding="utf-8")
     return {
         "csv": csv,
         "tsv": tsv,
         "jsonl": jsonl,
         "parquet": folder / "a.parquet",
         "folder": files,
+        "shards": shards,
     }
+
+
+def saved(folder: Path, rows: dict[str, list[str]]) -> Path:
+    """The same texts as `datasets` saves them."""
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict(rows).save_to_disk(str(folder / "saved"))
+    return folder / "saved"
 
 
 def content_of(path: Path) -> dict[str, bytes]:
@@ -260,12 +276,17 @@ def content_of(path: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["csv", "tsv", "jsonl", "parquet", "folder", "shards", "saved"]
+)
 def test_corrections_are_made_and_undone_to_the_byte(
     kind: str, notes: dict[str, Any], call: Any, tmp_path: Path
 ) -> None:
     rows = {"text": notes["text"], "label": notes["planted_label"]}
-    data = kinds_of_data(tmp_path, pa.table(rows))[kind]
+    if kind == "saved":
+        data = saved(tmp_path, rows)
+    else:
+        data = kinds_of_data(tmp_path, pa.table(rows))[kind]
     before = content_of(data)
     columns = ["--text-column", "text", "--label-column", "label"]
     told = [] if kind == "folder" else columns
@@ -285,3 +306,29 @@ def test_corrections_are_made_and_undone_to_the_byte(
     done = call("apply", run, "--reverse", "--yes")
     assert done.code == 0, done.err
     assert content_of(data) == before
+
+
+def texts_of(form: str, target: Path) -> list[str]:
+    """All texts that an export holds."""
+    if form == "textfolder":
+        return [file.read_bytes().decode() for file in target.rglob("*.txt")]
+    if form == "label-studio":
+        (file,) = target.glob("*.json")
+        tasks = json.loads(file.read_text(encoding="utf-8"))
+        return [task["data"]["text"] for task in tasks]
+    datasets = pytest.importorskip("datasets")
+    opened = datasets.load_from_disk(str(target))
+    parts = opened.values() if isinstance(opened, dict) else [opened]
+    return [text for part in parts for text in part["text"]]
+
+
+@pytest.mark.parametrize("form", ["textfolder", "label-studio", "hf"])
+def test_exports_hold_every_text_as_it_is(
+    form: str, hostile: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    labelsieve.export(Run(hostile[1]), form, target)
+    lines = hostile[0].read_bytes().decode().split("\n")[:-1]
+    written = [json.loads(line)["text"] for line in lines]
+    assert any("<script>" in text for text in written)
+    assert sorted(texts_of(form, target)) == sorted(written)
