@@ -29,10 +29,11 @@ open-clip:
 	$(VENV)-open-clip/bin/python -m pip install --quiet --disable-pip-version-check -e '.[open-clip,backbones,lora,onnx]' pytest hypothesis
 	$(VENV)-open-clip/bin/python -m pytest -m 'slow or not slow' tests/models/families/test_open_clip.py tests/classifiers/backbones
 
-# the tools of other formats have an environment of their own, as they want other versions
+# the tools of other formats have an environment of their own, as they want other versions; what
+# is not installed there, such as ultralytics (5.5 GB with its torch), is skipped and said
 round-trips: $(VENV)/.dev
 	test -x $(VENV)-tools/bin/python || $(PYTHON) -m venv $(VENV)-tools
-	$(VENV)-tools/bin/python -m pip install --quiet --disable-pip-version-check pycocotools webdataset label-studio-sdk datumaro
+	$(VENV)-tools/bin/python -m pip install --quiet --disable-pip-version-check pycocotools webdataset label-studio-sdk datumaro fiftyone
 	$(BIN)/python tools/round_trips.py --tools $(VENV)-tools/bin/python
 
 attack: $(VENV)/.dev

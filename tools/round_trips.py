@@ -141,6 +141,86 @@ for n, entry in enumerate(json.loads((out / "result.json").read_text())):
     found.update({f"{n} {m}": a["rectanglelabels"][0] for m, a in enumerate(answers)})
 print(json.dumps(found))
 """
+ULTRALYTICS = """
+import os
+os.environ["YOLO_CONFIG_DIR"] = str(folder.parent / "config")
+os.makedirs(os.environ["YOLO_CONFIG_DIR"], exist_ok=True)
+os.environ["YOLO_VERBOSE"] = "False"
+import contextlib, io, shutil
+def quietly(work):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return work()
+def checked():
+    from ultralytics.data.utils import check_det_dataset
+    return check_det_dataset(str(folder / "data.yaml"), autodownload=False)
+"""
+ULTRALYTICS_MAKE = """
+from ultralytics.data.converter import convert_coco
+content = coco()
+# its converter takes an id less one for the number of the class
+for category in content["categories"]:
+    category["id"] = (category["id"] - 5) // 3 + 1
+for annotation in content["annotations"]:
+    annotation["category_id"] = (annotation["category_id"] - 5) // 3 + 1
+(folder.parent / "coco").mkdir()
+(folder.parent / "coco" / "train.json").write_text(json.dumps(content))
+made = folder.parent / "made"
+quietly(lambda: convert_coco(str(folder.parent / "coco"), str(made), cls91to80=False))
+pictures(folder / "images" / "train")
+shutil.copytree(made / "labels" / "train", folder / "labels" / "train")
+names = "".join(f"  {n}: {name}\\n" for n, name in enumerate(CLASSES))
+(folder / "data.yaml").write_text(f"train: images/train\\nval: images/train\\nnames:\\n{names}")
+"""
+ULTRALYTICS_READ = """
+from ultralytics.data.dataset import YOLODataset
+def work():
+    data = checked()
+    return data, YOLODataset(img_path=data["train"], data=data, task="detect", augment=False)
+data, dataset = quietly(work)
+# it keeps what it read beside the labels
+for cache in folder.rglob("*.cache"):
+    cache.unlink()
+found = {}
+for entry in dataset.labels:
+    order = sorted((float(b[0]), int(c[0])) for b, c in zip(entry["bboxes"], entry["cls"]))
+    name = pathlib.Path(entry["im_file"]).name
+    found.update({f"{name} {n}": data["names"][c] for n, (_, c) in enumerate(order)})
+print(json.dumps(found))
+"""
+# Exporters and importers of FiftyOne; only its own database needs MongoDB.
+FIFTYONE = """
+import contextlib, io
+import fiftyone as fo
+import fiftyone.types as fot
+import fiftyone.utils.coco as fouc
+import fiftyone.utils.cvat as fouv
+import fiftyone.utils.data as fod
+import fiftyone.utils.yolo as fouy
+def detections(n):
+    boxes = []
+    for half in (0, 1):
+        x, y, w, h = (side / 32 for side in box(half))
+        boxes.append(fo.Detection(label=label(n, half), bounding_box=[x, y, w, h]))
+    return fo.Detections(detections=boxes)
+def make(exporter, what):
+    pictures(folder.parent / "made")
+    with contextlib.redirect_stdout(io.StringIO()), exporter:
+        for n in range(16):
+            file = str(folder.parent / "made" / f"p{n:02d}.png")
+            about = fo.ImageMetadata.build_for(file)
+            exporter.export_sample(file, what(n), metadata=about)
+def read(importer):
+    found = {}
+    with contextlib.redirect_stdout(io.StringIO()), importer:
+        for path, _, labels in importer:
+            labels = labels.get("detections", labels) if isinstance(labels, dict) else labels
+            kept = getattr(labels, "detections", None)
+            names = [labels.label]  if kept is None else [
+                d.label for d in sorted(kept, key=lambda d: d.bounding_box[0])]
+            stem = pathlib.Path(path).stem
+            found.update({f"{stem} {n}": name for n, name in enumerate(names)})
+    print(json.dumps(found))
+"""
 
 
 @dataclass(frozen=True)
@@ -167,6 +247,12 @@ def _datumaro(name: str, writes: str, reads: str) -> Trip:
     return Trip(name, "datumaro", make, read)
 
 
+def _fiftyone(name: str, writer: str, reader: str, what: str = "detections") -> Trip:
+    make, read = f"make({writer}, {what})", f"read({reader})"
+    called = f"{name}, FiftyOne's exporter and importer"
+    return Trip(called, "fiftyone", f"{FIFTYONE}\n{make}", f"{FIFTYONE}\n{read}")
+
+
 TRIPS = (
     Trip("COCO, pycocotools", "pycocotools", PYCOCO_MAKE, PYCOCO_READ, "c.json"),
     Trip("WebDataset", "webdataset", WEBDATASET_MAKE, WEBDATASET_READ),
@@ -180,6 +266,33 @@ TRIPS = (
     ),
     _datumaro("COCO, Datumaro", "coco_instances", "coco_instances"),
     _datumaro("CVAT for images, Datumaro", "cvat", "cvat"),
+    Trip(
+        "YOLO, ultralytics' converter and data set",
+        "ultralytics",
+        ULTRALYTICS + ULTRALYTICS_MAKE,
+        ULTRALYTICS + ULTRALYTICS_READ,
+    ),
+    _fiftyone(
+        "class folders",
+        "fod.ImageClassificationDirectoryTreeExporter(export_dir=str(folder))",
+        "fod.ImageClassificationDirectoryTreeImporter(dataset_dir=str(folder))",
+        "lambda n: fo.Classification(label=label(n))",
+    ),
+    _fiftyone(
+        "COCO",
+        "fouc.COCODetectionDatasetExporter(export_dir=str(folder), classes=CLASSES)",
+        "fouc.COCODetectionDatasetImporter(dataset_dir=str(folder))",
+    ),
+    _fiftyone(
+        "CVAT for images",
+        "fouv.CVATImageDatasetExporter(export_dir=str(folder))",
+        "fouv.CVATImageDatasetImporter(dataset_dir=str(folder))",
+    ),
+    _fiftyone(
+        "YOLO",
+        "fouy.YOLOv5DatasetExporter(export_dir=str(folder), split='train', classes=CLASSES)",
+        "fouy.YOLOv5DatasetImporter(dataset_dir=str(folder), split='train')",
+    ),
     _datumaro(
         "YOLO in the layout of ultralytics, Datumaro", "yolo_ultralytics", "yolo"
     ),

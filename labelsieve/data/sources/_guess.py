@@ -270,7 +270,7 @@ def _of_file(path: Path) -> tuple[str, str]:
         folder = path.parent
         # Annotations/1.xml lies beside JPEGImages/
         inside = folder.name == "Annotations"
-        return VOC, _as_coco(folder.parent if inside else folder, "voc")
+        return VOC, _voc_as_coco(folder.parent if inside else folder)
     other = _not_read(path)
     if other is not None:
         return other
@@ -323,7 +323,7 @@ def other_kind(folder: Path, inner: list[str]) -> tuple[str, str]:
     """
     names = {name.lower() for name in inner}
     if "annotations" in names and names & {"jpegimages", "imagesets"}:
-        return VOC, _as_coco(folder, "voc")
+        return VOC, _voc_as_coco(folder)
     if names <= {"data", "evaluation"} and (folder / "data" / "meta.mat").is_file():
         return DEVKIT
     if all(map(is_plain, inner)):
@@ -356,7 +356,7 @@ def _without_classes(folder: Path, inner: list[str]) -> tuple[str, str]:
     if found is not None:
         return found
     if any(xml_kind(folder / name) == "voc" for name in seen.ending(".xml")[:1]):
-        return VOC, _as_coco(folder, "voc")
+        return VOC, _voc_as_coco(folder)
     what, do = _of_pictures(folder, seen)
     if what == "pictures without labels":
         shown = readable(inner[0])
@@ -382,10 +382,12 @@ def _grouped_once(folder: Path, inner: list[str]) -> tuple[str, str]:
     return f"class folders below '{plain(group)}'", command
 
 
-def _as_coco(folder: Path, kind: str) -> str:
-    """The command of Datumaro that converts a data set."""
+def _voc_as_coco(folder: Path) -> str:
+    """The command of Datumaro that converts Pascal VOC, or what to do where it has no list."""
+    if not (folder / "ImageSets").is_dir():
+        return "Export it as COCO from where it comes from, and scan that."
     old, new = readable(folder), f"{readable(folder).rstrip('/')}-coco"
     return (
-        f"Convert it, with Datumaro (pip install datumaro): datum convert -if {kind} "
+        "Convert it: pip install 'datumaro[cli]' && datum convert -if voc "
         f"-i {shlex.quote(old)} -f coco_instances -o {shlex.quote(new)} -- --save-media"
     )

@@ -17,7 +17,12 @@ from labelsieve.data.sources._annotations import (
 )
 from labelsieve.data.sources._formats import named
 from labelsieve.data.sources._guess import xml_kind
-from labelsieve.data.sources._stores import open_store, where_pictures_are
+from labelsieve.data.sources._stores import (
+    is_there,
+    leads_out,
+    open_store,
+    where_pictures_are,
+)
 from labelsieve.data.sources.coco import NO_COLUMNS
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -34,14 +39,24 @@ def accepts(spec: DataSpec) -> bool:
     return path is not None and xml_kind(path) == "cvat"
 
 
+def _beside(path: Path) -> Path:
+    """The folder of the pictures: the task that CVAT packs has them in "images"."""
+    if (path.parent / "images").is_dir():
+        return path.parent / "images"
+    # FiftyOne writes them to "data", which may be anything elsewhere
+    first = next((picture.name for picture in _pictures(path, [])), "")
+    own = path.parent / "data"
+    return (
+        own if first and not leads_out(first) and is_there(own, first) else path.parent
+    )
+
+
 def open_source(spec: DataSpec) -> CvatSource:
     """Open it; raises DataError with what to do."""
     options = [name for name in NO_COLUMNS if name != "split"]
     refuse_options(spec, options, "CVAT annotations say what is what")
     path = Path(spec.data)
-    beside = path.parent / "images"
-    # the task that CVAT packs has its pictures in "images"
-    root = beside if beside.is_dir() else path.parent
+    root = _beside(path)
     homes: tuple[Path, ...] = ()
     if spec.root:
         names = (picture.name for picture in _pictures(path, []))

@@ -94,3 +94,16 @@ def test_encodings_that_cannot_be_are_named(tmp_path: Path, encoding: str) -> No
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{rest}')
     with pytest.raises(DataError, match=r"' cannot be read as CVAT: .+\. Export it"):
         rows(path)
+
+
+def test_pictures_in_data_as_fiftyone_writes_them(tmp_path: Path) -> None:
+    file = annotated.cvat(tmp_path / "set")
+    (tmp_path / "set" / "images").rename(tmp_path / "set" / "data")
+    rows = list(open_source(DataSpec(str(file))).rows())
+    assert rows and all(row.image.read_bytes() for row in rows)
+    # another folder of that name is none of theirs
+    (tmp_path / "set" / "data").rename(tmp_path / "set" / "images")
+    (tmp_path / "set" / "data").mkdir()
+    assert [r.uri for r in open_source(DataSpec(str(file))).rows()] == [
+        r.uri for r in rows
+    ]
