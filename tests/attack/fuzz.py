@@ -197,8 +197,12 @@ def _put_outside(base: Path) -> None:
         (base / "outside" / name).write_bytes(PUBLIC)
 
 
-def prepare(base: Path) -> None:
-    """Sound tables, a run with a patch, and data in three states."""
+def prepare(base: Path, *, whole: bool = True) -> None:
+    """Sound tables, a run with a patch, and data in three states.
+
+    Args:
+        whole: also what `fuzz_more` needs besides pictures, which takes a training.
+    """
     work = base / "work"
     (work / "pictures").mkdir(parents=True)
     (base / "cache").mkdir()
@@ -221,7 +225,8 @@ def prepare(base: Path) -> None:
     _run(base, *apply, "--yes")
     _keep(base, "corrected")
     fuzz_runs.prepare(work, lambda *arguments: _run(base, *arguments))
-    fuzz_more.prepare(work, lambda *arguments: _run(base, *arguments))
+    if whole:
+        fuzz_more.prepare(work, lambda *arguments: _run(base, *arguments))
 
 
 def _write_tables(work: Path) -> None:
