@@ -26,10 +26,10 @@ SETTINGS = {"epochs": 1, "warmup_epochs": 1, "residuals": True}
 
 @pytest.fixture
 def few(tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]) -> Path:
-    """300 digits of three classes, more than one shard; every seventh in the wrong folder."""
+    """260 digits of three classes, more than one shard; every seventh in the wrong folder."""
     images, truth = digits
     root = tmp_path / "digits"
-    for row in np.flatnonzero(truth < 3)[:300]:
+    for row in np.flatnonzero(truth < 3)[:260]:
         label = WORDS[(truth[row] + (row % 7 == 0)) % 3]
         (root / label).mkdir(parents=True, exist_ok=True)
         (root / label / f"{row:04d}.png").write_bytes(png(images[row]))
