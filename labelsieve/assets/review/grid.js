@@ -20,9 +20,9 @@ const narrow = () => (kind.canvas ? SIZES[size] : Math.min(grid.clientWidth, Mat
 const columns = () => Math.max(1, Math.floor((grid.clientWidth + GAP) / (narrow() + GAP)));
 function fits() {
   const wide = (grid.clientWidth - GAP * (columns() - 1)) / columns(), high = (kind.canvas ? wide : 0.65 * SIZES[size]) + (size ? WORDS : 0) + GAP - 8;
-  // a row that nearly has room gets it: pictures fill the height that there is
+  // a row that nearly has room gets it: pictures fill the height that there is, and texts do not shrink
   const free = (room() + GAP) / high, grouped = sort() === "pair";
-  const rows = Math.max(1, !grouped && free % 1 > 0.55 ? Math.ceil(free) : Math.floor(free));
+  const rows = Math.max(1, !grouped && kind.canvas && free % 1 > 0.55 ? Math.ceil(free) : Math.floor(free));
   const scrolled = rows * columns() < (kind.canvas ? LEAST : 4), filled = kind.canvas && !scrolled && !grouped;
   if (filled) grid.style.setProperty("--high", `${Math.floor((room() + GAP) / rows) - GAP - (size ? WORDS - 8 : 0)}px`);
   else grid.style.removeProperty("--high");
@@ -41,7 +41,7 @@ async function fill(from) {
   for (let turn = 0; turn < 4 && more() && spare() > 0; turn++) await ask(from, cells.length + Math.ceil(spare() / tall) * columns());
   // a row that nearly has room stays; a step back takes the screen that was shown, so that none is passed over
   let fitting = cells.length;
-  while (fitting > least && bottom(fitting) > end + 0.45 * tall) fitting -= 1;
+  while (fitting > least && bottom(fitting) > end + (kind.canvas ? 0.45 : 0) * tall) fitting -= 1;
   if (fitting < cells.length) await ask(from, fitting);
   const rows = new Set(cells.map((_, n) => Math.round(box(n).top))).size;
   if (kind.canvas && more() && Math.abs(spare()) < 0.6 * tall) grid.style.setProperty("--high", `${$(".frame", node(0)).offsetHeight + Math.floor(spare() / rows)}px`);

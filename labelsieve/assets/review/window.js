@@ -77,3 +77,11 @@ export const image = (row, size) => `image?row=${row}&size=${size}`;
 // how the items of this run are drawn; scripts that are deferred run in their order, so it is there
 export const kind = ITEMS[document.body.dataset.kind];
 export const shown = (row, size, words) => kind.served(image(row, size), words);
+
+// Pictures of so few pixels are icons and digits, whose single pixels count: not smeared, in every view.
+const FEW = 64;
+function crisp(image) {
+  if (image instanceof HTMLImageElement && image.naturalWidth && Math.max(image.naturalWidth, image.naturalHeight) <= FEW) image.classList.add("crisp");
+}
+document.addEventListener("load", (event) => crisp(event.target), true); // load does not bubble
+[...document.images].forEach(crisp);
