@@ -20,7 +20,7 @@ from fixtures.models import shake, write_tokenizer
 from safetensors.torch import load_file, save_file
 
 import labelsieve as ls
-from labelsieve.errors import ModelError
+from labelsieve.errors import ModelError, OptionError
 from labelsieve.models import adapters
 from labelsieve.models.families import open_clip as family
 from labelsieve.models.load import load_encoder, preprocess_of
@@ -198,6 +198,22 @@ def test_every_tuning_learns(folder: Path, tuning: str) -> None:
     assert max(float(gradient.abs().max()) for gradient in gradients) > 0
 
 
+def test_lora_begins_as_the_plain_path_and_can_be_added_up(folder: Path) -> None:
+    pytest.importorskip("peft")
+    encoder = load_encoder(str(folder))
+    pixels = pictures(encoder)
+    with torch.no_grad():
+        plain = encoder.image_features(pixels)
+        learned = adapters.build("lora", encoder, 2, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(encoder.image_features(pixels), plain)
+        for number, tensor in enumerate(learned.parameters.values()):
+            tensor.copy_(noise(*tensor.shape, seed=number))
+        tuned = encoder.image_features(pixels)
+        assert float((tuned - plain).abs().max()) > 1e-3
+        adapters.take_lora(encoder.image_tower)
+        torch.testing.assert_close(encoder.image_features(pixels), tuned)
+
+
 def test_vpt_sees_prompts_as_further_tokens(write: Callable[[str], Path]) -> None:
     encoder: Any = load_encoder(str(write("clip")))
     pixels, prompt = pictures(encoder), noise(1, 2, 32)
@@ -233,6 +249,33 @@ def test_a_scan_from_beginning_to_end(folder: Path, tmp_path: Path) -> None:
         data = ls.load((images, labels))
         run = ls.scan(data, model=str(folder), method=method, output=tmp_path / method)
         assert run.scores.num_rows == 60
+
+
+def test_a_tower_is_fine_tuned_with_lora_or_says_what_to_take(
+    kind: str, folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = [np.uint8(15 * image) for image in digits.images[:60]]
+    data = ls.load((images, [f"digit {label % 2}" for label in digits.target[:60]]))
+    run = ls.scan(data, model=str(folder), method="zero-shot", output=tmp_path / "run")
+    settings = {"epochs": 1, "tune": "lora", "keep": "last"}
+    wanted: dict[str, Any] = {
+        "student": str(folder),
+        "settings": settings,
+        "data": data,
+    }
+    # queries, keys and values of the library's own towers are one matrix without a name
+    if kind != "siglip":
+        with pytest.raises(OptionError, match=r"Use --set tune=all or tune=head"):
+            ls.train(run, output=tmp_path / "c", **wanted)
+        return
+    trained = ls.train(run, output=tmp_path / "c", **wanted)
+    # nothing of the library that tuned it is left in what was saved
+    assert not [name for name in trained.backbone.model.state_dict() if "lora" in name]
+    assert len(trained.predict(images[:4])) == 4
 
 
 def change(folder: Path, target: Path, **model: Any) -> str:
