@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelsieve.data.sources._columns import IMAGE_NAMES, LABEL_NAMES
+from labelsieve.data.sources._columns import IMAGE_NAMES, IMAGES, LABEL_NAMES, Columns
 from labelsieve.data.sources._formats import named, open_table, schema_of
 from labelsieve.data.sources._layout import SPLITS, is_image, look, split_of
 from labelsieve.data.sources._stores import LOOKED_FOR, as_written
@@ -22,6 +23,14 @@ from labelsieve.files import readable
 from labelsieve.progress import plain
 
 LINES = 16  # rows that are looked at
+VOTES = 1000  # rows among which a picture with several votes is looked for
+# Columns that say whose label a row has.
+PEOPLE = frozenset(
+    [
+        *("annotator", "annotator_id", "worker", "worker_id", "workerid", "rater"),
+        *("rater_id", "labeler", "labeller", "user", "user_id", "voter", "expert"),
+    ]
+)
 # Folders that pictures usually lie in, from that of the table; those below are looked for.
 ABOVE = ("../images", "../data", "../train", "..")
 BOX_SIDES = frozenset(("xmin", "ymin", "xmax", "ymax"))
@@ -156,6 +165,37 @@ def _of_each_split(table: Path) -> Path | None:
     alike = [file for file in above.glob(f"*/{table.name}") if file.is_file()]
     splits = [file for file in alike if file.parent.name.lower() in SPLITS]
     return above / "*" / table.name if len(splits) == len(alike) > 1 else None
+
+
+def votes_below_each_other(table: Path, columns: Columns) -> list[str]:
+    """A line where each row is what one person said, and a picture has several rows."""
+    if columns.label is None or columns.modality != IMAGES:
+        return []
+    names = schema_of(table).names
+    who = next((name for name in names if name.lower() in PEOPLE), None)
+    if who is None:
+        return []
+    wanted = [columns.image, who, columns.label]
+    records = next(iter(open_table(table, wanted).parts), [])[:VOTES]
+    people: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        people[str(record[columns.image])].add(str(record[who]))
+    if max(map(len, people.values()), default=0) < 2:
+        return []
+    image, label = columns.image, columns.label
+    made = f"{readable(table.with_suffix(''))}-votes.csv"
+    # a column for each vote, whoever gave it
+    wide = (
+        f"import pandas as pd; t = pd.read_csv({readable(table)!r}, dtype=str, sep=None, "
+        f"engine='python'); t['n'] = t.groupby({image!r}).cumcount(); "
+        f"t.pivot(index={image!r}, columns='n', values={label!r}).add_prefix('vote_')"
+        f".to_csv({made!r})"
+    )
+    return [
+        f"each row looks like the vote of one person ('{plain(who)}'), and is judged as a label "
+        f"of its own. Put the votes of a picture beside each other: python -c "
+        f"{shlex.quote(wide)} && labelsieve scan {shlex.quote(made)} --vote-columns 'vote_*'"
+    ]
 
 
 def words_in_names(pictures: Sequence[str]) -> list[str]:

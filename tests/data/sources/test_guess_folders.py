@@ -6,6 +6,7 @@ import io
 import json
 import shlex
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -266,3 +267,29 @@ def test_a_name_that_a_shell_would_obey_is_quoted_in_advice(
     command = str(caught.value)
     assert f"cd {shlex.quote(str(inner))} && find" in command
     assert shlex.quote(f"{inner}.csv") in command
+
+
+def test_votes_below_each_other_are_put_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["image;who;label"]
+    for n in range(4):
+        put(tmp_path / f"{n}.jpg")
+        lines += [f"{n}.jpg;{who};{LABELS[n % 2]}" for who in "ab"]
+        lines.append(f"{n}.jpg;c;fox")
+    put(tmp_path / "t.csv", "\n".join(lines))
+    source = open_source(load("t.csv"))
+    # nothing says whose label it is
+    assert len(list(source.rows())) == 12 and not any("vote" in n for n in source.notes)
+    put(tmp_path / "t.csv", "\n".join(lines).replace("who", "Annotator", 1))
+    source = open_source(load("t.csv"))
+    list(source.rows())
+    (note,) = [n for n in source.notes if "vote of one person" in n]
+    command = note[note.index("python -c") :].partition(" && ")[0]
+    subprocess.run(
+        ["bash", "-c", command.replace("python", sys.executable, 1)], check=True
+    )
+    rows = followed(note)
+    assert [row.label for row in rows] == ["cat", "dog", "cat", "dog"]
+    assert {round(row.agreement or 0, 2) for row in rows} == {0.67}
