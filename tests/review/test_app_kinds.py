@@ -138,45 +138,62 @@ def on_the_map(page: Any, wanted: int) -> None:
         )
 
 
-VIEWS = {"?": on_cards, "grid?": on_the_grid, "map?": on_the_map}
+# the grid last: it answers whole screens
+VIEWS = {"?": on_cards, "map?": on_the_map, "grid?": on_the_grid}
 
 
-NUMBERS = [FEW, pytest.param(HUNDRED, marks=pytest.mark.slow)]
-
-
-@pytest.mark.parametrize("wanted", NUMBERS)
-@pytest.mark.parametrize("view", VIEWS)
-def test_many_are_decided_by_keyboard(
-    run: Path, chromium: Any, server: Server, view: str, wanted: int
-) -> None:
-    tab = Tab(chromium, (1440, 900))
-    page = tab.go(f"{server.address}{view}show=all")
-    VIEWS[view](page, wanted)
-    assert decided(run) >= wanted
-    tab.close()
-
-
-# the others are looked at with -m slow
-CHECKED = [("light", SCREENS[1]), ("dark", SCREENS[2])]
-OTHERS = [(scheme, size) for size in SCREENS for scheme in ("light", "dark")]
-SLOW = [
-    pytest.param(*each, marks=pytest.mark.slow)
-    for each in OTHERS
-    if each not in CHECKED
+# a few in all views on one server; a hundred in each on its own
+CASES = [
+    (FEW, tuple(VIEWS)),
+    *(pytest.param(HUNDRED, (view,), marks=pytest.mark.slow) for view in VIEWS),
 ]
 
 
-@pytest.mark.parametrize(("scheme", "size"), [*CHECKED, *SLOW])
+@pytest.mark.parametrize(("wanted", "views"), CASES)
+def test_many_are_decided_by_keyboard(
+    run: Path, chromium: Any, server: Server, wanted: int, views: tuple[str, ...]
+) -> None:
+    tab = Tab(chromium, (1440, 900))
+    for view in views:
+        before = decided(run)
+        page = tab.go(f"{server.address}{view}show=all")
+        VIEWS[view](page, wanted)
+        assert decided(run) >= before + wanted, view
+    tab.close()
+
+
+# on one server, as all of it is only read; the others are looked at with -m slow
+CHECKED = [("light", SCREENS[1]), ("dark", SCREENS[2])]
+OTHERS = [
+    (scheme, size)
+    for size in SCREENS
+    for scheme in ("light", "dark")
+    if (scheme, size) not in CHECKED
+]
+
+
+@pytest.mark.parametrize(
+    "looks", [CHECKED, pytest.param(OTHERS, marks=pytest.mark.slow)]
+)
 def test_pages_and_reports_are_accessible_and_fit(
-    run: Path, chromium: Any, server: Server, scheme: str, size: tuple[int, int]
+    run: Path, chromium: Any, server: Server, looks: list[Any]
 ) -> None:
     pytest.importorskip("axe_playwright_python")
+    report = make(run).as_uri()
+    for scheme, size in looks:
+        look_at(chromium, server, report, (scheme, size))
+
+
+def look_at(
+    chromium: Any, server: Server, report: str, look: tuple[str, tuple[int, int]]
+) -> None:
+    scheme, size = look
     tab = Tab(chromium, size, color_scheme=scheme, bypass_csp=True)
     for name in ("", "grid", "grid?sort=pair", "map", "audit", "history?w=x"):
         page = tab.go(server.address + name)
         assert tab.violations() == [], name
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-    page = tab.go(make(run).as_uri())
+    page = tab.go(report)
     page.wait_for_selector("html[data-charts=drawn]")
     assert tab.violations() == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

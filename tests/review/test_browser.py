@@ -330,17 +330,29 @@ def test_a_picture_is_enlarged_to_its_full_size(
 
 # the others are looked at with -m slow
 CHECKED = [("light", SCREENS[1]), ("dark", SCREENS[2])]
-OTHERS = [(scheme, size) for size in SCREENS for scheme in ("light", "dark")]
-SLOW = [pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS]
+OTHERS = [
+    (scheme, size)
+    for size in SCREENS
+    for scheme in ("light", "dark")
+    if (scheme, size) not in CHECKED
+]
 
 
-@pytest.mark.parametrize(("scheme", "size"), [*CHECKED, *SLOW])
+@pytest.mark.parametrize(
+    "looks", [CHECKED, pytest.param(OTHERS, marks=pytest.mark.slow)]
+)
 def test_every_view_is_accessible_and_fits_its_screen(
-    planted: Any, chromium: Any, server: Server, scheme: str, size: tuple[int, int]
+    chromium: Any, server: Server, looks: list[Any]
 ) -> None:
     pytest.importorskip(
         "axe_playwright_python", reason="axe-playwright-python is not installed"
     )
+    # on one server, as all of it is only read
+    for scheme, size in looks:
+        look_at(chromium, server, scheme, size)
+
+
+def look_at(chromium: Any, server: Server, scheme: str, size: tuple[int, int]) -> None:
     # the page forbids foreign scripts; axe is brought in past that
     tab = Tab(chromium, size, color_scheme=scheme, bypass_csp=True)
     for name in ("", "grid", "grid?sort=pair", "map", "audit", "history?w=x"):
