@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from labelsieve.bench import command, plan
 from labelsieve.bench.steps import Workspace
 from labelsieve.errors import LabelsieveError
-from labelsieve.versions import environment
 from labelsieve.models.load import load_encoder
+from labelsieve.versions import environment
 
 Row = dict[str, Any]
 
