@@ -34,6 +34,7 @@ PEOPLE = frozenset(
 # Folders that pictures usually lie in, from that of the table; those below are looked for.
 ABOVE = ("../images", "../data", "../train", "..")
 BOX_SIDES = frozenset(("xmin", "ymin", "xmax", "ymax"))
+CORNERS = frozenset(("x1", "y1", "x2", "y2"))
 # "cat.12.jpg", "dog_3.png", "fox (4).jpg": a word, then a number
 WORD_AND_NUMBER = re.compile(r"([A-Za-z]+(?: [A-Za-z]+)*)[._ -]*\(?\d+\)?\.[A-Za-z]+")
 
@@ -165,6 +166,17 @@ def _of_each_split(table: Path) -> Path | None:
     alike = [file for file in above.glob(f"*/{table.name}") if file.is_file()]
     splits = [file for file in alike if file.parent.name.lower() in SPLITS]
     return above / "*" / table.name if len(splits) == len(alike) > 1 else None
+
+
+def boxes_in_rows(table: Path, columns: Columns) -> list[str]:
+    """A line where each row is a box of a picture, of which the whole would be judged."""
+    names = {name.strip().lower() for name in schema_of(table).names}
+    if columns.modality != IMAGES or not (names >= BOX_SIDES or names >= CORNERS):
+        return []
+    return [
+        "each row has a box, and whole pictures are judged, one label at a time. For boxes write "
+        "COCO, YOLO or CVAT (datumaro and FiftyOne convert), whose boxes are cut out"
+    ]
 
 
 def votes_below_each_other(table: Path, columns: Columns) -> list[str]:

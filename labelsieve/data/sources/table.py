@@ -18,7 +18,11 @@ from typing import Any
 
 from labelsieve.data.labels import SINGLE
 from labelsieve.data.sources import Row, label_text
-from labelsieve.data.sources._beside import refuse_elsewhere, votes_below_each_other
+from labelsieve.data.sources._beside import (
+    boxes_in_rows,
+    refuse_elsewhere,
+    votes_below_each_other,
+)
 from labelsieve.data.sources._columns import TEXTS, Columns, choose
 from labelsieve.data.sources._formats import (
     SUFFIXES,
@@ -158,6 +162,7 @@ class TableSource:
         self.check_labels()
         if format_of(self.path) in ("csv", "tsv"):
             self.notes += votes_below_each_other(self.path, self.columns)
+        self.notes += boxes_in_rows(self.path, self.columns)
         number, seen, tally, outside = 0, 0, Tally(), Outside(self.bounds)
         for row in self.all_rows(RowKeys(self.columns.id)):
             number += 1

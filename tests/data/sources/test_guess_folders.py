@@ -293,3 +293,18 @@ def test_votes_below_each_other_are_put_beside_each_other(
     rows = followed(note)
     assert [row.label for row in rows] == ["cat", "dog", "cat", "dog"]
     assert {round(row.agreement or 0, 2) for row in rows} == {0.67}
+
+
+def test_rows_with_a_box_each_are_said_to_be_judged_as_whole_pictures(
+    tmp_path: Path,
+) -> None:
+    for n in range(3):
+        put(tmp_path / f"{n}.jpg")
+    lines = [f"{n}.jpg,{LABELS[n % 2]},1,2,3,4" for n in (0, 0, 1, 2)]
+    for number, names in enumerate(("xmin,ymin,xmax,ymax", "x1,y1,x2,y2", "a,b,c,d")):
+        table = tmp_path / f"t{number}.csv"
+        put(table, "\n".join([f"filename,class,{names}", *lines]))
+        source = open_source(load(str(table)))
+        assert len(list(source.rows())) == 4
+        told = [note for note in source.notes if note.startswith("each row has a box")]
+        assert len(told) == (number < 2)
