@@ -68,8 +68,9 @@ def replacing(
             sync(path.parent)
     except OSError as error:
         remove(scratch)
-        # a full disk is told by the write, which knows no name
-        error.filename = error.filename or str(path)
+        # a full disk is told by the write, which knows no name, or one that nobody gave
+        if error.filename is None or str(error.filename) == str(scratch):
+            error.filename = str(path)
         raise
     except BaseException:
         remove(scratch)

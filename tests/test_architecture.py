@@ -112,6 +112,7 @@ def test_the_root_holds_ground_and_folders_only() -> None:
         "progress",
         "registry",
         "settings",
+        "sqlite",
         "tables",
         "versions",
     }

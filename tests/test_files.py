@@ -84,6 +84,19 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_full_disk_names_the_file_and_not_its_scratch(tmp_path: Path) -> None:
+    for named in (True, False):
+        with (
+            pytest.raises(OSError) as told,
+            files.replacing(tmp_path / "a.csv") as scratch,
+        ):
+            raise OSError(28, "No space left", str(scratch) if named else None)
+        assert told.value.filename == str(tmp_path / "a.csv")
+    with pytest.raises(OSError) as told, files.replacing(tmp_path / "a.csv"):
+        raise OSError(2, "Not there", "of the user")
+    assert told.value.filename == "of the user"
+
+
 def test_scratch_of_another_file_stays(tmp_path: Path) -> None:
     other = tmp_path / ".a.txt.7.partial.csv"
     other.write_text("half")

@@ -128,7 +128,12 @@ def begin_copy(output: Path, wanted: str, uris: Iterable[str]) -> Path:
     if os.path.lexists(output) and not (is_ours and not _has_links(output)):
         remove(output)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(wanted, encoding="utf-8")
+    try:
+        mark.write_text(wanted, encoding="utf-8")
+    except OSError as error:
+        # of a full disk, the write knows no name
+        error.filename = error.filename or str(mark)
+        raise
     _sweep(output, {mark, *(output / uri_to_path(uri) for uri in uris)})
     return mark
 

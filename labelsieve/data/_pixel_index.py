@@ -7,10 +7,12 @@ import sqlite3
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from labelsieve.sqlite import is_in_the_way, transaction
 
 # Of the tables below; an index of another version is emptied. Version 0 had no checksums.
 LAYOUT = 3
@@ -24,8 +26,6 @@ SECONDS_FOR_LOCK = 60  # that another process may write without a break
 TRIES = 600  # within them, where SQLite does not wait by itself: ten a second
 # Bytes of an index that is checked in a second; of a larger one only its pages are checked.
 CHECKED_WHOLE = 64 << 20
-# What SQLite says when the file is sound and something else is in the way.
-NO_DAMAGE = ("locked", "readonly", "full", "unable to open")
 
 
 def open_index(path: Path, *, writable: bool) -> sqlite3.Connection:
@@ -104,7 +104,7 @@ def _use_log(index: sqlite3.Connection) -> None:
 def _empty_other_layout(index: sqlite3.Connection) -> None:
     _use_log(index)
     index.execute("PRAGMA synchronous=NORMAL")
-    with writing(index):
+    with transaction(index):
         (layout,) = index.execute("PRAGMA user_version").fetchone()
         if layout == LAYOUT:
             return
@@ -115,23 +115,9 @@ def _empty_other_layout(index: sqlite3.Connection) -> None:
         index.execute(f"PRAGMA user_version={LAYOUT}")
 
 
-@contextmanager
-def writing(index: sqlite3.Connection) -> Iterator[None]:
-    """A transaction: all or nothing, and no other process writes meanwhile."""
-    index.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        index.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk ends the transaction by itself
-            index.execute("ROLLBACK")
-        raise
-
-
 def is_damage(error: Exception) -> bool:
     """Whether the files are at fault, and not a lock, rights or the disk."""
-    text = str(error)
-    return isinstance(error, sqlite3.Error) and not any(w in text for w in NO_DAMAGE)
+    return isinstance(error, sqlite3.Error) and not is_in_the_way(error)
 
 
 def _decode(text: bytes) -> str:

@@ -30,6 +30,7 @@ from labelsieve.cache import OTHER_PLACE, cache_limit, make_folder
 from labelsieve.data import _pixel_index as index
 from labelsieve.errors import DataError
 from labelsieve.files import remove
+from labelsieve.sqlite import transaction
 
 # The -wal goes with its index: left behind, it would be played into a new one.
 FILES = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "pixels.u8")
@@ -142,7 +143,7 @@ class PixelCache:
     def _forget_missing(self) -> None:
         """Of a file of pixels that was cut or deleted, what is not there is read anew."""
         # locked before the size is taken: another process may be writing more
-        with index.writing(self._index):
+        with transaction(self._index):
             whole = os.fstat(self._file.fileno()).st_size // self._size
             self._index.execute("DELETE FROM pixels WHERE slot >= ?", (whole,))
 
@@ -244,7 +245,7 @@ class PixelCache:
         if self.read_only:
             return slots
         rows = [index.marked(*stamp, content_hash) for stamp, content_hash in files]
-        with self._lock, self._errors(), index.writing(self._index):
+        with self._lock, self._errors(), transaction(self._index):
             (used,) = self._index.execute(
                 "SELECT COALESCE(MAX(slot) + 1, 0) FROM pixels"
             ).fetchone()
@@ -355,7 +356,7 @@ class PixelCache:
             self._tell("The pixel cache is damaged")
         content_hash, pixels = self.restore(slot)
         if not self.read_only:
-            with self._lock, self._errors(), index.writing(self._index):
+            with self._lock, self._errors(), transaction(self._index):
                 row = self._row(content_hash)
                 self._put(slot, New(content_hash, pixels, row[2] if row else ""))
                 self._sync()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from labelsieve.errors import OptionError, RunError
+from labelsieve.sqlite import is_in_the_way, transaction
 
 # what SQLite keeps beside a database, and writes as readily
 SIDES = ("", "-wal", "-shm", "-journal")
@@ -155,15 +156,22 @@ def refuse_empty(path: Path) -> None:
         )
 
 
+def unusable(path: Path, error: Exception) -> RunError:
+    """What SQLite said of the file, and what to do: a full disk has not damaged it."""
+    do = "Restore it from a copy, or move it away to begin anew."
+    if is_in_the_way(error):
+        do = "What it holds is sound: see to its disk, rights and users, and do that again."
+    return RunError(f"'{path}' cannot be used: {error}.", do)
+
+
 def add_digests(db: sqlite3.Connection) -> None:
     """Give a file of an earlier version the column of checksums."""
     if "digest" in columns_of(db):
         return
-    db.execute("BEGIN IMMEDIATE")
-    # another process may have been faster
-    if "digest" not in columns_of(db):
-        db.execute(ADD_DIGEST)
-    db.execute("COMMIT")
+    with transaction(db):
+        # another process may have been faster
+        if "digest" not in columns_of(db):
+            db.execute(ADD_DIGEST)
 
 
 def columns_of(db: sqlite3.Connection) -> set[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from labelsieve.errors import OptionError, RunError, unknown
+from labelsieve.errors import OptionError, unknown
 from labelsieve.runs._decisions_file import (
     SCHEMA,
     add_digests,
@@ -31,6 +31,7 @@ from labelsieve.runs._decisions_file import (
     refuse_empty,
     refuse_links,
     timestamp,
+    unusable,
 )
 from labelsieve.runs._decisions_file import Answer as Answer
 from labelsieve.runs._decisions_file import Conflict as Conflict
@@ -39,6 +40,7 @@ from labelsieve.runs._decisions_file import by_whom as by_whom
 from labelsieve.runs._decisions_file import person_of as person_of
 from labelsieve.runs._decisions_file import window_of as window_of
 from labelsieve.runs.run import Run
+from labelsieve.sqlite import transaction
 from labelsieve.tables import DECISIONS
 
 VERDICTS = ("keep", "accept", "other", "none", "wrong", "skip")
@@ -114,10 +116,7 @@ class Decisions:
             yield
         # SQLite's words may quote damaged bytes, which are no text
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise RunError(
-                f"'{self._path}' cannot be used: {error}.",
-                "Restore it from a copy, or move it away to begin anew.",
-            ) from error
+            raise unusable(self._path, error) from error
 
     def close(self) -> None:
         self._db.close()
@@ -293,14 +292,11 @@ class Decisions:
     def _writing(self) -> Iterator[None]:
         """One transaction: it sees what others wrote, and is on disk when the block ends."""
         with self._lock, self._naming_file():
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._refresh()
-                yield
-                self._db.execute("COMMIT")
-            # also Ctrl-C: half a batch must not be written
+                with transaction(self._db):
+                    self._refresh()
+                    yield
             except BaseException:
-                self._db.execute("ROLLBACK")
                 self._forget()
                 raise
 

@@ -11,7 +11,12 @@ import pytest
 from fixtures.corrections import correction
 
 from labelsieve.corrections import journal, write_back
-from labelsieve.corrections._copies import copy_file, read_mark, write_mark
+from labelsieve.corrections._copies import (
+    begin_copy,
+    copy_file,
+    read_mark,
+    write_mark,
+)
 from labelsieve.corrections.journal import step
 from labelsieve.data.images import content_hash
 from labelsieve.data.sources import open_source
@@ -61,6 +66,19 @@ def test_a_copy_to_a_full_disk_names_it(tmp_path: Path, request: Any) -> None:
     with pytest.raises(OSError) as told:
         write_back.copy(spec, patch, tmp_path / "copy", links=False)
     assert str(told.value.filename).startswith(str(tmp_path / ".copy."))
+
+
+def test_the_mark_of_a_copy_that_finds_no_room_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".labelsieve").mkdir()
+    mark = tmp_path / ".labelsieve" / "copying"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(OSError) as told:
+            begin_copy(tmp_path, "a patch", [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told.value.filename == str(mark)
 
 
 def test_an_original_that_finds_no_room_is_named_where_it_was_to_be(
