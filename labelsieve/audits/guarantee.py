@@ -8,8 +8,9 @@ the ranking of a review has learned from answers never comes near a promise.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -115,6 +116,17 @@ class Audit:
     def updated(self, rows: Rows) -> Audit:
         """The same audit with the answers in a longer history; what it was drawn from stays."""
         return self._of(self.design, self.population, self.changed, rows)
+
+    def so_far(self) -> Audit:
+        """With the answers up to the first question that has none: these are a random sample.
+
+        Answers from the pages of suspects count, too, and of an unfinished audit they would be the
+        suspicious part of the draw.
+        """
+        answered = self.answers.wrong
+        first = list(itertools.takewhile(answered.__contains__, self.design.ids))
+        kept = {sample_id: answered[sample_id] for sample_id in first}
+        return replace(self, answers=replace(self.answers, wrong=kept))
 
     @cached_property
     def sample(self) -> np.ndarray:

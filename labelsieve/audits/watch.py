@@ -24,7 +24,8 @@ class State:
 
     Attributes:
         answered, planned: images; `unclear` of the answered ones could not be judged.
-        rate: share of wrong labels so far; None before the first answer and for slices.
+        rate: share of wrong labels by the answers in the order of the draw, up to the first that
+            is lacking; None before there is one, and for slices.
         people: how often people err; "" without second answers.
         sentences: what is promised, once the audit is complete.
         refused: why nothing is promised; "" where something is.
@@ -181,14 +182,15 @@ class Watch:
             return None
         complete = audit.answers.complete_at is not None
         rests_on = self._promised.serving("stop")
+        goal = audit.design.wish.goal
         return State(
-            audit.design.wish.goal,
+            goal,
             len(audit.answers.wrong),
             len(audit.design.ids),
             audit.answers.unclear,
             complete,
             # strata that nobody has looked at would count as clean
-            audit.rate() if complete or audit.design.wish.goal == "any" else None,
+            audit.so_far().rate() if complete or goal == "any" else None,
             audit.people(),
             self._promised.promises if complete and not audit.refused else [],
             audit.refused if complete else "",

@@ -52,6 +52,28 @@ def test_an_audit_from_the_first_question_to_the_stop(audited: Audited) -> None:
     assert after.stop.remaining < state.stop.remaining
 
 
+def test_answers_to_suspects_are_no_random_sample(audited: Audited) -> None:
+    """The most suspicious labels of the draw were reviewed: of all labels that says nothing."""
+    decisions = audited.decisions()
+    seen = Watch(audited.run, decisions)
+    seen.begin(Wish(answers=60))
+    plan = design.current(audited.run)
+    assert plan is not None
+    wrong = [i for i in plan.ids if audited.is_wrong(i) and i != plan.ids[0]]
+    audited.answer(wrong)
+    state = seen.state()
+    assert state is not None and state.answered == len(wrong) > 2
+    assert state.rate is None
+    # with the first questions answered too, they count, up to the next one that is open
+    audited.answer(plan.ids[:9])
+    state = seen.state()
+    assert state is not None and state.rate is not None
+    run = next(n for n, i in enumerate(plan.ids) if n >= 9 and i not in wrong)
+    assert state.rate.judged == run
+    found = sum(audited.is_wrong(i) for i in plan.ids[:run])
+    assert state.rate.low <= found / run <= state.rate.high
+
+
 def test_the_first_question_commits_the_usual_audit(audited: Audited) -> None:
     decisions = audited.decisions()
     seen = Watch(audited.run, decisions)
