@@ -58,3 +58,44 @@ def check_screen(tab: Tab, address: str) -> None:
         "text => document.querySelector('#range').textContent === text",
         arg=f"1–{last} of {total}",
     )
+
+
+def test_keys_pass_on_and_overwrite_nothing_unasked(
+    server: Server, chromium: Any
+) -> None:
+    tab = Tab(chromium, (700, 520))
+    page = tab.go(server.address + "grid?show=all")
+    page.wait_for_selector("#cell-0")
+    shown = page.locator(".cell").count()
+    # past the last one comes the next screen, and before the first the one before
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(RANGE, arg=shown + 1)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(RANGE, arg=1)
+    page.wait_for_selector(f"#cell-{shown - 1}.marked")
+    # the mark goes to the first one that nobody judged, and passes over what was judged
+    press(page, "k", "1 answer saved")
+    page.wait_for_selector("#cell-0.marked")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("End")
+    press(page, "n", "Decided already: the label is right")
+    assert "right" in page.inner_text(f"#cell-{shown - 1} .state"), "not yet"
+    press(page, "n", "1 answer saved.")
+    page.wait_for_selector(f"#cell-{shown - 1} .state:text-is('no class fits')")
+    # of many, what was judged stays as it is
+    page.keyboard.press("Control+a")
+    page.click(f"#cell-{shown - 1}")
+    press(page, "k", f"{shown - 1} answers saved; 1 decided before stays as it is.")
+    page.wait_for_selector("#cell-0.kept")
+    assert page.inner_text(f"#cell-{shown - 1} .state") == "no class fits"
+    tab.close()
+
+
+RANGE = """first => document.querySelector("#range").textContent.startsWith(`${first}–`)"""
+
+
+def press(page: Any, key: str, said: str) -> None:
+    page.keyboard.press(key)
+    words = "said => document.querySelector('#notice').textContent.startsWith(said)"
+    page.wait_for_function(words, arg=said)

@@ -37,7 +37,7 @@ async function fill(from) {
   const tall = node(0).offsetHeight, least = columns(), end = innerHeight - $(".actions").offsetHeight - 14;
   const box = (number) => node(number).getBoundingClientRect();
   const bottom = (count) => Math.max(...[...Array(count).keys()].map((n) => box(n).bottom)) + scrollY;
-  const spare = () => end - bottom(cells.length), more = () => start + cells.length < total;
+  const spare = () => end - bottom(cells.length);
   for (let turn = 0; turn < 4 && more() && spare() > 0; turn++) await ask(from, cells.length + Math.ceil(spare() / tall) * columns());
   // a row that nearly has room stays; a step back takes the screen that was shown, so that none is passed over
   let fitting = cells.length;
@@ -107,6 +107,7 @@ function tell(node, cell) {
 }
 const node = (number) => document.getElementById(`cell-${number}`);
 function marks() {
+  doubted = "";
   cells.forEach((_, number) => {
     const one = node(number);
     one.setAttribute("aria-selected", String(chosen.has(number))); one.classList.toggle("marked", number === at);
@@ -130,22 +131,41 @@ function quickClasses() {
 
 // --- answers
 const aimed = () => chosen.size ? [...chosen].sort((a, b) => a - b) : cells[at] ? [at] : [];
-async function decide(numbers, verdict, label = "") {
-  if (busy || !numbers.length) return;
+let doubted = ""; // the answer that a person was asked about, as it would take the place of another one
+// what this window knows to be decided is changed by the same key twice; of many it stays as it is
+function meant(numbers, verdict, label) {
+  const fresh = numbers.filter(open), wish = [verdict, label, ...numbers].join();
+  if (fresh.length === numbers.length || doubted === wish) return numbers;
+  if (fresh.length) return fresh;
+  doubted = wish;
+  const said = numbers.length === 1 ? `Decided already: ${cells[numbers[0]].decided}.` : `All ${numbers.length} are decided already.`;
+  notice(`${said} The same answer again changes it.`, true);
+  return [];
+}
+async function decide(wanted, verdict, label = "") {
+  if (busy) return;
+  const numbers = meant(wanted, verdict, label), stay = wanted.length - numbers.length;
+  if (!numbers.length) return;
   busy = true;
   const many = numbers.map((number) => cells[number]);
   try {
     const answer = await post("decide-many", { rows: many.map((c) => c.row).join(), seen: many.map((c) => c.seen).join(), verdict, label });
-    const some = answer.written === 1 ? "1 answer saved" : `${answer.written} answers saved`;
-    notice(answer.refused ? `${some}; ${answer.refused} had been decided by somebody else meanwhile: look again.` : `${some}.`, answer.refused > 0);
+    const some = answer.written === 1 ? "1 answer saved" : `${answer.written} answers saved`, same = stay ? `; ${stay} decided before ${stay === 1 ? "stays" : "stay"} as ${stay === 1 ? "it is" : "they are"}` : "";
+    notice(answer.refused ? `${some}; ${answer.refused} had been decided by somebody else meanwhile: look again.` : `${some}${same}.`, answer.refused > 0);
     await refresh();
-    if (chosen.size) chosen.clear(); else at = nextOpen();
+    const one = !chosen.size;
+    chosen.clear();
+    if (cells.some(untouched)) at = nextOpen();
+    // one by one goes on where the screen ends; what was done to many stays to be looked at
+    else if (one && more()) { await next(); at = Math.max(0, cells.findIndex((_, n) => untouched(cells[n]))); }
     marks();
   } catch { /* `trouble` has said it */ } finally { busy = false; }
 }
 const open = (number) => !cells[number].settled;
+const untouched = (cell) => !cell.decided; // one that was skipped is passed over, too
+const more = () => start + cells.length < total;
 function nextOpen() {
-  for (let step = 1; step <= cells.length; step++) if (open((at + step) % cells.length)) return (at + step) % cells.length;
+  for (let step = 1; step <= cells.length; step++) if (untouched(cells[(at + step) % cells.length])) return (at + step) % cells.length;
   return at;
 }
 // the same images as they are now: they keep their places, so that nothing moves under a hand
@@ -250,6 +270,12 @@ function upright(way) {
   return best - at;
 }
 const MOVES = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: () => upright(1), ArrowUp: () => upright(-1), Home: () => -at, End: () => cells.length - 1 - at };
+// past the last image of a screen comes the next one, and before the first the one before
+async function turn(key) {
+  if (/Right|Down/.test(key) && more()) return next();
+  if (!/Left|Up/.test(key) || !start) return;
+  await back(); at = cells.length - 1; anchor = at; marks();
+}
 const ACTS = { a: "accept", k: "keep", n: "none", s: "skip" };
 const DOES = {
   r: rest, u: undo, pagedown: next, pageup: back, "+": () => resize(1), "=": () => resize(1), "-": () => resize(-1),
@@ -271,7 +297,7 @@ document.addEventListener("keydown", (event) => {
   if (MOVES[event.key]) {
     event.preventDefault();
     const to = at + MOVES[event.key]();
-    if (to < 0 || to >= cells.length) return;
+    if (to < 0 || to >= cells.length || to === at) return event.shiftKey || busy ? undefined : turn(event.key);
     at = to;
     if (event.shiftKey) range(anchor, at); else anchor = at;
     return marks();
