@@ -23,6 +23,7 @@ LEARNING = 0.1  # of the time, at most
 UNNOTICED = (
     0.05  # seconds of learning that need no rest: the page agrees with every answer
 )
+FEW = 5_000  # images from which nobody knows, before the first time, that it is so quick
 
 
 def rest_after(spent: float) -> float:
@@ -50,6 +51,8 @@ class Deciding:
         self.decisions = suspects.decisions
         self._background = background
         self._learning = threading.Lock()
+        # then the page that follows an answer knows of it, as every other page and the report do
+        self._at_once = len(suspects.columns) < FEW
         self._due = threading.Event()
 
     # --- one image
@@ -234,16 +237,27 @@ class Deciding:
             return
         self._due.set()
         # one thread at a time: it goes on while answers come in
-        if self._learning.acquire(blocking=False):
+        if not self._learning.acquire(timeout=UNNOTICED if self._at_once else 0):
+            return
+        if self._at_once:
+            self._learn(waits=False)
+        else:
             threading.Thread(target=self._learn, daemon=True).start()
 
-    def _learn(self) -> None:
+    def _learn(self, waits: bool = True) -> None:
+        """Learn while answers come in.
+
+        Args:
+            waits: rest in between; an answer that was given at once does not wait for that.
+        """
         try:
             while self._due.is_set():
                 self._due.clear()
                 before = time.thread_time()
                 self.suspects.refine()
-                time.sleep(rest_after(time.thread_time() - before))
+                spent = time.thread_time() - before
+                self._at_once = spent <= UNNOTICED
+                time.sleep(rest_after(spent) if waits else 0)
         # the disk is full or the file damaged: the next decision says so to a person
         except RunError:
             pass

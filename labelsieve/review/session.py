@@ -301,8 +301,9 @@ class Review:
 
     def history_page(self, window: str) -> str:
         """The latest decisions, each with a button to undo it."""
-        entries = self.decisions.history(HISTORY_SHOWN)
-        rows = self.describing.history(entries)
+        # one more than is shown tells whether the last one was decided with others
+        entries = self.decisions.history(HISTORY_SHOWN + 1)
+        rows = self.describing.history(entries)[:HISTORY_SHOWN]
         return self.page("history", rows=rows, w=window)
 
     def write_report(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -287,7 +287,9 @@ class Describing:
     def history(self, entries: Iterable[tuple[Decision, bool]]) -> list[dict[str, Any]]:
         """Decisions for the page that lists them, each with whether it can be undone."""
         columns = self.suspects.columns
+        entries = list(entries)
         rows = []
+        together = Counter(decision.batch for decision, _ in entries if decision.batch)
         for decision, can_undo in entries:
             row = columns.at.get(decision.sample_id)
             # a script may have decided about images that the scan could not read
@@ -296,6 +298,8 @@ class Describing:
                     {
                         "decision": decision,
                         "open": can_undo,
+                        # one image of the grid is a batch of its own
+                        "together": together[decision.batch] > 1,
                         "words": in_words(decision, columns.say),
                         "person": person_of(decision.by),
                         "row": row,

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
 
+from labelsieve.audits import headline
 from labelsieve.errors import OptionError
 from labelsieve.review.deciding import (
     LEARNING,
@@ -147,3 +148,15 @@ def test_learning_takes_no_more_than_its_share_of_the_time() -> None:
     assert rest_after(0.0) == rest_after(UNNOTICED) == 0
     for spent in (0.06, 0.5, 5.0):
         assert spent / (spent + rest_after(spent)) == pytest.approx(LEARNING)
+
+
+def test_what_follows_an_answer_says_what_the_report_says(planted: Any) -> None:
+    review = Review(planted.run, background=True)
+    try:
+        for number in range(4):
+            review.deciding.decide_many([number], [0], ("accept", ""), "w")
+            shown = review.counts(DEFAULT, "w")["progress"]["headline"]
+            assert review.suspects.now.learned_from == number + 1
+            assert shown == headline.of_run(planted.run).sentence
+    finally:
+        review.decisions.close()

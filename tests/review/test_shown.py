@@ -137,3 +137,12 @@ def test_a_card_says_how_many_voted_for_the_label(planted: Any) -> None:
     pages = [review.front_page(Filters(), "w", row=row) for row in (0, 1)]
     assert [page.count("75 % of the votes") for page in pages] == [1, 0]
     assert "of the votes" not in pages[1]
+
+
+def test_only_what_was_decided_with_others_is_said_to_be(review: Review) -> None:
+    one = review.deciding.decide_many([0], [0], ("keep", ""), "w")
+    two = review.deciding.decide_many([1, 2], [0, 0], ("keep", ""), "w")
+    assert one["written"] + two["written"] == 3
+    rows = review.describing.history(review.decisions.history())
+    assert [row["together"] for row in rows] == [True, True, False]
+    assert review.history_page("w").count("(with others)") == 2
