@@ -8,20 +8,29 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from labelsieve.data.labels import SET
 from labelsieve.data.preflight import Preflight
 from labelsieve.models.load import DEMO, DEMO_SIDE, PHOTOS, READER, WORDS
-from labelsieve.progress import counted
+from labelsieve.progress import counted, percent
 from labelsieve.runs.run import Run
 from labelsieve.tables import QUALITY, read_parquet
 
 # Below, an estimated share of wrong labels has an interval that says next to nothing.
 FEW_IMAGES = 100
+# How much longer than wide pictures are of which the middle is not enough, with one label (what
+# people take pictures of is in the middle of 16:9, too) and with several.
+LONG, LONG_OF_SETS = 1.9, 1.4
+MANY = 0.1  # share of such pictures that is worth a word
 # Images of a class from which neighbours and probes learn what it looks like.
 FEW_OF_CLASS = 5
 
 
 def of_run(
-    run: Run, model: str, findings: Mapping[str, Any], names: list[str] | None
+    run: Run,
+    model: str,
+    findings: Mapping[str, Any],
+    names: list[str] | None,
+    facts: Mapping[str, Any],
 ) -> list[str]:
     """What a person must know before the verdict.
 
@@ -29,6 +38,7 @@ def of_run(
         model: that judged the images.
         findings: what `labelsieve.pipeline.findings.write` gave.
         names: warnings about the class names; None where nothing has read them.
+        facts: `preprocess` of the model, and `labels` of sets, as the record has them.
     """
     checked = Preflight(**run.preflight)
     # of texts there are duplicates alone
@@ -37,6 +47,8 @@ def of_run(
     # what the demo model knows of photos says nothing about the names
     if not of_model and names is not None:
         of_model += [*names, *_of_names(checked)]
+    if "crops_sought" in findings:
+        of_model += _of_shape(run, facts)
     return [*of_model, *_of_size(checked)]
 
 
@@ -61,6 +73,28 @@ OF_WORDS = (
     f"understand meaning, and class names tell it little. --model {READER} does; it is downloaded "
     "once (about 92 MB)."
 )
+
+
+def _of_shape(run: Run, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Where a model that cuts a square out of the middle misses much of many pictures."""
+    prepared = facts.get("preprocess") or {}
+    if prepared.get("shortest_edge") is None:
+        return
+    sides = read_parquet(run.file("quality.parquet"), QUALITY).select(
+        ["width", "height"]
+    )
+    sizes = np.column_stack([column.to_numpy() for column in sides.columns])
+    sizes = sizes[~np.isnan(sizes).any(1)]
+    # what a person labels may stand at the side, of a set even mostly
+    long = LONG_OF_SETS if facts.get("labels") == SET else LONG
+    cut = sizes.max(1) > long * sizes.min(1)
+    if cut.sum() > MANY * len(cut):
+        lost = float(np.median(1 - sizes[cut].min(1) / sizes[cut].max(1)))
+        yield (
+            f"Of {int(cut.sum()):,} of {counted(len(cut), 'picture')} the model saw only the "
+            f"square in the middle, {percent(1 - lost)} of each or so: labels of what stands at "
+            "the sides look wrong."
+        )
 
 
 def _of_names(checked: Preflight) -> Iterator[str]:

@@ -216,7 +216,7 @@ def _carry_out(
     judge = "" if plan.spec.embeddings is not None else plan.options.model
     reads = "text" in plan.method.NEEDS
     names = summary["text_warnings"] if reads else None
-    summary["caveats"] = caveats.of_run(run, judge, shown, names)
+    summary["caveats"] = caveats.of_run(run, judge, shown, names, summary)
     folder.note({**summary, "seconds": clock.laps})
     _write_report(Run(folder.path), plan.spec)
     clock.lap("report")

@@ -73,7 +73,7 @@ def test_each_is_said_where_it_is_due(
     tmp_path: Path, side: int, model: str, classes: dict[str, int], expected: list[str]
 ) -> None:
     run: Any = Looked(tmp_path, side, classes)
-    said = caveats.of_run(run, model, {"dark": 0, "crops_sought": 0}, [])
+    said = caveats.of_run(run, model, {"dark": 0, "crops_sought": 0}, [], {})
     assert len(said) == len(expected)
     for sentence, start in zip(said, expected, strict=True):
         assert sentence.startswith(start)
@@ -82,12 +82,43 @@ def test_each_is_said_where_it_is_due(
 def test_the_demo_model_is_no_reason_to_rename_classes(tmp_path: Path) -> None:
     run: Any = Looked(tmp_path, 400, PLAIN)
     names = ["Text is the wrong tool here."]
-    (said,) = caveats.of_run(run, "tiny", {"dark": 0, "crops_sought": 0}, names)
+    (said,) = caveats.of_run(run, "tiny", {"dark": 0, "crops_sought": 0}, names, {})
     assert "--model openai/clip-vit-base-patch16" in said and "32 × 32" in said
-    assert caveats.of_run(run, "other", {"dark": 0, "crops_sought": 0}, names) == names
+    assert (
+        caveats.of_run(run, "other", {"dark": 0, "crops_sought": 0}, names, {}) == names
+    )
 
 
 def test_items_that_are_no_pictures_have_no_size(tmp_path: Path) -> None:
     run: Any = Looked(tmp_path, 400, PLAIN)
     (tmp_path / "quality.parquet").unlink()
-    assert caveats.of_run(run, "tiny", {}, []) == []
+    assert caveats.of_run(run, "tiny", {}, [], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("width", "edge", "kind", "said"),
+    [
+        (288, 32, "set", True),
+        (288, 32, "single", True),
+        # 3:2, as cameras make them: with one label the middle is enough
+        (144, 32, "set", True),
+        (144, 32, "single", False),
+        (96, 32, "set", False),
+        # both sides are resized: nothing is cut off
+        (288, None, "set", False),
+    ],
+)
+def test_pictures_of_which_the_model_sees_the_middle(
+    tmp_path: Path, width: int, edge: int | None, kind: str, said: bool
+) -> None:
+    run: Any = Looked(tmp_path, 96, PLAIN)
+    columns: dict[str, Any] = {name: [None] * 3 for name in tables.QUALITY.names}
+    columns["width"], columns["height"] = [width, width, None], [96, 96, None]
+    table = pa.table(columns, schema=tables.QUALITY)
+    tables.write_parquet(table, tmp_path / "quality.parquet")
+    facts = {"preprocess": {"shortest_edge": edge}, "labels": kind}
+    told = caveats.of_run(run, "other", {"dark": 0, "crops_sought": 0}, [], facts)
+    assert len(told) == said
+    if said and width == 288:
+        assert told[0].startswith("Of 2 of 2 pictures the model saw only the square")
+        assert "33.3 % of each" in told[0]
