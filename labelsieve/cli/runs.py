@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -177,12 +178,7 @@ def apply(
     from labelsieve.corrections.policy import Policy
     from labelsieve.runs.run import alone
 
-    # exactly one: what would be done must be plain from the words
-    if in_place + (output is not None) + reverse != 1:
-        raise OptionError(
-            "One of -o, --in-place and --reverse is needed.",
-            "-o FOLDER writes a corrected copy.",
-        )
+    _one_way(run, output=output, in_place=in_place, reverse=reverse)
     # Policy refuses other words, and names the valid ones
     kind = cast(Literal["reviewed", "certified", "auto"], policy)
     with alone(run):
@@ -203,6 +199,36 @@ def apply(
         )
     # a line break in a name cannot be told from one between lines: escaped where it is put in
     answer(result, as_json, lambda _: say(*in_words(result).split("\n")))
+
+
+def _one_way(
+    run: Path | None, *, output: Path | None, in_place: bool, reverse: bool
+) -> None:
+    """Refuse none and several: what would be done must be plain from the words."""
+    options = {"-o": output is not None, "--in-place": in_place, "--reverse": reverse}
+    given = [name for name, is_given in options.items() if is_given]
+    if not given:
+        raise OptionError(
+            "One of -o, --in-place and --reverse is needed.",
+            "-o FOLDER writes a corrected copy.",
+        )
+    if len(given) > 1:
+        do = "Give one of them."
+        if output is not None and reverse:
+            do = _way_back(run, output)
+        raise OptionError(f"{' and '.join(given)} exclude each other.", do)
+
+
+def _way_back(run: Path | None, output: Path) -> str:
+    """What to do for somebody who wants to undo a corrected copy."""
+    from labelsieve.data.sources import STATE
+    from labelsieve.data.sources._history import records
+
+    if records(output / STATE):
+        # the copy has a history of its own, and so its own way back
+        words = ["labelsieve", "apply", str(run or "RUN"), "--data", str(output)]
+        return f"That copy is put back with {shlex.join([*words, '--reverse'])}."
+    return "-o leaves the data as they were: a copy that is not wanted is deleted."
 
 
 @app.command()

@@ -42,6 +42,7 @@ class Work:
         run: folder of the run that they come from; None for the patch of somebody else.
         scan: which scan the patch is of, where that is known.
         file: where the patch lies afterwards, for others and for the way back.
+        noun: what people call an item of these data.
     """
 
     patch: pa.Table
@@ -49,6 +50,7 @@ class Work:
     run: Path | None
     scan: str | None
     file: Path
+    noun: str = "image"
 
     def identity(self) -> dict[str, str]:
         """What a listing is of."""
@@ -101,7 +103,9 @@ def prepare(
         table, facts = read_patch(patch)
         # of an earlier version, it does not say which scan it is of
         scan = facts.get("scan")
-    return Work(table, spec, opened.folder, scan, opened.folder / PATCH)
+    # runs of earlier versions do not say
+    noun = opened.record.get("noun", "image")
+    return Work(table, spec, opened.folder, scan, opened.folder / PATCH, noun)
 
 
 def _given(data: str | None, columns: Mapping[str, str | None]) -> dict[str, Any]:
@@ -118,7 +122,9 @@ def _of_patch(patch: Path | None, given: Mapping[str, Any]) -> Work:
             "Try 'labelsieve apply --help'.",
         )
     table, facts = read_patch(patch)
-    return Work(table, DataSpec(**given), None, facts.get("scan"), patch)
+    # a patch says nothing of the kind of items; a column of texts does
+    noun = "text" if "text_column" in given else "image"
+    return Work(table, DataSpec(**given), None, facts.get("scan"), patch, noun)
 
 
 def _planned(opened: Run, policy: Policy) -> pa.Table:
@@ -239,13 +245,14 @@ def _facts(result: write_back.Result, done: str, work: Work) -> dict[str, Any]:
         "already": result.already,
         "relabelled": result.relabelled,
         "dropped": result.dropped,
+        "noun": work.noun,
         "data": str(result.where),
         "changes": result.lines,
         "patch": str(work.file),
     }
 
 
-# How the end of a call is called on a terminal, and what became of labels and images there.
+# How the end of a call is called on a terminal, and what became of labels and items there.
 ENDS = {
     "copied": ("corrected copy", "changed", "left out"),
     "changed": ("corrected in place", "changed", "left out"),
@@ -273,11 +280,11 @@ def in_words(facts: Mapping[str, Any]) -> str:
 
 
 def _done_in_words(facts: Mapping[str, Any]) -> list[str]:
-    end, of_labels, of_images = ENDS[facts["done"]]
+    end, of_labels, of_items = ENDS[facts["done"]]
     labels = f"{counted(facts['relabelled'], 'label')} {of_labels}"
-    images = f"{counted(facts['dropped'], 'image')} {of_images}"
+    items = f"{counted(facts['dropped'], facts['noun'])} {of_items}"
     where = f"{facts['data']} ({end})"
-    return [f"{labels}, {images}: {where}", f"Patch  {facts['patch']}"]
+    return [f"{labels}, {items}: {where}", f"Patch  {facts['patch']}"]
 
 
 def _listed_in_words(facts: Mapping[str, Any]) -> str:

@@ -26,6 +26,11 @@ from labelsieve.tables import CORRECTIONS
 POLICIES = ("reviewed", "certified", "auto")
 # How the reason of what is dropped as belonging to no class begins.
 OUTSIDE = "auto: belongs to no class,"
+# Of verdicts that name no label: what they are about, and what leaves these items out.
+KEPT = (
+    ("none", "of no class", "--drop-outsiders"),
+    ("wrong", "whose right label is unknown", "--relabel --drop"),
+)
 # Right label (None: not known) and reason, by sample id.
 Judgements = Mapping[str, tuple[str | None, str]]
 
@@ -80,7 +85,7 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
         unseen = _certified(opened, decisions, policy)
     elif policy.source == "auto":
         unseen = _confident(opened, decisions, policy)
-    rows, unlabelled = [], []
+    rows, unlabelled, kept = [], [], []
     for about in opened.scores.to_pylist():
         sample_id = about["sample_id"]
         if about["given_label"] is None and _names_a_label(current.get(sample_id)):
@@ -89,7 +94,10 @@ def plan(opened: Run, decisions: Decisions | None, policy: Policy) -> pa.Table:
         row = _correction(about, decision, policy, unseen, sets=opened.kind == SET)
         if row is not None:
             rows.append({**row, "uri": uri_of[sample_id]})
+        elif about["given_label"] is not None and decision is not None:
+            kept.append(decision.verdict)
     _tell_of_unlabelled(unlabelled)
+    _tell_of_kept(kept, opened.record.get("noun", "image"))
     # by id, so that the same decisions give the same file
     rows.sort(key=lambda row: row["sample_id"])
     return pa.Table.from_pylist(rows, schema=CORRECTIONS)
@@ -107,6 +115,17 @@ def _tell_of_unlabelled(paths: list[str]) -> None:
             f"{decisions} left out: the data have no label there that could change, such as"
             f" of '{plain(paths[0])}'."
         )
+
+
+def _tell_of_kept(verdicts: list[str], noun: str) -> None:
+    """A line each about items that people found wrong and that stay as they are, if any do."""
+    for verdict, what, option in KEPT:
+        count = verdicts.count(verdict)
+        if count:
+            # whoever answered so expects that something becomes of it
+            items = counted(count, noun, f"{what} keeps its", f"{what} keep their")
+            them = "it" if count == 1 else "them"
+            note(f"{items} label ({option} leaves {them} out).")
 
 
 def _certified(opened: Run, decisions: Decisions | None, policy: Policy) -> Judgements:

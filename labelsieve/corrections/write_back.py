@@ -260,7 +260,8 @@ def reverse(
                 return _result(patch.to_pylist(), state.parent, already=already)
             raise RunError(
                 f"The patch was not applied to '{spec.data}'.",
-                f"'{state}' holds no record of it.",
+                f"'{state}' holds no record of it. -o leaves the data as they were; a folder that"
+                " it wrote is put back with --data FOLDER --reverse.",
             )
         end = step("replace", earlier.path, reversed_record(earlier.path))
         journal.carry_out(state, [*writer.undo(earlier), end])

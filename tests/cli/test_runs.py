@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labelsieve import progress
 from labelsieve.runs.decisions import Decisions
 
 
@@ -66,11 +68,39 @@ def test_apply_from_copy_to_reverse(
     assert (found["relabelled"], found["dropped"]) == (0, len(planted.wrong))
 
 
+def test_a_copy_is_put_back_with_the_command_that_is_named(
+    call: Callable[..., Any], planted: Any, tmp_path: Path
+) -> None:
+    decisions = Decisions(planted.folder)
+    decisions.add(planted.wrong[0], "accept", planted.truth[planted.wrong[0]])
+    decisions.add(planted.wrong[1], "none")
+    decisions.add(planted.wrong[2], "wrong")
+    decisions.close()
+    ways = ("apply", str(planted.folder), "-o", str(tmp_path / "out"))
+    progress.be_quiet(False)
+    called = call(*ways)
+    progress.be_quiet(True)
+    # of what people called wrong, something becomes, or it is said what would
+    assert (
+        "1 image of no class keeps its label (--drop-outsiders leaves it out)."
+        in called.err
+        and "1 image whose right label is unknown keeps its label" in called.err
+    )
+    called = call(*ways, "--reverse")
+    assert called.code == 2 and "-o and --reverse exclude each other" in called.err
+    words = shlex.split(called.err.partition("is put back with labelsieve ")[2])
+    words[-1] = words[-1].rstrip(".")
+    assert "1 label changed back" in call(*words).out
+    called = call(*ways[:2], "--drop-outsiders", "-o", str(tmp_path / "other"))
+    assert "1 label changed, 1 image left out" in called.out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ((), "One of -o, --in-place and --reverse is needed"),
-        (("--in-place", "--reverse"), "One of -o, --in-place and --reverse is needed"),
+        (("--in-place", "--reverse"), "--in-place and --reverse exclude each other"),
+        (("-o", "x", "--reverse"), "a copy that is not wanted is deleted"),
         (("-o", "x", "--policy", "revewed"), "Did you mean 'reviewed'"),
         (("--reverse",), "was not applied to"),
     ],
