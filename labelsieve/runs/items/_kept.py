@@ -12,6 +12,7 @@ from pathlib import Path
 
 from labelsieve.cache import cache_folder, cache_limit, make_folder, make_way
 from labelsieve.errors import LabelsieveError
+from labelsieve.sqlite import is_in_the_way
 
 ROOM = 2_000_000_000  # bytes of all of them: 200,000 of a screen's small ones
 SHARE = 10  # of the whole cache they take this part at most
@@ -53,7 +54,11 @@ class Kept:
         self.path.chmod(0o600)
         try:
             self._begin()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            # another review uses what is locked
+            if is_in_the_way(error):
+                self.close()
+                return
             self._afresh()
 
     def _begin(self) -> None:

@@ -74,6 +74,23 @@ def test_another_ones_picture_is_not_shown(kept: Kept, file: Path) -> None:
     assert kept.get("b") is None
 
 
+def test_a_file_that_another_process_has_locked_stays(kept: Kept, file: Path) -> None:
+    kept.put("key", b"picture")
+    kept.close()
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    late = Kept(file)
+    assert late.get("key") is None
+    late.put("key", b"another")
+    other.execute("COMMIT")
+    other.close()
+    late.close()
+    again = Kept(file)
+    assert again.get("key") == b"picture"
+    again.close()
+
+
 def test_a_file_of_anything_else_is_replaced_and_a_link_is_left_alone(
     file: Path, tmp_path: Path
 ) -> None:
