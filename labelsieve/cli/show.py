@@ -233,7 +233,7 @@ def score(counts: dict[str, Any]) -> None:
 
 
 def noise(planted: dict[str, Any]) -> None:
-    """One line."""
+    """What was planted, and how it is scanned."""
     # the rate that was asked for; chance makes the realised one differ
     nominal = ""
     if planted["nominal_rate"] is not None:
@@ -243,10 +243,12 @@ def noise(planted: dict[str, Any]) -> None:
     if "dropped" in planted:
         gone, new = sum(planted["dropped"]), sum(planted["added"])
         what, how = "sets", f"{gone:,} labels dropped{nominal}, {new:,} added"
-    _console().print(
+    out = _console()
+    out.print(
         f"{planted['wrong']:,} of {planted['labelled']:,} {what} are wrong now, "
         f"{how}: {_text(planted['table'])}"
     )
+    out.print(f"[bold]Next[/]    {_text(planted['next'])}")
 
 
 def methods(listed: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +21,13 @@ import pyarrow as pa
 
 from labelsieve import files, registry
 from labelsieve.data.labels import CALLED, SET, SINGLE, Labels, occurring
-from labelsieve.data.load import load
+from labelsieve.data.load import load, refuse_input
 from labelsieve.data.manifest import kind_of
 from labelsieve.data.sources import Row, Source, open_source
 from labelsieve.data.spec import DataSpec
-from labelsieve.errors import OptionError
+from labelsieve.errors import OptionError, RunError
 from labelsieve.noise.context import Labelled, Plan, context_of
-from labelsieve.noise.table import check_target, write_table
-from labelsieve.tables import refuse_input
+from labelsieve.noise.table import check_target, scan_command, write_table
 from labelsieve.versions import environment
 
 # Noise models that are decided by a rate; the others take all they need from a file or column.
@@ -42,7 +42,7 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
         output: a .parquet or .csv file.
 
     Returns:
-        What FILE.json holds, and the path of the table.
+        What FILE.json holds, table: its path, and next: the command that scans it.
 
     Raises:
         OptionError: an unknown noise model, or one without what it needs.
@@ -56,7 +56,9 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
             f"Noise '{plan.kind}' needs --rate.", "For example --rate 0.2."
         )
     spec = _spec(load(data), plan)
-    refuse_input(target, spec.path())
+    for file in (target, _record_beside(target)):
+        refuse_input(file, spec.path())
+    _refuse_other_record(_record_beside(target))
     source = _draw(open_source(spec), plan.limit)
     labelled = _labelled(source, plan, getattr(model, "LABELS", SINGLE))
     context, readable = context_of(plan, source, labelled)
@@ -69,8 +71,28 @@ def plant(data: Any, plan: Plan, output: str | Path) -> dict[str, Any]:
     given = labelled.with_labels(noisy)
     record = _record(plan, labelled, noisy, context, given)
     write_table(target, source, given, labelled.truth, record)
-    files.write_json(target.with_name(f"{target.name}.json"), record)
-    return {**record, "table": str(target)}
+    files.write_json(_record_beside(target), record)
+    command = scan_command(target, source, spec.label_separator)
+    return {**record, "table": str(target), "next": command}
+
+
+def _record_beside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _refuse_other_record(path: Path) -> None:
+    """Raises OptionError where something lies there that is no record of planted errors."""
+    if not os.path.lexists(path):
+        return
+    try:
+        known = {"kind", "nominal_rate", "fingerprint"} <= set(files.read_json(path))
+    except RunError:
+        known = False
+    if path.is_symlink() or not known:
+        raise OptionError(
+            f"'{files.readable(path)}' exists already, and is no record of planted errors.",
+            "Choose another name with -o, or move the file away.",
+        )
 
 
 @dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,25 @@ def write_table(
             for part in _parts(source, given, truth, layout):
                 # with the schema: a column of nothing but None would have the type null
                 table.write_batch(pa.RecordBatch.from_pylist(part, schema))
+
+
+def scan_command(
+    target: Path, source: Source, label_separator: str | None = None
+) -> str:
+    """The command that scans a table that `write_table` wrote, as a person types it.
+
+    Args:
+        label_separator: what the data were read with.
+    """
+    layout = _Layout.of(source, target)
+    words = ["labelsieve", "scan", str(target), "--truth-column", "true_label"]
+    if layout.texts:
+        words += ["--text-column", layout.item]
+    # Parquet says by its types which labels are sets; in CSV a name may look like one
+    separator = SEPARATOR if layout.sets else label_separator
+    if separator is not None and not layout.in_parquet:
+        words += ["--label-separator", separator]
+    return shlex.join(words)
 
 
 @dataclass(frozen=True)

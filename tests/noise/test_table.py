@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,38 @@ def test_sets_in_csv_are_read_as_they_were_written(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), tmp_path / "s.parquet")
     with pytest.raises(DataError, match=r"'a\|b' holds a \|"):
         plant(data, Plan("sets", 0.0), tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("labels", [("a|b", "b"), ("a", "b")])
+def test_the_next_command_reads_what_was_written(
+    call: Callable[..., Any], tmp_path: Path, labels: tuple[str, str], suffix: str
+) -> None:
+    table, out = tmp_path / "t.csv", tmp_path / f"noisy table.{suffix}"
+    rows = [f"what number {n} says,{labels[n % 2]}" for n in range(12)]
+    table.write_text("\n".join(["text,label", *rows]))
+    sets = "|" in labels[0]
+    words = ["--label-separator", "|", "--kind", "sets"] if sets else []
+    told = call("noise", str(table), "--rate", "0.2", "-o", str(out), *words).out
+    command = shlex.split(told.partition("labelsieve scan ")[2])
+    assert command[:3] == [str(out), "--truth-column", "true_label"]
+    read = call("scan", *command, "--preflight", "--json").json()
+    assert read["images"] == 12 and read["classes"].keys() == {"a", "b"}
+
+
+def test_the_record_replaces_no_file_of_somebody_else(
+    table: Path, tmp_path: Path
+) -> None:
+    beside = tmp_path / "n.parquet.json"
+    beside.write_text('{"mine": 1}')
+    with pytest.raises(OptionError, match="is no record of planted errors"):
+        plant(spec(table), Plan("symmetric", 0.1), tmp_path / "n.parquet")
+    assert beside.read_text() == '{"mine": 1}'
+    assert not (tmp_path / "n.parquet").exists()
+    beside.unlink()
+    for _ in range(2):
+        plant(spec(table), Plan("symmetric", 0.1), tmp_path / "n.parquet")
+    # nor the data, where they have that name
+    named = table.rename(tmp_path / "d.csv.json")
+    with pytest.raises(OptionError, match="holds the data"):
+        plant(spec(named), Plan("symmetric", 0.1), tmp_path / "d.csv")

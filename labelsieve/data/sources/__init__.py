@@ -18,8 +18,10 @@ followed out of the data.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -30,7 +32,8 @@ from labelsieve.errors import DataError
 
 # Folder beside data that were corrected in place: their history, never listed as data.
 STATE = ".labelsieve"
-
+# What every folder of a scan has (`labelsieve.runs.run`), and no data set has together.
+OF_A_RUN = ("run.json", "manifest.parquet", "noise.json")
 
 READABLE = (
     "Give a folder of class folders, a CSV, TSV, JSONL or Parquet file, a folder or pattern "
@@ -80,6 +83,7 @@ def open_source(spec: DataSpec) -> Source:
     Raises:
         DataError: nothing there, or nothing here can read it.
     """
+    _refuse_run(spec.path())
     rooms = [registry.load("data/sources", n) for n in registry.names("data/sources")]
     # a stable sort: by name among those that are asked first, and among those asked last
     for room in sorted(rooms, key=lambda room: getattr(room, "FALLBACK", False)):
@@ -98,6 +102,17 @@ def open_source(spec: DataSpec) -> Source:
     what, do = proposal(path)
     seems = f": it looks like {what}" if what else ""
     raise DataError(f"labelsieve cannot read '{path}'{seems}.", do or READABLE)
+
+
+def _refuse_run(path: Path | None) -> None:
+    """Raises DataError where somebody names the folder of a scan in place of its data."""
+    if path is not None and all((path / name).is_file() for name in OF_A_RUN):
+        run = shlex.quote(str(path))
+        raise DataError(
+            f"'{path}' is the folder of a scan, not data.",
+            f"Look at it with labelsieve review {run} or labelsieve report {run}; "
+            f"labelsieve score {run} DATA judges other data with it.",
+        )
 
 
 def refuse_options(spec: DataSpec, options: Sequence[str], why: str) -> None:

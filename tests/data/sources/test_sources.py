@@ -270,3 +270,10 @@ def test_what_cannot_be_read_keeps_its_row(tmp_path: Path, kind: str) -> None:
             faults.append(str(error))
     assert len(faults) == bad and all(faults), faults
     assert words in " ".join(source.notes)
+
+
+def test_the_folder_of_a_scan_is_no_data(planted: Any) -> None:
+    with pytest.raises(DataError, match="is the folder of a scan") as refused:
+        open_source(DataSpec(str(planted.folder)))
+    for verb in ("review", "report", "score"):
+        assert f"labelsieve {verb} {planted.folder}" in refused.value.do
