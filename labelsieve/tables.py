@@ -258,27 +258,6 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         pq.write_table(table, scratch, write_page_checksum=True)
 
 
-def refuse_input(output: Path, data: Path | None) -> None:
-    """Refuse to write a table over the data that are read.
-
-    Args:
-        data: None where the data are Python objects.
-
-    Raises:
-        OptionError: both are one file, by whatever names or links.
-    """
-    try:
-        same = data is not None and output.samefile(data)
-    # one of them is not there, or is no path at all (a hub id, a zero byte)
-    except (OSError, ValueError):
-        return
-    if same:
-        raise OptionError(
-            f"-o '{readable(output)}' holds the data, which would be lost.",
-            "Choose another name with -o.",
-        )
-
-
 def refuse_other(path: Path, names: Sequence[str]) -> None:
     """Refuse to write a table over a file that holds something else.
 

@@ -41,19 +41,3 @@ def test_whatever_else_is_there_stays(
     with pytest.raises(OptionError, match="exists already"):
         tables.refuse_other(tmp_path / name, NAMES)
     assert (tmp_path / name).read_bytes() == content
-
-
-def test_the_data_are_not_written_over(tmp_path: Path) -> None:
-    data = tmp_path / "t.csv"
-    data.write_text("image,label\n")
-    link = tmp_path / "link.csv"
-    link.symlink_to(data)
-    for output in (data, link, tmp_path / "." / "x" / ".." / "t.csv"):
-        (tmp_path / "x").mkdir(exist_ok=True)
-        with pytest.raises(OptionError, match="holds the data, which would be lost"):
-            tables.refuse_input(output, data)
-    copy = tmp_path / "copy.csv"
-    copy.write_text("image,label\n")
-    for other in (None, copy, Path("hf://owner/name"), Path("a\0b")):
-        tables.refuse_input(data, other)
-    tables.refuse_input(tmp_path / "new.csv", data)

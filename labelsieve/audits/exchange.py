@@ -19,12 +19,13 @@ from pathlib import Path
 
 from labelsieve.audits import design as designs
 from labelsieve.audits.guarantee import Audit, of_run
+from labelsieve.data.load import refuse_input
 from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.files import readable, replacing
 from labelsieve.runs.decisions import Answer, Decisions, by_whom, person_of
 from labelsieve.runs.pictures import spec_of
 from labelsieve.runs.run import Run
-from labelsieve.tables import refuse_input, refuse_other
+from labelsieve.tables import refuse_other
 
 COLUMNS = ("sample_id", "path", "given_label", "chance", "answer", "right_label")
 NEEDED = ("sample_id", "answer")

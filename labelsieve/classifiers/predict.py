@@ -17,12 +17,12 @@ from labelsieve.classifiers.adaptation.second_opinion import ADAPTATIONS, opinio
 from labelsieve.classifiers.classifier import BATCH, Classifier
 from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset, Prepared, prepare
-from labelsieve.data.load import load
+from labelsieve.data.load import load, refuse_input
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, unknown
 from labelsieve.estimation import metrics
 from labelsieve.runs.run import Run
-from labelsieve.tables import CORRUPT, OK, refuse_input, refuse_other
+from labelsieve.tables import CORRUPT, OK, refuse_other
 
 NOUN = b"noun"  # in the metadata of a table of predictions
 # how a table of predictions is written, by the ending of its name

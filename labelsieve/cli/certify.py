@@ -252,8 +252,8 @@ def _write(opened: Run, found: Certificate, output: Path) -> None:
     import pyarrow as pa
 
     from labelsieve import tables
+    from labelsieve.data.load import refuse_input
     from labelsieve.runs.pictures import spec_of
-    from labelsieve.tables import refuse_input
 
     writers = {".csv": tables.write_csv, ".parquet": tables.write_parquet}
     if output.suffix.lower() not in writers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -11,11 +12,19 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from labelsieve.data.sources import archive
-from labelsieve.data.sources._layout import together
+from labelsieve.data.sources._layout import (
+    has_pattern,
+    look,
+    matching,
+    tables_in,
+    together,
+)
 from labelsieve.data.sources._values import read_values
+from labelsieve.data.sources.metadata import NAMES as METADATA
 from labelsieve.data.spec import DataSpec
 from labelsieve.data.spec import given as own_numbers
 from labelsieve.errors import DataError, OptionError, unknown
+from labelsieve.files import readable
 
 WORDNET = re.compile(r"^(n\d{8}) (?=\w)", re.MULTILINE)
 
@@ -183,3 +192,49 @@ def _names_of_lines(text: str, *, tabs: bool) -> dict[str, str]:
             # WordNet's names have commas: n01440764,tench, Tinca tinca
             names[cells[0].strip()] = ", ".join(cells[1:]).strip()
     return names
+
+
+def refuse_input(output: Path, data: Path | None) -> None:
+    """Refuse to write a file over the data that are read.
+
+    Args:
+        data: a file, a folder, or a pattern of files; None where they are Python objects.
+
+    Raises:
+        OptionError: it is one of their files, by whatever names or links.
+    """
+    if data is None or not _is_there(output):
+        return
+    if any(_is_same(output, file) for file in (data, *_tables_of(data))):
+        raise OptionError(
+            f"-o '{readable(output)}' holds the data, which would be lost.",
+            "Choose another name with -o.",
+        )
+
+
+def _is_there(path: Path) -> bool:
+    # no path at all: a zero byte
+    with contextlib.suppress(OSError, ValueError):
+        return path.exists()
+    return False
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    # one of them is not there, or is no path at all (a hub id)
+    with contextlib.suppress(OSError, ValueError):
+        return path.samefile(other)
+    return False
+
+
+def _tables_of(data: Path) -> list[Path]:
+    """The tables that data are read from, where their path names several."""
+    try:
+        if not data.is_dir():
+            return [Path(name) for name in matching(data)] if has_pattern(data) else []
+    except (OSError, ValueError):
+        return []
+    seen = look(data)
+    # beside pictures other tables may be earlier results
+    if seen.pictures:
+        return [data / name for name in seen.tables if Path(name).name in METADATA]
+    return [data / name for name in tables_in(data)]

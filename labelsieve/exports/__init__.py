@@ -36,6 +36,7 @@ from labelsieve.audits import guarantee
 from labelsieve.corrections.patch import labels_after
 from labelsieve.corrections.policy import Policy, plan
 from labelsieve.data.labels import SINGLE
+from labelsieve.data.load import refuse_input
 from labelsieve.errors import DataError, ImageError, OptionError, RunError, unknown
 from labelsieve.exports._labels import check_items, check_kind
 from labelsieve.exports._late import LatePictures
@@ -48,7 +49,7 @@ from labelsieve.runs import standing
 from labelsieve.runs.decisions import SETTLED, WRONG, open_decisions
 from labelsieve.runs.pictures import Pictures, original
 from labelsieve.runs.run import Run, alone
-from labelsieve.tables import CORRUPT, refuse_input
+from labelsieve.tables import CORRUPT
 
 __all__ = ["Names", "Rows", "collect", "export", "safe_name"]
 

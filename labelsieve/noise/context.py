@@ -18,6 +18,7 @@ from labelsieve.data.labels import Labels
 from labelsieve.data.load import read_class_names
 from labelsieve.data.sources import Row, Source
 from labelsieve.errors import ImageError, OptionError, unknown
+from labelsieve.files import refuse_endless
 from labelsieve.noise.generators.asymmetric import CIFAR10
 
 SIDE = 32  # pixels: CIFAR's size, for which instance noise was published
@@ -194,6 +195,7 @@ def read_matrix(path: Path, classes: tuple[str, ...]) -> np.ndarray:
     """
     # all that it may be instead: no numbers, an unknown class, JSON of another shape
     try:
+        refuse_endless(path)
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a BOM
         if path.suffix == ".json":
             return _matrix_of(json.loads(text), classes)

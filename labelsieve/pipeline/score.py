@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from safetensors.torch import load_file
 
 from labelsieve import registry, tables
 from labelsieve.data.dataset import prepare
-from labelsieve.data.load import load
-from labelsieve.errors import OptionError, RunError
+from labelsieve.data.load import load, refuse_input
+from labelsieve.data.sources import Source, open_source
+from labelsieve.data.spec import DataSpec
+from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.features.open_set import outsiders
 from labelsieve.features.task import Task
 from labelsieve.files import read_json
@@ -21,7 +24,6 @@ from labelsieve.models.load import load_encoder
 from labelsieve.pipeline import changes, results
 from labelsieve.runs.run import Run
 from labelsieve.settings import resolve
-from labelsieve.tables import refuse_input
 
 # by suffix of the file
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
@@ -61,6 +63,7 @@ def score(
         )
     # whatever can be wrong with it is found before the work begins
     given = load(data)
+    source = _labelled(given)
     target = None if output is None else _target(Path(output), given.path())
     config = read_json(run.file("detector/config.json"))
     method = registry.load("methods", config["method"])
@@ -73,7 +76,9 @@ def score(
     spec = replace(given, class_names=names, template=config["template"])
     judged = method.JUDGES
     known = config["classes"]
-    prepared = prepare(spec, encoder.preprocess, classes=known, kinds=judged)
+    prepared = prepare(
+        spec, encoder.preprocess, source=source, classes=known, kinds=judged
+    )
     # through the bounds again: a configuration is a file that may have been edited
     settings = resolve(method.Settings, config["settings"])
     learned = load_file(run.file("detector/detector.safetensors"))
@@ -86,6 +91,31 @@ def score(
     if target is not None:
         WRITERS[target.suffix](table, target)
     return table
+
+
+def _labelled(spec: DataSpec) -> Source:
+    """The data, opened.
+
+    Raises:
+        DataError: they cannot be read; where that is for want of labels, with what names some.
+    """
+    try:
+        return open_source(spec)
+    except DataError as error:
+        # a column that was named and is missing is a slip, not data without labels
+        if spec.label_column is not None or not _opens_without(spec):
+            raise
+        names = f"labelsieve predict CLASSIFIER {shlex.quote(str(spec.data))}"
+        do = f"{error.do} To name classes where no labels are to be judged: {names}"
+        raise DataError(error.what, do) from error
+
+
+def _opens_without(spec: DataSpec) -> bool:
+    try:
+        open_source(replace(spec, labelled=False))
+    except DataError:
+        return False
+    return True
 
 
 def _target(path: Path, data: Path | None) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labelsieve.data.load import load, read_class_names
+from labelsieve.data.load import load, read_class_names, refuse_input
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError
 
@@ -81,3 +81,37 @@ def test_a_pipe_in_the_place_of_class_names_is_not_waited_for(tmp_path: Path) ->
     for path in (tmp_path / "names.csv", tmp_path):
         with pytest.raises(DataError, match=r"^--class-names '.*' is not a file\."):
             load("data", class_names=path)
+
+
+def test_the_data_are_not_written_over(tmp_path: Path) -> None:
+    data = tmp_path / "t.csv"
+    data.write_text("image,label\n")
+    link = tmp_path / "link.csv"
+    link.symlink_to(data)
+    for output in (data, link, tmp_path / "." / "x" / ".." / "t.csv"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(OptionError, match="holds the data, which would be lost"):
+            refuse_input(output, data)
+    copy = tmp_path / "copy.csv"
+    copy.write_text("image,label\n")
+    for other in (None, copy, Path("hf://owner/name"), Path("a\0b")):
+        refuse_input(data, other)
+    refuse_input(tmp_path / "new.csv", data)
+
+
+@pytest.mark.parametrize("named", ["t/*.csv", "{t/a.csv,t/b.csv}", "t", "m"])
+def test_no_table_of_several_is_written_over(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("t", "a.csv"), ("t", "b.csv"), ("m", "metadata.csv")):
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, name).write_text("text,label\n")
+    Path("m/a.png").touch()
+    Path("m/earlier.csv").write_text("sample_id\n")
+    output = Path("m/metadata.csv" if named == "m" else "t/b.csv")
+    with pytest.raises(OptionError, match="holds the data, which would be lost"):
+        refuse_input(output.absolute(), Path(named))
+    # a new file, and beside pictures what an earlier command wrote
+    refuse_input(output.with_name("new.csv"), Path(named))
+    refuse_input(Path("m/earlier.csv"), Path(named))
