@@ -120,6 +120,10 @@ class Columns:
         """Of sets alone: classes to put in or out."""
         return []
 
+    def changes(self, given: int, offered: int) -> tuple[list[str], list[str]]:
+        """Of sets alone: classes that an offered label has beside the given one, and has not."""
+        return [], []
+
     def number(self, column: str, row: int) -> float | None:
         """A column that a method added, at a row; None where it added none."""
         if column not in self._scored.column_names:

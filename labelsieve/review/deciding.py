@@ -23,7 +23,7 @@ LEARNING = 0.1  # of the time, at most
 UNNOTICED = (
     0.05  # seconds of learning that need no rest: the page agrees with every answer
 )
-FEW = 5_000  # images from which nobody knows, before the first time, that it is so quick
+FEW = 5_000  # of fewer images learning is so quick, as far as nobody measured it
 
 
 def rest_after(spent: float) -> float:

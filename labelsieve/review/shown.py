@@ -273,6 +273,12 @@ class Describing:
             "primary": self.primary(row),
             "seen": int(self.suspects.seen[row]),
         }
+        added, removed = columns.changes(
+            int(columns.given[row]), int(self.suspects.offered[row])
+        )
+        if added or removed:
+            signed = [f"+ {name}" for name in added] + [f"− {name}" for name in removed]
+            cell["change"] = ", ".join(signed)
         if self.suspects.verdict[row]:
             decision = self.suspects.decisions.current(columns.sample_id(row))
             cell["decided"] = in_words(decision, columns.say)
@@ -289,7 +295,7 @@ class Describing:
         columns = self.suspects.columns
         entries = list(entries)
         rows = []
-        together = Counter(decision.batch for decision, _ in entries if decision.batch)
+        together = Counter(decision.batch for decision, _ in entries)
         for decision, can_undo in entries:
             row = columns.at.get(decision.sample_id)
             # a script may have decided about images that the scan could not read
@@ -299,7 +305,8 @@ class Describing:
                         "decision": decision,
                         "open": can_undo,
                         # one image of the grid is a batch of its own
-                        "together": together[decision.batch] > 1,
+                        "together": bool(decision.batch)
+                        and together[decision.batch] > 1,
                         "words": in_words(decision, columns.say),
                         "person": person_of(decision.by),
                         "row": row,

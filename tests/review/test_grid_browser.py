@@ -92,7 +92,9 @@ def test_keys_pass_on_and_overwrite_nothing_unasked(
     tab.close()
 
 
-RANGE = """first => document.querySelector("#range").textContent.startsWith(`${first}–`)"""
+RANGE = (
+    """first => document.querySelector("#range").textContent.startsWith(`${first}–`)"""
+)
 
 
 def press(page: Any, key: str, said: str) -> None:

@@ -96,12 +96,15 @@ function drawn(cell, number) {
 function tell(node, cell) {
   const differs = cell.offered && cell.offered !== cell.given;
   const words = $(".words", node), line = element("span", "labels"), given = element("b", "given"), offered = element("b", "right");
-  given.textContent = cell.given; line.append(given);
-  if (differs) { offered.textContent = cell.offered; line.append(" → ", offered); }
+  given.textContent = cell.given;
+  // of sets what would change comes first: behind a long set nobody would see it
+  if (cell.change) { offered.textContent = cell.change; line.append(offered, " · ", cell.given); }
+  else line.append(given);
+  if (differs && !cell.change) { offered.textContent = cell.offered; line.append(" → ", offered); }
   const state = element("span", "state");
   state.textContent = cell.decided ? cell.decided : cell.held ? `${cell.held} looks at it` : `wrong: ${cell.chance}`;
   words.replaceChildren(line, state);
-  node.title = `${cell.path}\n${cell.given}, ${cell.full}${differs ? `; offered: ${cell.offered}` : ""}${cell.person ? `\n${cell.person} decided` : ""}`;
+  node.title = `${cell.path}\n${cell.given}, ${cell.full}${differs ? `; offered: ${cell.offered}${cell.change ? ` (${cell.change})` : ""}` : ""}${cell.person ? `\n${cell.person} decided` : ""}`;
   node.setAttribute("aria-label", `${cell.path}: labelled ${cell.given}, ${cell.words}${differs ? `, offered ${cell.offered}` : ""}${cell.decided ? `, decided: ${cell.decided}` : ""}`);
   for (const [name, on] of Object.entries({ settled: cell.settled, kept: cell.kept, changed: cell.settled && !cell.kept, held: Boolean(cell.held), likely: cell.primary === "accept" })) node.classList.toggle(name, Boolean(on));
 }
@@ -119,6 +122,7 @@ function marks() {
 }
 // the classes that this screen is mostly about have keys of their own
 function quickClasses() {
+  if (grid.dataset.labels === "set") return; // sets are too many for any of them to be likely
   const votes = new Map();
   for (const cell of cells) for (const name of [cell.offered, cell.given]) if (name) votes.set(name, (votes.get(name) || 0) + 1);
   quick = [...votes].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 9).map(([name]) => name);

@@ -134,6 +134,14 @@ class SetColumns(Columns):
             )
         return chips
 
+    def changes(self, given: int, offered: int) -> tuple[list[str], list[str]]:
+        """Classes that an offered set has beside the given one, and those that it has not."""
+        if offered < 0:
+            return [], []
+        before, after = self.labels_of(given), self.labels_of(offered)
+        added = [name for name in after if name not in before]
+        return added, [name for name in before if name not in after]
+
     def labels_of(self, code: int) -> list[str]:
         """The classes of a set."""
         return read_set(self._texts[code])

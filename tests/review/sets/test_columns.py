@@ -120,3 +120,13 @@ def test_a_card_compares_with_pictures_of_the_doubted_classes(review: Review) ->
         for k in np.flatnonzero(scanned.given[row] ^ scanned.suggested[row])
     }
     assert set(columns.compared(review.suspects.now, row, "", None)) <= changed
+
+
+def test_a_caption_says_what_would_change(review: Review) -> None:
+    columns = review.suspects.columns
+    given, offered = columns.code('["one", "two"]'), columns.code('["one", "zero"]')
+    assert columns.changes(given, offered) == (["zero"], ["two"])
+    assert columns.changes(given, given) == columns.changes(given, -1) == ([], [])
+    review.suspects.columns.given[0], review.suspects.offered[0] = given, offered
+    (cell,) = review.describing.cells([0], "w")
+    assert cell["change"] == "+ zero, − two"
