@@ -126,6 +126,7 @@ def test_a_run_shows_itself_in_a_notebook(planted: Any) -> None:
     # pictures of suspects, and a hostile class name as text
     assert html.count('src="data:image/webp;base64,') == 12
     assert "image-rendering:pixelated" in html
+    assert html.count("likely to be wrong") == 12 and "100 %" not in html
     assert "<script" not in html and "&lt;img src=x onerror" in html
 
 

@@ -89,7 +89,7 @@ function paint() {
 function legend(by, colours) {
   let entries = names.map((name, number) => [name, colours[number]]);
   if (by === "given") entries = classes.slice(0, 24).map((name, number) => [name, category(number, classes.length)]);
-  if (by === "suspicion") entries = [0, 0.5, 1].map((share) => [`${100 * share} % wrong`, suspicion(share, dark.matches)]);
+  if (by === "suspicion") entries = [0.001, 0.5, 0.999].map((share) => [`${percent(share)} likely to be wrong`, suspicion(share, dark.matches)]);
   $("#legend").replaceChildren(...entries.map(([name, colour]) => {
     const item = document.createElement("li"), svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
     svg.setAttribute("viewBox", "0 0 10 10"); svg.setAttribute("aria-hidden", "true");
