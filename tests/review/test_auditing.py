@@ -58,6 +58,9 @@ def test_a_whole_audit_tells_when_to_stop(planted: Any, review: Review) -> None:
     assert state.rate.wrong == len(planted.wrong)
     stop = review.auditing.stop()
     assert stop is not None and stop.sentence in review.front_page(DEFAULT, "w")
+    done = review.audit_page("w")
+    assert "The audit is done: all 48 drawn images are judged." in done
+    assert "labelsieve apply" in done and "another window" not in done
     # all is answered: with another name the same are asked again, blind
     assert review.auditing.ask("w", "Ada") is None
     assert review.auditing.ask("w2") is None
