@@ -11,14 +11,17 @@
     const names = data.classes.map((c) => c.name), known = data.classes.filter((c) => c.rate !== null);
     // without a number where the model knows too little to name one
     const said = (c) => (c.rate !== null ? percent(c.rate) : c.low === null ? "unknown" : `${percent(c.low)} to ${percent(c.high)}`);
+    // shares stand in a column of their own: at the end of a whisker one is read as the whisker's end
+    const right = 14 + 7.4 * Math.max(...data.classes.map((c) => said(c).length)), left = Math.min(widest(names), Math.max(70, width - right - 90));
+    const letters = Math.max(6, Math.floor((left - 20) / 7.6)), fitted = (name) => (short(name).length > letters ? name.slice(0, letters - 1) + "…" : short(name));
     return Plot.plot({
-      width, style, marginLeft: widest(names), marginRight: known.length < names.length ? Math.max(56, Math.min(84, width - widest(names) - 60)) : 56, marginBottom: 44, height: 60 + 24 * names.length,
-      x: { label: "share wrong", labelOffset: 38, tickFormat: tick, domain: [0, Math.max(0.01, ...data.classes.map((c) => Math.max(c.rate ?? 0, c.high ?? 0))) ], ticks: width < 500 ? 3 : 6, grid: true },
-      y: { label: null, domain: names, tickFormat: short },
+      width, style, marginLeft: left, marginRight: right, marginBottom: 44, height: 60 + 24 * names.length,
+      x: { label: "share wrong", labelOffset: 38, tickFormat: tick, domain: [0, Math.max(0.01, ...data.classes.map((c) => Math.max(c.rate ?? 0, c.high ?? 0))) ], ticks: width < 500 ? 2 : 6, grid: true },
+      y: { label: null, domain: names, tickFormat: fitted },
       marks: [
         Plot.barX(known, { x: "rate", y: "name", fill: "var(--wrong)", insetTop: 1, insetBottom: 1 }),
         Plot.ruleY(data.classes.filter((c) => c.low !== null), { x1: "low", x2: "high", y: "name", stroke: "var(--ink)", strokeWidth: 2 }),
-        Plot.text(data.classes, { x: (c) => c.high ?? c.rate ?? 0, y: "name", text: said, textAnchor: "start", dx: 4, fill: "var(--ink)" }),
+        Plot.text(data.classes, { frameAnchor: "right", y: "name", text: said, textAnchor: "start", dx: 10, fill: "var(--ink)" }),
         Plot.tip(data.classes, Plot.pointerY({ x: (c) => c.rate ?? c.high ?? 0, y: "name", title: (c) => `${c.name}\n${said(c)} of ${c.images.toLocaleString("en")} labels`, ...tip })),
         Plot.ruleX([0], { stroke: "var(--quiet)" }),
       ],
