@@ -30,6 +30,7 @@ RUN = "run.json"  # a folder with it is a run, and everything in it the user's a
 ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any more
 QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
 LONGEST_WAIT = 600.0  # seconds after which it gives up
+LARGEST_RECORD = 1 << 28  # bytes of JSON; a sparse giant must not fill the memory
 FOREVER = -1.0  # a wait without end, for work of hours
 
 
@@ -340,6 +341,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """Raises RunError when the file is missing, damaged, or a pipe or device."""
     try:
         refuse_endless(path)
+        if path.is_file() and path.stat().st_size > LARGEST_RECORD:
+            raise ValueError(f"it is larger than {LARGEST_RECORD >> 20} MiB")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(
@@ -347,7 +350,8 @@ def read_json(path: Path) -> dict[str, Any]:
             "Run labelsieve scan again with the same options; it continues.",
         ) from error
     except OSError as error:
-        raise RunError(f"'{readable(path)}' cannot be read: {error}.") from error
+        reason = "it is a folder, not a file" if path.is_dir() else error
+        raise RunError(f"'{readable(path)}' cannot be read: {reason}.") from error
     # brackets nested by the thousand end in a RecursionError
     except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged: {error}.", AGAIN) from error

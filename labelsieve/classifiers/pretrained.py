@@ -23,8 +23,10 @@ from labelsieve.models import hugging_face
 from labelsieve.progress import plain
 from labelsieve.runs.digests import (
     DIGESTS,
+    SIZES,
     digests_of,
     read_record,
+    sizes_of,
     verify,
     write_record,
 )
@@ -59,7 +61,9 @@ def save(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
     try:
         backbone.save(classes, scratch)
         names = sorted(path.name for path in scratch.iterdir())
-        write_record(scratch / SEAL, {DIGESTS: digests_of(scratch, names)})
+        digests = digests_of(scratch, names)
+        sizes = sizes_of(scratch, digests)
+        write_record(scratch / SEAL, {DIGESTS: digests, SIZES: sizes})
         # from here on the new model is the one that holds
         scratch.rename(folder / WHOLE)
     finally:
@@ -161,7 +165,7 @@ def _verify_saved(folder: Path) -> None:
     """Compare a folder that `train` wrote with the checksums in its record."""
     record = _checksums(folder)
     for name in CHECKED if record else ():
-        if (folder / RECORD).is_file():
+        if os.path.lexists(folder / RECORD):
             verify(folder, name, record)
         else:
             verify(folder.parent, f"{LAST}/{name}", record)
@@ -173,7 +177,8 @@ def _checksums(folder: Path) -> dict[str, Any]:
     The last epoch lies in the folder of the chosen one, which has the record.
     """
     path = folder / RECORD
-    if not path.is_file() and folder.name == LAST:
+    if not os.path.lexists(path) and folder.name == LAST:
         path = folder.parent / RECORD
-    record = read_record(path) if path.is_file() else {}
+    # a folder or a pipe in its place is damage: only where nothing is was nothing written
+    record = read_record(path) if os.path.lexists(path) else {}
     return record if record.get(DIGESTS) else {}

@@ -1,13 +1,15 @@
 """Checksums of a finished work folder, so that damage is named and never read as other numbers.
 
-The record (run.json, training.json) carries the SHA-256 of every file that the work wrote, and
-one of its own content. Folders of earlier versions have neither and are read as they are.
+The record (run.json, training.json) carries the SHA-256 and the size of every file that the work
+wrote, and a checksum of its own content. Folders of earlier versions have less and are read as
+they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from labelsieve.progress import plain
 
 SEAL = "seal"  # key of the record's checksum over everything else in it
 DIGESTS = "sha256"  # key of the checksums of files: name -> hex digits
+SIZES = "bytes"  # key of their sizes: name -> bytes; earlier versions wrote none
 RESTORE = "Restore it from a copy, or run the command again with --force."
 
 # (path, size, time of change) of files that were verified: a process reads some several times
@@ -40,7 +43,7 @@ def read_record(path: Path) -> dict[str, Any]:
     seal = record.pop(SEAL, None)
     if not _is_record(record):
         raise RunError(
-            f"'{path}' is damaged: its command or its checksums are not an object.",
+            f"'{path}' is damaged: its command, checksums or sizes are not an object.",
             RESTORE,
         )
     # one that lists checksums had one of its own: without it, its key is what was hit
@@ -57,7 +60,8 @@ def _is_record(record: Mapping[str, Any]) -> bool:
     """Whether what every record has is what this package writes; anybody can make a seal."""
     digests = record.get(DIGESTS, {})
     command = record.get("command", {})
-    if not isinstance(digests, dict) or not isinstance(command, dict):
+    sizes = record.get(SIZES, {})
+    if not all(isinstance(value, dict) for value in (digests, command, sizes)):
         return False
     return all(isinstance(digest, str) for digest in digests.values())
 
@@ -82,6 +86,11 @@ def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return digests
 
 
+def sizes_of(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Bytes of files below a folder: another size is damage that is known without reading."""
+    return {name: (folder / name).stat().st_size for name in names}
+
+
 def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
     """Path of a file of a work folder, once its bytes are known to be those that were written.
 
@@ -92,18 +101,21 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
         record: what `read_record` gave.
 
     Raises:
-        RunError: the bytes differ, or the file is gone.
+        RunError: the bytes differ, the file is gone, or something else has its name.
     """
     path = folder / name
     expected = record.get(DIGESTS, {}).get(name)
     if expected is None:
         return path
     if not path.is_file():
-        raise RunError(f"'{path}' is missing.", RESTORE)
+        fault = "is not a file" if os.path.lexists(path) else "is missing"
+        raise RunError(f"'{path}' {fault}.", RESTORE)
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _verified:
-        if sha256(path) != expected:
+        # the size first: a sparse file of terabytes takes no time to make, and hours to read
+        same_size = record.get(SIZES, {}).get(name, stat.st_size) == stat.st_size
+        if not same_size or sha256(path) != expected:
             raise RunError(
                 f"'{path}' is damaged: its bytes are not those that were written.",
                 RESTORE,

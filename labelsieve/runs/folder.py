@@ -23,8 +23,10 @@ from labelsieve.files import (
 )
 from labelsieve.runs.digests import (
     DIGESTS,
+    SIZES,
     digests_of,
     read_record,
+    sizes_of,
     verify_all,
     write_record,
 )
@@ -64,6 +66,7 @@ class WorkFolder:
         """
         record = read_record(self.path / self.record)
         record.pop(DIGESTS, None)
+        record.pop(SIZES, None)
         return record
 
     def find(self, command: Mapping[str, Any], *, force: bool = False) -> str | None:
@@ -167,7 +170,8 @@ class WorkFolder:
         # what is written again later would pass for damaged
         lasting = [name for name in self.owned if name not in self.changing]
         digests = digests_of(self.path, lasting)
-        self.note({**results, "state": FINISHED, DIGESTS: digests})
+        sizes = sizes_of(self.path, digests)
+        self.note({**results, "state": FINISHED, DIGESTS: digests, SIZES: sizes})
         # after the last word: killed in between, hours of training would be done again
         remove(self.path / CHECKPOINTS)
         if self.private:

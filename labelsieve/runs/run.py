@@ -45,7 +45,7 @@ from labelsieve.runs._shape import (
     check_preflight,
     check_shape,
 )
-from labelsieve.runs.digests import DIGESTS, RESTORE, read_record, verify
+from labelsieve.runs.digests import DIGESTS, RESTORE, SIZES, read_record, verify
 from labelsieve.runs.folder import FINISHED, WorkFolder
 from labelsieve.runs.reading import mapped
 from labelsieve.tables import (
@@ -220,9 +220,9 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """run.json, without the checksums."""
-        # checksums are of use to `file` alone, and would fill the screen with --json
-        return {k: v for k, v in self._record.items() if k != DIGESTS}
+        """run.json, without the checksums and sizes."""
+        # they are of use to `file` alone, and would fill the screen with --json
+        return {k: v for k, v in self._record.items() if k not in (DIGESTS, SIZES)}
 
     @cached_property
     # read once: a run is opened again to see what was added

@@ -77,11 +77,18 @@ def sealed(run: Path) -> None:
     """Write the checksums anew, as anybody can."""
     from labelsieve.errors import LabelsieveError
     from labelsieve.files import sha256
-    from labelsieve.runs.digests import DIGESTS, read_record, write_record
+    from labelsieve.runs.digests import (
+        DIGESTS,
+        SIZES,
+        read_record,
+        sizes_of,
+        write_record,
+    )
 
     try:
         record = read_record(run / "run.json")
         record[DIGESTS] = {name: sha256(run / name) for name in record[DIGESTS]}
+        record[SIZES] = sizes_of(run, record[DIGESTS])
     # what was mutated is the record itself
     except (LabelsieveError, OSError, TypeError, AttributeError, KeyError):
         return

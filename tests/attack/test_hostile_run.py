@@ -17,7 +17,7 @@ import pytest
 from attack import flip
 from attack.children import start_forking, watched
 from labelsieve.files import sha256
-from labelsieve.runs.digests import DIGESTS, read_record, write_record
+from labelsieve.runs.digests import DIGESTS, SIZES, read_record, sizes_of, write_record
 
 HUGE = 10**400
 # Values that stand in for any value of a JSON file.
@@ -41,6 +41,7 @@ def sealed(run: Path) -> None:
     """Write the checksums anew, as anybody can."""
     record = read_record(run / "run.json")
     record[DIGESTS] = {name: sha256(run / name) for name in record[DIGESTS]}
+    record[SIZES] = sizes_of(run, record[DIGESTS])
     write_record(run / "run.json", record)
 
 
@@ -95,7 +96,7 @@ def try_json(case: int, base: str, file: str, share: int) -> None:
 def json_cases(content: dict[str, Any]) -> list[tuple[tuple[Any, ...], Any]]:
     cases = []
     for place in places(content):
-        if place[0] not in ("seal", DIGESTS, "environment"):
+        if place[0] not in ("seal", DIGESTS, SIZES, "environment"):
             cases += [(place, value) for value in (*VALUES, KeyError)]
     if "command" in content:
         cases += [(("command", "template"), value) for value in TEMPLATES]

@@ -337,3 +337,25 @@ class TestHiddenFolder:
 
 def stop(*_: Any) -> None:
     raise Stopped
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "dangling"])
+def test_a_record_that_is_no_file_is_damage(
+    random_classifier: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    """Taken for none, it would let weights pass that nobody has checked."""
+    folder = tmp_path / "model"
+    pretrained.save(built(random_classifier(), 1), CLASSES, folder)
+    record = folder / pretrained.RECORD
+    if kind == "folder":
+        record.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(record)
+    else:
+        record.symlink_to("nowhere")
+    last = shutil.copytree(
+        folder, folder / pretrained.LAST, ignore=shutil.ignore_patterns("training*")
+    )
+    for where in (folder, last):
+        with pytest.raises(RunError, match=rf"{pretrained.RECORD}' (cannot|is miss)"):
+            pretrained.open_saved(str(where), device=CPU)

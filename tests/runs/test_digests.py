@@ -15,6 +15,7 @@ from labelsieve.files import read_json, write_json
 from labelsieve.runs.digests import (
     DIGESTS,
     SEAL,
+    SIZES,
     digests_of,
     read_record,
     verify,
@@ -75,6 +76,33 @@ def test_a_file_that_is_gone_is_named(copy: Path, name: str) -> None:
         READERS[name](Run(copy))
 
 
+def test_what_is_no_file_is_not_called_missing(copy: Path) -> None:
+    (copy / "noise.json").unlink()
+    (copy / "noise.json").mkdir()
+    with pytest.raises(RunError, match=r"noise\.json' is not a file"):
+        _ = Run(copy).noise
+
+
+def test_a_sparse_giant_is_named_without_being_read(copy: Path) -> None:
+    os.truncate(copy / "scores.parquet", 1 << 42)  # hours to read, no time to make
+    with pytest.raises(RunError, match=r"scores\.parquet' is damaged"):
+        _ = Run(copy).scores
+    os.truncate(copy / "run.json", 1 << 42)
+    with pytest.raises(RunError, match=r"run\.json' is damaged: it is larger than"):
+        _ = Run(copy).record
+
+
+def test_a_record_without_sizes_is_read_as_before(copy: Path) -> None:
+    record = read_record(copy / "run.json")
+    sizes = record.pop(SIZES)
+    assert sizes["scores.parquet"] == (copy / "scores.parquet").stat().st_size
+    write_record(copy / "run.json", record)
+    assert len(Run(copy).scores) == len(Run(copy).manifest)
+    write_record(copy / "run.json", {**record, SIZES: 3})
+    with pytest.raises(RunError, match="checksums or sizes are not an object"):
+        _ = Run(copy).record
+
+
 def test_a_record_that_names_files_elsewhere_is_damaged(tmp_path: Path) -> None:
     for name in ("../other", "/etc/hostname", "a\0b"):
         with pytest.raises(RunError, match="its record names the file"):
@@ -98,7 +126,7 @@ def test_a_flipped_bit_in_the_record_is_named_or_changes_nothing(copy: Path) -> 
 
 def test_a_run_of_an_earlier_version_is_read_as_it_is(copy: Path) -> None:
     record = read_json(copy / "run.json")
-    old = {k: v for k, v in record.items() if k not in (SEAL, DIGESTS)}
+    old = {k: v for k, v in record.items() if k not in (SEAL, DIGESTS, SIZES)}
     write_json(copy / "run.json", old)
     (copy / "noise.json").write_text(json.dumps({**Run(copy).noise, "rate": 0.5}))
     assert Run(copy).record == old and Run(copy).noise_rate[0] == 0.5
