@@ -42,6 +42,7 @@ MOST_FILES = 12
 ROOMS = {PACKAGE / room for room in registry.ROOMS}
 # What an import is called where it is installed from.
 DISTRIBUTIONS = {
+    "pillow_heif": "pillow-heif",
     "PIL": "pillow",
     "faiss": "faiss-cpu",
     "open_clip": "open_clip_torch",

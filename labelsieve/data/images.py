@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from labelsieve.data.decoding import memory, metadata
+from labelsieve.data.decoding import heic, memory, metadata
 from labelsieve.data.decoding.colours import (
     EXTENT,
     Plan,
@@ -48,8 +48,6 @@ FORMATS = (
     *("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM"),
     *("ICO", "JPEG2000", "AVIF", "HEIF", "TGA", "PCX"),
 )
-# What the files of iPhones begin with, after four bytes.
-HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
 # Larger pictures are taken for decompression bombs (Pillow's own limit, for twice its warning).
 MAX_PIXELS = 178_956_970
 LARGEST_FILE = 512 << 20  # bytes; a file is read whole before it is decoded
@@ -182,25 +180,12 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
         image = Image.open(io.BytesIO(data), formats=_registered())
     except UnidentifiedImageError:
         Image.init()
-        _allow_heic(data)
+        heic.allow(data)
         image = Image.open(io.BytesIO(data), formats=_registered())
     if image.width * image.height > MAX_PIXELS:
         sides = f"{image.width} x {image.height}"
         raise ImageError(f"decompression bomb: {sides} pixels")
     return image
-
-
-def _allow_heic(data: bytes) -> None:
-    """Pictures of phones, where the library that decodes them is installed; Pillow has none."""
-    if data[4:12] not in HEIC:
-        return
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise ImageError(
-            "a HEIC picture: pip install pillow-heif, or convert it to JPEG"
-        ) from error
-    pillow_heif.register_heif_opener()
 
 
 def _registered() -> list[str]:

@@ -600,22 +600,3 @@ def test_a_sparse_file_of_any_size_is_not_read(
         file.truncate(1 << 40)
     with pytest.raises(ImageError, match="too large: a file of more than"):
         read_bytes(tmp_path / "huge.png")
-
-
-def test_pictures_of_phones_name_what_reads_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # as where it is not installed
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"a HEIC picture: pip install pillow-heif"):
-        decode(b"\x00\x00\x00\x18ftypheic" + bytes(40))
-
-
-def test_pictures_of_phones_are_read_where_that_is_installed() -> None:
-    heif = pytest.importorskip("pillow_heif")
-    grey = np.full((40, 60, 3), 90, dtype=np.uint8)
-    buffer = io.BytesIO()
-    heif.from_pillow(Image.fromarray(grey)).save(buffer)
-    picture = decode(buffer.getvalue())
-    assert picture.size == (60, 40)
-    assert np.abs(np.asarray(picture, dtype=int) - 90).max() < 4
