@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelsieve import tables
 from labelsieve.classifiers.adaptation.second_opinion import ADAPTATIONS, opinions
 from labelsieve.classifiers.classifier import BATCH, Classifier
+from labelsieve.classifiers.training_set import TRAIN
 from labelsieve.data.batches import batches
 from labelsieve.data.dataset import Dataset, Prepared, prepare
 from labelsieve.data.load import load, refuse_input
@@ -24,6 +26,7 @@ from labelsieve.estimation import metrics
 from labelsieve.runs.run import Run
 from labelsieve.tables import CORRUPT, OK, refuse_other
 
+SAMPLES = "samples.parquet"  # of a classifier's folder: what it was trained on
 NOUN = b"noun"  # in the metadata of a table of predictions
 # how a table of predictions is written, by the ending of its name
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
@@ -105,6 +108,28 @@ def predict(
     return table
 
 
+def trained_on(model: str | Path | Classifier, ids: pa.Array) -> pa.BooleanArray:
+    """[n] bool, whether a model was trained on items, as its folder says.
+
+    By content: the same item may be called otherwise in other data.
+
+    Args:
+        model: as in `predict`; of one without a folder, or a foreign one, nothing is known.
+        ids: [n] sample ids.
+    """
+    path = Path("" if isinstance(model, Classifier) else model) / SAMPLES
+    if not path.is_file():
+        return pa.array(np.zeros(len(ids), dtype=bool))
+    samples = tables.read_parquet(path)
+    trained = samples.filter(pc.equal(samples["part"], TRAIN))["sample_id"]
+    return pc.is_in(_contents(ids), _contents(trained.combine_chunks()))
+
+
+def _contents(ids: pa.Array) -> pa.Array:
+    """What stands behind the key of each sample id: the hash of its content."""
+    return pa.array([name.rpartition("#")[2] for name in ids.to_pylist()], pa.string())
+
+
 def _probabilities(opened: Classifier, images: Dataset, batch_size: int) -> np.ndarray:
     """[n, k] float32 of the images that can be read, in the order of the data set."""
     probs = np.empty((len(images), len(opened.classes)), dtype=np.float32)
@@ -162,7 +187,8 @@ def evaluate(
         truth_column: of true labels; without it the data's labels are the truth.
 
     Returns:
-        images, noun, unreadable, classes, accuracy, per_class, calibration_error, confusion
+        images, trained_on (how many of them the model was trained on, as its folder says),
+        noun, unreadable, classes, accuracy, per_class, calibration_error, confusion
         (rows true, columns predicted).
 
     Raises:
@@ -180,6 +206,7 @@ def evaluate(
     status = prepared.manifest.table["status"].to_numpy(zero_copy_only=False)
     return {
         "images": len(prepared.dataset),
+        "trained_on": trained_on(model, prepared.dataset.ids).true_count,
         "noun": opened.backbone.inputs.noun,
         "unreadable": int((status == CORRUPT).sum()),
         "classes": opened.classes,

@@ -229,6 +229,7 @@ def _resolve(
             f"'{opened.folder}' is not finished.",
             "Run labelsieve scan again; it continues.",
         )
+    training_set.refuse_sets(opened.kind)
     checkpoint = options.student
     if checkpoint == "clip":  # the paper's phase 2: the tower that scanned
         checkpoint = opened.record["command"]["model"]

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from labelsieve.data.dataset import Dataset
-from labelsieve.errors import DataError
+from labelsieve.data.labels import SET
+from labelsieve.errors import DataError, OptionError
 from labelsieve.features.probe import split
 from labelsieve.runs.decisions import Decision
 from labelsieve.tables import SAMPLES
@@ -28,6 +29,16 @@ ORIGINS = ("clean", "relabelled", "reviewed", "flagged", "left-out")
 TRAIN = "train"
 VALIDATION = "validation"
 NONE = "none"
+
+
+def refuse_sets(kind: str) -> None:
+    """Raises OptionError where the labels of a run are sets, before anything is computed."""
+    if kind == SET:
+        raise OptionError(
+            "train takes one label per item; this run has sets of labels.",
+            "labelsieve score judges other sets with what the scan learned; labelsieve export"
+            " writes the corrected ones for another trainer.",
+        )
 
 
 def choose(

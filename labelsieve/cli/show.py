@@ -330,6 +330,9 @@ def evaluate(figures: dict[str, Any], shown: int = 20) -> None:
         f"{counted(figures['images'], figures['noun'])}"
         f"{_unreadable(figures)}; calibration error {figures['calibration_error']:.4f}."
     )
+    if figures["trained_on"]:
+        told = f"{figures['trained_on']:,} of these were trained on"
+        out.print(f"[yellow]![/] {told}: on new ones it is right less often.")
     classes = figures["classes"]
     # a matrix of a thousand columns helps nobody; --json has it
     fits = len(classes) <= shown

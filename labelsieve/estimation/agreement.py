@@ -85,11 +85,11 @@ class Agreement:
     def sentence(self) -> str:
         """The verdict with its figures, for people."""
         verdict = {
-            FITS: "Text fits these classes",
+            FITS: f"The class names fit these {self.things}",
             PARTLY: "The model does not know some of the classes by name "
             f"({self.unknown_names()})",
-            LITTLE: "Text says little about these classes",
-            NOTHING: "Text says nothing about these classes, "
+            LITTLE: f"The class names say little about these {self.things}",
+            NOTHING: f"The class names say nothing about these {self.things}, "
             "the model answers as if by chance",
         }[self.verdict]
         if not self.pictures_tell:

@@ -100,19 +100,26 @@ def _labelled(spec: DataSpec) -> Source:
         DataError: they cannot be read; where that is for want of labels, with what names some.
     """
     try:
-        return open_source(spec)
+        return _begun(spec)
     except DataError as error:
         # a column that was named and is missing is a slip, not data without labels
-        if spec.label_column is not None or not _opens_without(spec):
+        if spec.label_column is not None or not _reads_without(spec):
             raise
         names = f"labelsieve predict CLASSIFIER {shlex.quote(str(spec.data))}"
         do = f"{error.do} To name classes where no labels are to be judged: {names}"
         raise DataError(error.what, do) from error
 
 
-def _opens_without(spec: DataSpec) -> bool:
+def _begun(spec: DataSpec) -> Source:
+    """The data, whose first row could be read: folders are listed only then."""
+    source = open_source(spec)
+    next(iter(source.rows()), None)
+    return source
+
+
+def _reads_without(spec: DataSpec) -> bool:
     try:
-        open_source(replace(spec, labelled=False))
+        _begun(replace(spec, labelled=False))
     except DataError:
         return False
     return True

@@ -134,7 +134,7 @@ def test_the_sentence_has_the_shares(truth: np.ndarray) -> None:
         f"{of_text} of the labels, the nearest other pictures with {of_pictures}; 17 %"
     )
     assert shares in result.sentence() and result.sentence().startswith(
-        "Text fits these classes"
+        "The class names fit these pictures"
     )
     assert json.loads(json.dumps(result.as_dict()))["sentence"] == result.sentence()
     assert result.between == pytest.approx(cohen_kappa_score(text, pictures))

@@ -99,3 +99,15 @@ def test_the_data_are_not_written_over(scanned: Any, digit_table: Path) -> None:
     with pytest.raises(OptionError, match="holds the data"):
         score(scanned.folder, load(digit_table, **SPEC), output=digit_table)
     assert digit_table.read_bytes() == before
+
+
+def test_pictures_without_labels_are_for_predict(
+    scanned: Any, tmp_path: Path, encode: Any, digits: Any, monkeypatch: Any
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "a.png").write_bytes(encode(digits[0][0]))
+    # what would take time is not begun
+    monkeypatch.delattr("labelsieve.pipeline.score.load_encoder")
+    with pytest.raises(DataError, match="pictures without labels") as refused:
+        score(scanned.folder, tmp_path / "new")
+    assert f"labelsieve predict CLASSIFIER {tmp_path / 'new'}" in refused.value.do

@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from labelsieve import progress
 from labelsieve.classifiers.classifier import BATCH, Classifier
 from labelsieve.classifiers.comparison import held_out
-from labelsieve.classifiers.comparison.compare import SAMPLES
 from labelsieve.classifiers.comparison.held_out import Validation
+from labelsieve.classifiers.predict import SAMPLES
 from labelsieve.classifiers.train import (
     OWNED,
     TrainOptions,

@@ -17,18 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.classifiers.classifier import BATCH, Classifier
-from labelsieve.classifiers.predict import _open, _probabilities
-from labelsieve.classifiers.training_set import TRAIN
+from labelsieve.classifiers.predict import _open, _probabilities, trained_on
 from labelsieve.data.dataset import prepare
 from labelsieve.data.load import load
 from labelsieve.errors import DataError, OptionError
 from labelsieve.estimation.noise_rate import noise_matrix
 from labelsieve.estimation.validation import noisy_accuracy
 from labelsieve.estimation.validation.noisy_accuracy import ClassNoise
+from labelsieve.progress import counted
 from labelsieve.runs.run import Run
-from labelsieve.tables import read_parquet
 
-SAMPLES = "samples.parquet"  # of a classifier's folder: what it was trained on
 FEW = 100  # images: below, next to nothing can be told apart
 UNLIKE = (
     2.0  # D_max / D_min; above, the order on noisy labels says little about the other
@@ -71,7 +69,8 @@ def compare(
         noise_rate: the share of wrong labels instead, spread evenly over the classes.
 
     Returns:
-        images; models: of each noisy_accuracy with its 95 % interval, and of right labels an
+        images; noun: what people call one; trained_on: how many more there are that a model was
+        trained on; models: of each noisy_accuracy with its 95 % interval, and of right labels an
         estimate, clean, and its bounds, None where nothing is known of the noise; differences;
         best; warnings.
 
@@ -84,7 +83,7 @@ def compare(
     if run is not None and noise_rate is not None:
         raise OptionError("Of run and noise_rate one says how labels come about.")
     spec = load(data)
-    answers = []
+    answers, noun = [], "image"
     for number, model in enumerate(models, 1):
         name = f"model {number}" if isinstance(model, Classifier) else str(model)
         opened = _open(model, device, precision)
@@ -93,14 +92,17 @@ def compare(
         images = prepared.dataset
         right = _probabilities(opened, images, batch_size).argmax(1) == images.labels
         classes = tuple(opened.classes)
+        noun = images.noun
         answers.append(Answers(name, images.ids, images.labels, right, classes))
-    ids = _shared(answers, models)
+    ids = _shared(answers)
+    unseen = _unseen(ids, models)
     noise = _noise(answers[0].classes, run, noise_rate)
-    return judged(answers, ids, noise)
+    facts = judged(answers, unseen, noise)
+    return {**facts, "noun": noun, "trained_on": len(ids) - len(unseen)}
 
 
-def _shared(answers: Sequence[Answers], models: Sequence[Any]) -> pa.Array:
-    """Ids of images that all could read and none was trained on."""
+def _shared(answers: Sequence[Answers]) -> pa.Array:
+    """Ids of images that all could read."""
     ids = answers[0].ids
     for other in answers[1:]:
         if set(other.classes) != set(answers[0].classes):
@@ -109,25 +111,19 @@ def _shared(answers: Sequence[Answers], models: Sequence[Any]) -> pa.Array:
                 "Compare classifiers of the same classes.",
             )
         ids = ids.filter(pc.is_in(ids, other.ids))
+    return ids
+
+
+def _unseen(ids: pa.Array, models: Sequence[Any]) -> pa.Array:
+    """Ids of images that no model was trained on."""
     for model in models:
-        path = Path("" if isinstance(model, Classifier) else model) / SAMPLES
-        if path.is_file():
-            samples = read_parquet(path)
-            trained = samples.filter(pc.equal(samples["part"], TRAIN))["sample_id"]
-            # by content: the same image may be called otherwise here
-            known = pc.is_in(_contents(ids), _contents(trained.combine_chunks()))
-            ids = ids.filter(pc.invert(known))
+        ids = ids.filter(pc.invert(trained_on(model, ids)))
     if not len(ids):
         raise DataError(
             "The models were trained on all of these images.",
             "Hold some out, and compare on those: a model repeats the errors it has seen.",
         )
     return ids
-
-
-def _contents(ids: pa.Array) -> pa.Array:
-    """What stands behind the key of each sample id: the hash of its content."""
-    return pa.array([name.rpartition("#")[2] for name in ids.to_pylist()], pa.string())
 
 
 def _noise(
@@ -249,7 +245,15 @@ def _doubts(models: Sequence[dict[str, Any]], noise: ClassNoise) -> list[str]:
 def in_words(facts: dict[str, Any]) -> list[str]:
     """What a terminal shows, a line each."""
     lines = [f"! {warning}" for warning in facts["warnings"]]
-    lines.append(f"On {facts['images']:,} images that no model was trained on:")
+    items = counted(facts["images"], facts.get("noun", "image"))
+    lines.append(f"On {items} that no model was trained on:")
+    left_out = facts.get("trained_on", 0)
+    if left_out:
+        lines.append(
+            f"{left_out:,} more were trained on and left out. What is left of data that were "
+            "scanned is what the scan flagged and what training held out, so that models agree "
+            "with fewer of these labels than of all."
+        )
     for one in facts["models"]:
         line = (
             f"{one['model']}: agrees with {_share(one, 'noisy_accuracy', '')} of labels"

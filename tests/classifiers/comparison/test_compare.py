@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from labelsieve.classifiers.classifier import Classifier
-from labelsieve.classifiers.comparison.compare import compare
+from labelsieve.classifiers.comparison.compare import compare, in_words
+from labelsieve.classifiers.predict import evaluate
 from labelsieve.errors import DataError, OptionError
 from labelsieve.tables import SAMPLES
 
@@ -91,7 +92,7 @@ def test_one_that_agrees_with_more_than_can_be_right_is_named(
 
 
 def test_what_a_model_was_trained_on_says_nothing_about_it(
-    rivals: tuple[Path, Path, Path], tmp_path: Path
+    rivals: tuple[Path, Path, Path], call: Any
 ) -> None:
     good, bad, data = rivals
     everything = compare([good, bad], data, device="cpu")["images"]
@@ -106,6 +107,11 @@ def test_what_a_model_was_trained_on_says_nothing_about_it(
             if count < everything:
                 facts = compare([good, bad], data, device="cpu")
                 assert facts["images"] == everything - count
+                assert facts["trained_on"] == count and facts["noun"] == "image"
+                assert f"{count} more were trained on" in " ".join(in_words(facts))
+                told = call("evaluate", bad, data, *WORDS, "-q").out
+                assert f"! {count} of these were trained on" in told
+                assert evaluate(good, data, device="cpu")["trained_on"] == 0
             else:
                 with pytest.raises(DataError, match="trained on all"):
                     compare([good, bad], data, device="cpu")

@@ -219,3 +219,10 @@ def test_methods_that_judge_single_labels_refuse_sets(
         scanned(path, tmp_path / "run", method="deft", settings={})
     assert not (tmp_path / "run").exists()
     assert open_decisions(made[1]) is None
+
+
+def test_training_refuses_sets_with_what_takes_them(made: tuple[Path, Run]) -> None:
+    # no student is looked for: nothing is opened or computed before
+    with pytest.raises(OptionError, match="this run has sets of labels") as refused:
+        ls.train(made[1], student="nowhere/at-all")
+    assert "labelsieve score" in refused.value.do and "--method" not in refused.value.do
