@@ -70,7 +70,7 @@ def replacing(
     except OSError as error:
         remove(scratch)
         # a full disk is told by the write, which knows no name, or one that nobody gave
-        if error.filename is None or str(error.filename) == str(scratch):
+        if error.filename is None or str(error.filename).startswith(str(scratch)):
             error.filename = str(path)
         raise
     except BaseException:

@@ -30,6 +30,7 @@ from labelsieve.runs.digests import (
     verify,
     write_record,
 )
+from labelsieve.training.checkpoint import writing_tensors
 
 RECORD = "training.json"
 LAST = "last"  # folder below the model's: the last epoch, with keep=both
@@ -59,7 +60,9 @@ def save(backbone: Backbone, classes: Sequence[str], folder: Path) -> None:
     remove(scratch)
     scratch.mkdir(parents=True)
     try:
-        backbone.save(classes, scratch)
+        # the place that a person knows: the scratch folder is gone when it is read
+        with writing_tensors(folder / WEIGHTS):
+            backbone.save(classes, scratch)
         names = sorted(path.name for path in scratch.iterdir())
         digests = digests_of(scratch, names)
         sizes = sizes_of(scratch, digests)

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, Unpack
 
-from safetensors.torch import save_file
-
 from labelsieve import registry
 from labelsieve.data import preflight
 from labelsieve.data.dataset import Prepared, from_manifest, prepare
@@ -53,6 +51,7 @@ from labelsieve.settings import (
     override,
     resolve,
 )
+from labelsieve.training.checkpoint import save_tensors
 
 # What of a data set's description decides the result, besides the data and the class names.
 DESCRIBING = (
@@ -356,7 +355,7 @@ def _write_detector(folder: Path, plan: _Plan, task: Task, evidence: Evidence) -
     # both files at once, or neither: weights without their settings are of no use
     with replacing(folder) as scratch:
         scratch.mkdir(0o700)
-        save_file(tensors, scratch / "detector.safetensors")
+        save_tensors(tensors, scratch / "detector.safetensors")
         write_json(scratch / "config.json", config)
 
 

@@ -5,10 +5,13 @@ What is read back is what was written, or nothing: a checkpoint carries a digest
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import re
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ SECONDS_BETWEEN_CHECKPOINTS = 20.0
 # A training is this much longer than its checkpoints take: they cost at most five per cent.
 COSTS_BETWEEN_CHECKPOINTS = 20
 NOTE = "labelsieve"  # key of our JSON among the metadata of the file
+# How the library, which is in Rust, ends the words of the system: "File too large (os error 27)".
+SYSTEM = re.compile(r"\(os error (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,43 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
+@contextlib.contextmanager
+def writing_tensors(path: Path) -> Iterator[None]:
+    """A disk without room is told as the system tells it, whichever library writes tensors.
+
+    Args:
+        path: file or folder that is written.
+
+    Raises:
+        OSError: with the path, also in place of a SafetensorError that the system caused.
+    """
+    try:
+        yield
+    except OSError as error:
+        # a write does not know the name of its file
+        error.filename = str(path) if error.filename is None else error.filename
+        raise
+    except SafetensorError as error:
+        told = SYSTEM.search(str(error))
+        # a fault of the tensors themselves is a fault of this package
+        if told is None:
+            raise
+        number = int(told[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, notes: dict[str, str] | None = None
+) -> None:
+    """Write tensors that share no memory, with notes in the head of the file.
+
+    Raises:
+        OSError: the file cannot be written, as on a full disk.
+    """
+    with writing_tensors(path):
+        save_file(dict(tensors), path, notes)
+
+
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]
 ) -> None:
@@ -189,7 +231,7 @@ def write_tensors(
     }
     sealed = {**note, "sha256": _digest(note, whole)}
     with replacing(path) as scratch:
-        save_file(whole, scratch, {NOTE: json.dumps(sealed)})
+        save_tensors(whole, scratch, {NOTE: json.dumps(sealed)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -359,3 +360,20 @@ def test_a_record_that_is_no_file_is_damage(
     for where in (folder, last):
         with pytest.raises(RunError, match=rf"{pretrained.RECORD}' (cannot|is miss)"):
             pretrained.open_saved(str(where), device=CPU)
+
+
+def test_a_disk_without_room_keeps_the_old_model_and_names_the_place(
+    random_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    old, folder = built(random_classifier(), 1), tmp_path / "model"
+    pretrained.save(old, CLASSES, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, limit[1]))
+    try:
+        with pytest.raises(OSError) as told:
+            pretrained.save(built(random_classifier(), 2), CLASSES, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert told.value.filename == str(folder / pretrained.WEIGHTS)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

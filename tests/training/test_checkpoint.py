@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,9 @@ from fixtures.training import WIDTH, Killed, Regression, same
 from safetensors.torch import save_file
 
 from labelsieve import progress
+from labelsieve.files import replacing
 from labelsieve.training import checkpoint as checkpoints
-from labelsieve.training.checkpoint import Checkpoint
+from labelsieve.training.checkpoint import Checkpoint, save_tensors, write_tensors
 from labelsieve.training.loop import Batch, Recipe
 
 RECIPES = [
@@ -161,6 +164,33 @@ class TestResume:
             checkpoint=Checkpoint(tmp_path / "state.safetensors", "ours"),
         )
         assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_disk_without_room_is_told_with_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's own error would be a traceback, and names no file."""
+    path, folder = tmp_path / "state.safetensors", tmp_path / "detector"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    tensors = {"a": torch.zeros(100_000)}
+    try:
+        with pytest.raises(OSError) as file:
+            write_tensors(path, tensors, {})
+        with pytest.raises(OSError) as inside, replacing(folder) as scratch:
+            scratch.mkdir()
+            save_tensors(tensors, scratch / "detector.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (file.value.errno, file.value.filename) == (errno.EFBIG, str(path))
+    assert (inside.value.errno, inside.value.filename) == (errno.EFBIG, str(folder))
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensors_that_cannot_be_written_are_our_own_fault(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="share memory"):
+        shared = torch.zeros(3)
+        save_tensors({"a": shared, "b": shared}, tmp_path / "file")
 
 
 @pytest.fixture
