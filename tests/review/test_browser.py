@@ -189,9 +189,10 @@ def test_a_grid_is_filtered_sorted_and_answered_as_a_whole(
     page.wait_for_selector("#cell-11")
     page.select_option("#sort", "pair")
     page.wait_for_selector(".group-title")
-    groups = page.locator(".group").count()
     pairs = {(planted.given[i], planted.truth[i]) for i in planted.wrong}
-    assert groups == len(pairs)
+    # the screen is filled in steps, as groups are of different width
+    count = "n => document.querySelectorAll('.group').length === n"
+    page.wait_for_function(count, arg=len(pairs))
     assert parse_qs(urlsplit(page.url).query)["sort"] == ["pair"]
     # a click on its title selects a confusion
     title = page.locator(".group-title").first
