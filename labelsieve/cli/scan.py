@@ -260,7 +260,7 @@ def score(
         table = pipeline.score(
             opened, spec, output=output, device=device, precision=precision
         )
-    counts = results.count_scores(table, output, opened.record.get("noun", "image"))
+    counts = results.count_scores(table, output, opened)
     answer(counts, as_json, show.score)
 
 

@@ -225,8 +225,12 @@ def preflight(checked: dict[str, Any], shown: int = 20) -> None:
 
 
 def score(counts: dict[str, Any]) -> None:
-    """One line."""
-    _console().print(
+    """One line, and one where the scan itself knows more."""
+    out = _console()
+    if counts["scanned"]:
+        told = f"{counts['scanned']:,} of these were in the scan, which knows more about them"
+        out.print(f"[yellow]![/] {told}: {_text(counts['scan'])}")
+    out.print(
         f"{counts['scored']:,} of {counted(counts['images'], counts['noun'])} scored, "
         f"{counts['flagged']:,} flagged: {_text(counts['file'])}"
     )

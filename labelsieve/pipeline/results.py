@@ -183,9 +183,16 @@ def _margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return margin
 
 
-def count_scores(scores: pa.Table, file: str | Path, noun: str) -> dict[str, Any]:
-    """What the terminal shows of a table of scores; `noun`: what people call a row."""
-    return {**_counts(scores), "noun": noun, "file": str(file)}
+def count_scores(scores: pa.Table, file: str | Path, run: Run) -> dict[str, Any]:
+    """What the terminal shows of a table of scores that the detector of a run gave."""
+    seen = pc.is_in(scores["sample_id"], run.scores["sample_id"].combine_chunks())
+    return {
+        **_counts(scores),
+        "scanned": pc.sum(seen).as_py() or 0,
+        "scan": str(run.folder / "scores.parquet"),
+        "noun": run.record.get("noun", "image"),
+        "file": str(file),
+    }
 
 
 def _counts(scores: pa.Table) -> dict[str, int]:

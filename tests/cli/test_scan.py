@@ -263,13 +263,17 @@ def test_score_writes_either_kind_of_table(
         "images": 45,
         "scored": 42,
         "flagged": flagged,
+        # the very images of the run, whose own scores stand beside it
+        "scanned": 45,
+        "scan": str(scanned.folder / "scores.parquet"),
         "noun": "image",
         "file": file,
     }
     assert pq.read_table(file).equals(again)
     shown = call(*words, "-o", tmp_path / "a.csv")
-    assert (
-        shown.out
-        == f"42 of 45 images scored, {flagged} flagged: {tmp_path / 'a.csv'}\n"
-    )
+    assert shown.out.splitlines() == [
+        "! 45 of these were in the scan, which knows more about them: "
+        f"{scanned.folder / 'scores.parquet'}",
+        f"42 of 45 images scored, {flagged} flagged: {tmp_path / 'a.csv'}",
+    ]
     assert pacsv.read_csv(tmp_path / "a.csv").num_rows == 45

@@ -231,15 +231,18 @@ def test_a_reference_that_predicts_the_labels_better_is_selected(
     )
 
 
-def test_counts() -> None:
-    table = pa.table(
-        {"p_clean": [0.1, None, 0.3], "is_label_issue": [True, None, False]}
-    )
-    assert results.count_scores(table, Path("x.csv"), "text") == {
+def test_counts(planted: Any) -> None:
+    ids = ["a#1", "b#2", planted.wrong[0]]
+    p_clean, flagged = [0.1, None, 0.3], [True, None, False]
+    table = pa.table({"sample_id": ids, "p_clean": p_clean, "is_label_issue": flagged})
+    counts = results.count_scores(table, Path("x.csv"), planted.run)
+    assert counts == {
         "images": 3,
-        "noun": "text",
+        "noun": "image",
         "scored": 2,
         "flagged": 1,
+        "scanned": 1,
+        "scan": str(planted.folder / "scores.parquet"),
         "file": "x.csv",
     }
 
