@@ -52,6 +52,15 @@ def test_a_lock_is_in_the_way_and_garbage_is_damage(tmp_path: Path) -> None:
     assert not is_in_the_way(OSError(5, "Input/output error"))
 
 
+@pytest.mark.parametrize("name", ["WRITE", "FSYNC", "SHMSIZE", "SHMMAP", "CLOSE"])
+def test_what_cannot_be_written_is_in_the_way(name: str) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_IOERR_{name}")
+    assert is_in_the_way(error)
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHORT_READ
+    assert not is_in_the_way(error)
+
+
 def test_a_transaction_that_finds_no_room_says_so(
     tmp_path: Path, no_room: None
 ) -> None:

@@ -66,9 +66,12 @@ class Names:
 def _name_of(host: str) -> str:
     """Host name of a Host header; empty where it is none."""
     try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
+        parts = urlsplit(f"//{host}")
     except ValueError:
         return ""
+    # it is a name and a port, and nothing more: not "evil.com@127.0.0.1", not "127.0.0.1/x"
+    whole = parts.netloc == host and parts.username is None
+    return (parts.hostname or "").lower() if whole else ""
 
 
 def _is_address(name: str) -> bool:

@@ -51,7 +51,18 @@ def test_another_name_is_told_what_to_do(planted: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "evil.example", "localhost.evil.example", "[", "10.0.0.1"]
+    "host",
+    [
+        "",
+        "evil.example",
+        "localhost.evil.example",
+        "[",
+        "10.0.0.1",
+        "evil.example@127.0.0.1",
+        "@localhost:80",
+        "localhost/x",
+        "localhost?x",
+    ],
 )
 def test_rebound_names_are_refused(host: str) -> None:
     assert not Names().accept(host)
