@@ -185,10 +185,16 @@ def _margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def count_scores(scores: pa.Table, file: str | Path, run: Run) -> dict[str, Any]:
     """What the terminal shows of a table of scores that the detector of a run gave."""
-    seen = pc.is_in(scores["sample_id"], run.scores["sample_id"].combine_chunks())
+    # by the hash of their content: the same item may be called otherwise here
+    known, here = (
+        [name.rpartition("#")[2] for name in table["sample_id"].to_pylist()]
+        for table in (run.scores, scores)
+    )
+    contents = frozenset(known)
+    scanned = sum(name in contents for name in here)
     return {
         **_counts(scores),
-        "scanned": pc.sum(seen).as_py() or 0,
+        "scanned": scanned,
         "scan": str(run.folder / "scores.parquet"),
         "noun": run.record.get("noun", "image"),
         "file": str(file),

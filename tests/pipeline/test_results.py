@@ -232,7 +232,8 @@ def test_a_reference_that_predicts_the_labels_better_is_selected(
 
 
 def test_counts(planted: Any) -> None:
-    ids = ["a#1", "b#2", planted.wrong[0]]
+    # under another name, and still the item that was scanned
+    ids = ["a#1", "b#2", f"c#{planted.wrong[0].rpartition('#')[2]}"]
     p_clean, flagged = [0.1, None, 0.3], [True, None, False]
     table = pa.table({"sample_id": ids, "p_clean": p_clean, "is_label_issue": flagged})
     counts = results.count_scores(table, Path("x.csv"), planted.run)
