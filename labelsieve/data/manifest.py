@@ -92,7 +92,7 @@ def read(
                 truths.append(_truth_batch(batch, batches[-1]))
             shown.advance(len(batch))
     table = pa.Table.from_batches(batches, MANIFEST)
-    _check_some(table, source)
+    _check_some(table, source, noun)
     check_unique(table)
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
     table = _mark_conflicts(table.sort_by(order), noun)
@@ -101,7 +101,7 @@ def read(
     helpers = others()
     if helpers is not None:
         helpers.know(source, items, table)
-    usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED))
+    usable = _usable(table, SCORED if need_labels else (*SCORED, UNLABELLED), noun)
     kind = kind_of(source)
     return Manifest(
         table,
@@ -123,11 +123,11 @@ def _agreement(batches: list[pa.RecordBatch]) -> pa.Table | None:
     return table if table["agreement"].null_count < len(table) else None
 
 
-def _check_some(table: pa.Table, source: Source) -> None:
+def _check_some(table: pa.Table, source: Source, noun: str) -> None:
     """Raises DataError where the source has no rows; what it left out may say why."""
     if not len(table):
         left_out = "; ".join(source.notes[:3]) or "The data set is empty"
-        raise DataError("There are no images.", f"{left_out}.")
+        raise DataError(f"There are no {noun}s.", f"{left_out}.")
 
 
 def kind_of(source: Source) -> str:
@@ -292,16 +292,16 @@ def _other_labels(labels: Iterable[str], own: str, noun: str) -> str:
     return f"the same {noun} is also labelled {text}{more}"
 
 
-def _usable(table: pa.Table, states: Sequence[str]) -> pa.Table:
+def _usable(table: pa.Table, states: Sequence[str], noun: str) -> pa.Table:
     """Rows in one of these states; DataError where there are none."""
     usable = table.filter(pc.is_in(table["status"], pa.array(states)))
     if len(usable):
         return usable
     # one example helps more than a count: most often all fail for the same reason
     first = table.slice(0, 1).to_pylist()[0]
-    what, which = f"None of the {len(table):,} images can be used.", "The first one, "
+    what, which = f"None of the {len(table):,} {noun}s can be used.", "The first one, "
     if len(table) == 1:
-        what, which = "The only image cannot be used.", ""
+        what, which = f"The only {noun} cannot be used.", ""
     why = f"{which}'{first['path'][:160]}': {first['reason'][:300].rstrip('.')}."
     # in a table's paths: most often they are meant from another folder
     if os.strerror(errno.ENOENT) in str(first["reason"]):

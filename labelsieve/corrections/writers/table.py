@@ -26,6 +26,7 @@ from labelsieve.data.labels import read_set
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources._formats import format_of
+from labelsieve.data.sources._jsonl import LONGEST_INT
 from labelsieve.data.sources.table import TableSource, class_names
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
@@ -34,6 +35,7 @@ from labelsieve.progress import plain
 
 # What the reader of JSON Lines strips, as bytes, from a line to see whether it is empty;
 # `str.strip` alone would take more away.
+WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 BLANK = " \t\n\r\x0b\x0c"
 LONGEST_CELL = 2**31 - 1  # what the reader of CSV can be told on every system
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")  # section 6
@@ -204,8 +206,10 @@ def _json_line(line: str, label: str, source: TableSource) -> str:
             f"Change '{readable(source.path)}' by hand.",
         )
     start, end = spans[0]
+    # of thousands of digits Python makes no number; it is one all the same
+    old = json.loads(line[start:end], parse_int=lambda text: int(text[:LONGEST_INT]))
     # True, 3 and "3" are three labels: the new one is of the old one's kind
-    return line[:start] + _json_label(label, json.loads(line[start:end])) + line[end:]
+    return line[:start] + _json_label(label, old) + line[end:]
 
 
 def _json_label(new: str, old: Any) -> str:
@@ -217,6 +221,8 @@ def _json_label(new: str, old: Any) -> str:
             return _json_real(new)
         if isinstance(old, list):
             return json.dumps(read_set(new), ensure_ascii=False)
+        if isinstance(old, int) and len(new) > LONGEST_INT and WHOLE.fullmatch(new):
+            return new
         value = int(new) if isinstance(old, int) else new
     except (ValueError, KeyError) as error:
         raise DataError(

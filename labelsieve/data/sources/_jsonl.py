@@ -19,11 +19,15 @@ from labelsieve.errors import DataError
 
 LONGEST_LINE = 1 << 24  # bytes; a file without line ends must not fill the memory
 MOST_DIGITS = 400  # of a whole number that is written out: the largest float has 309
+LONGEST_INT = 4000  # digits; of more, Python makes no number, and they stay text
 AT_ONCE = 1024  # records in a list
 
 
 class Real(str):
-    """A number with a point or an exponent as the file has it: most are never looked at."""
+    """A number with a point or an exponent, or a very long one, as the file has it.
+
+    Most are never looked at.
+    """
 
     __slots__ = ()
 
@@ -92,7 +96,7 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parse(path: Path, number: int, data: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(data.decode("utf-8"), parse_float=Real)
+        record = json.loads(data.decode("utf-8"), parse_float=Real, parse_int=_whole)
         if b"\\u" in data:
             # half of a surrogate pair is no text: no file and no table can hold it
             json.dumps(record, ensure_ascii=False).encode("utf-8")
@@ -107,6 +111,10 @@ def _parse(path: Path, number: int, data: bytes) -> dict[str, Any]:
         shown = data.decode("utf-8").strip()[:40]
         raise _error(path, f"line {number} is not a JSON object ({shown!r})")
     return record
+
+
+def _whole(digits: str) -> int | Real:
+    return int(digits) if len(digits) <= LONGEST_INT else Real(digits)
 
 
 def _error(path: Path, fault: str) -> DataError:

@@ -182,6 +182,17 @@ def test_json_labels_keep_their_type(
     }
 
 
+def test_labels_of_thousands_of_digits_keep_every_one(tmp_path: Path) -> None:
+    path, long = tmp_path / "t.jsonl", "7" * 5001
+    lines = [f'{{"image": "{n}", "label": {long}{n % 2}}}\n' for n in range(4)]
+    path.write_text("".join(lines))
+    labels = [row.label for row in open_source(DataSpec(path)).rows()]
+    assert labels == [f"{long}{n % 2}" for n in range(4)]
+    lines[0] = lines[0].replace(f"{long}0", f"{long}1")
+    lines[2] = lines[2].replace(f"{long}0", "3")
+    assert redo(path, {0: f"{long}1", 2: "3"}).decode() == "".join(lines)
+
+
 def test_a_label_that_json_cannot_hold_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"image": "a", "label": 3}\n')
     with pytest.raises(DataError, match="'emu' cannot replace '3'"):

@@ -89,6 +89,13 @@ def test_what_is_no_text_stays_a_row_with_a_reason(tmp_path: Path) -> None:
     assert reasons == ["the text is empty"] * 2
 
 
+def test_texts_without_a_label_are_called_texts(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"text": "a", "label": NaN}\n{"text": "b", "label": NaN}\n')
+    with pytest.raises(DataError, match=r"None of the 2 texts can be used"):
+        prepare(load(path, text_column="text"), READING)
+
+
 def test_one_kind_of_item_is_judged(tmp_path: Path) -> None:
     path = csv_file(tmp_path)
     with pytest.raises(DataError, match=r"^--image-column and --text-column exclude"):

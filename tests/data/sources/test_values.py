@@ -198,14 +198,14 @@ def test_ids_and_tables_that_cannot_be(tmp_path: Path) -> None:
 
 def test_ids_of_any_number_of_digits_are_kept(tmp_path: Path) -> None:
     """JSON's whole numbers have no largest one; Arrow's have."""
-    wanted = [2**53 + 1, 2**63 + 1, -(10**25)]
-    rows = zip(wanted, VALUES.tolist(), strict=True)
+    wanted = [2**53 + 1, 2**63 + 1, -(10**25), "7" * 5001]
+    rows = zip(wanted, [*VALUES.tolist(), [0.0] * len(VALUES[0])], strict=True)
     path = tmp_path / "e.jsonl"
     path.write_text("\n".join(f'{{"id": {n}, "embedding": {v}}}' for n, v in rows))
     ids, values = read_values(path, FLAG)
-    assert ids == [str(n) for n in wanted] and np.array_equal(values, VALUES)
+    assert ids == [str(n) for n in wanted] and np.array_equal(values[:-1], VALUES)
     lines = [f'{{"id": {n}, "cat": 0.25, "dog": 0.75}}' for n in wanted]
     path.write_text("\n".join(lines))
     table = read_values(path, FLAG)
     assert table["id"].to_pylist() == [str(n) for n in wanted]
-    assert table["cat"].to_pylist() == [0.25] * 3
+    assert table["cat"].to_pylist() == [0.25] * 4
