@@ -118,7 +118,9 @@ def _was_in_memory(opened: Run) -> bool:
     named = opened.record.get("command", {}).get("data", "")
     uris = opened.manifest["uri"]
     # rows of objects are known by their numbers; no file or table is called so
-    return len(uris) > 0 and uris[0].as_py().isdecimal() and not Path(named).exists()
+    first = uris[0].as_py() if len(uris) else None
+    # a damaged run may hold none
+    return bool(first and first.isdecimal()) and not Path(named).exists()
 
 
 def _in_memory(opened: Run) -> RunError:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from labelsieve.data.images import DECODING
 from labelsieve.data.manifest import read
 from labelsieve.data.modalities import images
 from labelsieve.data.modalities.images import ImageItems
@@ -277,7 +278,7 @@ def test_white_is_where_the_values_of_the_whole_data_set_end(
             pixels = fresh.inputs(np.array([rows[name]]))[0, 0].numpy()
             assert np.abs(pixels - 255 * share).max() <= 1
         ordinary = top in (2**16 - 1, 1)
-        assert fresh.version == "decoding 2" or not ordinary
+        assert fresh.version == f"decoding {DECODING}" or not ordinary
         assert bool(result.notes) != ordinary
 
 
