@@ -221,6 +221,7 @@ def test_scores(capsys: pytest.CaptureFixture[str]) -> None:
             "scored": 1100,
             "flagged": 7,
             "file": "[x].csv",
+            "scanned": 0,
         }
     )
     assert (

@@ -190,9 +190,19 @@ def test_a_grid_is_filtered_sorted_and_answered_as_a_whole(
     page.select_option("#sort", "pair")
     page.wait_for_selector(".group-title")
     pairs = {(planted.given[i], planted.truth[i]) for i in planted.wrong}
-    # the screen is filled in steps, as groups are of different width
-    count = "n => document.querySelectorAll('.group').length === n"
-    page.wait_for_function(count, arg=len(pairs))
+    # the screen is filled in steps; what does not fit comes on the next one
+    page.wait_for_function("n => !!document.querySelector(`#cell-${n}`)", arg=8)
+    titles = set(page.locator(".group-title").all_inner_texts())
+    while not page.locator("#forward").is_disabled():
+        before = page.inner_text("#range")
+        page.click("#forward")
+        page.wait_for_function(
+            "t => document.querySelector('#range').innerText !== t", arg=before
+        )
+        titles |= set(page.locator(".group-title").all_inner_texts())
+    assert titles == {f"{given} → {other}" for given, other in pairs}
+    page.goto(server.address + "grid?sort=pair")
+    page.wait_for_selector("#cell-8")
     assert parse_qs(urlsplit(page.url).query)["sort"] == ["pair"]
     # a click on its title selects a confusion
     title = page.locator(".group-title").first

@@ -565,7 +565,6 @@ def test_pictures_below_a_root_that_is_no_text(
         (b'{"image": "a", "label": "\\ud800"}', "line 1 is not valid Unicode"),
         (b'{"image": "caf\xe9"}', "line 1 is not valid Unicode"),
         (b'{"image": ' + b"[" * 100_000, "line 1 is nested too deep"),
-        (b'{"image": "a", "label": ' + b"9" * 5000 + b"}", "line 1 is not JSON"),
         (b'{"image": "' + b"a" * (1 << 24), "line 1 is longer than 16 MiB"),
         (b'{"image": "a", "label": 1} {}', "line 1 is not JSON"),
         (b"\n \n", "it has no lines"),
