@@ -118,7 +118,7 @@ def _verify_newer(whole: Path) -> None:
             verify(whole, name, record)
     except RunError as error:
         raise RunError(error.what, help) from None
-    strange = {path.name for path in whole.iterdir()} - {*record[DIGESTS], SEAL}
+    strange = {path.name for path in whole.iterdir()} - {*record.get(DIGESTS, {}), SEAL}
     if strange:
         name = plain(min(strange))
         raise RunError(f"'{whole}' is damaged: '{name}' was not saved with it.", help)

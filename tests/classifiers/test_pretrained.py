@@ -377,3 +377,10 @@ def test_a_disk_without_room_keeps_the_old_model_and_names_the_place(
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert told.value.filename == str(folder / pretrained.WEIGHTS)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_seal_without_checksums_seals_nothing(tmp_path: Path) -> None:
+    (tmp_path / pretrained.SEAL).write_text("{}", encoding="utf-8")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RunError, match=r"is damaged|config\.json"):
+        pretrained._verify_newer(tmp_path)

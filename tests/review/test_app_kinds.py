@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.browser import Server, Tab
+from fixtures.browser import LOOKS, Server, Tab
 from fixtures.sets import mosaics_of_digits
 
 import labelsieve as ls
@@ -18,7 +18,6 @@ from labelsieve.runs.decisions import Decisions
 
 pytest.importorskip("uvicorn", reason="the extra 'review' is not installed")
 
-SCREENS = ((1440, 900), (1366, 700), (390, 844))
 MANY = 110  # items of each run: a hundred are decided
 FEW = 24  # decided in each view by default; with -m slow a hundred
 HUNDRED = 100
@@ -162,19 +161,7 @@ def test_many_are_decided_by_keyboard(
     tab.close()
 
 
-# on one server, as all of it is only read; the others are looked at with -m slow
-CHECKED = [("light", SCREENS[1]), ("dark", SCREENS[2])]
-OTHERS = [
-    (scheme, size)
-    for size in SCREENS
-    for scheme in ("light", "dark")
-    if (scheme, size) not in CHECKED
-]
-
-
-@pytest.mark.parametrize(
-    "looks", [CHECKED, pytest.param(OTHERS, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("looks", LOOKS)
 def test_pages_and_reports_are_accessible_and_fit(
     run: Path, chromium: Any, server: Server, looks: list[Any]
 ) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fixtures.browser import Server, Tab
+from fixtures.browser import LOOKS, Server, Tab
 
 from labelsieve.runs.decisions import Decisions, person_of
 
 pytest.importorskip("uvicorn", reason="the extra 'review' is not installed")
-
-SCREENS = ((1440, 900), (1366, 700), (390, 844))
 
 
 def on_disk(planted: Any) -> dict[str, tuple[str, str | None]]:
@@ -339,19 +337,7 @@ def test_a_picture_is_enlarged_to_its_full_size(
     tab.close()
 
 
-# the others are looked at with -m slow
-CHECKED = [("light", SCREENS[1]), ("dark", SCREENS[2])]
-OTHERS = [
-    (scheme, size)
-    for size in SCREENS
-    for scheme in ("light", "dark")
-    if (scheme, size) not in CHECKED
-]
-
-
-@pytest.mark.parametrize(
-    "looks", [CHECKED, pytest.param(OTHERS, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("looks", LOOKS)
 def test_every_view_is_accessible_and_fits_its_screen(
     chromium: Any, server: Server, looks: list[Any]
 ) -> None:
