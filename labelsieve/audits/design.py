@@ -13,8 +13,9 @@ not in between, since whoever draws again after looking ends with the sample tha
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +35,11 @@ from labelsieve.settings import AtLeast, BoundedOptions, OneOf, Share
 NAME = "audit.json"
 FORMAT = 1  # of that file
 GOALS = ("any", "list", "rate")
-# what a person answers in half an hour; a stop rule for 1 % needs 299
-ANSWERS = 300
+# What a person answers in half an hour; of millions, a review may end at 1 % from 299 on.
+MOST = 300
+# Of fewer labels as many tell the same: with this number, corrected for a finite population, a
+# review of 100, 200, 300, … labels may end at 1 %, too (tests compare it with the stop rule).
+OF_MANY = 340
 EVERYTHING = 1_000_000_000  # rows of a history
 
 
@@ -46,7 +50,7 @@ class Wish(BoundedOptions):
     Attributes:
         goal: "any": drawn from all labels, for every promise; "list": from the most suspicious
             alone, for lists of wrong labels; "rate": from strata, for the share of wrong labels.
-        answers: how many images are asked about.
+        answers: how many images are asked about; None: as many as their number calls for.
         seed: of the draw.
         max_false_alarms: share of right labels in a list of wrong ones.
         max_wrong: share of wrong labels in a clean part.
@@ -58,7 +62,7 @@ class Wish(BoundedOptions):
     """
 
     goal: Annotated[str, OneOf(GOALS)] = "any"
-    answers: Annotated[int, AtLeast(1)] = ANSWERS
+    answers: Annotated[int | None, AtLeast(1)] = None
     seed: int = 0
     max_false_alarms: Annotated[float, Share()] = 0.1
     max_wrong: Annotated[float, Share()] = 0.01
@@ -250,6 +254,16 @@ def decided(rows: Iterable[Decision], after: int) -> set[str]:
     return {row.sample_id for row in rows if row.seq <= after}
 
 
+def usual_answers(size: int) -> int:
+    """How many images are asked about, of `size`, where nobody says: 300 of many, 160 of 300.
+
+    Source: the finite population correction, n / (1 + (n - 1) / N) (Cochran, Sampling
+    Techniques, 1977, equation 4.2).
+    """
+    needed = OF_MANY / (1 + (OF_MANY - 1) / max(size, 1))
+    return min(MOST, size, math.ceil(needed))
+
+
 def draw(opened: Run, rows: list[Decision], wish: Wish, number: int) -> Design:
     """The audit that a wish leads to, not written down."""
     after = rows[-1].seq if rows else 0
@@ -265,7 +279,8 @@ def draw(opened: Run, rows: list[Decision], wish: Wish, number: int) -> Design:
 def _drawn(population: Population, wish: Wish, place: tuple[int, int]) -> Design:
     number, after = place
     size = int(population.open.sum())
-    answers = min(wish.answers, size)
+    wish = _with_number(wish, size)
+    answers = min(wish.answers or 0, size)
     # the number is part of it: a further audit asks about others
     seed = f"{wish.seed}\n{number}"
     first = population.slice_for(answers) if wish.goal == "list" else 0
@@ -286,6 +301,12 @@ def _drawn(population: Population, wish: Wish, place: tuple[int, int]) -> Design
         tuple(float(chance) for chance in chances),
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _with_number(wish: Wish, size: int) -> Wish:
+    """The wish with the number of answers that it stands for, which is what is committed."""
+    number = wish.answers or usual_answers(size)
+    return replace(wish, answers=number)
 
 
 def check(design: Design, population: Population) -> str:
@@ -328,9 +349,10 @@ def suggest(opened: Run, decisions: Decisions | None, wish: Wish) -> str:
     # as a draw would find it now
     population = Population.of(opened, decided(rows, after))
     size = int(population.open.sum())
-    parts = [f"{wish.answers:,} answers."]
+    answers = wish.answers or usual_answers(size)
+    parts = [f"{answers:,} answers."]
     if wish.goal != "rate":
-        first = population.slice_for(wish.answers) if wish.goal == "list" else 0
+        first = population.slice_for(answers) if wish.goal == "list" else 0
         p_clean = 1 - population.p_wrong[population.rows(first)]
         needed = selection.answers_needed(_running_mean(p_clean), wish.max_false_alarms)
         parts.append(_needed("a list of wrong labels", needed, wish.max_false_alarms))

@@ -143,7 +143,7 @@ def begun(design: Design) -> str:
     if design.first:
         place = f"the {design.first:,} most suspicious labels"
     fewer = ""
-    if len(design.ids) < design.wish.answers:
+    if len(design.ids) < (design.wish.answers or 0):
         fewer = f"{design.wish.answers:,} answers were wished for, and there are no more labels. "
     return (
         f"Audit {design.number} begun: {len(design.ids):,} images, drawn at random from {place}. "

@@ -56,7 +56,7 @@ def predict(
     context: str | Path | Run | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> pa.Table:
-    """Classify a data set: one row per item, those that cannot be read included.
+    """Classify a data set: one row per item in the data's order, unreadable ones included.
 
     Args:
         model: a `Classifier`, its directory or a hub id.
@@ -69,7 +69,8 @@ def predict(
             label without it.
 
     Returns:
-        sample_id, path, label, probability, label_2, probability_2, …, status, reason.
+        sample_id, id (what the data call the item), path, label, probability, label_2,
+        probability_2, …, status, reason.
 
     Raises:
         LabelsieveError: what is wrong with model or data, and what to do.
@@ -93,12 +94,12 @@ def predict(
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)
     manifest = prepared.manifest.table
-    table = _as_table(manifest, probs, opened.classes, top_k)
+    listed = prepared.manifest.listed
+    table = _as_table(manifest, probs, opened.classes, top_k).take(listed)
     if adapt is not None:
         before = table["label"]
         probs = opinions(opened, prepared.dataset, context, settings)
-        table = _as_table(manifest, probs, opened.classes, top_k)
-        # rows have the same order: that of their ids
+        table = _as_table(manifest, probs, opened.classes, top_k).take(listed)
         table = table.append_column("before", before)
     table = table.replace_schema_metadata({NOUN: opened.backbone.inputs.noun})
     if output is not None:
@@ -154,6 +155,8 @@ def _as_table(
     every[~lost] = probs
     columns: dict[str, Any] = {
         "sample_id": manifest["sample_id"],
+        # the hash behind it is ours; what stands before it is what people know
+        "id": pc.replace_substring_regex(manifest["sample_id"], "#[^#]*$", ""),
         "path": manifest["path"],
     }
     # stable: equally probable classes stay in their order
@@ -167,8 +170,7 @@ def _as_table(
     reason = manifest["reason"].to_numpy(zero_copy_only=False)
     columns["status"] = pa.array(np.where(lost, CORRUPT, OK), pa.string())
     columns["reason"] = pa.array(np.where(lost, reason, ""), pa.string())
-    # one order whatever order the files were read in
-    return pa.table(columns).sort_by("sample_id")
+    return pa.table(columns)
 
 
 def evaluate(

@@ -32,7 +32,13 @@ def audit(
             "for the share of wrong labels.",
         ),
     ] = "any",
-    answers: Annotated[int, typer.Option(help="Images to ask about.")] = 300,
+    answers: Annotated[
+        int | None,
+        typer.Option(
+            help="Images to ask about. By default 300 of many, fewer of a small set: "
+            "160 of 300."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random draw.")] = 0,
     max_false_alarms: Annotated[
         float, typer.Option(help="Share of right labels in a list of wrong ones.")

@@ -51,6 +51,17 @@ def read_set(text: str) -> list[str]:
     return labels
 
 
+def in_order(old: Iterable[str], new: Iterable[str]) -> list[str]:
+    """A new set in the order of the old one: what stays keeps its place, what is new follows.
+
+    Args:
+        old: labels as a person wrote them.
+    """
+    before, wanted = list(old), list(new)
+    stay = [label for label in before if label in wanted]
+    return stay + [label for label in wanted if label not in before]
+
+
 def occurring(texts: pa.ChunkedArray, kind: str) -> list[str]:
     """The classes that occur in [n] labels, sorted, so that the order of rows changes nothing."""
     distinct = pc.unique(texts.drop_null()).to_pylist()

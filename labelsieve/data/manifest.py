@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -61,6 +63,8 @@ class Manifest:
     # What is odd about items, with examples, found when it is asked for: it takes a while.
     findings: Callable[[], list[Any]] = list
     noun: str = "image"  # what people call an item
+    # [n] rows of the table in the order in which the source lists them.
+    listed: np.ndarray | None = None
 
 
 def read(
@@ -82,10 +86,11 @@ def read(
     batches: list[pa.RecordBatch] = []
     truths: list[pa.RecordBatch] = []
     agreements: list[pa.RecordBatch] = []
+    places = array("q")
     noun = noun_of(items)
     with progress.bar(f"Reading {noun}s", None, unit=f"{noun}s") as shown:
         # stored here, in one thread: the order of slots is that of the rows
-        for batch, slots in _read_all(source, items):
+        for batch, slots in _read_all(source, items, places):
             batches.append(_manifest_batch(batch, slots))
             agreements.append(_agreement_batch(batch, batches[-1]))
             if want_truth:
@@ -95,7 +100,8 @@ def read(
     _check_some(table, source, noun)
     check_unique(table)
     order = [(c, "ascending") for c in ("content_hash", "given_label", "sample_id")]
-    table = _mark_conflicts(table.sort_by(order), noun)
+    by_content = pc.sort_indices(table, sort_keys=order)
+    table = _mark_conflicts(table.take(by_content), noun)
     # only now: a damaged cache is read again by rows of the finished table
     items.remember(source, table)
     helpers = others()
@@ -114,6 +120,7 @@ def read(
         if hasattr(items, "findings")
         else list,
         noun,
+        np.argsort(np.asarray(places)[by_content.to_numpy()]),
     )
 
 
@@ -143,10 +150,16 @@ def _all_classes(source: Source, occurring: Sequence[str]) -> tuple[str, ...]:
 
 
 def _read_all(
-    source: Source, items: Items
+    source: Source, items: Items, places: array[int]
 ) -> Iterator[tuple[list[Item], dict[str, int]]]:
-    """Items with the slots of those that are new; last those that wait for all others."""
+    """Items with the slots of those that are new; last those that wait for all others.
+
+    Args:
+        places: gets the number of each item in the source's own order.
+    """
     waiting: list[Item] = []
+    later = array("q")
+    count = 0
     helpers = others()
     known = None if helpers is None else helpers.read(source, items)
     for batch in known or in_chunks(source.rows(), items.read):
@@ -155,9 +168,13 @@ def _read_all(
         for item in batch:
             if item.waits is None:
                 ready.append(item)
+                places.append(count)
             else:
                 waiting.append(_light(item, slots))
+                later.append(count)
+            count += 1
         yield ready, slots
+    places.extend(later)
     for batch in in_chunks(waiting, functools.partial(items.settle, source)):
         yield batch, {}
 

@@ -9,6 +9,7 @@ from fixtures.audited import Audited
 from labelsieve.audits import design
 from labelsieve.audits.design import Wish
 from labelsieve.errors import OptionError, RunError
+from labelsieve.estimation.audits.stop_rule import answers_needed
 from labelsieve.runs.decisions import by_whom
 
 
@@ -47,11 +48,22 @@ def test_a_draw_depends_on_seed_number_and_ids_alone(audited: Audited) -> None:
 
 def test_small_runs_are_asked_whole(audited_run: Callable[..., Audited]) -> None:
     audited = audited_run(n=40)
-    plan = design.commit(audited.run, None, Wish())
+    plan = design.commit(audited.run, None, Wish(answers=300))
     assert len(plan.ids) == plan.population == 40
     audited.answer(plan.ids)
     with pytest.raises(OptionError, match="nothing left"):
         design.commit(audited.run, audited.decisions(), Wish())
+
+
+def test_a_small_set_is_asked_about_in_part(audited: Audited) -> None:
+    plan = design.commit(audited.run, None, Wish())
+    # what is committed to is a number, so that it is drawn again as it was
+    assert len(plan.ids) == plan.wish.answers == 291
+    sizes = {1: 1, 20: 19, 100: 78, 300: 160, 1000: 254, 10**6: 300}
+    assert {size: design.usual_answers(size) for size in sizes} == sizes
+    for size in range(100, 4000, 100):
+        # a review of so many may end at 1 %, 95 % sure
+        assert design.usual_answers(size) >= answers_needed(size, size // 100, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +82,12 @@ def test_wishes_that_cannot_be(words: dict[str, object], told: str) -> None:
 
 def test_a_plan_says_how_many_are_needed(audited: Audited) -> None:
     words = design.suggest(audited.run, None, Wish())
-    assert words.startswith("300 answers. By the scan's scores about ")
+    assert words.startswith("291 answers. By the scan's scores about ")
     assert "a list of wrong labels at 10 %" in words and "a clean part at 1 %" in words
     # 2000 labels, 20 may remain: fewer than the 299 of a large population
     assert "about 265 are needed for an end of the review at 1 %" in words
     assert "clean" not in design.suggest(audited.run, None, Wish("list"))
-    assert design.suggest(audited.run, None, Wish("rate")) == "300 answers."
+    assert design.suggest(audited.run, None, Wish("rate")) == "291 answers."
 
 
 @pytest.mark.parametrize(

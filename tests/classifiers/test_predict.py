@@ -42,7 +42,8 @@ def test_every_row_of_a_table_gets_an_answer(
         r["sample_id"].rpartition("#")[0]: r
         for r in pq.read_table(tmp_path / "p.parquet").to_pylist()
     }
-    assert rows.keys() == source.keys()
+    # in the order of the data, by the names that the data have for them
+    assert [r["id"] for r in rows.values()] == list(rows) == list(source)
     assert done.json() == {
         "images": len(source),
         "classified": len(source) - 2,
@@ -96,6 +97,11 @@ def test_pictures_without_classes(
     (tmp_path / "list.csv").write_text("file\nin/b.png\nin/deep/er/a.png\n")
     assert predict(opened, tmp_path / "list.csv")["label"].to_pylist() == wanted
     assert predict(opened, list(digits[0][:2]))["label"].to_pylist() == wanted
+    # the same picture again waits for the first one, and keeps its place all the same
+    twice = [digits[0][n] for n in (1, 0, 1, 0, 0, 1)]
+    again = predict(opened, twice)
+    assert again["id"].to_pylist() == [f"row{n}" for n in range(6)]
+    assert again["label"].to_pylist() == opened.predict(twice)
 
 
 def test_evaluate(

@@ -51,6 +51,7 @@ def test_a_whole_audit_tells_when_to_stop(planted: Any, review: Review) -> None:
     assert (
         design.current(planted.run) is None
     )  # a question begins an audit, nothing else
+    design.commit(planted.run, review.decisions, design.Wish(answers=48))
     for _ in range(48):
         answer(review, planted, "w", "Ada")
     state = review.auditing.state()
@@ -81,6 +82,7 @@ def test_an_audit_of_another_process_is_told_by_an_open_page(
     planted: Any, review: Review
 ) -> None:
     """Begun and answered elsewhere, as `labelsieve audit --import` does."""
+    design.commit(planted.run, review.decisions, design.Wish(answers=48))
     assert review.auditing.ask("w") is not None  # the page has read the audits
     other = Decisions(planted.folder)
     begun = design.current(planted.run)

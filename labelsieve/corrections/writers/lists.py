@@ -8,7 +8,7 @@ from typing import Any
 
 from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._text import rewrite_text
-from labelsieve.corrections.writers.table import TableWriter, cells
+from labelsieve.corrections.writers.table import TableWriter, cell
 from labelsieve.data.sources import Source
 from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources.lists import ListSource, is_blank, line_of
@@ -34,7 +34,6 @@ class ListWriter(TableWriter):
     _called = "list"
 
     def _write(self, source: Any, changes: Changes, target: Path) -> None:
-        changes = cells(source, changes)
         encoding = dialect_of(source.path, tabs=True).encoding
         rewrite_text(
             source.path,
@@ -71,6 +70,7 @@ def _relabelled(line: str, label: str, source: ListSource) -> str:
     start, end = old.span
     # where none stood, a space has to part it from the path
     gap = "" if old.label is not None or line[start - 1 : start] in " \t,;" else " "
+    label = cell(source, label, old.label)
     new = f"{line[:start]}{gap}{label}{line[end:]}"
     again = line_of(new)
     if again is None or again.label != label or again.path != old.path:

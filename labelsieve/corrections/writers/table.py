@@ -22,8 +22,8 @@ from labelsieve.corrections.writers import Changes, Writer
 from labelsieve.corrections.writers._single import FileWriter
 from labelsieve.corrections.writers._spans import members
 from labelsieve.corrections.writers._text import rewrite_text
-from labelsieve.data.labels import read_set
-from labelsieve.data.sources import Source
+from labelsieve.data.labels import in_order, read_set
+from labelsieve.data.sources import Source, label_text
 from labelsieve.data.sources._dialect import dialect_of
 from labelsieve.data.sources._formats import format_of
 from labelsieve.data.sources._jsonl import LONGEST_INT
@@ -71,7 +71,6 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
         DataError: a label that the column's type cannot hold.
     """
     kind = str(format_of(source.path))
-    changes = cells(source, changes)
     if kind == "parquet":
         _parquet(source, changes, target)
     else:
@@ -80,12 +79,16 @@ def rewrite(source: TableSource, changes: Changes, target: Path) -> None:
     sync(target)
 
 
-def cells(source: TableSource, changes: Changes) -> Changes:
-    """Labels as cells of text hold them: sets with the separator of the table."""
+def cell(source: TableSource, label: str, old: Any) -> str:
+    """A label as a cell of text holds it: a set as the table writes sets.
+
+    Args:
+        old: what the cell held.
+    """
     labelling = source.columns.labelling
-    if labelling is None or labelling.form != "set":
-        return changes
-    return {n: v if v is None else labelling.cell(v) for n, v in changes.items()}
+    if labelling is None:
+        return label
+    return labelling.cell(label, old if isinstance(old, str) else "")
 
 
 def _text(source: TableSource, changes: Changes, target: Path, kind: str) -> None:
@@ -151,7 +154,7 @@ def _csv_lines(
         if not record or number not in changes:
             yield from own
         elif changes[number] is not None:
-            record[column] = str(changes[number])
+            record[column] = cell(source, str(changes[number]), record[column])
             yield _csv_line(record, delimiter, _ending(own[-1]))
         own.clear()
         number += bool(record)
@@ -209,7 +212,7 @@ def _json_line(line: str, label: str, source: TableSource) -> str:
     # of thousands of digits Python makes no number; it is one all the same
     old = json.loads(line[start:end], parse_int=lambda text: int(text[:LONGEST_INT]))
     # True, 3 and "3" are three labels: the new one is of the old one's kind
-    return line[:start] + _json_label(label, old) + line[end:]
+    return line[:start] + _json_label(cell(source, label, old), old) + line[end:]
 
 
 def _json_label(new: str, old: Any) -> str:
@@ -220,7 +223,7 @@ def _json_label(new: str, old: Any) -> str:
         if isinstance(old, float):
             return _json_real(new)
         if isinstance(old, list):
-            return json.dumps(read_set(new), ensure_ascii=False)
+            return _json_set(read_set(new), old)
         if isinstance(old, int) and len(new) > LONGEST_INT and WHOLE.fullmatch(new):
             return new
         value = int(new) if isinstance(old, int) else new
@@ -230,6 +233,18 @@ def _json_label(new: str, old: Any) -> str:
             "Choose another label.",
         ) from error
     return json.dumps(value, ensure_ascii=False)
+
+
+def _json_set(new: list[str], old: list[Any]) -> str:
+    """A list of labels in JSON: what stays is written as it was, what is new like the others."""
+    before = {text: value for value in old if (text := label_text(value))}
+    like = old[0] if old else ""
+    parts = []
+    for label in in_order(before, new):
+        stays = label in before
+        value = json.dumps(before.get(label), ensure_ascii=False)
+        parts.append(value if stays else _json_label(label, like))
+    return f"[{', '.join(parts)}]"
 
 
 def _json_real(new: str) -> str:
@@ -255,6 +270,9 @@ def _parquet(source: TableSource, changes: Changes, target: Path) -> None:
             mine = {r - start: v for r, v in changes.items() if start <= r < end}
             start = end
             if mine:
+                texts = part[column].to_pylist()
+                for row, label in mine.items():
+                    mine[row] = label and cell(source, label, texts[row])
                 part = _relabel(part, column, mine, names)
             # groups keep their borders, and none may be empty
             writer.write_table(part, row_group_size=max(1, len(part)))
@@ -298,15 +316,23 @@ def relabelled(
     values = table[column].to_pylist()
     for row, label in changes.items():
         if label is not None:
-            values[row] = _typed(label, field.type, names)
+            values[row] = _typed(label, field.type, names, values[row])
     kept = [row for row in range(len(table)) if changes.get(row, "") is not None]
     return table.set_column(position, field, pa.array(values, field.type)), kept
 
 
-def _typed(label: str, kind: pa.DataType, names: list[str] | None) -> Any:
-    """A label as the column holds it: the number of a class, a number, text."""
+def _typed(
+    label: str, kind: pa.DataType, names: list[str] | None, old: Any = None
+) -> Any:
+    """A label as the column holds it: the number of a class, a number, text.
+
+    Args:
+        old: what the cell held: a set keeps its order.
+    """
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return [_typed(part, kind.value_type, names) for part in read_set(label)]
+        before = [label_text(value, names) or "" for value in old or []]
+        parts = in_order(before, read_set(label))
+        return [_typed(part, kind.value_type, names) for part in parts]
     if names is not None and pa.types.is_integer(kind):
         if label not in names:
             raise DataError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsieve.data.labels import SET, SINGLE, read_set, write_set
+from labelsieve.data.labels import SET, SINGLE, in_order, read_set, write_set
 from labelsieve.data.sources import label_text
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, OptionError, unknown
@@ -89,9 +89,18 @@ class Labelling:
             return write_set([])
         return _set(_split(cell, self.separator), names)
 
-    def cell(self, label: str) -> str:
-        """A label as it is written into a text cell: the inverse of `read`."""
-        return self.separator.join(read_set(label)) if self.form == "set" else label
+    def cell(self, label: str, old: str = "") -> str:
+        """A label as it is written into a text cell: the inverse of `read`.
+
+        Args:
+            old: what the cell held: a set keeps its order, and the spaces between its labels.
+        """
+        if self.form != "set":
+            return label
+        spaced = f"{self.separator} "
+        between = spaced if spaced in old else self.separator
+        before = _split(old, self.separator) or []
+        return between.join(in_order(before, read_set(label)))
 
 
 def _set(cells: Iterable[Any] | None, names: list[str] | None) -> str | None:

@@ -47,10 +47,10 @@ def test_packed_lists_stay_packed(tmp_path: Path) -> None:
 
 def test_sets_keep_their_separator(tmp_path: Path) -> None:
     path = tmp_path / "l.txt"
-    path.write_text("1.jpg 3 17\n2.jpg 3\n")
+    path.write_text("1.jpg 3 17\n2.jpg 3\n")  # "17" comes first in the alphabet
     assert (
         redo(path, {1: '["17", "3"]'}, label_separator=" ")
-        == b"1.jpg 3 17\n2.jpg 17 3\n"
+        == b"1.jpg 3 17\n2.jpg 3 17\n"
     )
 
 

@@ -476,14 +476,33 @@ def test_a_label_that_the_encoding_has_not_is_refused(tmp_path: Path) -> None:
 
 def test_sets_are_written_as_they_were(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,label\na.png,cat|dog\nb.png,cat\n")
-    new = '["bird", "cat"]'
+    # a person's order and spaces stay: what goes leaves a gap, what comes stands at the end
+    new = '["ant", "bird", "cat"]'
     assert redo(tmp_path / "t.csv", {1: new}, label_separator="|").decode() == (
-        "image,label\na.png,cat|dog\nb.png,bird|cat\n"
+        "image,label\na.png,cat|dog\nb.png,cat|ant|bird\n"
     )
-    (tmp_path / "t.jsonl").write_text('{"image": "a", "label": ["x"]}\n')
-    assert json.loads(redo(tmp_path / "t.jsonl", {0: new}))["label"] == ["bird", "cat"]
-    table = pa.table({"image": ["a", "b"], "label": [["x"], None]})
+    (tmp_path / "s.csv").write_text('image,label\na.png,"dog, cat, bird"\n')
+    assert redo(tmp_path / "s.csv", {0: new}, label_separator=",").decode() == (
+        'image,label\na.png,"cat, bird, ant"\n'
+    )
+    (tmp_path / "t.jsonl").write_text('{"image": "a", "label": ["x", "cat", "bird"]}\n')
+    redone = redo(tmp_path / "t.jsonl", {0: new})
+    assert redone.decode() == '{"image": "a", "label": ["cat", "bird", "ant"]}\n'
+    table = pa.table({"image": ["a", "b"], "label": [["x", "cat", "bird"], None]})
     pq.write_table(table, tmp_path / "t.parquet")
     redo(tmp_path / "t.parquet", {0: new})
     labels = pq.read_table(tmp_path / "out.parquet")["label"].to_pylist()
-    assert labels == [["bird", "cat"], None]
+    assert labels == [["cat", "bird", "ant"], None]
+    # one text in a cell of Parquet, as in CSV
+    pq.write_table(
+        pa.table({"image": ["a"], "label": ["x|cat"]}), tmp_path / "j.parquet"
+    )
+    redo(tmp_path / "j.parquet", {0: new}, label_separator="|")
+    labels = pq.read_table(tmp_path / "out.parquet")["label"].to_pylist()
+    assert labels == ["cat|ant|bird"]
+
+
+def test_sets_of_numbers_stay_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"image": "a", "label": [7, 3]}\n')
+    redone = redo(tmp_path / "t.jsonl", {0: '["12", "7"]'})
+    assert redone.decode() == '{"image": "a", "label": [7, 12]}\n'
