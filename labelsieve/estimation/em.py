@@ -150,6 +150,17 @@ def true_frequencies(soft: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return frequencies
 
 
+def cost_of_frequencies(n: int, k: int) -> float:
+    """Log-likelihood per label that the frequencies of k classes must gain on the given ones.
+
+    BIC's for k - 1 free numbers (Schwarz, Annals of Statistics 6, 1978). They learn from all n
+    labels, so that held-out ones are likelier with them also where errors changed no frequency: of
+    1,797 digits by .004 to .010 (planted symmetric and pair noise), of which .019 is asked. Where
+    errors go to one class the gain is .057 to .071.
+    """
+    return float((k - 1) * np.log(n) / (2 * n))
+
+
 def fit_symmetric(
     probs: np.ndarray, labels: np.ndarray, rounds: int = 200
 ) -> np.ndarray:

@@ -3,12 +3,12 @@
 Model: a true class k gets the label j with probability T[k, j], whatever the picture looks like.
 From class probabilities q_i(k) that do not know the label they judge, T is found by maximum
 likelihood of the given labels, Σ_i log Σ_k q_i(k) T[k, y_i], with EM (it is concave in T). The q
-are calibrated on the way, without true labels: classes that the model prefers are weighted
-down until every class is as frequent among its answers as among the given labels, and a
-temperature is chosen by the same likelihood, so that an over-confident model does not pass its
-own errors off as label errors. Where people take one class too often, that frequency is itself
-wrong: at the best temperatures classes are also as frequent as the fitted T says they truly are
-(`em.true_frequencies`), and that is kept where held-out labels are clearly likelier.
+are calibrated on the way: classes that the model prefers are weighted down until every class is as
+frequent among its answers as among the given labels, and a temperature is chosen by the same
+likelihood, so that an over-confident model does not pass its own errors off as label errors. Where
+people take one class too often, that frequency is itself wrong: at the best temperatures classes
+are also as frequent as T says they truly are (`em.true_frequencies`), which is kept where held-out
+labels are likelier by more than these numbers cost (`em.cost_of_frequencies`).
 
 Priors. T has k² numbers, and with many classes and few images most of its cells are never seen.
 What is not seen is taken from a prior: errors go to all other classes alike, or to similar
@@ -17,24 +17,22 @@ errors do the first, people the second.
 
 Temperatures. With few images T explains a model's ignorance as well as label errors, so that
 likelihoods and rates are too high, most of all at low temperatures. So each half of the images
-also judges what the other half gave; that is too strict, since half of the images teach less.
-The temperature and the prior with the largest sum of both log-likelihoods give the estimate.
-Any is tenable unless its likelihood, of the labels fitted to or of held-out ones, is clearly
-below the best one; for held-out labels a symmetric T, which has one number, counts where it is
-better. "Clearly" is: by more than `DOUBT` per image, and by more than 1.96 standard errors of
-the difference between images. All tenable rates widen the interval. With many classes and few
-images also those at higher temperatures (`SOFTER`), and where labels that T was not fitted to
-are as likely without any error, labels are believed (`Transition.support`,
-labelsieve.estimation.doubt).
+also judges what the other half gave; that is too strict, since half of the images teach less. The
+temperature and the prior with the largest sum of both log-likelihoods give the estimate. Any is
+tenable unless its likelihood, of the labels fitted to or of held-out ones, is clearly below the
+best one; for held-out labels a symmetric T, which has one number, counts where it is better.
+"Clearly" is: by more than `DOUBT` per image, and by more than 1.96 standard errors of the
+difference between images. All tenable rates widen the interval. With many classes and few images
+also those at higher temperatures (`SOFTER`), and where labels that T was not fitted to are as
+likely without any error, labels are believed (`Transition.support`, labelsieve.estimation.doubt).
 
-Reference classifiers. Zero-shot answers are one source of q; out-of-fold answers of a probe on
-the pictures are another (labelsieve.estimation.agreement). A model that does not know a class
+Reference classifiers. Zero-shot answers are one source of q; out-of-fold answers of a probe on the
+pictures are another (labelsieve.estimation.agreement). A model that does not know a class
 contradicts its right labels, and no likelihood under its own q tells that from label errors. But
-labels that the other reference classifier predicts clearly better are no errors: the one with
-the clearly greater held-out likelihood is selected, and where neither is clearly better, the
-first one, with the doubts of both. This also makes probes usable, whose q have seen wrong
-labels: sharpened by a low temperature they say what the picture shows, and T says how labels
-blur it.
+labels that the other reference classifier predicts clearly better are no errors: the one with the
+clearly greater held-out likelihood is selected, and where neither is clearly better, the first
+one, with the doubts of both. This also makes probes usable, whose q have seen wrong labels:
+sharpened by a low temperature they say what the picture shows, and T says how labels blur it.
 
 Pictures. T assumes that errors depend on the class and not on the picture. People mislabel hard
 pictures more often, so with human errors the estimate tends to be low. How much higher the truth
@@ -69,6 +67,7 @@ from labelsieve.estimation.calibration import (
 from labelsieve.estimation.difficulty import LEVELS, Explained, explain
 from labelsieve.estimation.doubt import of_people
 from labelsieve.estimation.em import (
+    cost_of_frequencies,
     fit_matrices,
     fit_matrix,
     fit_symmetric,
@@ -103,8 +102,8 @@ DOUBT_OF_PICTURES = 0.02
 # temperature that suits true labels, and as 27 % at that.
 SEEN = 4
 SOFTER = 1.8
-# Log-likelihood per label, fitted and held out, below the best within which a temperature is tried
-# with other class frequencies: on NoisyAG-News, rows 0 to 2,999, these are .02 above the best.
+# Log-likelihood per label below the best, fitted and held out, within which a temperature is tried
+# with other class frequencies: on NoisyAG-News, rows 0 to 2,999, these are .02 above it.
 NEAR = 0.05
 CHANCE = 1.96  # standard errors: 95 % of a normal distribution lie within
 
@@ -248,7 +247,8 @@ def _all_candidates(
         candidates += _candidates(probs, labels, half, float(temperature), given)
     other = _with_other_frequencies(candidates, probs, labels, half)
     least = _best(candidates).preferred.held_out
-    if other and clearly_below(least, _best(other).preferred.held_out):
+    price = max(DOUBT, cost_of_frequencies(*probs.shape))
+    if other and clearly_below(least, _best(other).preferred.held_out, price):
         return other, candidates
     return candidates, other
 

@@ -112,3 +112,11 @@ def test_frequencies_are_those_of_the_truth_where_labels_changed_them() -> None:
     # labels that are right are as frequent as their classes
     right = em.true_frequencies(probs, truth)
     np.testing.assert_allclose(right, true, atol=0.02)
+
+
+def test_frequencies_cost_what_bic_says() -> None:
+    """Half the logarithm of the labels for each free number, spread over the labels."""
+    assert em.cost_of_frequencies(1_797, 10) == pytest.approx(
+        9 / 2 * np.log(1_797) / 1_797
+    )
+    assert em.cost_of_frequencies(100, 1) == 0

@@ -291,3 +291,27 @@ def test_classes_that_people_prefer_are_not_taken_for_frequent_ones(
     assert min(found.rates) - 0.02 <= wrong <= max(found.rates) + 0.02
     # as answers were made: no class is preferred
     assert np.ptp(np.log(found.weights)) < np.ptp(np.log(given.weights)) / 2
+
+
+def test_frequencies_that_gain_less_than_they_cost_stay_as_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symmetric errors change no frequency, but ten free numbers always gain something."""
+    rng = np.random.default_rng(10)
+    n, k = 500, 10
+    truth = rng.integers(k, size=n)
+    logits = rng.normal(size=(n, k)) + rng.normal(size=k)  # some classes are preferred
+    logits[np.arange(n), truth] += 3.2
+    wrong = rng.random(n) < 0.3
+    labels = (truth + wrong * rng.integers(1, k, n)) % k
+    probs = softmax(logits)
+    found = estimate.fit_transition(probs, labels)
+    with monkeypatch.context() as patch:
+        patch.setattr(estimate, "SEEN", n)
+        given = estimate.fit_transition(probs, labels)
+    np.testing.assert_array_equal(found.weights, given.weights)
+    # the gain itself is well above chance and `DOUBT`
+    monkeypatch.setattr(estimate, "cost_of_frequencies", lambda n, k: 0.0)
+    assert not np.allclose(
+        estimate.fit_transition(probs, labels).weights, given.weights
+    )
