@@ -111,8 +111,10 @@ class Listing:
 def _read(data: bytes, numbers: list[int]) -> list[dict[str, Any]]:
     """Rows of `READ` with these numbers, in this order; raises DataError for others."""
     with of_workers():
-        rows = pa.ipc.open_stream(data).read_all().cast(_work.READ)
+        rows = pa.ipc.open_stream(data).read_all()
+        # first: what is damaged inside would be read beyond its end
         rows.validate(full=True)
+        rows = rows.cast(_work.READ)
         found: list[dict[str, Any]] = rows.to_pylist()
         if rows["number"].to_pylist() != numbers:
             raise ValueError(f"{len(numbers)} rows were asked for")

@@ -158,6 +158,7 @@ def attempt(task: Task) -> Outcome:
     try:
         job = prepare(task.job, task.shared)
         rows = pa.ipc.open_stream(task.rows).read_all()
+        rows.validate(full=True)
         result = KINDS[job.kind](job, rows)
     # a worker that ended with an error of any kind could tell nobody why
     except Exception as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from labelsieve.errors import RunError
 from labelsieve.files import (
+    below,
     fingerprint,
     path_to_uri,
     read_json,
@@ -138,7 +139,12 @@ def _content(target: Path) -> dict[str, Any]:
     # earlier versions noted less, and could not tell
     if not isinstance(holds, dict) or not all(map(_is_stamp, holds.values())):
         return {}
-    return content if isinstance(content.get("files"), list) else {}
+    names = content.get("files")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return {}
+    # what is missing is moved to where it is said to lie
+    leads_out = any(below(target, uri) is None for uri in holds)
+    return {} if leads_out else content
 
 
 def _is_stamp(value: Any) -> bool:

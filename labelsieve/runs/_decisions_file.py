@@ -16,6 +16,13 @@ from pathlib import Path
 from labelsieve.errors import OptionError, RunError
 from labelsieve.sqlite import is_in_the_way, transaction
 
+VERDICTS = ("keep", "accept", "other", "none", "wrong", "skip")
+# verdicts that say: the given label is wrong
+WRONG = ("accept", "other", "none", "wrong")
+# verdicts that say what the label is
+SETTLED = ("keep", "accept", "other", "none")
+# verdicts that name the right label
+NAMING = ("accept", "other")
 # what SQLite keeps beside a database, and writes as readily
 SIDES = ("", "-wal", "-shm", "-journal")
 SCHEMA = """
@@ -52,6 +59,20 @@ class Decision:
         values = [before, *(getattr(self, name) for name in NAMES)]
         text = json.dumps(values, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def is_one(self) -> bool:
+        """Whether this could have been written; SQLite holds values of any kind in any column."""
+        texts = (self.sample_id, self.by, self.at)
+        maybe = (self.label, self.batch)
+        if not all(isinstance(text, str) for text in texts) or not all(
+            text is None or isinstance(text, str) for text in maybe
+        ):
+            return False
+        if self.undoes is not None:
+            return self.verdict == "undo" and isinstance(self.undoes, int)
+        return self.verdict in VERDICTS and (
+            self.verdict not in NAMING or bool(self.label)
+        )
 
 
 # in the order of the columns; `astuple` copies every value, of thousands of rows at each start

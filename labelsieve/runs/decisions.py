@@ -22,6 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelsieve.errors import OptionError, unknown
+from labelsieve.runs._decisions_file import NAMING as NAMING
 from labelsieve.runs._decisions_file import (
     SCHEMA,
     add_digests,
@@ -33,6 +34,9 @@ from labelsieve.runs._decisions_file import (
     timestamp,
     unusable,
 )
+from labelsieve.runs._decisions_file import SETTLED as SETTLED
+from labelsieve.runs._decisions_file import VERDICTS as VERDICTS
+from labelsieve.runs._decisions_file import WRONG as WRONG
 from labelsieve.runs._decisions_file import Answer as Answer
 from labelsieve.runs._decisions_file import Conflict as Conflict
 from labelsieve.runs._decisions_file import Decision as Decision
@@ -43,13 +47,6 @@ from labelsieve.runs.run import Run
 from labelsieve.sqlite import transaction
 from labelsieve.tables import DECISIONS
 
-VERDICTS = ("keep", "accept", "other", "none", "wrong", "skip")
-# verdicts that say: the given label is wrong
-WRONG = ("accept", "other", "none", "wrong")
-# verdicts that say what the label is
-SETTLED = ("keep", "accept", "other", "none")
-# verdicts that name the right label
-NAMING = ("accept", "other")
 NAME = "decisions.sqlite"
 WAIT = 60  # seconds for another process to end its transaction; one takes milliseconds
 COLUMNS = "seq, sample_id, verdict, label, by, at, batch, undoes, digest"
@@ -350,10 +347,13 @@ class Decisions:
                 select = SELECT.replace("digest", "NULL")
         # before the rows: another process may add some between the two queries
         (number,) = self._db.execute(SEQUENCE).fetchone() or (0,)
+        if not isinstance(number, int):
+            raise sqlite3.DatabaseError("the number of its last row is damaged")
         for *values, digest in self._db.execute(select, (self._last,)).fetchall():
             decision = Decision(*values)
-            # rows of earlier versions have no checksum
-            if digest is not None and digest != decision.digest(self._digest):
+            # rows of earlier versions have no checksum, and anybody can write one
+            is_damaged = digest is not None and digest != decision.digest(self._digest)
+            if is_damaged or not decision.is_one():
                 raise sqlite3.DatabaseError(f"row {decision.seq} is damaged")
             self._take_in(decision, digest or "")
         if number > self._last:

@@ -2,6 +2,7 @@
 
 cd tests && python -m attack.fuzz --cases 5000 csv jsonl parquet patch journal history
 cd tests && python -m attack.fuzz --cases 1000 texts sets outsiders audit parts pictures answers
+cd tests && python -m attack.fuzz --cases 1000 sources options decisions
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attack import fuzz_more, fuzz_runs
+from attack import fuzz_more, fuzz_runs, fuzz_sources
 from attack.children import labelsieve, start_forking, watched
 from attack.mutations import (
     PATHS,
@@ -160,6 +161,7 @@ KINDS: dict[str, Callable[[Path, random.Random], None]] = {
     "history": history_case,
     **fuzz_runs.KINDS,
     **fuzz_more.KINDS,
+    **fuzz_sources.KINDS,
 }
 
 
@@ -201,7 +203,7 @@ def prepare(base: Path, *, whole: bool = True) -> None:
     """Sound tables, a run with a patch, and data in three states.
 
     Args:
-        whole: also what `fuzz_more` needs besides pictures, which takes a training.
+        whole: also what `fuzz_sources` needs, and `fuzz_more` besides pictures: a training.
     """
     work = base / "work"
     (work / "pictures").mkdir(parents=True)
@@ -227,6 +229,7 @@ def prepare(base: Path, *, whole: bool = True) -> None:
     fuzz_runs.prepare(work, lambda *arguments: _run(base, *arguments))
     if whole:
         fuzz_more.prepare(work, lambda *arguments: _run(base, *arguments))
+        fuzz_sources.prepare(work, lambda *arguments: _run(base, *arguments))
 
 
 def _write_tables(work: Path) -> None:

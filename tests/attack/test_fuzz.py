@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from attack import fuzz, fuzz_more
+from attack import fuzz, fuzz_more, fuzz_sources
 from attack.children import start_forking
 
 # What takes half a second a case, or a training before the first one.
-LONG = fuzz_more.KINDS.keys() - {"pictures"}
+LONG = (fuzz_more.KINDS.keys() | fuzz_sources.KINDS.keys()) - {"pictures"}
 
 
 def prepared(tmp_path_factory: pytest.TempPathFactory, *, whole: bool) -> Path:

@@ -239,7 +239,16 @@ def test_a_large_file_with_its_old_times_is_read_where_its_entry_changed(
 
 
 @pytest.mark.parametrize(
-    "content", ["{}", "[", '{"export": "what", "files": [], "holds": {"a": 3}}']
+    "content",
+    [
+        "{}",
+        "[",
+        '{"export": "what", "files": [], "holds": {"a": 3}}',
+        '{"export": "what", "files": [null], "holds": {}}',
+        # what is missing would be moved to there
+        '{"export": "what", "files": [], "holds": {"../a": "folder"}}',
+        '{"export": "what", "files": [], "holds": {"%2e%2e/a": "folder"}}',
+    ],
 )
 def test_a_receipt_that_is_none_is_believed_nothing(
     tmp_path: Path, content: str

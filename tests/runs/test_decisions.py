@@ -312,6 +312,52 @@ def test_a_file_of_an_earlier_version_is_read_and_continued(tmp_path: Path) -> N
         each.close()
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("sample_id", b"a"),
+        ("verdict", "perhaps"),
+        ("verdict", "undo"),
+        ("verdict", "accept"),  # without a label
+        ("label", b"cat"),
+        ("by", b"x"),
+        ("at", b"x"),
+        ("batch", b"x"),
+        ("undoes", 1.5),
+        ("undoes", 1),  # of what is no undo
+    ],
+)
+def test_a_row_that_nobody_can_have_written_is_named(
+    tmp_path: Path, column: str, value: Any
+) -> None:
+    """Rows without a checksum are those of an earlier version, or of somebody else."""
+    row = {"sample_id": "a", "verdict": "keep", "by": "x", "at": "", column: value}
+    db = sqlite3.connect(tmp_path / NAME)
+    db.executescript(SCHEMA)
+    names = ", ".join(row)
+    db.execute(
+        f"INSERT INTO decisions ({names}) VALUES ({', '.join('?' * len(row))})",
+        list(row.values()),
+    )
+    db.commit()
+    db.close()
+    with pytest.raises(RunError, match="row 1 is damaged"):
+        Decisions(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["x", None, b"1"])
+def test_a_last_number_that_is_none_is_named(tmp_path: Path, value: Any) -> None:
+    decisions = Decisions(tmp_path)
+    decisions.add("a", "keep")
+    decisions.close()
+    db = sqlite3.connect(tmp_path / NAME)
+    db.execute("UPDATE sqlite_sequence SET seq = ?", (value,))
+    db.commit()
+    db.close()
+    with pytest.raises(RunError, match="last row is damaged"):
+        Decisions(tmp_path)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
 def test_only_the_owner_reads_decisions(tmp_path: Path) -> None:
     Decisions(tmp_path).close()

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from labelsieve import registry
 from labelsieve.data.sources import Row, check_one_value, label_text
 from labelsieve.data.sources._columns import IMAGES, TEXT_NAMES, TEXTS
@@ -49,6 +51,8 @@ def open_source(spec: DataSpec) -> HubSource:
     for name, part in parts.items():
         # without a format, as one of torch or numpy would turn cells into arrays
         raw[name] = _undecoded(part.with_format(None).select_columns(wanted), image)
+        if folder is not None:
+            _refuse_broken(raw[name], folder)
     return HubSource(raw, *columns, Path(spec.root or ""), folder, modality)
 
 
@@ -143,6 +147,21 @@ def from_disk(folder: str) -> Any:
     except Exception as error:
         raise DataError(
             f"'{folder}' cannot be opened as a saved data set: {_first_line(error)}",
+            "Save it again with save_to_disk.",
+        ) from error
+
+
+def _refuse_broken(part: Any, folder: Path) -> None:
+    """Raise DataError where cells of a saved table lie outside of its own bytes.
+
+    Arrow maps such files as they are: with damaged offsets it reads memory that is not theirs,
+    which ends the process.
+    """
+    try:
+        part.data.validate(full=True)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"'{folder}' is damaged: {_first_line(error)}",
             "Save it again with save_to_disk.",
         ) from error
 

@@ -264,3 +264,19 @@ def test_classes_are_as_declared_also_unused_ones(pictures: list[bytes]) -> None
     assert source.classes == WORDS  # type: ignore[attr-defined]
     texts = datasets.Dataset.from_dict({"image": ["a.png"], "label": ["x"]})
     assert open_source(DataSpec(texts)).classes == []  # type: ignore[attr-defined]
+
+
+def test_cells_that_lie_outside_of_a_damaged_file_are_named(
+    tmp_path: Path, pictures: list[bytes]
+) -> None:
+    """Arrow maps the file as it is: it would read memory of others, or end the process."""
+    make(pictures, [0] * 12, name=["four"] * 12).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    content = file.read_bytes()
+    sound = np.arange(0, 4 * 13, 4, dtype="<i4").tobytes()
+    assert content.count(sound) == 1
+    broken = np.arange(0, 4 * 13, 4, dtype="<i4")
+    broken[5:7] = [2_000_000_000, -7]
+    file.write_bytes(content.replace(sound, broken.tobytes()))
+    with pytest.raises(DataError, match="is damaged"):
+        rows(str(tmp_path / "saved"), id_column="name")
