@@ -295,6 +295,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("names", nargs="*", default=[a.name for a in attacks()])
     words = parser.parse_args()
+    known = [attack.name for attack in attacks()]
+    for name in words.names:
+        if name not in known:
+            parser.error(f"'{name}' is none of: {', '.join(known)}")
     start_forking()
     for name in words.names:
         with tempfile.TemporaryDirectory() as base:

@@ -7,6 +7,7 @@ for each class. What is found here is only told, as a command: a scan never gues
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 from collections import defaultdict
@@ -195,7 +196,7 @@ def votes_below_each_other(table: Path, columns: Columns) -> list[str]:
     if max(map(len, people.values()), default=0) < 2:
         return []
     image, label = columns.image, columns.label
-    made = f"{readable(table.with_suffix(''))}-votes.csv"
+    made = readable(unused(table.with_name(f"{table.stem}-votes.csv")))
     # a column for each vote, whoever gave it
     wide = (
         f"import pandas as pd; t = pd.read_csv({readable(table)!r}, dtype=str, sep=None, "
@@ -219,9 +220,22 @@ def words_in_names(pictures: Sequence[str]) -> list[str]:
     return words if several and all(found) else []
 
 
+def unused(path: Path) -> Path:
+    """A name for what a proposed command writes: of a file that is there, with a number."""
+    free = path
+    number = 2
+    while os.path.lexists(free):
+        free = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return free
+
+
 def table_of_names(folder: Path) -> str:
     """The command that writes the words in names of pictures into a table and reads it."""
-    name, table = shlex.quote(readable(folder)), shlex.quote(f"{readable(folder)}.csv")
+    name, table = (
+        shlex.quote(readable(folder)),
+        shlex.quote(readable(unused(Path(f"{folder}.csv")))),
+    )
     # the same words as `WORD_AND_NUMBER`, by sed
     words = (
         r"s|^\./((.*/)?([A-Za-z]+( [A-Za-z]+)*)[._ -]*\(?[0-9]+\)?\.[A-Za-z]+)$|\1,\3|p"

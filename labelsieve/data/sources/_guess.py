@@ -10,6 +10,7 @@ from labelsieve.data.sources._beside import (
     command_for,
     scan_command,
     table_of_names,
+    unused,
     words_in_names,
 )
 from labelsieve.data.sources._columns import IMAGE_NAMES, TEXT_NAMES
@@ -145,7 +146,7 @@ def _not_read(path: Path) -> tuple[str, str] | None:
     values = {
         "{type}": "FiftyOneDataset" if own else f"FiftyOneImage{image}Dataset",
         "{json}": shlex.quote(readable(path)),
-        "{csv}": shlex.quote(readable(path.with_suffix(".csv"))),
+        "{csv}": shlex.quote(readable(unused(path.with_suffix(".csv")))),
         "{}": folder,
     }
     for mark, value in values.items():
@@ -260,7 +261,7 @@ def _of_file(path: Path) -> tuple[str, str]:
             "Name the folder above its class folder; to classify it, the folder that it is in."
         )
     if json_kind(path) == "records":
-        lines = shlex.quote(readable(path.with_suffix(".jsonl")))
+        lines = shlex.quote(readable(unused(path.with_suffix(".jsonl"))))
         return (
             "a JSON list of records",
             f"Write one per line: jq -c '.[]' {shlex.quote(readable(path))} > {lines} "

@@ -286,11 +286,16 @@ def test_votes_below_each_other_are_put_beside_each_other(
     source = open_source(load("t.csv"))
     list(source.rows())
     (note,) = [n for n in source.notes if "vote of one person" in n]
+    # somebody's own table of that name is not written over
+    (tmp_path / "t-votes.csv").write_text("mine")
+    list((source := open_source(load("t.csv"))).rows())
+    (note,) = [n for n in source.notes if "vote of one person" in n]
     command = note[note.index("python -c") :].partition(" && ")[0]
     subprocess.run(
         ["bash", "-c", command.replace("python", sys.executable, 1)], check=True
     )
     rows = followed(note)
+    assert (tmp_path / "t-votes.csv").read_text() == "mine"
     assert [row.label for row in rows] == ["cat", "dog", "cat", "dog"]
     assert {round(row.agreement or 0, 2) for row in rows} == {0.67}
 
