@@ -27,6 +27,11 @@ MEMORY_AT_ONCE = 1.5e9
 KEPT = 20
 TEXTS_AT_ONCE = 256  # whole texts without gradient: a few hundred MB at ViT-B's width
 FEWEST_AT_ONCE = 8  # classes: fewer would only add overhead, however large the tower
+# Bytes of the widest activation of pictures that pass through the image tower of a processor at
+# once. glibc gives blocks above 32 MiB back to the system and asks for them anew each time, and
+# every page is cleared first: a quarter to a third of all processor time (benchmarks/bench_embedding.py)
+ACTIVATION = 16 * 2**20
+WIDENED = 4  # times the width of the tower are the numbers of a token within a block
 
 
 @dataclass(frozen=True)
@@ -139,10 +144,25 @@ class DualEncoder(abc.ABC):
     def image_features(
         self, pixels: Tensor, prompts: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """[b, 3, height, width] normalised pixels -> [b, d] float32 of length one."""
-        return F.normalize(
-            self.project_image(self.image_pooled(pixels, prompts)).float(), dim=-1
-        )
+        """[b, 3, height, width] normalised pixels -> [b, d] float32 of length one.
+
+        Without a gradient a processor takes a few pictures at a time (`ACTIVATION`).
+        """
+        # what a gradient needs is kept in any case, and a GPU has an allocator of its own
+        if torch.is_grad_enabled() or pixels.device.type != "cpu":
+            return self._features_at_once(pixels, prompts)
+        parts = pixels.split(self._pictures_at_once())
+        return torch.cat([self._features_at_once(part, prompts) for part in parts])
+
+    def _features_at_once(
+        self, pixels: Tensor, prompts: Sequence[Tensor] | None
+    ) -> Tensor:
+        pooled = self.image_pooled(pixels, prompts)
+        return F.normalize(self.project_image(pooled).float(), dim=-1)
+
+    def _pictures_at_once(self) -> int:
+        numbers = WIDENED * self.image_width * self.image_tokens
+        return max(1, ACTIVATION // (numbers * self.dtype.itemsize))
 
     def image_start(self, pixels: Tensor) -> Tensor:
         """Input of the first block, [b, n, image_width], patches last, row by row."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from labelsieve.models import encoder as models_encoder
 from labelsieve.models.load import load_encoder
 
 FAMILIES = ("clip", "siglip")
@@ -72,6 +73,28 @@ class TestEncoder:
             ) / encoder.preprocess.std[channel]
         assert distance(encoder.normalise(pixels), wanted) < 1e-5
         assert distance(encoder.normalise(pixels.float()), wanted) < 1e-5
+
+    def test_a_few_pictures_at_a_time_give_what_all_at_once_give(
+        self, folder: Path, distance: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        encoder = load_encoder(str(folder))
+        pixels = torch.randn(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        prompts = [torch.zeros(1, encoder.image_width)] * len(encoder.image_layers)
+        # of three pictures
+        numbers = 3 * 4 * encoder.image_width * encoder.image_tokens
+        monkeypatch.setattr(models_encoder, "ACTIVATION", numbers * 4 + 1)
+        seen: list[int] = []
+        encoder.image_layers[0].layer_norm1.register_forward_pre_hook(
+            lambda module, inputs, kept=seen: kept.append(len(inputs[0])),
+        )
+        # with a gradient there is nothing to be gained, and it needs the whole batch
+        whole = encoder.image_features(pixels, prompts)
+        assert max(seen) == 7
+        seen.clear()
+        with torch.no_grad():
+            parts = encoder.image_features(pixels, prompts)
+        assert max(seen) == 3
+        assert parts.shape == whole.shape and distance(parts, whole) < 1e-5
 
     def test_texts_are_encoded_alone_as_in_company(
         self, folder: Path, distance: Any
