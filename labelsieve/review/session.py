@@ -83,6 +83,7 @@ class Review:
             except LabelsieveError:
                 self.decisions.close()
                 raise
+        self._boxed = self.pictures.holds_boxes(self.suspects.columns.ids)
         self.describing = Describing(self.suspects, self.pictures)
         self.auditing = Auditing(opened, self.suspects, background=background)
         self.suspects.by_gain = self.auditing.by_gain
@@ -123,7 +124,7 @@ class Review:
         page = template(f"review/{name}.html.j2")
         kind = self.pictures.kind
         thing = self.pictures.noun
-        words = {"thing": thing, "things": f"{thing}s"}
+        words = {"thing": thing, "things": f"{thing}s", "boxed": self._boxed}
         return page.render(
             kind=kind, labels=LABELS[self.opened.kind], **words, **values
         )
@@ -332,8 +333,12 @@ class Review:
         conflict: bool = False,
         person: str = "",
     ) -> dict[str, Any]:
+        shown = self.auditing.as_dict(window, person)
+        if shown["card"]:
+            sample_id = shown["card"]["sample_id"]
+            shown["card"]["facts"] = self.pictures.where(sample_id)
         return {
-            **self.auditing.as_dict(window, person),
+            **shown,
             "notice": notice,
             "conflict": conflict,
             "w": window,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,17 @@ class Shown:
             # what was wanted longest ago goes first
             while self._taken > ROOM:
                 self._taken -= len(self._made.popitem(last=False)[1])
+
+    def holds_boxes(self, ids: Any) -> bool:
+        """Whether parts of pictures are judged, by the first of all ids."""
+        crop = getattr(self.images, "crop", None)
+        return bool(crop and len(ids) and crop(str(ids[0].as_py())))
+
+    def where(self, sample_id: str) -> Any:
+        """Facts of a part of a picture, but nothing that the scan found; None of a whole one."""
+        facts = self.facts(sample_id)
+        boxed = getattr(facts, "boxed", False)
+        return replace(facts, heat=False) if boxed else None
 
     def facts(self, sample_id: str) -> Any:
         """What is said beside an item, as its kind knows it; None when it cannot be read."""

@@ -12,10 +12,11 @@ from markupsafe import Markup
 from labelsieve.errors import LabelsieveError
 from labelsieve.progress import between, chance, percent
 from labelsieve.runs import items
-from labelsieve.runs.pictures import open_pictures, thumbnail
+from labelsieve.runs.pictures import open_pictures
 from labelsieve.runs.run import Run
 
 SMALL = 3_000  # characters of a picture's address: icons and digits take fewer
+SIDE, QUALITY = 240, 80  # of a picture in a notebook: pixels, and WebP's measure
 LETTERS = 40  # of a text in a notebook, as its kind counts them
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -71,7 +72,9 @@ def _look(pictures: Any, sample_id: str) -> tuple[str, str]:
     if pictures is None:
         return "", ""
     if items.kind_of(pictures) == "images":
-        return "", thumbnail(pictures, sample_id, 240)
+        data = items.view_of(pictures).embed(pictures, sample_id, SIDE, QUALITY)
+        # an address without data shows as a broken picture; nothing shows as nothing
+        return "", f"data:image/webp;base64,{data}" if data else ""
     return items.view_of(pictures).embed(pictures, sample_id, LETTERS, 0), ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import threading
 from collections.abc import Iterator, Mapping
@@ -39,8 +38,7 @@ from labelsieve.tables import RowsOf, one_chunk
 # images that tell whether data are those of a run: enough to tell, and quickly opened
 LOOKED_AT = 20
 DIGITS = 12  # hex digits of a content's hash that a sample id ends with
-# sides of shown pictures in pixels: a card of the report, and a screen of the review page
-THUMBNAIL = 160
+# a side in pixels of what is shown on a screen of the review page
 LARGE = 1024
 # pictures this small are icons and digits, whose single pixels count: stored without loss
 LOSSLESS = 64
@@ -225,6 +223,11 @@ class Images:
                         raise
             return self._scanned(sample_id, uri)
 
+    def crop(self, sample_id: str) -> Any:
+        """What a box was cut from, and where (`Crop`); None of what is a whole picture."""
+        row, crop = self._row(sample_id), getattr(self._source, "crop", None)
+        return crop(self._uris[row].as_py()) if crop and row >= 0 else None
+
     def _scanned(self, sample_id: str, uri: str) -> Any:
         """What a source gives that is the picture of this id; raises ImageError."""
         if self._by_key is not None:
@@ -359,15 +362,6 @@ def webp(
     lossless = max(image.size) <= min(LOSSLESS, side - 1)
     image.save(buffer, "WEBP", quality=quality, lossless=lossless)
     return buffer.getvalue()
-
-
-def thumbnail(pictures: Pictures, sample_id: str, side: int = THUMBNAIL) -> str:
-    """A small picture as a data URL; empty when the image can no longer be read."""
-    picture = webp(pictures, sample_id, side)
-    # an address without data shows as a broken picture; nothing shows as nothing
-    if picture is None:
-        return ""
-    return "data:image/webp;base64," + base64.b64encode(picture).decode()
 
 
 def original(pictures: Pictures, sample_id: str) -> tuple[bytes, str]:

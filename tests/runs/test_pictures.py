@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import io
 import json
 import tarfile
@@ -103,21 +102,6 @@ def test_webp_is_small_and_shows_the_same(digits: Any, encode: Any) -> None:
     assert np.array_equal(
         np.asarray(tiny.convert("L")), digits[0][0]
     )  # small ones lose nothing
-
-
-def test_thumbnails_are_data_urls_and_unreadable_ones_empty(
-    encode: Any, digits: Any
-) -> None:
-    url = pictures.thumbnail(Fake(a=encode(digits[0][0])), "a")
-    head, _, data = url.partition(",")
-    assert head == "data:image/webp;base64" and Image.open(
-        io.BytesIO(base64.b64decode(data))
-    ).size == (8, 8)
-    assert (
-        pictures.thumbnail(Fake(a=b"no picture"), "a")
-        == ""
-        == pictures.thumbnail(Fake(a=Path("/gone.png")), "a")
-    )
 
 
 def test_original_bytes_and_suffixes(encode: Any, digits: Any, tmp_path: Path) -> None:

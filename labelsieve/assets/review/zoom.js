@@ -3,6 +3,7 @@ import { $, image, kind, shown } from "./window.js";
 
 const dialog = $("#zoom"), picture = $("#zoomed"), pane = $("#zoom .pane");
 const STEP = 1.4, MOST = 32; // one press of a button; screen pixels to one of the picture
+let last = [0, "", "full"]; // what is shown: row, path, size
 let scale = 1, fit = 1, x = 0, y = 0, drag = null;
 
 function draw() { picture.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; words(); }
@@ -24,6 +25,10 @@ function zoomAt(factor, px, py) {
 }
 const middle = () => { const box = pane.getBoundingClientRect(); return [box.width / 2, box.height / 2]; };
 
+// from the part of a picture that is judged to the whole one, and back
+const boxed = "boxed" in document.body.dataset;
+const around = () => zoom(last[0], last[1], last[2] === "around" ? "full" : "around");
+
 // what is no picture is read, not looked at: it scrolls
 function inFull(row, path) {
   const item = shown(row, "full", path);
@@ -34,9 +39,13 @@ function inFull(row, path) {
 }
 
 export const zoomed = () => dialog.open;
-export function zoom(row, path) {
-  if (kind.canvas) { picture.alt = path; picture.removeAttribute("src"); picture.src = image(row, "full"); }
+// size: "full", or "around": the whole picture that a box was cut from
+export function zoom(row, path, size = "full") {
+  if (kind.canvas) { picture.alt = path; picture.removeAttribute("src"); picture.src = image(row, size); }
   else inFull(row, path);
+  last = [row, path, size];
+  $("#zoom-around").hidden = !boxed;
+  $("#zoom-around span").textContent = size === "around" ? "What is judged" : "Whole picture";
   const query = new URLSearchParams(location.search);
   $("#zoom-open").href = `./?${new URLSearchParams({ w: query.get("w") || "", row })}`;
   if (!dialog.open) dialog.showModal();
@@ -56,16 +65,18 @@ pane.addEventListener("dblclick", (event) => { if (!kind.canvas) return; const b
 $("#zoom-in").addEventListener("click", () => zoomAt(STEP, ...middle()));
 $("#zoom-out").addEventListener("click", () => zoomAt(1 / STEP, ...middle()));
 $("#zoom-fit").addEventListener("click", fitted);
+$("#zoom-around").addEventListener("click", around);
 dialog.addEventListener("keydown", (event) => {
   const step = { "+": STEP, "=": STEP, "-": 1 / STEP }[event.key];
   if (!kind.canvas && event.key.toLowerCase() !== "z") return;
   if (step) zoomAt(step, ...middle());
   else if (event.key === "0") fitted();
   else if (event.key.toLowerCase() === "z") dialog.close();
+  else if (boxed && event.key.toLowerCase() === "v") around();
   else return;
   event.preventDefault(); event.stopPropagation();
 });
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-zoom]");
-  if (button) { event.preventDefault(); zoom(button.dataset.zoom, button.dataset.path); }
+  if (button) { event.preventDefault(); zoom(button.dataset.zoom, button.dataset.path, button.dataset.size); }
 });

@@ -268,13 +268,20 @@ class AnnotationSource:
 
     def read(self, uri: str) -> Any:
         """The image of one row again: bytes, or the path of its file."""
+        crop = self.crop(uri)
+        if crop is not None:
+            return crop.read_bytes()
+        member = self._named(uri_to_path(uri))
+        return member if isinstance(member, Path) else member.read_bytes()
+
+    def crop(self, uri: str) -> Crop | None:
+        """What a row is cut from, and where; None of one that is a whole picture."""
         found = BOX.fullmatch(uri)
         if found is None:
-            member = self._named(uri_to_path(uri))
-            return member if isinstance(member, Path) else member.read_bytes()
+            return None
         left, top, width, height = (float(side) for side in found[2].split(","))
         box = Box(left, top, width, height, found[1] == "part")
-        return Crop(self._named(uri_to_path(found[3])), box).read_bytes()
+        return Crop(self._named(uri_to_path(found[3])), box)
 
 
 def _labels(picture: Picture) -> list[str]:

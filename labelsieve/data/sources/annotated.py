@@ -256,10 +256,20 @@ class AnnotatedSource:
 
     def read(self, uri: str) -> Any:
         """The image of one row again: bytes, or the path of its file."""
+        part, inner = self._part_of(uri)
+        return part.read(inner)
+
+    def crop(self, uri: str) -> Any:
+        """What a row is cut from, and where; None of one that is a whole picture."""
+        part, inner = self._part_of(uri)
+        return part.crop(inner)
+
+    def _part_of(self, uri: str) -> tuple[Any, str]:
+        """The file that a row is of, and its uri in there; raises DataError where it is gone."""
         own, _, inner = uri.partition(MARK)
         for name, part in self.parts().items():
             if path_to_uri(name) == own:
-                return part.read(inner)
+                return part, inner
         raise DataError(f"'{readable(self.top)}' has no file '{plain(own)}'.")
 
 

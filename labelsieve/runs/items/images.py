@@ -9,18 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from labelsieve.data.images import from_object, open_image, read_bytes
+from labelsieve.data.images import decoded, from_object, open_image, read_bytes
 from labelsieve.errors import ImageError, LabelsieveError
-from labelsieve.runs.pictures import Pictures, webp
+from labelsieve.runs.pictures import LOSSLESS, Pictures, webp
 
 MEDIA = "image/webp"
 HEAT = "heat"
+AROUND = "around"
 # sides in pixels: a small cell of the grid, a large one, a card; all there is, up to the largest
-# picture that WebP holds; and a card with what speaks against the label in red
-SIZES = {"small": 160, "medium": 384, "large": 1024, "full": 16_383, HEAT: 1024}
+# picture that WebP holds; a card with what speaks against the label in red; and the picture that
+# a box was cut from, with the box in it
+SIZES = {
+    "small": 160,
+    "medium": 384,
+    "large": 1024,
+    "full": 16_383,
+    HEAT: 1024,
+    AROUND: 1600,
+}
 RED = (220, 20, 40)
+FRAME = 120  # a frame around a box is a 120th of the longer side wide
 OPAQUE = 0.75  # most of a picture that its red hides
 SMALLEST_HEAT = 256  # a side in pixels: on an icon's few pixels no map is seen
 QUALITY = 90  # of WebP: labels are judged by small details
@@ -36,6 +46,7 @@ class Facts:
     height: int
     size: str  # "41 KB"; empty where the picture never was a file
     heat: bool = False  # whether it has a map of where it disagrees with its label
+    boxed: bool = False  # whether it was cut from a larger picture
 
 
 def show(items: Pictures, sample_id: str, size: str) -> bytes | None:
@@ -46,7 +57,47 @@ def show(items: Pictures, sample_id: str, size: str) -> bytes | None:
     """
     if size == HEAT:
         return _with_heat(items, sample_id)
+    if size == AROUND:
+        return _around(items, sample_id)
     return webp(items, sample_id, SIZES[size], QUALITY)
+
+
+def _crop(items: Any, sample_id: str) -> Any:
+    """What an item was cut from, and where; None of what is a whole picture."""
+    return items.crop(sample_id) if hasattr(items, "crop") else None
+
+
+def _around(items: Any, sample_id: str) -> bytes | None:
+    """The picture that a box was cut from, with the box outlined; None where there is none."""
+    try:
+        crop = _crop(items, sample_id)
+        if crop is None:
+            return None
+        # another picture may lie there by now: what was judged is compared with what is there
+        items.read(sample_id)
+        with decoded(read_bytes(crop.member)) as picture:
+            edges = crop.box.pixels(picture.size)
+            shown = picture.convert("RGB")
+            scale = min(1, SIZES[AROUND] / max(picture.size))
+    except LabelsieveError:
+        return None
+    shown.thumbnail((SIZES[AROUND], SIZES[AROUND]))
+    _outline(shown, [round(scale * edge) for edge in edges])
+    buffer = io.BytesIO()
+    lossless = max(shown.size) <= LOSSLESS
+    shown.save(buffer, "WEBP", quality=QUALITY, lossless=lossless)
+    return buffer.getvalue()
+
+
+def _outline(picture: Image.Image, edges: list[int]) -> None:
+    """Draw a frame around a part of a picture; its left, upper, right and lower edge."""
+    width = max(1, max(picture.size) // FRAME)
+    left, upper, right, lower = edges
+    draw = ImageDraw.Draw(picture)
+    # outside of the part, and white around the red: seen on any colour
+    for colour, far in (("white", 2 * width), (RED, width)):
+        corners = left - far, upper - far, right + far - 1, lower + far - 1
+        draw.rectangle(corners, outline=colour, width=width)
 
 
 def _with_heat(items: Any, sample_id: str) -> bytes | None:
@@ -90,7 +141,10 @@ def facts(items: Pictures, sample_id: str) -> Facts | None:
         heat = maps is not None and sample_id in maps
         if not isinstance(item, bytes | str | Path):
             return Facts(*from_object(item).size, "", heat)
-        return replace(_facts(read_bytes(item)), heat=heat)
+        boxed = _crop(items, sample_id) is not None
+        found = replace(_facts(read_bytes(item)), heat=heat, boxed=boxed)
+        # a crop is no file: the size of its unpacked pixels would mislead
+        return replace(found, size="") if boxed else found
     except LabelsieveError:
         return None
 
