@@ -84,7 +84,8 @@ def carry_out(state: Path, steps: list[Step]) -> None:
     # on the disk before the first change is, or a power cut leaves half of them unexplained
     sync(state / NAME)
     sync(state)
-    finish(state)
+    # these very steps: without a home nothing that is read again can be known to be ours
+    _finish(state, steps)
 
 
 def is_begun(state: Path) -> bool:
@@ -135,6 +136,11 @@ def finish(state: Path, *, trusted: bool = False) -> bool:
     steps = pending(state, trusted=trusted)
     if steps is None:
         return False
+    _finish(state, steps)
+    return True
+
+
+def _finish(state: Path, steps: list[Step]) -> None:
     for todo in steps:
         # again at each step: the one before may have put a link on the way of this one
         _check_inside(state, [todo])
@@ -146,7 +152,6 @@ def finish(state: Path, *, trusted: bool = False) -> bool:
                 "Call again when that is repaired; it goes on from there.",
             ) from error
     (state / NAME).unlink()
-    return True
 
 
 def _in_vain(todo: Step, error: OSError) -> str:
@@ -269,15 +274,23 @@ def _secret() -> bytes:
             f"'{readable(path)}' was damaged, and is new: what it signed is confirmed anew."
         )
         os.replace(scratch, path)
-    # a link fails where another process was first: its secret holds then
-    with contextlib.suppress(FileExistsError, FileNotFoundError):
-        os.link(scratch, path)
-    scratch.unlink(missing_ok=True)
+    _give_name(scratch, path)
     sync(path.parent)
     made = _read_secret(path)
     if made is None:
         raise OSError(f"'{readable(path)}' cannot be made")
     return made
+
+
+def _give_name(scratch: Path, path: Path) -> None:
+    try:
+        os.link(scratch, path)
+    except (FileExistsError, FileNotFoundError):
+        pass  # another process was first: its secret holds
+    except OSError:  # no hard links on this disk
+        if not os.path.lexists(path):
+            scratch.replace(path)
+    scratch.unlink(missing_ok=True)
 
 
 def _read_secret(path: Path) -> bytes | None:

@@ -191,7 +191,7 @@ def interrupted(planted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     work = prepare(planted.folder, Policy("auto", 0.9))
     carry_out(work)
     with monkeypatch.context() as patched:
-        patched.setattr(journal, "finish", lambda *_, **__: False)
+        patched.setattr(journal, "_finish", lambda *_: None)
         carry_out(work, yes=True)
 
 

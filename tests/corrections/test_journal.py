@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -97,7 +98,7 @@ def test_a_damaged_journal_is_not_followed(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(journal, "finish", lambda _: True)
+        patched.setattr(journal, "_finish", lambda *_: None)
         carry_out(state, steps(state.parent))
     found = json.loads((state / journal.NAME).read_text())
     found["steps"][0]["to"] = "/somewhere/else"
@@ -120,7 +121,7 @@ def test_nothing_is_replaced_and_nothing_is_missed(state: Path) -> None:
 def left_behind(state: Path, todo: list[journal.Step], monkeypatch: Any) -> None:
     """Steps that were written down and not done."""
     with monkeypatch.context() as patched:
-        patched.setattr(journal, "finish", lambda _: True)
+        patched.setattr(journal, "_finish", lambda *_: None)
         carry_out(state, todo)
 
 
@@ -176,6 +177,28 @@ def test_without_a_home_nothing_is_taken_for_ours(
     with pytest.raises(RunError, match="did not begin here"):
         finish(state)
     assert finish(state, trusted=True)
+
+
+def test_without_a_home_a_call_still_does_what_it_began(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose home may only be read."""
+    monkeypatch.setenv("LABELSIEVE_STATE", str(state.parent / "new" / "x"))
+    carry_out(state, steps(state.parent))
+    assert tree(state.parent) == WANTED and not journal.is_begun(state)
+
+
+def test_a_home_without_hard_links_keeps_a_secret(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    (state_folder() / journal.SECRET).unlink(missing_ok=True)
+    monkeypatch.setattr("os.link", refuse)
+    left_behind(state, steps(state.parent), monkeypatch)
+    assert len((state_folder() / journal.SECRET).read_bytes()) == journal.SECRET_BYTES
+    assert finish(state) and tree(state.parent) == WANTED
 
 
 @pytest.mark.parametrize("name", ["from", "to", "keep"])
