@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Right, down, mirrored: each half of the views is mirrored, and each side seen both ways.
-CORNERS = ((-1, -1, False), (1, -1, True), (-1, 1, True), (1, 1, False))
+CORNERS: tuple[tuple[int, int, bool], ...] = (
+    (-1, -1, False),
+    (1, -1, True),
+    (-1, 1, True),
+    (1, 1, False),
+)
 # Share of each side that a corner view keeps: 224 of 256, as in Krizhevsky et al., is 0.875.
 SIDE = 0.85
 SHAPE = 0.2877  # ln(4/3): how far the shape of a random crop varies
@@ -56,15 +61,18 @@ def views(pixels: Tensor, count: int, mirror: bool = True) -> Iterator[Tensor]:
 
     Args:
         pixels: [b, 3, h, w] float, any device.
-        count: 1, the pictures as they are; or 4, crops into the corners, two of them mirrored.
+        count: 1, the pictures as they are; 2 or 3, these and crops into one or two corners, the
+            first of them mirrored; or 4, crops into all corners, two of them mirrored.
 
     Yields:
         [b, 3, h, w], bilinear.
     """
-    if count == 1:
+    corners = CORNERS
+    if count < len(CORNERS):
         yield pixels
-        return
-    for right, down, turned in CORNERS:
+        # the other way round first: it differs most from the whole
+        corners = CORNERS[1::2][: count - 1]
+    for right, down, turned in corners:
         flip = -1.0 if turned and mirror else 1.0
         theta = torch.tensor(
             [[SIDE * flip, 0.0, (1 - SIDE) * right], [0.0, SIDE, (1 - SIDE) * down]]

@@ -72,6 +72,17 @@ class Corners:
 
 
 @dataclass(frozen=True)
+class Few:
+    """The mean of the whole picture, whose features are there anyway, and of a crop or two.
+
+    crops: 1 or 2. mirror: whether the first of them is mirrored.
+    """
+
+    crops: int = 2
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
 class Mirrored:
     """Every picture the other way round."""
 
@@ -95,14 +106,23 @@ class Patches:
     side: int
 
 
-Look: TypeAlias = View | Corners | Mirrored | Region | Patches
+Look: TypeAlias = View | Corners | Few | Mirrored | Region | Patches
 LOOKS: dict[str, type[Look]] = {
     "View": View,
     "Corners": Corners,
+    "Few": Few,
     "Mirrored": Mirrored,
     "Region": Region,
     "Patches": Patches,
 }
+
+
+def look_of(views: int, mirror: bool | None) -> Corners | Few | None:
+    """The look that has this number of views, 1 to 4; see `labelsieve.data.augment.views`."""
+    mirror = mirror is not False
+    if views == 1:
+        return None
+    return Corners(mirror) if views == len(augment.CORNERS) else Few(views - 1, mirror)
 
 
 def as_words(view: Look | None) -> dict[str, Any] | None:
@@ -179,23 +199,26 @@ class ImageFeatures:
         return cache_folder() / "features" / f"{key}.npy"
 
     def _stored(self, path: Path, rows: np.ndarray, view: Look | None) -> np.ndarray:
+        whole = None
+        if isinstance(view, Few) and not path.exists():
+            whole = self.all()
         # of several processes that train together one computes them for all
         with in_turn():
             features = _read(path, len(rows))
             if features is None:
-                self._fill(path, rows, view)
+                self._fill(path, rows, view, whole)
                 features = _read(path, len(rows))
         # another process may have cleared the cache meanwhile
         if features is None:
             raise DataError(f"'{path}' cannot be read back.", OTHER_PLACE)
         return features
 
-    def _fill(self, path: Path, rows: np.ndarray, view: Look | None) -> None:
+    def _fill(
+        self, path: Path, rows: np.ndarray, view: Look | None, whole: np.ndarray | None
+    ) -> None:
         # no encoder says how wide its features are, one picture does
         width = self.embed(rows[:1], view).shape[1]
-        # float16 has more digits than bfloat16, and features are small numbers
-        full = self.encoder.dtype == torch.float32
-        dtype = np.dtype(np.float32 if full else np.float16)
+        dtype = self._kept
         _check_room(len(self.data), width * dtype.itemsize)
         make_folder(path.parent)
         partial = _PartialFile(path, (len(rows), width), dtype)
@@ -206,7 +229,7 @@ class ImageFeatures:
             missing,
             BATCH,
             "Computing features",
-            lambda part: self.embed(rows[part], view),
+            lambda part: self.embed(rows[part], view, whole),
             self._job(path, rows, view),
             done,
             f"{self.data.noun}s",
@@ -227,9 +250,25 @@ class ImageFeatures:
         ids = self.data.ids.take(pa.array(rows))
         return Job("features", path.stem, ids, facts, numbers=rows, whole=BATCH)
 
+    @property
+    def _kept(self) -> np.dtype:
+        """What features are kept as: float16 has more digits than bfloat16, and they are small."""
+        full = self.encoder.dtype == torch.float32
+        return np.dtype(np.float32 if full else np.float16)
+
     @torch.no_grad()
-    def embed(self, rows: np.ndarray, view: Look | None) -> np.ndarray:
+    def embed(
+        self, rows: np.ndarray, view: Look | None, whole: np.ndarray | None = None
+    ) -> np.ndarray:
+        """[m, d] of some rows [m], computed now.
+
+        Args:
+            whole: features of all whole pictures [n, d] as they are kept, for a `Few`; None
+                computes those of the rows.
+        """
         pixels = self.encoder.normalise(self.data.inputs(rows))
+        if isinstance(view, Few):
+            return self._few(pixels, view, None if whole is None else whole[rows])
         if isinstance(view, Patches):
             cells = F.adaptive_avg_pool2d(
                 self.encoder.image_patches(pixels).permute(0, 3, 1, 2), view.side
@@ -248,6 +287,17 @@ class ImageFeatures:
             each = zip(pixels.split(1), rows.tolist(), strict=True)
             pixels = torch.cat([_look(one, row, view) for one, row in each])
         return self.encoder.image_features(pixels).cpu().numpy()
+
+    def _few(self, pixels: Tensor, view: Few, whole: np.ndarray | None) -> np.ndarray:
+        """[b, d] of pictures, whose features as whole ones [b, d] may be known."""
+        first, *crops = augment.views(pixels, 1 + view.crops, view.mirror)
+        if whole is None:
+            # rounded as they are kept, so that a worker without the file has the same bits
+            whole = self.encoder.image_features(first).cpu().numpy().astype(self._kept)
+        total = torch.from_numpy(np.array(whole, dtype=np.float32))
+        for crop in crops:
+            total += self.encoder.image_features(crop).cpu()
+        return F.normalize(total, dim=-1).numpy()
 
 
 def _read(path: Path, n: int) -> np.ndarray | None:

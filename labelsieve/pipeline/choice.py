@@ -229,8 +229,11 @@ def no_preset(preset: str, method: str, valid: Iterable[str]) -> OptionError:
 
 def passes_of(method: ModuleType, settings: Any) -> int:
     """About how often a picture goes through the image tower."""
-    frozen: int = getattr(method, "FROZEN_PASSES", 1)
-    return PASSES if tunes(settings) else frozen
+    if tunes(settings):
+        return PASSES
+    # of methods that look at several views, by their number
+    known: dict[int, int] = getattr(method, "FROZEN_PASSES", {})
+    return known.get(getattr(settings, "views", 1), 1)
 
 
 @torch.no_grad()
@@ -257,7 +260,7 @@ def tell_cost(
     times = "once" if passes == 1 else f"about {passes} times"
     minutes = progress.counted(max(1, round(whole / 60)), "minute")
     hours = f"{whole / 3600:.1f} hours" if whole > 5400 else minutes
-    quicker = "; --fast takes a few" if passes == PASSES else ""
+    quicker = "; --fast takes 3 passes" if passes > 3 else ""
     progress.note(
         f"{images:,} {noun}s go {times} through {model}: about {hours} here{quicker}."
     )

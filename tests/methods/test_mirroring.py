@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from labelsieve.features.cached import Corners, ImageFeatures, Mirrored
+from labelsieve.data.augment import views
+from labelsieve.features.cached import (
+    Corners,
+    Few,
+    ImageFeatures,
+    Mirrored,
+    as_words,
+    from_words,
+)
 from labelsieve.features.task import Task
 from labelsieve.methods import _mirroring as mirroring
 from labelsieve.models.load import load_encoder
@@ -72,3 +80,27 @@ def test_features_of_corners_and_of_mirrored_pictures(
     mean = torch.nn.functional.normalize(total, dim=1).numpy()
     np.testing.assert_allclose(seen.some(rows, Corners(mirror=False)), mean, atol=1e-5)
     assert np.abs(seen.some(rows, Corners()) - mean).max() > 1e-3
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("crops", [1, 2])
+def test_few_views_are_the_whole_picture_and_crops(
+    labelled: Callable[..., Any], crops: int, mirror: bool
+) -> None:
+    """Also where a worker, which has no file of whole pictures, computes them."""
+    encoder = load_encoder("tiny")
+    task = sided(labelled, encoder, matters=True)
+    every = np.arange(len(task.data))
+    pixels = encoder.normalise(task.data.inputs(every))
+    seen = ImageFeatures(task.data, encoder)
+    looks = list(views(pixels, 1 + crops, mirror))
+    with torch.no_grad():
+        total = torch.stack([encoder.image_features(look) for look in looks]).sum(0)
+    # the crops are of those that four views have
+    four = list(views(pixels, 4, mirror))
+    assert torch.equal(looks[0], pixels) and torch.equal(looks[1], four[1])
+    assert len(looks) == 1 + crops and torch.equal(looks[-1], four[2 * crops - 1])
+    wanted = torch.nn.functional.normalize(total, dim=1).numpy()
+    few = from_words(as_words(Few(crops, mirror)))
+    np.testing.assert_allclose(seen.all(few), wanted, atol=1e-5)
+    assert np.array_equal(seen.embed(every, few), seen.all(few))

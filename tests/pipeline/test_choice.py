@@ -154,7 +154,7 @@ def test_the_cost_is_told_before_long_work(
     choice.tell_cost(tiny, 10**9, "tiny", passes=choice.PASSES)
     (line,) = said
     assert "1,000,000,000 images go about 30 times through tiny" in line
-    assert "hours here" in line and "--fast" in line
+    assert "hours here" in line and "--fast takes 3" in line
 
 
 def test_texts_are_read_by_what_is_on_this_machine(
