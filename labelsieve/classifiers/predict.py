@@ -64,9 +64,9 @@ def predict(
             classes, or a list of pictures. Labels are not looked at.
         output: a .parquet or .csv file to write.
         top_k: how many classes a row names, the most probable first.
-        adapt: "in-context": a second opinion, slowly; `context` and `settings` are those of
-            `labelsieve.classifiers.adaptation.second_opinion.opinions`. Column `before` has the
-            label without it.
+        adapt: "in-context" or "in-context-tokens": a second opinion, slowly; `context` and
+            `settings` are those of `labelsieve.classifiers.adaptation.second_opinion.opinions`.
+            Column `before` has the label without it.
 
     Returns:
         sample_id, id (what the data call the item), path, label, probability, label_2,
@@ -82,7 +82,7 @@ def predict(
     if adapt is not None and adapt not in ADAPTATIONS:
         raise OptionError(unknown("Adaptation", adapt, ADAPTATIONS))
     if adapt is None and (context is not None or settings):
-        raise OptionError("--context and --set are settings of --adapt in-context.")
+        raise OptionError("--context and --set are settings of --adapt.")
     if output is not None and Path(output).suffix not in WRITERS:
         raise OptionError(f"-o '{output}' must end in {' or '.join(WRITERS)}.")
     # labels are not looked at, so a folder of pictures without classes will do
@@ -98,7 +98,7 @@ def predict(
     table = _as_table(manifest, probs, opened.classes, top_k).take(listed)
     if adapt is not None:
         before = table["label"]
-        probs = opinions(opened, prepared.dataset, context, settings)
+        probs = opinions(opened, prepared.dataset, adapt, context, settings)
         table = _as_table(manifest, probs, opened.classes, top_k).take(listed)
         table = table.append_column("before", before)
     table = table.replace_schema_metadata({NOUN: opened.backbone.inputs.noun})

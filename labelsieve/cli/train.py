@@ -176,7 +176,10 @@ def predict(
     ] = 5,
     adapt: Annotated[
         str | None,
-        typer.Option(help="in-context: a slow second opinion on each image."),
+        typer.Option(
+            help="in-context: a slow second opinion on each image; "
+            "in-context-tokens: a far slower one, with prompt tokens."
+        ),
     ] = None,
     context: Annotated[
         Path | None,

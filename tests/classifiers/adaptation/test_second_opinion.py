@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelsieve.classifiers.adaptation import second_opinion
-from labelsieve.classifiers.classifier import Classifier
 from labelsieve.classifiers.predict import predict
 from labelsieve.classifiers.train import train
 from labelsieve.errors import OptionError
@@ -64,33 +63,6 @@ def test_with_nothing_to_learn_it_is_the_mean_of_views_and_one_view_is_the_pictu
     np.testing.assert_allclose(found["probability"], plain["probability"], atol=1e-6)
 
 
-def test_examples_are_trusted_and_never_the_picture_itself(
-    trained: tuple[Path, Path], planted_base: Path
-) -> None:
-    from labelsieve.runs.run import Run
-
-    run = Run(trained[0])
-    opened = Classifier.from_pretrained(trained[1], **CPU)
-    pool = second_opinion._Examples(opened, run, 3)
-    rows = {r["sample_id"]: r for r in run.judged.to_pylist()}
-    assert pool.ids and not any(rows[i]["is_label_issue"] for i in pool.ids)
-    for number, own in pool.rows.items():
-        given = {rows[pool.ids[row]]["given_label"] for row in own}
-        assert given == {opened.classes[number]}
-    # asked about an example, it is left out
-    key, number = pool.ids[0], opened.classes.index(rows[pool.ids[0]]["given_label"])
-    seen = []
-    pool.shots = len(pool.rows[number])  # all of them, were it not for itself
-    features, labels = pool.of(key.rpartition("#")[2], [number])
-    assert labels.tolist() == [[number] * pool.shots]
-    seen.append(features[0])
-    own = pool.features[0]
-    assert not any((features == own).all(1).any() for features in seen)
-    # for another picture it is drawn
-    drawn = [pool.of("another", [number])[0][0]]
-    assert any((features == own).all(1).any() for features in drawn)
-
-
 def test_the_cost_is_said_before_the_rest_is_computed(
     trained: tuple[Path, Path],
     digits: Any,
@@ -118,6 +90,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     pictures = list(digits[0][:2])
     for words, told in (
         ({"adapt": "in-context"}, "needs examples"),
+        ({"adapt": "in-context-tokens"}, "needs examples"),
         ({"adapt": "tpt", "context": run}, "in-context"),
         ({"context": run}, "are settings of"),
         ({"adapt": "in-context", "context": run, "settings": {"view": 3}}, "view"),
