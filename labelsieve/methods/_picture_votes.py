@@ -179,13 +179,25 @@ class PictureProbes:
         return cls(weight, bias, kernel.Kernel(**rest))
 
 
+class Answers(NamedTuple):
+    """What both probes say of each image, out of fold.
+
+    together: [n, k] their geometric mean. linear: [n, k] the linear probe alone, whose likelihoods
+    mean what they say, as it was fitted by them; a squared loss knows no likelihood.
+    """
+
+    together: np.ndarray
+    linear: np.ndarray
+
+
 def learn(
     data: Dataset, features: np.ndarray, seed: int
-) -> tuple[np.ndarray, PictureProbes]:
-    """[n, k] what both probes say of each image out of fold, and both probes of all images."""
+) -> tuple[Answers, PictureProbes]:
+    """What both probes say of each image out of fold, and both probes of all images."""
     inputs = np.asarray(features, dtype=np.float32)
     about = data.labels, len(data.classes), seed
     held_out, curved = kernel.learn(inputs, *about)
     linear = probe.cross_validated(inputs, *about)
     weight, bias = probe.linear(inputs, *about)
-    return mean_of(linear, held_out), PictureProbes(weight, bias, curved)
+    answers = Answers(mean_of(linear, held_out), linear)
+    return answers, PictureProbes(weight, bias, curved)

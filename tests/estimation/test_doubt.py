@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelsieve.estimation.doubt import ENOUGH, HALF, MOST, SUPPORT, believed, doubt
+from labelsieve.estimation.doubt import (
+    ENOUGH,
+    ERRORS,
+    HALF,
+    MOST,
+    SUPPORT,
+    believed,
+    doubt,
+)
 from labelsieve.estimation.transition import fit_transition
 from labelsieve.features.zero_shot import softmax
 
@@ -93,3 +101,16 @@ def test_a_probe_of_few_images_cannot_clear_labels() -> None:
 
 def test_what_chance_leaves_open_clears_no_label() -> None:
     assert believed((0.0, SUPPORT[1]), 40, learned=False) == 0
+
+
+def test_of_a_probe_what_may_be_chance_says_nothing() -> None:
+    many = ENOUGH[1]
+    most = 2 * SUPPORT[1]
+    low, high = ERRORS
+    assert believed((most, most / low), many, learned=True) == 1
+    assert believed((most, most / high), many, learned=True) == pytest.approx(0)
+    assert 0 < believed((most, 2 * most / (low + high)), many, learned=True) < 1
+    # the same leaves errors open where class names answer
+    assert believed((most, most / low), many, learned=False) == 0
+    # what is certain and tiny is no error: no model of errors is exactly right
+    assert believed((SUPPORT[0], SUPPORT[0] / 100), many, learned=True) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from labelsieve import registry
 from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
-from labelsieve.estimation.calibration import of_given
+from labelsieve.estimation.calibration import of_given, soften
+from labelsieve.estimation.doubt import BELIEVED
 from labelsieve.estimation.transition import Transition
 from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import _posterior
@@ -236,3 +238,23 @@ def test_of_clean_labels_next_to_none_is_flagged_and_their_order_stays() -> None
     assert (np.diff(found[np.argsort(before)]) > -1e-6).all()
     # the interval says that it may be none
     assert min(reference.transition.rates) < 0.01
+
+
+def test_a_vote_of_odd_shape_is_no_witness_of_errors_where_a_probe_is_asked() -> None:
+    rng = np.random.default_rng(0)
+    n, k = 4_000, 6
+    probe = softmax(rng.uniform(0.5, 6, size=(n, 1)) * rng.normal(size=(n, k)))
+    truth = (probe.cumsum(1) < rng.random((n, 1))).sum(1).clip(0, k - 1)
+    # half of it too sure and half not sure enough: no temperature suits both
+    odd = soften(probe, 2.0)
+    odd[::2] = soften(probe[::2], 0.4)
+    votes = {"pictures": odd}
+    assert _posterior.select_among(votes, truth, 0).doubt > 0
+    asked = _posterior.select_among(votes, truth, 0, probe)
+    assert asked.doubt == pytest.approx(math.log(BELIEVED))
+    # and a probe clears no labels of which one in ten is wrong
+    wrong = rng.random(n) < 0.1
+    labels = np.where(wrong, (truth + 1) % k, truth)
+    assert (
+        _posterior.select_among(votes, labels, 0, probe).doubt > math.log(BELIEVED) / 2
+    )
