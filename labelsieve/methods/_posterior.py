@@ -42,7 +42,7 @@ from labelsieve.estimation.transition import (
     fit_transition,
     select,
 )
-from labelsieve.features.cached import Corners
+from labelsieve.features.cached import Corners, Few
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import cosines, softmax, temperature_of
 from labelsieve.methods._picture_votes import PREFIX, PictureProbes
@@ -260,7 +260,8 @@ class Learned:
     picture_calibration: temperature [1] and class weights [k], after each other, of their vote.
     pictures_weight: how much their vote counts beside class names.
     others: temperature of the other classes' shares.
-    look: what of each picture the frozen votes saw: whole pictures, or corners, mirrored or not.
+    look: what of each picture the frozen votes saw: whole pictures, corners, or the whole and a
+        crop or two, mirrored or not.
     text: whether class names are the reference classifier.
     """
 
@@ -273,7 +274,7 @@ class Learned:
     curve: Curve | None = None
     pictures: PictureProbes | None = None
     picture_calibration: np.ndarray | None = None
-    look: Corners | None = None
+    look: Corners | Few | None = None
     text: bool = True
     pictures_weight: float = 1.0
     others: float = 1.5
@@ -324,6 +325,8 @@ class Learned:
             tensors["pictures_weight"] = weight
         if self.look is not None:
             tensors["mirror"] = torch.tensor(self.look.mirror)
+        if isinstance(self.look, Few):
+            tensors["crops"] = torch.tensor(self.look.crops)
         tensors["text"] = torch.tensor(self.text)
         tensors["others"] = torch.tensor(self.others, dtype=torch.float64)
         return tensors | self.parameters
@@ -349,7 +352,7 @@ class Learned:
         calibration = None
         if pictures is not None:
             calibration = rest.pop("picture_calibration").cpu().numpy()
-        look = Corners(bool(rest.pop("mirror"))) if "mirror" in rest else None
+        look = _look_of(rest)
         text = bool(rest.pop("text")) if "text" in rest else weights is None
         heard = float(rest.pop("pictures_weight", torch.tensor(1.0)))
         # what earlier versions did
@@ -415,8 +418,16 @@ class Learned:
         return calibrate(probs, temperature, self.picture_calibration[1:])
 
 
-def text_vote(task: Task, look: Corners | None) -> np.ndarray:
-    """[n, k] zero-shot probabilities, of whole pictures or of the mean of their corners."""
+def _look_of(rest: dict[str, Tensor]) -> Corners | Few | None:
+    """The look among tensors, which are taken out."""
+    if "mirror" not in rest:
+        return None
+    mirror = bool(rest.pop("mirror"))
+    return Few(int(rest.pop("crops")), mirror) if "crops" in rest else Corners(mirror)
+
+
+def text_vote(task: Task, look: Corners | Few | None) -> np.ndarray:
+    """[n, k] zero-shot probabilities, of whole pictures or of the mean of several looks."""
     if look is None:
         return task.zero_shot().probs()
     values = cosines(task.image_features(look), task.class_features())

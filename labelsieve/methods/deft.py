@@ -10,7 +10,7 @@ The paper's own judgement, by the learned threshold, is preset `paper`. It does 
 code does: contexts of 16 random vectors, 20 visual prompts a block, SGD, one epoch of warm-up,
 and labels judged in the last training epoch, on augmented pictures, while the weights move.
 
-Preset `default`, which is `fast`, trains nothing. Labels are judged by Bayes' rule (`_posterior`):
+Preset `default` trains nothing. Labels are judged by Bayes' rule (`_posterior`):
 the votes on the class, times the probability T[k, y] that class k is labelled y. The learned
 threshold alone lets frequent human confusions pass. Votes are, on four fixed views of each picture:
 - the zero-shot answer, which knows nothing of the label it judges;
@@ -19,6 +19,7 @@ threshold alone lets frequent human confusions pass. Votes are, on four fixed vi
 T is estimated with the reference classifier, which is the zero-shot answer or, where the model
 does not know the classes by name and the probes predict the labels better, the probes. Class names
 then have no say. Pictures are mirrored unless that changes their classes, which is measured.
+Preset `fast` looks at the whole picture, whose features are needed anyway, and two crops.
 
 Preset `tuned` trains the prompts and lets them vote, too. It differs from the paper where small
 towers and human errors showed it must (docs/design.md has the measurements):
@@ -45,7 +46,7 @@ from labelsieve.estimation import flagging
 from labelsieve.estimation.agreement import FITS
 from labelsieve.estimation.calibration import of_given, with_given
 from labelsieve.estimation.transition import fit_transition
-from labelsieve.features.cached import Corners
+from labelsieve.features.cached import Corners, Few, look_of
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
@@ -80,14 +81,14 @@ from labelsieve.methods._prompt_training import (
 from labelsieve.models import adapters
 
 COST = "five passes of the image tower (cached); with --preset tuned many more, and backward"
-FROZEN_PASSES = 5  # the whole picture, and four corners
+FROZEN_PASSES = {1: 1, 2: 2, 3: 3, 4: 5}  # by views: of four the whole picture is none
 NEEDS = ("text", "pixels")
 WITHOUT_PIXELS = ("default", "fast")  # presets that judge texts, too
 JUDGES = ("single",)
 FROZEN = {"tuning": "features"}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": FROZEN,
-    "fast": FROZEN,
+    "fast": {**FROZEN, "views": 3},
     "tuned": {},
     "paper": {
         "tuning_size": 20,
@@ -123,7 +124,8 @@ class Settings(TrainingSettings):
 
     judge: Literal["posterior", "threshold"] = "posterior"
     scoring: Literal["final", "last-epoch"] = "final"
-    views: Literal[1, 4] = 4  # judged are whole pictures, or crops into the corners
+    # judged are whole pictures; these and a crop or two; or crops into all corners
+    views: Literal[1, 2, 3, 4] = 4
 
 
 def detect(task: Task, settings: Settings) -> Evidence:
@@ -135,7 +137,7 @@ def detect(task: Task, settings: Settings) -> Evidence:
     if settings.mirror is None:
         settings = replace(settings, mirror=keeps_classes(task))
     if first:
-        task.image_features(_look(settings))
+        task.image_features(look_of(settings.views, settings.mirror))
     frozen = None if task.agreement.verdict == FITS else _frozen_votes(task, settings)
     name = frozen.reference.name if frozen else TEXT
     settings = completed(settings, name, len(task.data), len(task.data.classes))
@@ -196,7 +198,7 @@ class _Frozen:
     probes: PictureProbes | None = None
     calibration: np.ndarray | None = None
     heard: Hearing = PLAIN
-    look: Corners | None = None
+    look: Corners | Few | None = None
 
     def votes(self, positive: np.ndarray | None, labels: np.ndarray) -> Votes:
         """With the logits [n, k] of the trained prompts, if they are worth hearing."""
@@ -209,13 +211,9 @@ class _Frozen:
         return Votes(second, vote, labels)
 
 
-def _look(settings: Settings) -> Corners | None:
-    return Corners(settings.mirror is not False) if settings.views == 4 else None
-
-
 def _frozen_votes(task: Task, settings: Settings) -> _Frozen:
     """Of class names, and of probes of the pictures where labels are judged by votes."""
-    look = _look(settings)
+    look = look_of(settings.views, settings.mirror)
     if settings.judge == "threshold":
         return _Frozen(select_reference(task), look=look)
     data = task.data

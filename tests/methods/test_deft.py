@@ -19,12 +19,13 @@ from labelsieve.errors import OptionError
 from labelsieve.estimation import flagging
 from labelsieve.estimation.transition import fit_transition
 from labelsieve.features import kernel, probe, references
-from labelsieve.features.cached import Corners, ImageFeatures
+from labelsieve.features.cached import Corners, Few, ImageFeatures
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import _picture_votes, _prompt_training, deft
 from labelsieve.methods._dual_prompts import Detector, complementary_labels
 from labelsieve.methods._posterior import Learned
+from labelsieve.settings import resolve
 from labelsieve.training.loop import Batch, Problem
 
 SMALL: dict[str, Any] = {
@@ -285,6 +286,25 @@ def test_other_images_are_judged_by_probes_of_all_images(
     )
     right = (again.probs.argmax(1) == others.data.labels).mean()
     assert right > 0.7 and np.isfinite(again.p_clean).all()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_fast_sees_three_views_and_judges_other_images_by_them(
+    plant: Callable[..., Any], named: bool
+) -> None:
+    planted = plant(each=60, noise=30.0)
+    planted = planted if named else planted.with_names_that_say_nothing()
+    settings = resolve(deft.Settings, deft.PRESETS["fast"], {"mirror": False})
+    found = deft.detect(planted.task, settings)
+    assert found.learned is not None
+    known = Learned.from_tensors(found.learned)
+    assert known.look == Few(2, mirror=False)
+    features = np.asarray(planted.task.image_features(Few(2, mirror=False)))
+    _, probes = _picture_votes.learn(planted.images, features, 0)
+    np.testing.assert_allclose(known.pictures.weight, probes.weight, atol=1e-6)
+    # the same images, judged as others: what probes of all say of them is no vote out of fold
+    again = deft.judge(planted.task, settings, found.learned)
+    assert (again.flagged == found.flagged).mean() > 0.9
 
 
 def test_labels_are_judged_by_the_mean_of_four_views(plant: Callable[..., Any]) -> None:
