@@ -9,20 +9,11 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+# Only with the first bar: it is a third of what --help would take.
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task, TaskID
 
 # A log of an hour has 240 lines of progress.
 SECONDS_BETWEEN_LINES = 15.0
@@ -253,12 +244,10 @@ class _Silent:
         pass
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        # nothing is known of it before the second batch
-        words = f"{speed:,.0f} {task.fields['unit']}/s" if speed else ""
-        return Text(words, style="dim")
+def _rate_of(task: Task) -> str:
+    speed = task.finished_speed or task.speed
+    # nothing is known of it before the second batch
+    return f"{speed:,.0f} {task.fields['unit']}/s" if speed else ""
 
 
 class _Terminal:
@@ -308,6 +297,8 @@ class _Screen:
         progress = self._progress
         if progress is None:
             return False
+        from rich.text import Text
+
         # as Text: names may hold what rich takes for markup
         progress.console.print(Text(line), soft_wrap=True)
         return True
@@ -317,11 +308,26 @@ _screen = _Screen()
 
 
 def _start() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(_rate_of(task), style="dim")
+
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(BAR_WIDTH),
         MofNCompleteColumn(),
-        _Rate(),
+        Rate(),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
         console=Console(stderr=True),
