@@ -35,6 +35,7 @@ from labelsieve.estimation.noise_rate import Noise
 from labelsieve.features import probe, references
 from labelsieve.features.task import Task
 from labelsieve.methods._posterior import select_among
+from labelsieve.methods._second_vote import is_asked, widened
 from labelsieve.models.load import load_encoder
 
 TOWER = str(Path(__file__).parent / "tower")
@@ -160,9 +161,16 @@ def _votes(pool: Pool, rows: np.ndarray, labels: np.ndarray) -> dict[str, np.nda
     return votes
 
 
-def _estimate(pool: Pool, votes: Mapping[str, np.ndarray], labels: np.ndarray) -> Noise:
+def _estimate(
+    pool: Pool, votes: Mapping[str, np.ndarray], labels: np.ndarray, rows: np.ndarray
+) -> Noise:
+    """As `select_reference` and a scan's figures, of some rows."""
     reference = select_among(votes, labels, 0)
     rates = reference.transition.rates
+    if len(votes) == 1 and is_asked(pool.task):
+        classes = len(pool.task.data.classes)
+        answers = probe.cross_validated(pool.features[rows], labels, classes, 0)
+        rates = widened(reference.transition, answers, labels, 0).rates
     posterior = reference.posterior(labels)
     return noise_rate.summarise(posterior, labels, pool.task.data.classes, rates)
 
@@ -181,12 +189,12 @@ def measure(pool: Pool, cell: Cell, draw: int, compare: bool) -> dict[str, Any]:
         "cell": list(cell),
         "draw": draw,
         "true": float((labels != pool.truth[rows]).mean()),
-        "said": _said(_estimate(pool, votes, labels)),
+        "said": _said(_estimate(pool, votes, labels, rows)),
     }
     if compare:
         levels = transition.LEVELS
         transition.LEVELS = ()
-        result["by_class"] = _said(_estimate(pool, votes, labels))
+        result["by_class"] = _said(_estimate(pool, votes, labels, rows))
         transition.LEVELS = levels
     return result
 

@@ -11,6 +11,10 @@ picture with, so that errors depend on the picture, as people's do:
 
     ỹ ~ ½ T[c, ·] + ½ p(· | x),   other than the given label and c = argmax p
 
+Where texts are judged, class names say little, and T found with them, too. There T and the
+posterior are those of the nearest neighbours' votes (`knn`, preset `bayes`): planted errors then go
+where people's do, and signals of the given class are worth hearing.
+
 Everything that learns then learns again, with the planted labels among the others: a classifier
 that had not seen them would find them too easily (the shift between signals of labels that were
 trained on and others, which the page of the paper's idea warns of). The selector, a logistic
@@ -18,7 +22,8 @@ regression with a ridge, tells planted from other labels, among images whose own
 believed; no image is judged by a selector that has seen it.
 
 Signals: loss, margin, entropy and rank of the label under class names, a linear probe, kernel
-ridge regression, the product of all, and 10 and 50 neighbours; margins over the steps of a
+ridge regression, the product of all, and 10 and 50 neighbours; of texts the log-odds by votes of 50
+neighbours and their T; margins over the steps of a
 probe's training (mean, last, spread, how often forgotten); the log-odds of a wrong label under T;
 the share of doubtful labels of the class.
 
@@ -40,10 +45,11 @@ from labelsieve.features import kernel, probe
 from labelsieve.features.neighbours import nearest, votes
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
-from labelsieve.methods import Evidence
+from labelsieve.methods import Evidence, knn
 from labelsieve.methods._evidence import Frozen, Ranking, from_ranking, seen
 from labelsieve.methods._picture_votes import LEAST, mean_of
 from labelsieve.methods._posterior import TEXT, select_among
+from labelsieve.methods._second_vote import is_asked
 from labelsieve.settings import Above, AtLeast, Below
 
 COST = (
@@ -62,6 +68,8 @@ MOMENTUM = 0.9
 # Inverse ridge of the selector. On `random_label1` of CIFAR-10N, rows 0 to 7,999, AUROC with .002
 # is .0005 higher where names say much and .0015 to .003 lower where they say nothing.
 INVERSE_RIDGE = 0.05
+# As odds of 1 to a million; fifty votes that agree would otherwise be an impossibility.
+LEAST_OF_VOTES = 1e-6
 # An image takes part in teaching the selector if its label is right with more than this. Without
 # the bound real errors are taught as right ones: AUROC .002 to .003 lower (as above).
 BELIEVED = 0.5
@@ -83,6 +91,7 @@ class Known(NamedTuple):
 
     features: [n, d] float32. names: [n, k] calibrated vote of the class names; None where
     pictures are the reference. transition: T. near: rows and cosines of neighbours [n, m].
+    texts: whether errors are planted by the neighbours' votes.
     """
 
     features: np.ndarray
@@ -90,6 +99,14 @@ class Known(NamedTuple):
     transition: Transition
     near: tuple[np.ndarray, np.ndarray]
     classes: int
+    texts: bool = False
+
+
+class Belief(NamedTuple):
+    """What errors are planted by: a posterior [n, k] of the true classes, and T [k, k]."""
+
+    posterior: np.ndarray
+    matrix: np.ndarray
 
 
 def about(name: str, probs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -139,8 +156,8 @@ def course(
 
 def signals(
     known: Known, labels: np.ndarray, seed: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Signals by name [n], and the posterior [n, k] that planting goes by."""
+) -> tuple[dict[str, np.ndarray], Belief]:
+    """Signals by name [n], and what planting goes by."""
     inputs, k = known.features, known.classes
     linear = probe.cross_validated(inputs, labels, k, seed)
     curved, _ = kernel.learn(inputs, labels, k, seed)
@@ -159,7 +176,22 @@ def signals(
     found["odds"] = -logit(of_given(posterior, labels))
     doubts = np.bincount(labels, 1 - of_given(joint, labels), k)
     found["class_doubt"] = (doubts / np.bincount(labels, minlength=k).clip(1))[labels]
-    return found, posterior
+    belief = Belief(posterior, known.transition.matrix)
+    if known.texts:
+        belief = _by_votes(known, labels)
+        given = of_given(belief.posterior, labels)
+        found["votes_odds"] = -logit(given, LEAST_OF_VOTES)
+    return found, belief
+
+
+def _by_votes(known: Known, labels: np.ndarray) -> Belief:
+    """As preset `bayes` of `knn` judges labels [n]."""
+    rows, cosines = known.near
+    frequency = np.bincount(labels, minlength=known.classes).clip(1)
+    counts = votes(rows, cosines.clip(1e-6), labels, known.classes)
+    shown = knn.what_is_shown(counts, frequency, knn.Settings(bayes=True))
+    posterior, matrix = knn.under_transition(shown, labels)
+    return Belief(posterior, matrix.T)
 
 
 def _near(known: Known, labels: np.ndarray, count: int) -> np.ndarray:
@@ -213,7 +245,7 @@ def _known(task: Task) -> Known:
     reference = select_among(answers, data.labels, task.seed)
     names = reference.vote if reference.name == TEXT else None
     near = nearest(features, max(NEIGHBOURS))
-    return Known(features, names, reference.transition, near, k)
+    return Known(features, names, reference.transition, near, k, is_asked(task))
 
 
 class Lesson(NamedTuple):
@@ -244,15 +276,14 @@ def detect(task: Task, settings: Settings) -> Evidence:
     task = seen(task, settings)
     data = task.data
     known = _known(task)
-    own, posterior = signals(known, data.labels, task.seed)
-    believed = of_given(posterior, data.labels) > BELIEVED
+    own, belief = signals(known, data.labels, task.seed)
+    believed = of_given(belief.posterior, data.labels) > BELIEVED
     fold = probe.split(data.labels, probe.FOLDS, task.seed)
     lessons = []
     with progress.bar("Planting errors", settings.copies, unit="copies") as bar:
         for copy in range(settings.copies):
             rng = np.random.default_rng([task.seed, copy, len(data)])
-            matrix = known.transition.matrix
-            noisy, planted = plant(data.labels, posterior, matrix, settings.share, rng)
+            noisy, planted = plant(data.labels, *belief, settings.share, rng)
             # folds and penalties of their own: chance differs from copy to copy, too
             there, _ = signals(known, noisy, task.seed + copy + 1)
             taught = np.stack([there[name] for name in own], 1)[believed]

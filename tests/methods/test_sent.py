@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from labelsieve.errors import OptionError
+from labelsieve.estimation.transition import fit_transition
+from labelsieve.features.neighbours import nearest
 from labelsieve.methods import aum, knn, sent
 from labelsieve.methods.sent import Lesson, Settings
 
@@ -80,6 +82,29 @@ def test_one_good_signal_among_noise_is_found() -> None:
     odds = sent.select(Lesson(inputs, planted, fold), inputs, fold)
     above = [(s[planted][:, None] > s[~planted]).mean() for s in (odds, good)]
     assert above[0] > above[1] - 0.01
+
+
+def test_of_texts_errors_are_planted_where_the_votes_of_neighbours_send_them() -> None:
+    """Two labels in five of two classes are given as the third; names know nothing of it."""
+    rng = np.random.default_rng(0)
+    n, k = 900, 3
+    truth = rng.integers(k, size=n)
+    features = 2 * np.eye(8)[truth] + 0.5 * rng.standard_normal((n, 8))
+    features = (features / np.linalg.norm(features, axis=1)[:, None]).astype(np.float32)
+    wrong = (rng.random(n) < 0.4) & (truth < 2)
+    labels = np.where(wrong, 2, truth)
+    unknowing = fit_transition(rng.dirichlet(np.ones(k), n), labels)
+    near = nearest(features, max(sent.NEIGHBOURS))
+    known = sent.Known(features, None, unknowing, near, k, texts=True)
+    found, belief = sent.signals(known, labels, 0)
+    sent_on = np.array([[0.6, 0, 0.4], [0, 0.6, 0.4], [0, 0, 1]])
+    assert np.abs(belief.matrix - sent_on).max() < 0.15
+    of_right = found["votes_odds"][~wrong].mean()
+    assert found["votes_odds"][wrong].mean() > of_right + 3
+    # of pictures names and T with them are the better guide
+    others, pictures = sent.signals(known._replace(texts=False), labels, 0)
+    assert set(found) - set(others) == {"votes_odds"}
+    assert pictures.matrix is unknowing.matrix
 
 
 def test_finds_planted_errors_about_as_well_as_the_best_and_the_same_again(
