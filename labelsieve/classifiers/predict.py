@@ -29,6 +29,8 @@ from labelsieve.tables import CORRUPT, OK, refuse_other
 SAMPLES = "samples.parquet"  # of a classifier's folder: what it was trained on
 NOUN = b"noun"  # in the metadata of a table of predictions
 # how a table of predictions is written, by the ending of its name
+# how every table of answers begins, by which an earlier one is known
+FIRST = ("sample_id", "id", "path", "label", "probability")
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
 
 
@@ -89,7 +91,7 @@ def predict(
     spec = replace(load(data), labelled=False)
     if output is not None:
         refuse_input(Path(output), spec.path())
-        refuse_other(Path(output), ("sample_id", "path", "label", "probability"))
+        refuse_other(Path(output), FIRST)
     opened = _open(model, device, precision)
     prepared = prepare(spec, opened.preprocess)
     probs = _probabilities(opened, prepared.dataset, batch_size)

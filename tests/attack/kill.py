@@ -271,9 +271,7 @@ def _check(
     again = workshop.run(attack.words, after=PATIENCE)
     result = workshop.leavings(attack)
     different = sorted(n for n, digest in right.items() if result.get(n) != digest)
-    # A call that had finished before it was killed is told that its output is there.
-    done = again.code == 2 and "exists already" in again.err
-    if "Traceback" in again.err or not (again.code == 0 or done):
+    if again.code or "Traceback" in again.err:
         return f"exit {again.code}, {again.err.strip()[-300:]}"
     if different:
         return f"other content in {different[:5]}"

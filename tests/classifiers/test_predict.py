@@ -225,3 +225,17 @@ def test_the_data_are_not_written_over(opened: Classifier, digit_table: Path) ->
     with pytest.raises(OptionError, match="holds the data"):
         predict(opened, digit_table, output=digit_table)
     assert digit_table.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_same_command_again_replaces_its_own_table(
+    opened: Classifier, digit_table: Path, tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / f"answers{suffix}"
+    predict(opened, digit_table, output=output)
+    first = output.read_bytes()
+    predict(opened, digit_table, output=output)
+    assert output.read_bytes() == first
+    # also where fewer classes are named
+    predict(opened, digit_table, output=output, top_k=1)
+    assert output.read_bytes() != first
