@@ -9,7 +9,9 @@ images, and draws its own audit.
 
 For the order of the scan and for the run as it stands (labelsieve.runs.standing): wrong labels
 found after 100, 300 and 600 answers, and the calibration error (15 bins) of P(wrong) on the rest.
-Last, the seconds of one update.
+Last, the seconds of one update. Of runs with one label each also for an oracle that saw all true
+labels: a linear probe of them, out of fold, times the true T. What it does not find either, no
+answer could have taught with these features.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelsieve.data.labels import SET
+from labelsieve.estimation.calibration import of_given, reweigh
 from labelsieve.estimation.metrics import calibration_error
+from labelsieve.features import probe
 from labelsieve.runs import standing
 from labelsieve.runs.decisions import Decision
 from labelsieve.runs.run import Run
@@ -130,6 +134,26 @@ def read(folder: str) -> tuple[Any, np.ndarray]:
     return take(scanned, known), right[known]
 
 
+def oracle(scanned: Scanned, right: np.ndarray) -> Scanned:
+    """The run as if it had been judged by a probe of the true labels, and with the true T."""
+    assert scanned.features is not None
+    k = len(scanned.classes)
+    number = {name: i for i, name in enumerate(scanned.classes)}
+    # what is none of the classes teaches the probe nothing; its label is wrong all the same
+    known = np.array([label is not None for label in right])
+    true = np.array([number.get(label, -1) for label in right])
+    given = scanned.given
+    vote = np.full(scanned.probs.shape, 1 / k)
+    seen = np.asarray(scanned.features[:], dtype=np.float32)[known]
+    vote[known] = probe.cross_validated(seen, true[known], k, 0)
+    matrix = np.full((k, k), 1e-3)  # so that no confusion is impossible
+    np.add.at(matrix, (true[known], given[known]), 1)
+    matrix /= matrix.sum(1, keepdims=True)
+    probs = reweigh(vote, matrix[:, given].T)
+    p_clean = of_given(probs, given)
+    return replace(scanned, p_clean=p_clean, probs=probs.astype(np.float32))
+
+
 def take(scanned: Any, rows: np.ndarray) -> Any:
     """Some images of a run."""
     ids = scanned.ids.take(pa.array(rows))
@@ -165,6 +189,11 @@ def simulate(folder: str, seeds: int, audit: int) -> dict[str, list[Review]]:
         audited = rng.choice(len(truth), audit, replace=False)
         for name, learns in (("scan", False), ("as it stands", True)):
             reviews[name].append(review(some, truth, audited, learns))
+        if isinstance(some, Scanned) and some.features is not None:
+            known = oracle(some, truth)
+            reviews.setdefault("oracle", []).append(
+                review(known, truth, audited, learns=False)
+            )
     return reviews
 
 
