@@ -7,7 +7,6 @@ for each class. What is found here is only told, as a command: a scan never gues
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 from collections import defaultdict
@@ -16,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.data.sources._columns import IMAGE_NAMES, IMAGES, LABEL_NAMES, Columns
-from labelsieve.data.sources._formats import named, open_table, schema_of
+from labelsieve.data.sources._convert import classes_of, ones_as_sets, unused
+from labelsieve.data.sources._formats import format_of, named, open_table, schema_of
 from labelsieve.data.sources._layout import SPLITS, is_image, look, split_of
 from labelsieve.data.sources._stores import LOOKED_FOR, as_written
 from labelsieve.errors import DataError
 from labelsieve.files import readable
 from labelsieve.progress import plain
 
-LINES = 16  # rows that are looked at
-VOTES = 1000  # rows among which a picture with several votes is looked for
+LINES = (
+    1000  # rows that are looked at: of a rare class, or of a picture with several votes
+)
 # Columns that say whose label a row has.
 PEOPLE = frozenset(
     [
@@ -36,8 +37,10 @@ PEOPLE = frozenset(
 ABOVE = ("../images", "../data", "../train", "..")
 BOX_SIDES = frozenset(("xmin", "ymin", "xmax", "ymax"))
 CORNERS = frozenset(("x1", "y1", "x2", "y2"))
-# "cat.12.jpg", "dog_3.png", "fox (4).jpg": a word, then a number
-WORD_AND_NUMBER = re.compile(r"([A-Za-z]+(?: [A-Za-z]+)*)[._ -]*\(?\d+\)?\.[A-Za-z]+")
+# "cat.12.jpg", "red_fox_3.png", "fox (4).jpg": a word, then a number
+WORD_AND_NUMBER = re.compile(
+    r"([A-Za-z]+(?:[ _][A-Za-z]+)*)[._ -]*\(?\d+\)?\.[A-Za-z]+"
+)
 
 
 def scan_command(path: str | Path, more: str = "") -> str:
@@ -55,13 +58,29 @@ def command_for(table: Path) -> str:
         return scan_command(table)
     image, home, names, records = found
     more = "" if _is_usual(image, names) else f" --image-column {shlex.quote(image)}"
-    more += _label_options([name for name in names if name != image], records)
-    several = _of_each_split(table)
-    if several is not None and home == table.parent:
-        return scan_command(several, more)
+    others = [name for name in names if name != image]
+    more += _label_options(others, records)
+    several = _of_each_split(table) if home == table.parent else None
     if home != table.parent:
         more += f" --root {shlex.quote(readable(home))}"
-    return scan_command(table, more)
+    classes = _classes(table, others, records)
+    if classes:
+        written = ones_as_sets(table, several, classes)
+        return f"Write the ones of each row as a set of labels: {written}{more}"
+    return scan_command(several or table, more)
+
+
+def _classes(table: Path, names: list[str], records: list[dict[str, Any]]) -> list[str]:
+    """Columns of classes of which a row has several; none where another column has labels."""
+    # what the command reads is a CSV file as it lies there
+    if format_of(table) not in ("csv", "tsv") or table.suffix.lower() not in (
+        ".csv",
+        ".tsv",
+    ):
+        return []
+    if {name.lower() for name in names} & set(LABEL_NAMES):
+        return []
+    return classes_of(names, [[record[name] for name in names] for record in records])
 
 
 def reading(table: Path) -> tuple[str, Path, list[str], list[dict[str, Any]]] | None:
@@ -189,7 +208,7 @@ def votes_below_each_other(table: Path, columns: Columns) -> list[str]:
     if who is None:
         return []
     wanted = [columns.image, who, columns.label]
-    records = next(iter(open_table(table, wanted).parts), [])[:VOTES]
+    records = next(iter(open_table(table, wanted).parts), [])[:LINES]
     people: dict[str, set[str]] = defaultdict(set)
     for record in records:
         people[str(record[columns.image])].add(str(record[who]))
@@ -220,16 +239,6 @@ def words_in_names(pictures: Sequence[str]) -> list[str]:
     return words if several and all(found) else []
 
 
-def unused(path: Path) -> Path:
-    """A name for what a proposed command writes: of a file that is there, with a number."""
-    free = path
-    number = 2
-    while os.path.lexists(free):
-        free = path.with_stem(f"{path.stem}-{number}")
-        number += 1
-    return free
-
-
 def table_of_names(folder: Path) -> str:
     """The command that writes the words in names of pictures into a table and reads it."""
     name, table = (
@@ -237,9 +246,7 @@ def table_of_names(folder: Path) -> str:
         shlex.quote(readable(unused(Path(f"{folder}.csv")))),
     )
     # the same words as `WORD_AND_NUMBER`, by sed
-    words = (
-        r"s|^\./((.*/)?([A-Za-z]+( [A-Za-z]+)*)[._ -]*\(?[0-9]+\)?\.[A-Za-z]+)$|\1,\3|p"
-    )
+    words = r"s|^\./((.*/)?([A-Za-z]+([ _][A-Za-z]+)*)[._ -]*\(?[0-9]+\)?\.[A-Za-z]+)$|\1,\3|p"
     listed = (
         f"(echo image,label; cd {name} && find . -type f | sort | sed -nE '{words}')"
     )

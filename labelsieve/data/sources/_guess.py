@@ -10,18 +10,23 @@ from labelsieve.data.sources._beside import (
     command_for,
     scan_command,
     table_of_names,
-    unused,
     words_in_names,
 )
 from labelsieve.data.sources._columns import IMAGE_NAMES, TEXT_NAMES
+from labelsieve.data.sources._convert import unused, voc_as_coco
 from labelsieve.data.sources._layout import (
+    ABOUT,
     LABEL_TABLES,
     SPLITS,
     Look,
+    has_class,
+    is_alone,
     is_image,
+    is_no_class,
     is_plain,
     label_table,
     look,
+    with_pictures,
 )
 from labelsieve.files import readable, refuse_endless
 from labelsieve.progress import plain
@@ -36,15 +41,15 @@ KNOWN = {
         "Save it as Parquet: df.to_parquet(...).",
     ),
     ".pickle": ("a pickle, which could run code", "Save it as Parquet."),
-    ".pt": ("a pickle, which could run code", "Use labelsieve.load((images, labels))."),
-    ".pth": (
-        "a pickle, which could run code",
-        "Use labelsieve.load((images, labels)).",
+    **dict.fromkeys(
+        (".pt", ".pth"),
+        ("a pickle, which could run code", "Use labelsieve.load((images, labels))."),
     ),
     ".npy": ("an array", "Use labelsieve.load((images, labels)) in Python."),
     ".npz": ("arrays", "Use labelsieve.load((images, labels)) in Python."),
-    ".h5": ("HDF5", "Use labelsieve.load((images, labels)) in Python."),
-    ".hdf5": ("HDF5", "Use labelsieve.load((images, labels)) in Python."),
+    **dict.fromkeys(
+        (".h5", ".hdf5"), ("HDF5", "Use labelsieve.load((images, labels)).")
+    ),
     ".tfrecord": ("TensorFlow records", "Use labelsieve.load(dataset) in Python."),
     ".mat": (
         "a file of MATLAB",
@@ -66,6 +71,7 @@ KNOWN = {
     ".bz2": ("one packed file", "Unpack it with bunzip2."),
     ".xz": ("one packed file", "Unpack it with unxz."),
 }
+UNLABELLED = "pictures without labels"
 VOC = "Pascal VOC, a file per picture"
 # Kinds of JSON that are not read -> what they are, and the command or step that converts them;
 # {} is their folder, {json} the file and {csv} a new one.
@@ -221,6 +227,8 @@ def _of_annotations(folder: Path, seen: Look) -> tuple[str, str] | None:
     packed = seen.ending(".zip", ".tar", ".tar.gz", ".tgz")
     if len(packed) == 1:
         return "a packed data set", scan_command(folder / packed[0])
+    if seen.ending("-ubyte.gz", "-ubyte"):
+        return "arrays of MNIST", "Use labelsieve.load((images, labels)) in Python."
     if seen.ending(".mdb"):
         return KNOWN[".mdb"]
     shards = seen.ending(".tar")
@@ -235,6 +243,8 @@ def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
     sheets = seen.ending(*SPREADSHEETS)
     if not seen.pictures:
         return "", "Put the images of each class into a folder named after it."
+    if any(xml_kind(folder / name) == "voc" for name in seen.ending(".xml")[:1]):
+        return VOC, voc_as_coco(folder)
     if table is not None:
         what = f"pictures with a table of labels, '{plain(table)}'"
         return what, command_for(folder / table)
@@ -243,13 +253,16 @@ def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
         return f"pictures with a spreadsheet, '{plain(sheets[0])}'", (
             f"Save it as CSV. {scan_command(folder / saved)}"
         )
-    words = words_in_names(seen.pictures)
-    if words:
-        shown = plain(seen.pictures[0].rpartition("/")[2])
+    # masks have the names of their pictures
+    own = [n for n in seen.pictures if n.partition("/")[0].lower() not in ABOUT]
+    if words_in_names(own):
+        shown = plain(own[0].rpartition("/")[2])
         what = f"pictures with their labels in their names, such as '{shown}'"
-        return what, table_of_names(folder)
+        tops = {name.partition("/")[0] for name in own if "/" in name}
+        alone = len(tops) == 1 and len(own) < len(seen.pictures)
+        return what, table_of_names(folder / tops.pop() if alone else folder)
     return (
-        "pictures without labels",
+        UNLABELLED,
         "Put the images of each class into a folder named after it, or name a table "
         "with the columns image and label.",
     )
@@ -270,8 +283,8 @@ def _of_file(path: Path) -> tuple[str, str]:
     if xml_kind(path) == "voc":
         folder = path.parent
         # Annotations/1.xml lies beside JPEGImages/
-        inside = folder.name == "Annotations"
-        return VOC, _voc_as_coco(folder.parent if inside else folder)
+        inside = folder.name.lower() == "annotations"
+        return VOC, voc_as_coco(folder.parent if inside else folder)
     other = _not_read(path)
     if other is not None:
         return other
@@ -324,12 +337,15 @@ def other_kind(folder: Path, inner: list[str]) -> tuple[str, str]:
     """
     names = {name.lower() for name in inner}
     if "annotations" in names and names & {"jpegimages", "imagesets"}:
-        return VOC, _voc_as_coco(folder)
+        return VOC, voc_as_coco(folder)
     if names <= {"data", "evaluation"} and (folder / "data" / "meta.mat").is_file():
         return DEVKIT
-    if all(map(is_plain, inner)):
-        found = _without_classes(folder, inner)
-        if found[0]:
+    inner = with_pictures(folder, inner)
+    alone = is_alone(folder, inner)
+    if alone or all(map(is_no_class, inner)):
+        found = _without_classes(folder, sorted(inner, key=is_plain, reverse=True))
+        # one folder is a class where nothing else tells the labels
+        if found[0] and not (alone and found[0].startswith(UNLABELLED)):
             return found
     if len(inner) != 1 or inner[0].lower() in SPLITS:
         return _grouped_once(folder, inner)
@@ -350,18 +366,16 @@ def _without_classes(folder: Path, inner: list[str]) -> tuple[str, str]:
     seen = look(folder)
     table = label_table(seen)
     # train/cat/1.jpg has classes, whatever else lies there
-    deep = any(name.count("/") > 1 for name in seen.pictures)
+    deep = any(has_class(name, inner) for name in seen.pictures)
     if deep and not (len(inner) == 1 and table and "/" not in table):
         return "", ""
     found = _of_annotations(folder, seen)
     if found is not None:
         return found
-    if any(xml_kind(folder / name) == "voc" for name in seen.ending(".xml")[:1]):
-        return VOC, _voc_as_coco(folder)
     what, do = _of_pictures(folder, seen)
-    if what == "pictures without labels":
+    if what == UNLABELLED:
         shown = readable(inner[0])
-        what = f"pictures without labels, as '{shown}' is no class"
+        what = f"{UNLABELLED}, as '{shown}' is no class"
     return what, do
 
 
@@ -374,6 +388,8 @@ def _grouped_once(folder: Path, inner: list[str]) -> tuple[str, str]:
         # train/cat/1.jpg is not grouped
         if split.lower() not in SPLITS or any(n.count("/") < 2 for n in names):
             return "", ""
+    if len(groups) > 1 and all(map(is_no_class, groups)):
+        return _without_classes(folder, inner)
     if len(groups) != 1:
         return "", ""
     (group,) = groups
@@ -381,14 +397,3 @@ def _grouped_once(folder: Path, inner: list[str]) -> tuple[str, str]:
     first = max(inner, key=lambda split: split.lower().startswith("train"))
     command = scan_command(folder / first / group)
     return f"class folders below '{plain(group)}'", command
-
-
-def _voc_as_coco(folder: Path) -> str:
-    """The command of Datumaro that converts Pascal VOC, or what to do where it has no list."""
-    if not (folder / "ImageSets").is_dir():
-        return "Export it as COCO from where it comes from, and scan that."
-    old, new = readable(folder), f"{readable(folder).rstrip('/')}-coco"
-    return (
-        "Convert it: pip install 'datumaro[cli]' && datum convert -if voc "
-        f"-i {shlex.quote(old)} -f coco_instances -o {shlex.quote(new)} -- --save-media"
-    )

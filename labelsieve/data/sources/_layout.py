@@ -48,6 +48,13 @@ PLAIN = SPLITS | {
     "picture",
     "pictures",
 }
+# What lies in such folders says something of pictures in others.
+ABOUT = frozenset(
+    [
+        *("annotation", "annotations", "annots", "xml", "xmls", "label", "labels"),
+        *("mask", "masks", "segmentation", "segmentations", "trimaps"),
+    ]
+)
 # Several names as one, as shells have it: {a,b}.
 SEVERAL = re.compile(r"\{([^{}]*,[^{}]*)\}")
 # What makes a pattern of a path: as shells have it, and ranges of shards, {000..012}.
@@ -215,6 +222,34 @@ def is_plain(name: str) -> bool:
     """Whether the name of a folder says nothing of a class: "images", "train2017"."""
     words = re.sub(r"[\d_\- .]+", " ", name.lower()).split()
     return bool(words) and all(word in PLAIN for word in words)
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a folder of this name is one of pictures, or of what is said about them."""
+    return is_plain(name) or name.lower() in ABOUT
+
+
+def with_pictures(folder: Path, inner: list[str]) -> list[str]:
+    """Those of some folders that hold pictures; all where none was seen."""
+    seen = {name.partition("/")[0] for name in look(folder).pictures}
+    return [name for name in inner if name in seen] or inner
+
+
+def is_alone(folder: Path, inner: list[str]) -> bool:
+    """Whether all pictures lie in one folder named like a class, which would be the only one.
+
+    Beside the metadata of class folders it is a class.
+    """
+    seen = look(folder)
+    deep = any(name.count("/") > 1 for name in seen.pictures)
+    described = any(Path(name).stem == "metadata" for name in seen.tables)
+    return len(inner) == 1 and not (deep or described or is_no_class(inner[0]))
+
+
+def has_class(name: str, inner: list[str]) -> bool:
+    """Whether a folder below one of `inner` may be a class, in the name of a picture."""
+    first, *below = name.split("/")[:-1] or [""]
+    return not (first in inner and all(map(is_no_class, below)))
 
 
 def label_table(seen: Look) -> str | None:

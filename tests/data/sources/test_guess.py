@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
         (
             "t.xml",
             "<annotation><folder>",
-            "looks like Pascal VOC, a file per picture. Export",
+            "looks like Pascal VOC, a file per picture. Write its boxes as COCO: python",
         ),
         ("t.png", "x", "looks like a single picture. Name the folder above"),
         ("t.what", "x", "cannot read 't.what'. Give a folder of class folders, a CSV"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from labelsieve.data.labels import read_set
 from labelsieve.data.load import load, read_class_names
 from labelsieve.data.sources import Row, open_source
 from labelsieve.data.spec import DataSpec
@@ -169,6 +170,79 @@ def test_labels_in_names_are_written_into_a_table(
     assert counted(followed(message)) == PLAIN
 
 
+def voc(top: Path, files: str, pictures: str) -> None:
+    """Six pictures with a box of their own class and one of the next, and a file for each."""
+    for n in range(6):
+        put(top / pictures / f"{n:04d}.jpg")
+        boxes = [
+            f"<object><name>{LABELS[(n + more) % 3]}</name><bndbox><xmin>{1 + more}</xmin>"
+            "<ymin>1</ymin><xmax>7</xmax><ymax>6.5</ymax></bndbox></object>"
+            for more in (0, 1)
+        ]
+        # the name in it is often that of another machine
+        about = f"<annotation><filename>C:/{n}</filename>{''.join(boxes)}</annotation>"
+        put(top / files / f"{n:04d}.xml", about)
+    put(top / files / "lost.xml", "<annotation></annotation>")
+
+
+@pytest.mark.parametrize(
+    ("files", "pictures"),
+    [
+        ("Annotations", "JPEGImages"),
+        ("annotations", "images"),
+        ("train", "train"),
+        ("", ""),
+    ],
+)
+def test_pascal_voc_without_lists_becomes_coco(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: str, pictures: str
+) -> None:
+    top = tmp_path / "my set"
+    voc(top, files, pictures)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(top.rglob("*"))
+    message = refusal(Path("my set"))
+    written = message.partition("as COCO: ")[2].partition(" && labelsieve")[0]
+    subprocess.run(["bash", "-c", written], check=True)
+    rows = followed(message)
+    assert counted(rows) == PLAIN and len(rows) == 12
+    assert sorted(top.rglob("*")) == before
+    # a file of it says the same
+    assert "as COCO" in refusal(Path("my set") / files / "0000.xml")
+
+
+def ones(
+    top: Path, split: str = "", name: str = "classes.csv", mark: str = ","
+) -> None:
+    """A one for each class that a picture has: none, one or two of three."""
+    lines = [mark.join(["id", "image", *(f" {label}" for label in LABELS), "site"])]
+    for n in range(6):
+        put(top / split / f"{n:04d}.jpg")
+        told = [str(int(k in (n % 3, n // 2))) for k in range(3)] if n else ["0"] * 3
+        lines.append(mark.join([f"{n:04d}", f"{n:04d}.jpg", *told, f"s{n}"]))
+    put(top / split / name, "\n".join(lines))
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize("splits", [(), ("train", "valid")])
+def test_several_ones_in_a_row_become_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splits: tuple[str, ...], mark: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for split in splits or ("",):
+        ones(tmp_path / "my set", split, mark=mark)
+    message = refusal(Path("my set"))
+    written = message.partition("set of labels: ")[2].partition(" && labelsieve")[0]
+    subprocess.run(["bash", "-c", written], check=True)
+    rows = followed(message)
+    expected = [frozenset(LABELS[k] for k in (n % 3, n // 2)) for n in range(1, 6)]
+    found = [read_set(row.label) for row in rows if row.label is not None]
+    assert [frozenset(labels) for labels in found] == [
+        frozenset(),
+        *expected,
+    ] * max(1, len(splits))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -206,7 +280,7 @@ def test_labels_in_names_are_written_into_a_table(
         (
             "1.xml",
             "<annotation></annotation>",
-            "Pascal VOC, a file per picture. Export",
+            "Pascal VOC, a file per picture. Write its boxes as COCO: python -c ",
         ),
     ],
 )
