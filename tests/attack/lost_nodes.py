@@ -1,10 +1,12 @@
 """Scans on a Ray cluster of several nodes that are lost at random times.
 
     python -m attack.lost_nodes --pictures 20000 --times 20
-    python -m attack.lost_nodes --data FOLDER --times 20
+    python -m attack.lost_nodes --data FOLDER --model small
 
-Each scan must end with the tables of one process, and when it is started again do nothing. Prints
-what was lost and what differed, and exits with 1 where anything did.
+`--model small` writes a CLIP of one block with random weights: the embedded model takes minutes for
+as many pictures, and nodes are lost all the same. Each scan must end with the tables of one
+process, and when it is started again do nothing. Prints what was lost and what differed, and exits
+with 1 where anything did.
 """
 
 from __future__ import annotations
@@ -46,6 +48,36 @@ def write_pictures(folder: Path, count: int) -> None:
         Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:06d}.png")
 
 
+def write_model(folder: Path) -> None:
+    """A CLIP of one block for 16 pixels a side, random weights, the words of the embedded model."""
+    import torch
+    from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    from labelsieve.models.hugging_face import TINY
+
+    torch.manual_seed(0)
+    words = AutoTokenizer.from_pretrained(TINY)
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {
+        "vocab_size": len(words),
+        "max_position_embeddings": 64,
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+    }
+    image = {"image_size": 16, "patch_size": 8}
+    config = CLIPConfig(
+        text_config=tower | text, vision_config=tower | image, projection_dim=32
+    )
+    CLIPModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
+
+
 def lose(cluster: Any, chance: random.Random, pause: float, scanning: Any) -> int:
     """Take a node away every few seconds, at random, and add another, until the scan has ended.
 
@@ -60,7 +92,7 @@ def lose(cluster: Any, chance: random.Random, pause: float, scanning: Any) -> in
     return lost
 
 
-def scanned(data: Path, root: Path, **engine: Any) -> tuple[Any, Any]:
+def scanned(data: Path, root: Path, model: str, **engine: Any) -> tuple[Any, Any]:
     """A scan with a cache of its own, by a cluster where its address is given."""
     import contextlib
 
@@ -75,11 +107,13 @@ def scanned(data: Path, root: Path, **engine: Any) -> tuple[Any, Any]:
     if engine:
         helpers = working("ray", spec, Options(**engine))
     with helpers as workers:
-        run = scan(spec, output=root / "run", method="zero-shot", model="tiny")
+        run = scan(spec, output=root / "run", method="zero-shot", model=model)
     return run, workers
 
 
-def attack(data: Path | None, pictures: int, times: int, pause: float) -> int:
+def attack(
+    data: Path | None, pictures: int, times: int, pause: float, model: str
+) -> int:
     """How many scans did not end as they must."""
     import ray
     from ray.cluster_utils import Cluster
@@ -87,12 +121,15 @@ def attack(data: Path | None, pictures: int, times: int, pause: float) -> int:
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
+        if model == "small":
+            model = str(root / "model")
+            write_model(Path(model))
         if data is None:
             data = root / "data"
             write_pictures(data, pictures)
             time.sleep(2.5)
         begun = time.monotonic()
-        alone, _ = scanned(data, root / "alone")
+        alone, _ = scanned(data, root / "alone", model)
         print(
             f"{len(alone.scores):,} pictures, one process: "
             f"{time.monotonic() - begun:.0f} s",
@@ -106,12 +143,16 @@ def attack(data: Path | None, pictures: int, times: int, pause: float) -> int:
             begun = time.monotonic()
             options = {"address": cluster.address, "workers": 2, "shard": 256}
             with ThreadPoolExecutor(1) as pool:
-                scanning = pool.submit(scanned, data, root / "ray", **options)
+                scanning = pool.submit(scanned, data, root / "ray", model, **options)
                 lost = lose(cluster, random.Random(number), pause, scanning)
                 run, workers = scanning.result()
             seconds = time.monotonic() - begun
             bad = differing(alone.folder, run.folder)
-            _, again = scanned(data, root / "ray", **options)
+            ids = run.scores["sample_id"]
+            assert len(ids) == len(set(ids)) == len(alone.scores), (
+                "an id twice, or none"
+            )
+            _, again = scanned(data, root / "ray", model, **options)
             idle = again._pool is None
             wrong += bool(bad) or not idle
             print(
@@ -141,5 +182,7 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--pause", type=float, default=8.0)
+    parser.add_argument("--model", default="tiny", help="or small, or a folder")
     words = parser.parse_args()
-    sys.exit(attack(words.data, words.pictures, words.times, words.pause) > 0)
+    told = (words.data, words.pictures, words.times, words.pause, words.model)
+    sys.exit(attack(*told) > 0)
