@@ -12,9 +12,8 @@ from labelsieve.estimation.audits.shares import Rate
 from labelsieve.progress import plain
 
 NO_AUDIT = (
-    "Nothing can be promised about this run: no random audit was begun. Begin one with "
-    "labelsieve audit, and answer it on the page Audit of labelsieve review; answers that were "
-    "given without a design committed beforehand give a share of wrong labels, and no promise."
+    "Nothing can be promised about this run, as no random audit was begun. Begin one with "
+    "labelsieve audit and answer it on the page Audit of labelsieve review."
 )
 AGAIN = "Begin another audit with labelsieve audit."
 CONFUSIONS = 3  # that a sentence holds
@@ -54,26 +53,25 @@ def percent(value: float) -> str:
 def promise(about: About, count: int, tail: Share | None) -> str:
     """The promise of a list with `count` labels."""
     # what was asked, and of what it is a sample: without both, a share means nothing
-    drawn = f"{len(about.design.ids):,} answers about labels drawn at random"
     place = f"all {about.design.population:,} that nobody had decided about"
     if about.design.first:
         place = f"the {about.design.first:,} most suspicious"
     parts = [
-        f"Of these {count:,} labels at most {percent(about.level)} are expected to be "
-        f"{MISTAKES[about.kind]}: from {drawn} among {place}.",
-        "This is the mean over audits like this one, no bound for this single list.",
+        f"Of these {count:,} labels, at most {percent(about.level)} are expected to be "
+        f"{MISTAKES[about.kind]}. This rests on {len(about.design.ids):,} answers about labels "
+        f"drawn at random from {place}; it is an average over such audits, not a limit for "
+        "this one list.",
     ]
     if tail is not None:
         parts.append(_end_of_list(tail))
-    parts.append("It is about labels as those who answered judge them.")
     parts += _notes(about)
     return " ".join(parts)
 
 
 def _end_of_list(tail: Share) -> str:
     return (
-        "Its end is worse than its top: of the judged labels near its last fifth "
-        f"{tail.counted} of {tail.of} were mistakes "
+        f"Towards its end the list gets worse: {tail.counted} of the {tail.of} labels judged "
+        "around its last fifth were mistakes "
         f"({percent(tail.low)} to {percent(tail.high)})."
     )
 
@@ -83,15 +81,15 @@ def _notes(about: About) -> list[str]:
     # shares pass through text: equal but for the last digit
     if abs(about.level - about.committed) > 1e-12:
         notes.append(
-            f"{percent(about.level)} was chosen after the answers (the audit was begun for "
-            f"{percent(about.committed)}); the promise holds for a share chosen beforehand."
+            f"But {percent(about.level)} was chosen after the answers were in; the promise "
+            f"holds for the {percent(about.committed)} that the audit was begun with."
         )
     number = about.design.number
     # a promise may fail with its share in each audit: the first success of many fails oftener
     if number > 1:
         notes.append(
-            f"This is audit {number} of this run: whoever takes the first of them that gives "
-            f"a list must add their shares, up to {percent(number * about.level)}."
+            f"This is audit {number} of this run: if you use whichever audit first gives a "
+            f"list, expect up to {percent(number * about.level)}."
         )
     return notes
 
@@ -112,28 +110,28 @@ def why_empty(about: About, needed: int | None, named: bool, wrong: int) -> str:
     # nothing is left to be promised about
     if not about.design.first and answers == about.design.population:
         return (
-            f"{start} Every label that was open was judged: {wrong:,} of {answers:,} are wrong "
-            f"({percent(wrong / answers)}), and which ones is known."
+            f"{start} There is no need for one: every open label was judged, and {wrong:,} of "
+            f"{answers:,} are wrong ({percent(wrong / answers)})."
         )
     if not wrong and about.kind == "corrections":
         return f"{start} None of the {answers:,} judged labels is wrong."
     # answers "wrong" without a name say nothing about suggestions
     if about.kind == "corrections" and not named:
         return (
-            f"{start} Nobody named the right label of those that were judged wrong: do so on "
-            "the page Review, or leave wrong labels out (--drop), which needs no names."
+            f"{start} Nobody said what the wrong labels should be: do so on the page Card, or "
+            "leave wrong labels out (--drop)."
         )
     if needed is None:
         return (
-            f"{start} By the {answers:,} answers more of them are not expected to help: the "
-            "scores do not tell right from wrong well enough. Take another method or a "
-            "larger share, or decide by hand."
+            f"{start} Going by the {answers:,} answers, more would not help: the scores do not "
+            "tell right from wrong well enough. Try another method or a larger share, or "
+            "decide by hand."
         )
     # bad luck: as many might have been enough
     needed = max(needed, answers + 1)
-    end = f"{answers:,} answers were given, about {needed:,} are needed"
+    end = f"There are {answers:,} answers, and about {needed:,} are needed"
     if about.kind != "clean" and not about.design.first:
-        end += "; drawn from the most suspicious alone (labelsieve audit --for list), fewer"
+        end += "; fewer if only the most suspicious are asked about (labelsieve audit --for list)"
     return f"{start} {end}."
 
 
@@ -144,7 +142,7 @@ def begun(design: Design) -> str:
         place = f"the {design.first:,} most suspicious labels"
     fewer = ""
     if len(design.ids) < (design.wish.answers or 0):
-        fewer = f"{design.wish.answers:,} answers were wished for, and there are no more labels. "
+        fewer = f"You asked for {design.wish.answers:,}, but there are no more labels. "
     return (
         f"Audit {design.number} begun: {len(design.ids):,} images, drawn at random from {place}. "
         f"{fewer}"
@@ -157,16 +155,16 @@ def incomplete(number: int, answered: int, planned: int) -> str:
     """An audit that is not answered to its end."""
     return (
         f"{answered:,} of {planned:,} answers of audit {number} are in. A promise needs all of "
-        "them, so that nobody stops where it suits: answer the rest on the page Audit of "
-        "labelsieve review, or bring them with labelsieve audit --import."
+        "them, so that nobody stops when the result looks good. Answer the rest on the page "
+        "Audit of labelsieve review, or bring them with labelsieve audit --import."
     )
 
 
 def edited(sample_id: str) -> str:
     """Evidence that was changed."""
     return (
-        f"The answer about '{plain(sample_id)}' was changed after the audit was complete, when "
-        f"its result was known. Nothing is promised from it any more. {AGAIN}"
+        f"The answer about '{plain(sample_id)}' was changed after the audit was complete and "
+        f"its result known, so the audit promises nothing any more. {AGAIN}"
     )
 
 
@@ -189,11 +187,10 @@ def rate(found: Rate) -> str:
     wrong = f"{percent(found.rate)} of the labels are wrong"
     # all were judged: nothing is left to chance
     if found.low == found.high:
-        return f"{wrong}, as those who judged all {found.judged:,} of them say."
+        return f"{wrong}: people judged all {found.judged:,} of them."
     return (
-        f"{wrong}, {percent(found.low)} to {percent(found.high)} with 95 % confidence "
-        f"({found.method}, {found.judged:,} answers about labels drawn at random), as those "
-        "who answered judge them."
+        f"{wrong} ({percent(found.low)} to {percent(found.high)} with 95 % confidence; "
+        f"{found.judged:,} answers about labels drawn at random, {found.method})."
     )
 
 
@@ -213,9 +210,9 @@ def confusions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def people(found: Share) -> str:
     """How often people err."""
     return (
-        f"Two people differ about {found.counted} of {found.of} pictures: one errs on about "
-        f"{percent(found.value)} ({percent(found.low)} to {percent(found.high)}), if they err "
-        "independently."
+        f"Two people disagreed about {found.counted} of {found.of} items. If they err "
+        f"independently, each is wrong about {percent(found.value)} of the time "
+        f"({percent(found.low)} to {percent(found.high)})."
     )
 
 
@@ -224,22 +221,22 @@ def stop(rank: int | None, size: int, target: float, confidence: float) -> str:
     if rank is None:
         return (
             f"This audit is too small to promise that at most {percent(target)} wrong labels "
-            "remain, however much is reviewed."
+            "remain, no matter how much is reviewed."
         )
     if rank == 0:
         return (
-            f"At most {percent(target)} of the labels are wrong and not known, "
-            f"{percent(confidence)} sure: the review may stop here."
+            f"The review may stop here: at most {percent(target)} of the labels are still "
+            f"wrong ({percent(confidence)} sure)."
         )
     return (
-        f"Review to rank {rank:,} of {size:,}, and at most {percent(target)} wrong labels "
-        f"remain, {percent(confidence)} sure, as those who answer judge them."
+        f"Review down to rank {rank:,} of {size:,}, and at most {percent(target)} of the labels "
+        f"are still wrong ({percent(confidence)} sure)."
     )
 
 
 def late_target(target: float, committed: float) -> str:
     """A target that was not committed to."""
     return (
-        f"{percent(target)} was chosen after the answers (the audit was begun for "
-        f"{percent(committed)}); the promise holds for a target chosen beforehand."
+        f"But {percent(target)} was chosen after the answers were in; the promise holds for "
+        f"the {percent(committed)} that the audit was begun with."
     )

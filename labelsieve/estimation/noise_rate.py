@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CHANCE = 1.96  # standard errors: 95 % of a normal distribution lie within
 SHOWN = 20  # pairs of classes that are listed
@@ -85,6 +87,9 @@ def noise_matrix(noise: Mapping[str, Any]) -> sparse.csr_array:
     Args:
         noise: content of `noise.json`.
     """
+    # a fifth of a second of every page and command that names no matrix
+    from scipy import sparse
+
     entries = noise["matrix"]
     k = len(noise["per_class"])
     positions = (entries["given"], entries["true"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,8 @@ class Columns:
         # untrained negative ones are thresholds of nothing: models hardly hear "no"
         trained = opened.record.get("method_facts", {}).get("epoch")
         self.prompts_tell = fits and trained not in (None, 0)
+        # [n] what a search looks at besides paths; None where there are no letters
+        self.read_contents: Callable[[], pa.Array | None] = lambda: None
         self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
@@ -132,16 +134,24 @@ class Columns:
         return None if value is None else float(value)
 
     def with_text(self, text: str) -> np.ndarray:
-        """[n] bool: paths that hold a text, whatever its case."""
+        """[n] bool: paths, and texts, that hold some letters, whatever their case."""
         mask = self._searches.pop(text, None)
         if mask is None:
             found = pc.match_substring(self.paths, text, ignore_case=True)
+            if self.contents is not None:
+                inside = pc.match_substring(self.contents, text, ignore_case=True)
+                found = pc.or_(found, inside)
             mask = np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
         self._searches[text] = mask
         # the search that was wanted longest ago goes first
         while len(self._searches) > SEARCHES:
             self._searches.popitem(last=False)
         return mask
+
+    @cached_property
+    def contents(self) -> pa.Array | None:
+        """As `read_contents` gives it, read once."""
+        return self.read_contents()
 
     @cached_property
     def by_name(self) -> np.ndarray:

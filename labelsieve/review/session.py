@@ -111,7 +111,7 @@ class Review:
         importlib.import_module("scipy.stats")
         self.auditing.prepare()
         _ = self.suspects.alike
-        _ = self.suspects.columns.by_name
+        _ = self.suspects.columns.by_name, self.suspects.columns.contents
         if self.suspects.similar is not None:
             self.suspects.similar.prepare()
         # last, as it takes longest: seconds for a million images
@@ -189,6 +189,7 @@ class Review:
             ],
             "has_features": self.suspects.similar is not None,
             "total": len(self.suspects.columns),
+            "searched": self.pictures.searched(len(self.suspects.columns)),
             "caveats": self.caveats,
         }
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from labelsieve.cache import key_of
 from labelsieve.progress import DOUBTED, chance, counted, how_wrong, wrong_in_full
@@ -22,6 +23,7 @@ from labelsieve.tables import RowsOf
 
 ROOM = 192 << 20  # bytes of made pictures that are kept: 20,000 small ones
 # "full" pictures are looked at once, and one of them may be as large as a thousand small ones
+MOST_SEARCHED = 200_000  # texts that are searched, not their names alone: 200 MB
 KEPT = ("small", "medium", "large")
 KEYS = 9  # classes that have a key of their own, 1 to 9
 NEAR = 6  # trusted images of a class beside a card; low screens show half of them
@@ -122,6 +124,20 @@ class Shown:
         boxed = getattr(facts, "boxed", False)
         return replace(facts, heat=False) if boxed else None
 
+    def contents(self, ids: pa.Array) -> pa.Array | None:
+        """[n] what is written in items, for a search; None in pictures, and in too many texts."""
+        letters = getattr(self._view, "letters", None)
+        if letters is None or len(ids) > MOST_SEARCHED:
+            return None
+        found = [letters(self.images, sample_id) for sample_id in ids.to_pylist()]
+        return pa.array(found, pa.large_string())
+
+    def searched(self, count: int) -> str:
+        """Where a search looks, of so many items."""
+        if not hasattr(self._view, "letters"):
+            return "paths"
+        return "texts and names" if count <= MOST_SEARCHED else "names"
+
     def facts(self, sample_id: str) -> Any:
         """What is said beside an item, as its kind knows it; None when it cannot be read."""
         return self._view.facts(self.images, sample_id)
@@ -161,6 +177,8 @@ class Describing:
     def __init__(self, suspects: Suspects, pictures: Shown) -> None:
         self.suspects = suspects
         self.pictures = pictures
+        columns = suspects.columns
+        columns.read_contents = lambda: pictures.contents(columns.ids)
         # by name of a queue
         self.findings: dict[str, Finding] = {}
 

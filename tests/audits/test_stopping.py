@@ -21,8 +21,8 @@ def test_reviewing_to_the_rank_leaves_no_more_than_the_target(audited: Audited) 
     audit = audit_of(audited, answers=300, target_error=0.02)
     found = stop_of(audit, np.zeros(2000, dtype=bool))
     assert found.rank is not None and 0 < found.rank < 2000
-    assert f"Review to rank {found.rank:,} of 2,000" in found.sentence
-    assert "at most 2 % wrong labels remain, 95 % sure" in found.sentence
+    assert f"Review down to rank {found.rank:,} of 2,000" in found.sentence
+    assert "at most 2 % of the labels are still wrong (95 % sure)" in found.sentence
     assert not found.reached and found.done == 0
     told = sentences(audited.run, guarantee.of_run(audited.run))
     assert found.sentence in told and len(told) == 6

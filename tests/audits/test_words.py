@@ -34,14 +34,14 @@ def test_a_promise_names_its_conditions() -> None:
     about = words.About("wrong", 0.1, design(), 5000)
     told = words.promise(about, 812, Share(0.2, 0.08, 0.37, 6, 30))
     assert told == (
-        "Of these 812 labels at most 10 % are expected to be right after all (false alarms): "
-        "from 300 answers about labels drawn at random among all 5,000 that nobody had decided "
-        "about. This is the mean over audits like this one, no bound for this single list. Its "
-        "end is worse than its top: of the judged labels near its last fifth 6 of 30 were "
-        "mistakes (8 % to 37 %). It is about labels as those who answered judge them."
+        "Of these 812 labels, at most 10 % are expected to be right after all (false alarms). "
+        "This rests on 300 answers about labels drawn at random from all 5,000 that nobody had "
+        "decided about; it is an average over such audits, not a limit for this one list. "
+        "Towards its end the list gets worse: 6 of the 30 labels judged around its last fifth "
+        "were mistakes (8 % to 37 %)."
     )
     sliced = words.About("wrong", 0.1, design(first=900), 900)
-    assert "among the 900 most suspicious" in words.promise(sliced, 10, None)
+    assert "from the 900 most suspicious" in words.promise(sliced, 10, None)
 
 
 def test_hostile_names_are_shown_harmlessly() -> None:
@@ -60,9 +60,7 @@ def test_where_every_label_was_judged_the_share_is_told() -> None:
     for kind in ("wrong", "corrections", "clean"):
         about = words.About(kind, 0.1, whole, 300)
         said = words.why_empty(about, None, named=True, wrong=30)
-        assert (
-            "Every label that was open was judged: 30 of 300 are wrong (10 %)" in said
-        )
+        assert "every open label was judged, and 30 of 300 are wrong (10 %)" in said
 
 
 def test_no_names_are_asked_for_where_nothing_is_wrong() -> None:
@@ -70,10 +68,10 @@ def test_no_names_are_asked_for_where_nothing_is_wrong() -> None:
     said = words.why_empty(about, None, named=False, wrong=0)
     assert said.endswith("None of the 300 judged labels is wrong.")
     said = words.why_empty(about, None, named=False, wrong=2)
-    assert "Nobody named the right label" in said
+    assert "Nobody said what the wrong labels should be" in said
 
 
 def test_an_audit_that_is_smaller_than_wished_says_so() -> None:
     told = words.begun(design(wish=Wish(answers=500)))
-    assert "300 images" in told and "500 answers were wished for" in told
-    assert "wished" not in words.begun(design())
+    assert "300 images" in told and "You asked for 500" in told
+    assert "You asked" not in words.begun(design())

@@ -75,7 +75,7 @@ def test_lists_on_the_terminal_and_in_files(
 
 def test_how_far_to_review(answered: Audited, call: Call) -> None:
     found = call("certify", answered.folder, "--target-error", 0.01)
-    assert found.code == 0 and "Review to rank" in found.out
+    assert found.code == 0 and "Review down to rank" in found.out
     later = call("certify", answered.folder, "--target-error", 0.05, "--json").json()
     assert later["rank"] < 1000 and "chosen after the answers" in later["sentence"]
     assert later["done"] > 0 and not later["reached"]

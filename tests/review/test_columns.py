@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'review' is not installed")
@@ -44,6 +45,18 @@ def test_texts_are_found_in_paths_whatever_their_case(columns: Columns) -> None:
     for number in range(2 * SEARCHES):
         columns.with_text(str(number))
     assert len(columns._searches) == SEARCHES
+
+
+def test_what_is_written_in_items_is_searched_too(columns: Columns) -> None:
+    count = len(columns)
+    letters = [f"Note {row}: the Ärger is GREAT" for row in range(count)]
+    letters[3] = ""
+    columns.read_contents = lambda: pa.array(letters, pa.large_string())
+    assert np.flatnonzero(columns.with_text("note 7:")).tolist() == [7]
+    assert np.flatnonzero(~columns.with_text("ärger IS")).tolist() == [3]
+    # a name is found as before
+    path = columns.path(3)
+    assert columns.with_text(path)[3]
 
 
 def test_rows_are_sorted_by_path(columns: Columns) -> None:

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
 
 from labelsieve.estimation.calibration import logit, of_given, parts, sigmoid
 
@@ -351,6 +350,9 @@ def _newton(
     wanted = curvature * f + wrong - p
     matrix = root[:, None] * covariance * root
     matrix[np.diag_indices_from(matrix)] += 1
+    # the first page of a review learns nothing and need not wait for it
+    from scipy.linalg import cho_solve, cholesky
+
     lower = cholesky(matrix, lower=True, check_finite=False)
     solved = cho_solve((lower, True), root * (covariance @ wanted))
     weights: np.ndarray = wanted - root * solved

@@ -9,6 +9,7 @@ A file of this room offers:
     NOUN: str                                       optional: what people call one of them, "image"
     LOOKS: str                                      optional: another kind, as which it is drawn
     VERSION: int                                    optional: small ones are kept on the disk
+    letters(items, sample_id) -> str                optional: what a search for words looks at
     embed(items, sample_id, side, quality) -> str   for a report; empty: cannot be read
 
 Its looks are beside it: macros `look` and `small` in `assets/items/KIND.html.j2`, and functions

@@ -15,6 +15,7 @@ NOUN = "text"
 MEDIA = "text/plain; charset=utf-8"
 # in characters: a cell of the grid, a larger one, a card, and as much as a browser scrolls through
 SIZES = {"small": 200, "medium": 600, "large": 4_000, "full": 200_000}
+SEARCHED = 10_000  # characters of each text: nearly all there is, and no book
 CUT = "…"
 CHARACTERS = (
     4  # in a report, for each pixel that a picture would be wide: about as many bytes
@@ -41,6 +42,11 @@ def embed(items: Any, sample_id: str, side: int, quality: int) -> str:
     """As much of a text as takes the place of a picture; empty when it cannot be read."""
     text = read(items, sample_id)
     return "" if text is None else harmless(text, CHARACTERS * side)
+
+
+def letters(items: Any, sample_id: str) -> str:
+    """What a search looks at: the beginning of a text; empty when it cannot be read."""
+    return (read(items, sample_id) or "")[:SEARCHED]
 
 
 def facts(items: Any, sample_id: str) -> Facts | None:
