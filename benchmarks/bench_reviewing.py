@@ -10,8 +10,8 @@ images, and draws its own audit.
 For the order of the scan and for the run as it stands (labelsieve.runs.standing): wrong labels
 found after 100, 300 and 600 answers, and the calibration error (15 bins) of P(wrong) on the rest.
 Last, the seconds of one update. Of runs with one label each also for an oracle that saw all true
-labels: a linear probe of them, out of fold, times the true T. What it does not find either, no
-answer could have taught with these features.
+labels: a linear probe of them, out of fold, times the true T. It has no class names, so a scan
+that reads them may be ahead; then answers have hardly anything left to teach.
 """
 
 from __future__ import annotations
