@@ -41,7 +41,7 @@ from labelsieve.models.load import load_encoder
 from labelsieve.pipeline.scan import scan
 
 AT_ONCE = 32  # pictures, as in most examples of transformers
-FOLDS = 5  # of cleanlab's own examples
+FOLDS = 5  # of cleanlab's own examples, where each class has as many photos
 
 
 def chosen(photos: Path, count: int, target: Path) -> list[Path]:
@@ -96,8 +96,9 @@ class Theirs:
         labels = np.array([names.index(file.parent.name) for file in files])
         probe = LogisticRegression(max_iter=1000)
         features = self.embed(files)
+        folds = min(FOLDS, int(np.bincount(labels).min()))
         answers = cross_val_predict(
-            probe, features, labels, cv=FOLDS, method="predict_proba"
+            probe, features, labels, cv=folds, method="predict_proba"
         )
         found: np.ndarray = find_label_issues(
             labels, answers, return_indices_ranked_by="self_confidence", n_jobs=1

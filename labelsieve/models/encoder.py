@@ -29,7 +29,7 @@ TEXTS_AT_ONCE = 256  # whole texts without gradient: a few hundred MB at ViT-B's
 FEWEST_AT_ONCE = 8  # classes: fewer would only add overhead, however large the tower
 # Bytes of the widest activation of pictures that pass through the image tower of a processor at
 # once. glibc gives blocks above 32 MiB back to the system and asks for them anew each time, and
-# every page is cleared first: a quarter to a third of all processor time (benchmarks/bench_embedding.py)
+# every page is cleared first: a quarter to a third of all processor time (docs/guide/speed.md)
 ACTIVATION = 16 * 2**20
 WIDENED = 4  # times the width of the tower are the numbers of a token within a block
 
