@@ -532,9 +532,9 @@ def test_training_begins_before_all_features_are_there(
     done: list[int] = []
     embed, train = ImageFeatures.embed, deft.train
 
-    def counted(self: Any, rows: np.ndarray, view: Any) -> np.ndarray:
+    def counted(self: Any, rows: np.ndarray, *how: Any) -> np.ndarray:
         done.extend(rows.tolist())
-        return embed(self, rows, view)
+        return embed(self, rows, *how)
 
     def begin(*args: Any) -> Any:
         assert len(set(done[1:])) == before, "the first one is for the width"
