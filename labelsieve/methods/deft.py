@@ -51,6 +51,7 @@ from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax, temperature_facts, temperature_of
 from labelsieve.methods import Evidence
 from labelsieve.methods._dual_prompts import Detector
+from labelsieve.methods._learned import Learned, text_vote
 from labelsieve.methods._mirroring import keeps_classes
 from labelsieve.methods._picture_votes import (
     PLAIN,
@@ -62,12 +63,10 @@ from labelsieve.methods._picture_votes import (
 )
 from labelsieve.methods._posterior import (
     TEXT,
-    Learned,
     Reference,
     Votes,
     select_among,
     select_reference,
-    text_vote,
     votes_temperature,
 )
 from labelsieve.methods._prompt_training import (

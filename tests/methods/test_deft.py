@@ -24,7 +24,7 @@ from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
 from labelsieve.methods import _picture_votes, _prompt_training, deft
 from labelsieve.methods._dual_prompts import Detector, complementary_labels
-from labelsieve.methods._posterior import Learned
+from labelsieve.methods._learned import Learned
 from labelsieve.settings import resolve
 from labelsieve.training.loop import Batch, Problem
 
