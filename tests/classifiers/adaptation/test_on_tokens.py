@@ -139,17 +139,37 @@ def test_answers_depend_on_nothing_else_and_are_forgotten(
     assert not np.allclose(share, still["probability"])
 
 
-def test_the_translator_keeps_proportions_at_the_size_of_visual_prompts(
-    opened: Classifier, trained: tuple[Run, Path]
+def test_tokens_begin_as_a_gray_patch_with_a_direction_of_their_own(
+    opened: Classifier, trained: tuple[Run, Path], views: Tensor
 ) -> None:
     own = asked(opened, trained[0], shots=0)
     encoder, words = own._encoder, own._words
-    mapped = translate(words, encoder)
-    assert mapped.shape == (len(words), encoder.image_width)
-    size = np.sqrt(2 / (3 * encoder.patch_size**2 + encoder.image_width))
-    assert float(mapped.square().mean().sqrt()) == pytest.approx(size, rel=1e-5)
-    assert torch.equal(mapped, translate(words, encoder))
-    torch.testing.assert_close(translate(2 * words, encoder), mapped)
+    start = translate(words, encoder)
+    assert start.shape == (len(words), encoder.image_width)
+    assert torch.equal(start, translate(words, encoder))
+    gray = torch.full((1, 3, *views.shape[2:]), 128, dtype=torch.uint8)
+    patches = encoder.image_start(encoder.normalise(gray))[0, 1:]
+    away = start - patches.mean(0)
+    assert float(away.std() / patches.mean(0).std()) == pytest.approx(0.1, rel=1e-3)
+    # "a" stands twice in "a photo of a"
+    assert torch.equal(away[0], away[3])
+    assert torch.linalg.matrix_rank(away, rtol=1e-3) == 3
+    # sizes of words do not matter, their directions do
+    torch.testing.assert_close(translate(2 * words, encoder), start)
+
+
+def test_tokens_that_stay_hardly_change_what_is_seen(
+    opened: Classifier, trained: tuple[Run, Path], digits: Any
+) -> None:
+    own = asked(opened, trained[0], shots=0)
+    encoder = own._encoder
+    pixels = torch.from_numpy(np.stack(digits[0][:32]).astype(np.float32))
+    size = (opened.preprocess.height, opened.preprocess.width)
+    shown = F.interpolate(pixels.reshape(32, 1, *pixels.shape[1:3]), size)
+    shown = encoder.normalise(255 * (shown / shown.max()).expand(-1, 3, -1, -1))
+    plain = encoder.image_pooled(shown)
+    beside = encoder.image_pooled(shown, [own._beside])
+    assert float(F.cosine_similarity(plain, beside).min()) > 0.9
 
 
 def test_a_classifier_of_another_model_is_refused_in_one_line(
