@@ -76,7 +76,7 @@ def scan(
         bool,
         typer.Option(
             "--fast",
-            help="Probes of cached features, no tuning: much faster.",
+            help="Three views of a picture instead of five: faster.",
             rich_help_panel=METHOD,
         ),
     ] = False,
