@@ -76,7 +76,7 @@ def scan(
         bool,
         typer.Option(
             "--fast",
-            help="Three views of a picture instead of five: faster.",
+            help="Short for --preset fast: fewer passes of the model.",
             rich_help_panel=METHOD,
         ),
     ] = False,
