@@ -3,7 +3,8 @@
 Wei et al. 2024 compare them in their appendix.
 
 `vpt-deep` and `vpt-shallow` put learned tokens beside the image's (Jia et al., ECCV 2022);
-the others change the tower's modules in place: LoRA through peft (Hu et al., ICLR 2022), a
+the others change the tower's modules in place: LoRA (Hu et al., ICLR 2022; through peft but
+where queries, keys and values are one matrix), a
 bottleneck beside each MLP (AdaptFormer, Chen et al., NeurIPS 2022), scale and shift after
 each operation (SSF, Lian et al., NeurIPS 2022), biases alone (BitFit, Ben Zaken et al., ACL
 2022).
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from labelsieve import registry
 from labelsieve.errors import OptionError, unknown
@@ -25,8 +27,8 @@ from labelsieve.models.encoder import DualEncoder
 
 MOST_PROMPTS = 20  # as the paper has beside the 197 tokens of ViT-B/16
 # Maps to queries and values, as families call them: CLIP and SigLIP; BERT, RoBERTa and ViT;
-# DistilBERT; MPNet; both in one, as timm and open_clip have them.
-LORA_TARGETS = ("q_proj", "v_proj", "query", "value", "q_lin", "v_lin", "q", "v", "qkv")
+# DistilBERT; MPNet.
+LORA_TARGETS = ("q_proj", "v_proj", "query", "value", "q_lin", "v_lin", "q", "v")
 ADAPTED = 0.1  # what the bottleneck's answer is multiplied by, as in AdaptFormer
 
 
@@ -102,18 +104,38 @@ def _lora(encoder: DualEncoder, size: int, generator: torch.Generator) -> Tuning
 def put_lora(model: nn.Module, size: int, generator: torch.Generator) -> None:
     """Put LoRA of rank `size` beside all maps to queries and values, in place.
 
+    Where one matrix holds them with the keys (timm, torchvision, open_clip's own towers), beside
+    all of it.
+
     Raises:
         OptionError: the model has none that are known by their names.
         MissingExtra: the extra `lora` is not installed.
     """
-    peft = registry.need("peft")
-    inner = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    targets = sorted(inner & set(LORA_TARGETS))
-    if not targets:
+    fused = _fused(model)
+    inside = {id(module) for module, _ in fused}
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in LORA_TARGETS and id(module) not in inside
+    ]
+    if not targets and not fused:
         raise OptionError(
             f"{type(model).__name__} has no queries and values that LoRA could stand beside.",
             "Use --set tune=all or tune=head.",
         )
+    for module, tensor in fused:
+        weight = getattr(module, tensor)
+        change = _LowRank(weight, size, generator).to(weight.device)
+        parametrize.register_parametrization(module, tensor, change)
+    if targets:
+        _put_beside(model, targets, size, generator)
+
+
+def _put_beside(
+    model: nn.Module, targets: list[str], size: int, generator: torch.Generator
+) -> None:
+    """LoRA beside linear maps that have their own names: peft's."""
+    peft = registry.need("peft")
     # peft draws from torch's global generator: set for it, and put back
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -122,10 +144,50 @@ def put_lora(model: nn.Module, size: int, generator: torch.Generator) -> None:
         peft.inject_adapter_in_model(config, model)
 
 
+class _LowRank(nn.Module):
+    """W + 2 B A for a matrix that is read, and not called: torch's attention has it in one piece,
+    and towers such as BEiT's take their map's weight apart from it.
+    """
+
+    def __init__(self, weight: Tensor, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        rows, columns = weight.shape
+        # uniform in ±1/sqrt(columns), as peft begins
+        down = (2 * torch.rand(size, columns, generator=generator) - 1) / math.sqrt(
+            columns
+        )
+        self.lora_down = nn.Parameter(down)
+        # zero: the first answer is the model's own
+        self.lora_up = nn.Parameter(torch.zeros(rows, size))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (2 * self.lora_up @ self.lora_down).to(weight.dtype)
+
+
+def _fused(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Matrices that LoRA is added to where they lie, as (module, name of the tensor)."""
+    found = []
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        last = parts[-1]
+        if isinstance(getattr(module, "in_proj_weight", None), nn.Parameter):
+            found.append((module, "in_proj_weight"))
+        # the pooling of CLIP's ResNets hands the weights of its maps on
+        read = last == "qkv" or ("attnpool" in parts and last in LORA_TARGETS)
+        if isinstance(module, nn.Linear) and read:
+            found.append((module, "weight"))
+    return found
+
+
 def without_lora(model: nn.Module) -> dict[str, Tensor]:
     """The weights of a model as they are without LoRA: added up, under their plain names."""
     # copies: what is added up here is not added to the model
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for name, module, tensor_name in _with_low_rank(model):
+        mark = f"{name}.parametrizations.{tensor_name}."
+        state = {key: kept for key, kept in state.items() if not key.startswith(mark)}
+        added = getattr(module, tensor_name).detach().clone()
+        state[f"{name}.{tensor_name}"] = added
     for name, module in _with_lora(model):
         # the layer under LoRA has its old name back, LoRA's own tensors are left out
         for key in [key for key in state if key.startswith(f"{name}.")]:
@@ -142,7 +204,19 @@ def take_lora(model: nn.Module) -> None:
     state = without_lora(model)
     for name, module in _with_lora(model):
         model.set_submodule(name, module.base_layer)
+    for _, module, tensor in _with_low_rank(model):
+        parametrize.remove_parametrizations(module, tensor)
     model.load_state_dict(state)
+
+
+def _with_low_rank(model: nn.Module) -> list[tuple[str, Any, str]]:
+    """Name, module and name of the tensor of all that has a `_LowRank`."""
+    found = []
+    for name, module in model.named_modules():
+        for tensor, chain in getattr(module, "parametrizations", {}).items():
+            if any(isinstance(change, _LowRank) for change in chain):
+                found.append((name, module, tensor))
+    return found
 
 
 def _with_lora(model: nn.Module) -> list[tuple[str, Any]]:

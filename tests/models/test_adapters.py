@@ -257,3 +257,60 @@ def test_an_unknown_kind_names_the_nearest(folders: dict[str, Path]) -> None:
         match=r"--tuning 'vpt-dep' is unknown; there are: .*Did you mean 'vpt-deep'",
     ):
         adapters.build("vpt-dep", load_encoder(str(folders["clip"])), 3, generator())
+
+
+class Fused(torch.nn.Module):
+    """Queries, keys and values in one matrix, as torchvision, timm and its BEiT have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+        self.qkv = torch.nn.Linear(16, 48)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        # BEiT takes the weight alone: a module that is put around the map would do nothing
+        return x + torch.nn.functional.linear(x, self.qkv.weight)[..., 16:32]
+
+
+class TestLoraOnFusedMatrices:
+    """The plain path at the start, the formula afterwards, an ordinary model at the end."""
+
+    @pytest.fixture
+    def model(self) -> torch.nn.Module:
+        torch.manual_seed(0)  # of layers that draw for themselves
+        return torch.nn.Sequential(Fused(), Fused()).eval()
+
+    def test_starts_learns_and_is_added_up(self, model: torch.nn.Module) -> None:
+        x = torch.randn(2, 5, 16, generator=generator())
+        before = {n: t.clone() for n, t in model.state_dict().items()}
+        plain = model(x)
+        adapters.put_lora(model, 2, generator())
+        assert torch.equal(model(x), plain)
+        learned = {n: p for n, p in model.named_parameters() if ".lora_" in n}
+        assert len(learned) == 2 * 2 * 2
+        disturb(adapters.Tuning(learned))
+        tuned = model(x)
+        gradients = torch.autograd.grad(tuned.square().sum(), list(learned.values()))
+        assert min(float(g.abs().max()) for g in gradients) > 0
+        expected = dict(before)
+        for name, down in learned.items():
+            if name.endswith("lora_down"):
+                up = learned[name.replace("lora_down", "lora_up")]
+                own = name.replace("parametrizations.", "").partition(".0.lora")[0]
+                expected[own] = before[own] + 2 * up @ down
+        found = adapters.without_lora(model)
+        assert found.keys() == before.keys()
+        assert all(torch.allclose(found[n], expected[n]) for n in found)
+        adapters.take_lora(model)
+        assert model.state_dict().keys() == before.keys()
+        assert torch.allclose(model(x), tuned, atol=1e-6)
+        assert not torch.allclose(plain, tuned, atol=1e-2)
+
+    def test_the_pooling_of_clip_s_resnets_hands_weights_on(self) -> None:
+        model = torch.nn.Module()
+        model.attnpool = torch.nn.Module()
+        model.attnpool.q_proj = torch.nn.Linear(4, 4)
+        adapters.put_lora(model, 2, generator())
+        names = [n for n, _ in model.named_parameters() if "lora_" in n]
+        assert names and all("q_proj.parametrizations.weight" in n for n in names)
