@@ -76,7 +76,7 @@ def scan(
         bool,
         typer.Option(
             "--fast",
-            help="Short for --preset fast: fewer passes of the model.",
+            help="The preset with fewer passes of the model.",
             rich_help_panel=METHOD,
         ),
     ] = False,

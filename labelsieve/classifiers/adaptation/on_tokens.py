@@ -43,8 +43,8 @@ WORDS = "a photo of a"
 
 # share of a random map in the tokens at their start, beside a gray patch. The map alone, at the
 # size of VPT's start, costs 8 points of accuracy before any step: a tower never saw such tokens.
-# Of .1 and .3 with steps of .1 and .3, on 200 pictures of `random_label1` (rows 0-7,999), the
-# smaller share with the longer step did best, by less than such a sample tells.
+# Of .1 and .3 the smaller was taken: on 200 pictures of `random_label1` (rows 0-7,999) the two
+# cannot be told apart.
 DIRECTIONS = 0.1
 
 
@@ -52,10 +52,12 @@ DIRECTIONS = 0.1
 class Settings(in_context.Settings):
     """The step is a share of the tokens' root mean square, as towers have tokens of many sizes.
 
-    TPT's 5e-3 is about a third of that of CLIP's words.
+    TPT's 5e-3 is about a third of that of CLIP's words. A tenth costs less: of the 200 most
+    doubtful pictures of five draws of `random_label1` (rows 0-7,999) a third gets 48.9 % right,
+    a tenth 50.1 %, tokens that stay 50.3 %.
     """
 
-    lr: Annotated[float, AtLeast(0)] = 0.3
+    lr: Annotated[float, AtLeast(0)] = 0.1
 
 
 class OnTokens:
