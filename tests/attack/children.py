@@ -14,6 +14,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from attack import scratch
+
 # Processes are forked from one that has imported everything: a kill hits work, not imports.
 FORKED = multiprocessing.get_context("forkserver")
 PATIENCE = 600.0  # seconds; on a busy machine the bench takes minutes
@@ -38,7 +40,8 @@ def start_forking() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     # locks, secrets and receipts of an attack are not the user's
-    os.environ.setdefault("LABELSIEVE_STATE", tempfile.mkdtemp(prefix="attack-state-"))
+    if "LABELSIEVE_STATE" not in os.environ:
+        os.environ["LABELSIEVE_STATE"] = str(scratch.own() / "state")
     FORKED.set_forkserver_preload(["attack.warm"])
     before = os.environ.get("PYTHONPATH")
     # the server looks for modules here alone, and would go without them silently

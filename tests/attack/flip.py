@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from attack import scratch
 from attack.children import labelsieve, main_here, start_forking, watched
 from attack.samples import state, write_digits
 
@@ -279,6 +280,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("parts", nargs="*", default=list(PARTS))
     words = parser.parse_args()
+    scratch.begin()
     start_forking()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder).resolve()

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attack import fuzz_more, fuzz_runs, fuzz_sources
+from attack import fuzz_more, fuzz_runs, fuzz_sources, scratch
 from attack.children import labelsieve, start_forking, watched
 from attack.mutations import (
     PATHS,
@@ -277,6 +277,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("kinds", nargs="*", default=list(KINDS))
     arguments = parser.parse_args()
+    scratch.begin()
     start_forking()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder).resolve()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from attack import scratch
 from attack.children import PATIENCE, Ended, labelsieve, start_forking
 from attack.samples import digits, state, write_digits
 from labelsieve import registry
@@ -297,6 +298,7 @@ def main() -> None:
     for name in words.names:
         if name not in known:
             parser.error(f"'{name}' is none of: {', '.join(known)}")
+    scratch.begin()
     start_forking()
     for name in words.names:
         with tempfile.TemporaryDirectory() as base:
