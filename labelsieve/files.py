@@ -31,6 +31,7 @@ ABANDONED = 86_400  # seconds after which a scratch file belongs to nobody any m
 QUIET_WAIT = 1.0  # seconds that a process waits for a lock before it says so
 LONGEST_WAIT = 600.0  # seconds after which it gives up
 LARGEST_RECORD = 1 << 28  # bytes of JSON; a sparse giant must not fill the memory
+POINTER = b"version https://git-lfs"  # of Git LFS, in place of a file
 FOREVER = -1.0  # a wait without end, for work of hours
 
 

@@ -40,7 +40,7 @@ from labelsieve.data.decoding.depth import (
     white_of,
 )
 from labelsieve.errors import ImageError
-from labelsieve.files import refuse_endless
+from labelsieve.files import POINTER, refuse_endless
 
 # What the suffixes of `labelsieve.data.sources.folder` stand for. Pillow reads more; some of
 # these run other programs (EPS) or are of no use here (PSD, fonts, weather).
@@ -80,6 +80,8 @@ def read_bytes(item: Any) -> bytes:
         item = item.read_bytes()
     if not item:
         raise ImageError("empty file")
+    if item[: len(POINTER)] == POINTER:
+        raise ImageError("a pointer of Git LFS, not the picture: run git lfs pull")
     if len(item) > LARGEST_FILE:
         raise ImageError(f"too large: a file of more than {LARGEST_FILE / 1e6:.0f} MB")
     return bytes(item)

@@ -29,6 +29,7 @@ import pyarrow as pa
 from labelsieve import registry
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError
+from labelsieve.files import readable
 
 # Folder beside data that were corrected in place: their history, never listed as data.
 STATE = ".labelsieve"
@@ -84,6 +85,7 @@ def open_source(spec: DataSpec) -> Source:
         DataError: nothing there, or nothing here can read it.
     """
     _refuse_run(spec.path())
+    _refuse_pointer(spec.path())
     rooms = [registry.load("data/sources", n) for n in registry.names("data/sources")]
     # a stable sort: by name among those that are asked first, and among those asked last
     for room in sorted(rooms, key=lambda room: getattr(room, "FALLBACK", False)):
@@ -112,6 +114,17 @@ def _refuse_run(path: Path | None) -> None:
             f"'{path}' is the folder of a scan, not data.",
             f"Look at it with labelsieve review {run} or labelsieve report {run}; "
             f"labelsieve score {run} DATA judges other data with it.",
+        )
+
+
+def _refuse_pointer(path: Path | None) -> None:
+    """Raises DataError where a file was cloned without its content."""
+    # here, as it needs this module
+    from labelsieve.data.sources._known import PULL, is_pointer
+
+    if path is not None and path.is_file() and is_pointer(path):
+        raise DataError(
+            f"'{readable(path)}' is a pointer of Git LFS and not the file itself.", PULL
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsieve.data.sources._columns import IMAGE_NAMES, IMAGES, LABEL_NAMES, Columns
-from labelsieve.data.sources._convert import classes_of, ones_as_sets, unused
+from labelsieve.data.sources._convert import classes_of, ones_as_sets, unused, word
 from labelsieve.data.sources._formats import format_of, named, open_table, schema_of
 from labelsieve.data.sources._layout import SPLITS, is_image, look, split_of
 from labelsieve.data.sources._stores import LOOKED_FOR, as_written
@@ -45,7 +45,7 @@ WORD_AND_NUMBER = re.compile(
 
 def scan_command(path: str | Path, more: str = "") -> str:
     """The command that reads something, as a person types it."""
-    return f"Try: labelsieve scan {shlex.quote(readable(path))}{more}"
+    return f"Try: labelsieve scan {word(path)}{more}"
 
 
 def command_for(table: Path) -> str:
@@ -62,7 +62,7 @@ def command_for(table: Path) -> str:
     more += _label_options(others, records)
     several = _of_each_split(table) if home == table.parent else None
     if home != table.parent:
-        more += f" --root {shlex.quote(readable(home))}"
+        more += f" --root {word(home)}"
     classes = _classes(table, others, records)
     if classes:
         written = ones_as_sets(table, several, classes)
@@ -215,18 +215,18 @@ def votes_below_each_other(table: Path, columns: Columns) -> list[str]:
     if max(map(len, people.values()), default=0) < 2:
         return []
     image, label = columns.image, columns.label
-    made = readable(unused(table.with_name(f"{table.stem}-votes.csv")))
+    made = str(unused(table.with_name(f"{table.stem}-votes.csv")))
     # a column for each vote, whoever gave it
     wide = (
-        f"import pandas as pd; t = pd.read_csv({readable(table)!r}, dtype=str, sep=None, "
+        f"import pandas as pd; t = pd.read_csv({str(table)!r}, dtype=str, sep=None, "
         f"engine='python'); t['n'] = t.groupby({image!r}).cumcount(); "
         f"t.pivot(index={image!r}, columns='n', values={label!r}).add_prefix('vote_')"
         f".to_csv({made!r})"
     )
     return [
         f"each row looks like the vote of one person ('{plain(who)}'), and is judged as a label "
-        f"of its own. Put the votes of a picture beside each other: python -c "
-        f"{shlex.quote(wide)} && labelsieve scan {shlex.quote(made)} --vote-columns 'vote_*'"
+        f"of its own. Put the votes of a picture beside each other: python -P -c "
+        f"{shlex.quote(wide)} && labelsieve scan {word(made)} --vote-columns 'vote_*'"
     ]
 
 
@@ -242,8 +242,8 @@ def words_in_names(pictures: Sequence[str]) -> list[str]:
 def table_of_names(folder: Path) -> str:
     """The command that writes the words in names of pictures into a table and reads it."""
     name, table = (
-        shlex.quote(readable(folder)),
-        shlex.quote(readable(unused(Path(f"{folder}.csv")))),
+        word(folder),
+        word(unused(Path(f"{folder}.csv"))),
     )
     # the same words as `WORD_AND_NUMBER`, by sed
     words = r"s|^\./((.*/)?([A-Za-z]+([ _][A-Za-z]+)*)[._ -]*\(?[0-9]+\)?\.[A-Za-z]+)$|\1,\3|p"

@@ -28,6 +28,7 @@ TEXT_NAMES = (
 )
 LABEL_NAMES = (
     *("label", "labels", "class", "class_name", "category", "target", "given_label"),
+    "labelname",  # OpenImages
 )
 
 

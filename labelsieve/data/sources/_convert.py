@@ -55,16 +55,16 @@ def voc_as_coco(folder: Path) -> str:
     Of Datumaro where the folder has the lists of pictures that it needs.
     """
     if (folder / "ImageSets").is_dir():
-        old, new = readable(folder), f"{readable(folder).rstrip('/')}-coco"
+        new = folder.with_name(f"{folder.resolve().name}-coco")
         return (
             "Convert it: pip install 'datumaro[cli]' && datum convert -if voc -i "
-            f"{shlex.quote(old)} -f coco_instances -o {shlex.quote(new)} -- --save-media"
+            f"{word(folder)} -f coco_instances -o {word(new)} -- --save-media"
         )
     made = unused(folder.parent / f"{folder.name or 'voc'}-coco.json")
-    root, file = shlex.quote(readable(folder)), shlex.quote(readable(made))
-    program = VOC.format(folder=readable(folder), made=readable(made))
+    root, file = word(folder), word(made)
+    program = VOC.format(folder=os.fspath(folder), made=os.fspath(made))
     scan = f"labelsieve scan {file} --root {root}"
-    return f"Write its boxes as COCO: {_python(program)} && {scan}"
+    return f"Write its boxes as COCO: {python(program)} && {scan}"
 
 
 def classes_of(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -101,9 +101,9 @@ def ones_as_sets(table: Path, several: Path | None, classes: Sequence[str]) -> s
     dialect = dialect_of(table)
     # a mark at the start of the file is no part of the first name
     encoding = "utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
-    tables = f"[{readable(table)!r}]"
+    tables = f"[{os.fspath(table)!r}]"
     if several is not None:
-        tables = f"glob.glob({readable(several)!r})"
+        tables = f"glob.glob({os.fspath(several)!r})"
     program = ONES.format(
         # spaces behind a comma are left out where it is read
         classes=[name.lstrip() for name in classes],
@@ -113,8 +113,47 @@ def ones_as_sets(table: Path, several: Path | None, classes: Sequence[str]) -> s
         made=f"f[:-{len(table.name)}] + {suffix!r}",
     )
     made = (several or table).with_name(suffix)
-    scanned = f"labelsieve scan {shlex.quote(readable(made))} --label-separator '|'"
-    return f"{_python(program)} && {scanned}"
+    scanned = f"labelsieve scan {word(made)} --label-separator '|'"
+    return f"{python(program)} && {scanned}"
+
+
+def word(path: str | Path) -> str:
+    """A path as one word of a command, for bash and zsh: no option, no line of its own."""
+    text = os.fspath(path)
+    if text.startswith("-"):
+        text = f"./{text}"
+    if readable(text) == text:
+        return shlex.quote(text)
+    # what is no printable text has no other spelling in one line
+    letters = [
+        chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}"
+        for byte in os.fsencode(text)
+    ]
+    return f"$'{''.join(letters)}'"
+
+
+def as_table(
+    folder: Path, header: str, loops: str, cells: str, *, before: str = "pass"
+) -> str:
+    """What writes a CSV beside a folder, and the scan of it; a command.
+
+    Args:
+        folder: where the pictures are; `d` in what follows.
+        loops: of a comprehension over the rows.
+        cells: of each row, with the path below the folder first.
+        before: statements that the loops need.
+    """
+    made = unused(folder.parent / f"{folder.resolve().name}.csv")
+    program = f"""
+import csv, glob, json, os
+d = {os.fspath(folder)!r}
+{before}
+r = [({cells}) {loops}]
+w = csv.writer(open({os.fspath(made)!r}, 'w', encoding='utf-8', newline=''))
+w.writerows([{header.split(",")!r}, *r])
+"""
+    scan = f"labelsieve scan {word(made)} --root {word(folder)}"
+    return f"Write a table: {python(program)} && {scan}"
 
 
 def unused(path: Path) -> Path:
@@ -127,7 +166,7 @@ def unused(path: Path) -> Path:
     return free
 
 
-def _python(program: str) -> str:
+def python(program: str) -> str:
     """A program as one line for a shell."""
     lines: list[str] = []
     for line in program.strip().splitlines():
@@ -136,4 +175,5 @@ def _python(program: str) -> str:
             lines[-1] += f" {line.strip()}"
         else:
             lines.append(line)
-    return f"python -c {shlex.quote('; '.join(lines))}"
+    # -P: no file of the folder that it runs in is taken for a module
+    return f"python -P -c {shlex.quote('; '.join(lines))}"

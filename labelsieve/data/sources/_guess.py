@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from labelsieve.data.sources._beside import (
@@ -13,7 +12,8 @@ from labelsieve.data.sources._beside import (
     words_in_names,
 )
 from labelsieve.data.sources._columns import IMAGE_NAMES, TEXT_NAMES
-from labelsieve.data.sources._convert import unused, voc_as_coco
+from labelsieve.data.sources._convert import unused, voc_as_coco, word
+from labelsieve.data.sources._known import KNOWN, SPREADSHEETS
 from labelsieve.data.sources._layout import (
     ABOUT,
     LABEL_TABLES,
@@ -32,45 +32,6 @@ from labelsieve.files import readable, refuse_endless
 from labelsieve.progress import plain
 
 START = 1 << 16  # bytes of a file by which its kind is told
-SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
-# Suffix -> what the file is, and what to do about it.
-KNOWN = {
-    **dict.fromkeys(SPREADSHEETS, ("a spreadsheet", "Save it as CSV.")),
-    ".pkl": (
-        "a pickle, which could run code",
-        "Save it as Parquet: df.to_parquet(...).",
-    ),
-    ".pickle": ("a pickle, which could run code", "Save it as Parquet."),
-    **dict.fromkeys(
-        (".pt", ".pth"),
-        ("a pickle, which could run code", "Use labelsieve.load((images, labels))."),
-    ),
-    ".npy": ("an array", "Use labelsieve.load((images, labels)) in Python."),
-    ".npz": ("arrays", "Use labelsieve.load((images, labels)) in Python."),
-    **dict.fromkeys(
-        (".h5", ".hdf5"), ("HDF5", "Use labelsieve.load((images, labels)).")
-    ),
-    ".tfrecord": ("TensorFlow records", "Use labelsieve.load(dataset) in Python."),
-    ".mat": (
-        "a file of MATLAB",
-        "Write image and label into a CSV: scipy.io.loadmat reads it.",
-    ),
-    ".mdb": ("LMDB", "Use labelsieve.load(dataset) in Python."),
-    ".ipynb": ("a notebook", "Name the data that it reads."),
-    ".arrow": ("one file of a saved data set", "Name the folder that it lies in."),
-    ".db": ("a database", "Write the rows to CSV or Parquet."),
-    ".sqlite": ("a database", "Write the rows to CSV or Parquet."),
-    ".rar": (
-        "an archive of a kind that is not read",
-        "Unpack it, or make a zip of it.",
-    ),
-    ".7z": ("an archive of a kind that is not read", "Unpack it, or make a zip of it."),
-    ".parquet.gz": ("a Parquet file packed once more", "Unpack it: gunzip -k {}"),
-    ".json.gz": ("packed JSON", "Unpack it: gunzip -k {}"),
-    ".gz": ("one packed file", "Unpack it with gunzip."),
-    ".bz2": ("one packed file", "Unpack it with bunzip2."),
-    ".xz": ("one packed file", "Unpack it with unxz."),
-}
 UNLABELLED = "pictures without labels"
 VOC = "Pascal VOC, a file per picture"
 # Kinds of JSON that are not read -> what they are, and the command or step that converts them;
@@ -90,6 +51,15 @@ OTHERS = {
     "labelme": (
         "LabelMe, a file per picture",
         "Convert it: pip install labelme2coco && labelme2coco {}",
+    ),
+    "datumaro": (
+        "a data set of Datumaro",
+        "Convert it: pip install 'datumaro[cli]' && datum convert -if datumaro -i {top} -f "
+        "imagenet -o {top}-folders -- --save-media (-f coco_instances for boxes)",
+    ),
+    "vott": (
+        "a project of VoTT",
+        "In VoTT, choose CSV in the export settings, and scan the CSV file that it gives.",
     ),
     "via": (
         "a project of VIA",
@@ -128,6 +98,8 @@ def json_kind(path: Path) -> str | None:
         answers = '"data"' in text and ('"result"' in text or '"annotations"' in text)
         if answers and '"images"' not in text and '"categories"' not in text:
             return "label-studio"
+        if '"items"' in text and '"categories"' in text and '"images"' not in text:
+            return "datumaro"
         keys = ('"images"', '"annotations"', '"categories"')
         return "coco" if any(key in text for key in keys) else _other_json(text)
     if not text.startswith("["):
@@ -145,18 +117,19 @@ def _not_read(path: Path) -> tuple[str, str] | None:
     if kind not in OTHERS:
         return None
     what, do = OTHERS[kind]
-    folder = shlex.quote(readable(path.parent))
+    folder = word(path.parent)
     # a data set of FiftyOne's own format has a file of samples
     image = "Classification" if kind == "fiftyone" else "Detection"
     own = path.name == "samples.json"
     values = {
         "{type}": "FiftyOneDataset" if own else f"FiftyOneImage{image}Dataset",
-        "{json}": shlex.quote(readable(path)),
-        "{csv}": shlex.quote(readable(unused(path.with_suffix(".csv")))),
+        "{top}": word(path.parent.parent),
+        "{json}": word(path),
+        "{csv}": word(unused(path.with_suffix(".csv"))),
         "{}": folder,
     }
-    for mark, value in values.items():
-        do = do.replace(mark, value)
+    # in one pass: a name may have such marks in it
+    do = re.sub(r"\{[a-z]*\}", lambda mark: values[mark[0]], do)
     return what, do
 
 
@@ -167,6 +140,8 @@ def _other_json(text: str) -> str | None:
         return "fiftyone-boxes" if boxed else "fiftyone"
     if '"imagePath"' in text and '"shapes"' in text:
         return "labelme"
+    if '"assets"' in text or ('"asset"' in text and '"regions"' in text):
+        return "vott"
     if '"region_attributes"' in text:
         return "via"
     # {"1.jpg": "cat", ...}
@@ -242,6 +217,10 @@ def _of_pictures(folder: Path, seen: Look) -> tuple[str, str]:
     table = label_table(seen)
     sheets = seen.ending(*SPREADSHEETS)
     if not seen.pictures:
+        for name in [name for name in seen.others[:1] if "/" not in name]:
+            what, do = _of_file(folder / name)
+            if what:
+                return f"{what}, '{plain(name)}'", do
         return "", "Put the images of each class into a folder named after it."
     if any(xml_kind(folder / name) == "voc" for name in seen.ending(".xml")[:1]):
         return VOC, voc_as_coco(folder)
@@ -274,10 +253,10 @@ def _of_file(path: Path) -> tuple[str, str]:
             "Name the folder above its class folder; to classify it, the folder that it is in."
         )
     if json_kind(path) == "records":
-        lines = shlex.quote(readable(unused(path.with_suffix(".jsonl"))))
+        lines = word(unused(path.with_suffix(".jsonl")))
         return (
             "a JSON list of records",
-            f"Write one per line: jq -c '.[]' {shlex.quote(readable(path))} > {lines} "
+            f"Write one per line: jq -c '.[]' {word(path)} > {lines} "
             "(with jq 1.7 or later: earlier ones round numbers of more than 15 digits)",
         )
     if xml_kind(path) == "voc":
@@ -298,7 +277,7 @@ def _of_file(path: Path) -> tuple[str, str]:
         )
     both = "".join(path.suffixes[-2:]).lower()
     what, do = KNOWN.get(both) or KNOWN.get(path.suffix.lower(), ("", ""))
-    return what, do.replace("{}", shlex.quote(readable(path)))
+    return what, do.replace("{}", word(path))
 
 
 def _of_list(path: Path) -> tuple[str, str]:
@@ -308,8 +287,8 @@ def _of_list(path: Path) -> tuple[str, str]:
     for mark, suffix in (("\t", ".tsv"), (",", ".csv"), (";", ".csv")):
         names = {name.strip('" ').lower() for name in header.split(mark)}
         if len(names) > 1 and names & {*IMAGE_NAMES, *TEXT_NAMES}:
-            new = shlex.quote(readable(path.with_suffix(suffix)))
-            return "a table", f"Name it so: cp {shlex.quote(readable(path))} {new}"
+            new = word(path.with_suffix(suffix))
+            return "a table", f"Name it so: cp {word(path)} {new}"
     pictures = [part for part in first if is_image(part.strip('",;'))]
     if not pictures:
         return (

@@ -20,6 +20,7 @@ from labelsieve.data.sources import STATE, Row
 from labelsieve.data.sources._columns import IMAGES, TEXTS
 from labelsieve.data.sources._guess import other_kind, proposal, unread
 from labelsieve.data.sources._history import path_now
+from labelsieve.data.sources._known import known
 from labelsieve.data.sources._layout import SPLITS, is_image, is_text, look
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
@@ -100,6 +101,9 @@ class FolderSource:
         outward = [note for note in self.notes if OUTWARD in note]
         if outward and not top:
             raise DataError(f"'{readable(self.root)}': {outward[0]}.")
+        found = known(self.root, look(self.root))
+        if found is not None:
+            raise DataError(f"'{readable(self.root)}' looks like {found[0]}.", found[1])
         if not top:
             what, do = proposal(self.root)
             seems = f"; it looks like {what}" if what else ""

@@ -43,6 +43,7 @@ from labelsieve.data.sources.table import ROW, TableSource, store_of
 from labelsieve.data.spec import DataSpec
 from labelsieve.errors import DataError, unknown
 from labelsieve.files import (
+    POINTER,
     Bounds,
     path_to_uri,
     readable,
@@ -53,7 +54,6 @@ from labelsieve.progress import plain
 
 # "train-00000-of-00003.parquet": how many shards there are of it
 NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
-POINTER = b"version https://git-lfs"  # of Git LFS, in place of a file
 SHOWN = 3  # names in one message
 
 

@@ -280,7 +280,7 @@ def test_several_ones_in_a_row_become_a_set(
         (
             "1.xml",
             "<annotation></annotation>",
-            "Pascal VOC, a file per picture. Write its boxes as COCO: python -c ",
+            "Pascal VOC, a file per picture. Write its boxes as COCO: python -P -c ",
         ),
     ],
 )
@@ -364,7 +364,7 @@ def test_votes_below_each_other_are_put_beside_each_other(
     (tmp_path / "t-votes.csv").write_text("mine")
     list((source := open_source(load("t.csv"))).rows())
     (note,) = [n for n in source.notes if "vote of one person" in n]
-    command = note[note.index("python -c") :].partition(" && ")[0]
+    command = note[note.index("python -P -c") :].partition(" && ")[0]
     subprocess.run(
         ["bash", "-c", command.replace("python", sys.executable, 1)], check=True
     )
