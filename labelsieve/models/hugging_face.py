@@ -76,7 +76,13 @@ def _is_offline(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """First line of an error's message, without its full stop."""
-    line = str(error).strip().partition("\n")[0].rstrip(".")
+    lines = str(error).strip().split("\n")
+    # a validator of transformers says what is wrong in the line below
+    line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    line = " ".join(line.split()).rstrip(".:")
+    if isinstance(error, AttributeError | TypeError | KeyError):
+        # words of Python, which say nothing of files
+        return f"what one of its files says is of another kind ({line[:200]})"
     return line[:300] or type(error).__name__
 
 
@@ -305,6 +311,14 @@ def _optional(name: str, kind: Any, files: Sequence[str]) -> Any:
         raise
 
 
+@lru_cache(maxsize=32)  # once: models are opened several times in a process
+def _say_assumed(name: str) -> None:
+    progress.note(
+        f"Model '{name}' does not say how it wants its pictures (it has no {PROCESSORS[0]}): they "
+        f"are prepared as CLIP's. If it was trained otherwise, add that file."
+    )
+
+
 def preprocess_with(name: str, processor: Any, image_size: int) -> Preprocess:
     """How a checkpoint wants its pictures.
 
@@ -315,6 +329,8 @@ def preprocess_with(name: str, processor: Any, image_size: int) -> Preprocess:
     Raises:
         ModelError: a preparation that cannot be computed.
     """
+    if processor is None:
+        _say_assumed(name)
     with one_line(name):
         preprocess = Preprocess.from_processor(processor, image_size)
         trust.check_preprocess(name, preprocess)

@@ -56,6 +56,33 @@ def test_a_sound_one(folder: Path) -> None:
     assert all(torch.equal(t, tensors[n]) for n, t in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_json_that_is_no_object(folder: Path, file: str) -> None:
+    (folder / file).write_text("null")
+    assert "its files says is of another kind" in refused(folder)
+
+
+def test_a_size_in_words_is_said_in_full(folder: Path) -> None:
+    configure(folder, projection_dim="wide")
+    assert "'wide'" in refused(folder)
+
+
+def test_pictures_prepared_by_assumption_are_said_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = str(folder)
+    said: list[str] = []
+    monkeypatch.setattr(hugging_face.progress, "note", said.append)
+    for file in hugging_face.PROCESSORS:
+        (folder / file).unlink(missing_ok=True)
+    processor = hugging_face.image_processor(name)
+    for _ in range(2):
+        hugging_face.preprocess_with(name, processor, 16)
+    assert len(said) == 1 and "does not say how" in said[0]
+
+
 class TestForeignCode:
     @pytest.fixture(autouse=True)
     def yes(self, monkeypatch: pytest.MonkeyPatch) -> None:
