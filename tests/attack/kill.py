@@ -82,6 +82,15 @@ def _texts() -> None:
     Path("data", "table.csv").write_text("\n".join(lines) + "\n")
 
 
+def _sets() -> None:
+    """Digits with sets of labels; every third has one too many."""
+    _tables()
+    lines = ["path,labels"]
+    for row, (name, label, _) in enumerate(digits(30)):
+        lines.append(f"{name}.png,{label}{'|two' * (row % 3 == 0 and label != 'two')}")
+    Path("data", "table.csv").write_text("\n".join(lines) + "\n")
+
+
 TABLE = "data/table.csv --root pictures"
 # Each stage starts from another one (or from a function) and adds what commands leave.
 STAGES = {
@@ -92,12 +101,18 @@ STAGES = {
     "corrected": ("listed", (f"apply run {AUTO} --in-place --yes",)),
     "table": (_tables, (f"scan {TABLE} -o run --method zero-shot -q",)),
     "table listed": ("table", (f"apply run {AUTO} --in-place",)),
+    "sets": (
+        _sets,
+        (f"scan {TABLE} --label-separator | -o run --method zero-shot -q",),
+    ),
     "trained": ("scanned", ("train run --set epochs=1 --use all -q",)),
     "texts": (_texts, ()),
     "texts scanned": ("texts", ("scan data/table.csv -o run -q",)),
     "texts listed": ("texts scanned", (f"apply run {AUTO} --in-place",)),
     "texts trained": ("texts scanned", (f"{TRAIN} -q",)),
 }
+# Exports that write several labels of a picture in a way of their own.
+SETS = (("csv", "out.csv"), ("coco", "out"), ("hf", "out"), ("label-studio", "out"))
 SCORES = ("scores.parquet", "scores.csv", "probs.parquet", "noise.json")
 
 
@@ -124,6 +139,9 @@ def attacks() -> Iterator[Attack]:
         "predict", "trained", words, ("answers.parquet",), ("answers.parquet",)
     )
     yield from _of_texts()
+    for kind, output in SETS:
+        words = f"export run --to {kind} -o {output}"
+        yield Attack(f"sets export {kind}", "sets", words, (output,))
 
 
 def _of_texts() -> Iterator[Attack]:
