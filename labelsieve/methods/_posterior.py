@@ -41,9 +41,10 @@ from labelsieve.estimation.transition import (
 )
 from labelsieve.features.task import Task
 from labelsieve.features.zero_shot import softmax
-from labelsieve.methods._second_vote import is_asked, widened
+from labelsieve.methods._second_vote import is_asked, sees_errors, widened
 
 TEXT = "text"  # the reference classifier that answers with the class names
+PICTURES = "pictures"  # the probe, of whatever the items are
 # Temperature of the other classes' shares, where zero-shot answers are the reference, and where a
 # probe is: errors of one tower go together.
 OTHERS = {True: 1.25, False: 2.0}
@@ -111,12 +112,24 @@ def select_reference(task: Task) -> Reference:
     """Estimate T with each reference classifier and keep the one that predicts labels best."""
     if task not in _SELECTED:
         votes, labels = task.reference_votes(), task.data.labels
-        reference = select_among(votes, labels, task.seed)
         if len(votes) == 1 and is_asked(task):
-            known = reference.transition, task.out_of_fold(), labels, task.seed
-            reference = replace(reference, transition=widened(*known))
+            reference = _of_texts(task, votes, labels)
+        else:
+            reference = select_among(votes, labels, task.seed)
         _SELECTED[task] = reference
     return _SELECTED[task]
+
+
+def _of_texts(
+    task: Task, names: Mapping[str, np.ndarray], labels: np.ndarray
+) -> Reference:
+    """Names, or a probe where that sees errors; see `labelsieve.methods._second_vote`."""
+    probe = task.out_of_fold().astype(np.float64)
+    other = fit_transition(probe, labels, task.seed)
+    if sees_errors(other):
+        return select_among({**names, PICTURES: probe}, labels, task.seed)
+    reference = select_among(names, labels, task.seed)
+    return replace(reference, transition=widened(reference.transition, other))
 
 
 def select_among(

@@ -62,6 +62,7 @@ from labelsieve.methods._picture_votes import (
     learn,
 )
 from labelsieve.methods._posterior import (
+    PICTURES,
     TEXT,
     Reference,
     Votes,
@@ -77,6 +78,7 @@ from labelsieve.methods._prompt_training import (
     fitting_epochs,
     train,
 )
+from labelsieve.methods._second_vote import errors_show
 from labelsieve.models import adapters
 
 COST = "five passes of the image tower (cached); with --preset tuned many more, and backward"
@@ -219,8 +221,8 @@ def _frozen_votes(task: Task, settings: Settings) -> _Frozen:
     answers, probes = learn(data, task.image_features(look), task.seed)
     raw = answers.together
     votes = {TEXT: text_vote(task, look)}
-    if task.agreement.verdict != FITS:
-        votes["pictures"] = raw
+    if task.agreement.verdict != FITS or errors_show(task, raw):
+        votes[PICTURES] = raw
     reference = select_among(votes, data.labels, task.seed, answers.linear)
     fit, pictures, heard = reference.transition, None, PLAIN
     if reference.name == TEXT:
