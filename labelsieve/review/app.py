@@ -6,6 +6,7 @@ before the page answers. Who may ask at all is decided in `labelsieve.review.ser
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -13,7 +14,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from labelsieve.review.deciding import NotInRun
+from labelsieve.errors import OptionError
+from labelsieve.review.deciding import RELOAD, NotInRun
 from labelsieve.review.filters import (
     Filters,
     Sorting,
@@ -139,6 +141,23 @@ def _numbers(text: str) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
+def _labels(verdict: str, label: str, offered: str) -> str | list[str]:
+    """The label of an answer about many items; of accept what was shown of each, as JSON.
+
+    Raises:
+        OptionError: no list of labels.
+    """
+    if verdict != "accept" or not offered:
+        return "" if verdict == "accept" else label
+    try:
+        labels = json.loads(offered)
+    except (ValueError, RecursionError):
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+        raise OptionError("What was suggested is no list of labels.", RELOAD)
+    return labels
+
+
 def _card_pages(pages: APIRouter, review: Review, home: str) -> None:
     """One suspect at a time."""
 
@@ -172,7 +191,10 @@ def _card_pages(pages: APIRouter, review: Review, home: str) -> None:
         w: Text,
         seen: Number = 0,
         label: Text = "",
+        offered: Text = "",
     ) -> Response:
+        # what was typed before is not what is accepted
+        label = offered if verdict == "accept" else label
         # a notice means that nothing was written: the same image is shown again
         deciding = review.deciding
         notice = deciding.decide(sample_id, verdict, label, w, seen, person)
@@ -229,8 +251,9 @@ def _many_answers(pages: APIRouter, review: Review) -> None:
         verdict: Text,
         w: Text,
         label: Text = "",
+        offered: Text = "",
     ) -> Response:
-        answer = (verdict, label)
+        answer = (verdict, _labels(verdict, label, offered))
         numbers = _numbers(rows), _numbers(seen)
         return JSONResponse(review.deciding.decide_many(*numbers, answer, w, person))
 
@@ -242,11 +265,12 @@ def _many_answers(pages: APIRouter, review: Review) -> None:
         verdict: Text,
         w: Text,
         label: Text = "",
+        suggestions: Text = "",
     ) -> Response:
-        answer = (verdict, label)
-        return JSONResponse(
-            review.deciding.decide_all(filters, count, answer, w, person)
+        written = review.deciding.decide_all(
+            filters, count, (verdict, label), w, person, suggestions=suggestions
         )
+        return JSONResponse(written)
 
     @pages.post("/undo-many")
     def undo_many(w: Text) -> Response:

@@ -8,12 +8,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from labelsieve.errors import LabelsieveError, OptionError, RunError
 from labelsieve.review.filters import Filters
 from labelsieve.review.queue import Suspects
 from labelsieve.review.shown import in_words
 from labelsieve.runs.decisions import Answer, Conflict, by_whom, person_of
 
+# a page that was opened before an update, or a script
+NOT_SHOWN = "Nothing was suggested there, or the page does not say what it showed."
+RELOAD = "Reload the page, or name the class."
 AUDIT_VERDICTS = ("keep", "wrong", "other", "skip")
 
 
@@ -69,6 +74,7 @@ class Deciding:
         """Write one decision.
 
         Args:
+            label: the class, as the window showed it; of accept and other alone.
             seen: number of the latest decision about the image that the window knows of.
 
         Returns:
@@ -76,7 +82,7 @@ class Deciding:
 
         Raises:
             NotInRun: no such image.
-            OptionError: no such verdict or class.
+            OptionError: no such verdict or class, or a suggestion that was not shown is accepted.
         """
         verdict, named = self._meant(self.row(sample_id), verdict, label)
         return self._write(
@@ -86,18 +92,19 @@ class Deciding:
     def _meant(self, row: int, verdict: str, label: str) -> tuple[str, str | None]:
         """Verdict and label of an answer about a row."""
         columns = self.suspects.columns
-        if verdict == "other" and columns.code(label) < 0:
-            raise OptionError(f"'{label}' is not a class of this data set.")
-        if verdict == "accept":
-            label = columns.text(int(self.suspects.offered[row]))
         if verdict not in ("accept", "other"):
             return verdict, label or None
+        # what is suggested changes while others answer: a person accepts what the page showed
+        if verdict == "accept" and not label:
+            raise OptionError(NOT_SHOWN, RELOAD)
         code = columns.code(label)
+        if code < 0:
+            raise OptionError(f"'{label}' is not a class of this data set.")
         # whatever key was pressed: naming the given label says that it is right
         if code == columns.given[row]:
             return "keep", None
         # as it is written down, however it was named
-        return verdict, (columns.text(code) if code >= 0 else label) or None
+        return verdict, columns.text(code)
 
     def _write(self, answer: Answer, by: str) -> str:
         try:
@@ -167,7 +174,7 @@ class Deciding:
         self,
         rows: Sequence[int],
         seen: Sequence[int],
-        answer: tuple[str, str],
+        answer: tuple[str, str | Sequence[str]],
         window: str,
         person: str = "",
     ) -> dict[str, Any]:
@@ -175,7 +182,7 @@ class Deciding:
 
         Args:
             seen: for each, number of the latest decision that the window knows of.
-            answer: verdict and label, as of `decide`.
+            answer: verdict and label, as of `decide`; one label for all, or one for each.
 
         Returns:
             How many were written, and for how many somebody else was faster.
@@ -188,12 +195,16 @@ class Deciding:
             raise OptionError(
                 f"{len(rows)} images and {len(seen)} numbers of decisions."
             )
+        verdict, label = answer
+        labels = [label] * len(rows) if isinstance(label, str) else label
+        if len(labels) != len(rows):
+            raise OptionError(f"{len(rows)} images and {len(labels)} labels.")
         answers = []
-        for row, number in zip(rows, seen, strict=True):
+        for row, number, one in zip(rows, seen, labels, strict=True):
             if not 0 <= row < len(columns):
                 raise OptionError(f"There is no image {row}.")
-            verdict, label = self._meant(row, *answer)
-            answers.append(Answer(columns.sample_id(row), verdict, label, number))
+            meant, named = self._meant(row, verdict, one)
+            answers.append(Answer(columns.sample_id(row), meant, named, number))
         by = by_whom(window, person)
         refused = self.decisions.add_many(answers, by=by, batch=secrets.token_hex(8))
         self.learn()
@@ -206,11 +217,17 @@ class Deciding:
         answer: tuple[str, str],
         window: str,
         person: str = "",
+        *,
+        suggestions: str = "",
     ) -> dict[str, Any]:
         """Write one answer about everything that passes the filters; as `decide_many`.
 
+        Args:
+            suggestions: of accept, which ones the window showed: `Suspects.offers` tells.
+
         Raises:
-            Changed: these are not the `count` images any more that a person confirmed.
+            Changed: these are not the `count` images any more that a person confirmed, or other
+                labels are suggested.
         """
         rows = self.suspects.rows(filters)
         # a person confirms what was on the screen, and nothing else
@@ -219,8 +236,27 @@ class Deciding:
                 f"These are {len(rows)} images now, not {count}: somebody decided meanwhile.",
                 "Nothing was written. Look again.",
             )
+        labels: str | list[str] = answer[1]
+        if answer[0] == "accept":
+            rows, labels = self._suggested(rows, suggestions)
         seen = self.suspects.seen[rows].tolist()
-        return self.decide_many(rows.tolist(), seen, answer, window, person)
+        return self.decide_many(
+            rows.tolist(), seen, (answer[0], labels), window, person
+        )
+
+    def _suggested(self, rows: np.ndarray, shown: str) -> tuple[np.ndarray, list[str]]:
+        """Those of some rows that have a suggestion, and it, where it is what a window showed."""
+        offered, digest = self.suspects.offers(rows)
+        if not shown:
+            raise OptionError(NOT_SHOWN, RELOAD)
+        if shown != digest:
+            raise Changed(
+                "Other labels are suggested now: answers came in meanwhile.",
+                "Nothing was written. Look again.",
+            )
+        has = offered >= 0
+        texts = [self.suspects.columns.text(code) for code in offered[has].tolist()]
+        return rows[has], texts
 
     def undo_one(self, seq: int, window: str, person: str = "") -> None:
         """Take back one decision of the history."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -201,6 +202,16 @@ class Suspects:
         classes = self.columns.width + 1
         offered = self.offered[rows]
         return self.columns.given[rows].astype(np.int64) * classes + offered
+
+    def offers(self, rows: np.ndarray) -> tuple[np.ndarray, str]:
+        """[m] what is offered at rows, and a digest of both, the same in any order of the rows."""
+        # read once: learning replaces it at any time
+        offered = self.offered
+        mask = np.zeros(len(offered), dtype=bool)
+        mask[rows] = True
+        digest = hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=8)
+        digest.update(offered[mask].tobytes())
+        return offered[rows], digest.hexdigest()
 
     def mask(self, filters: Filters) -> np.ndarray:
         """[n] bool: rows that pass the filters."""

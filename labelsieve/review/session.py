@@ -44,9 +44,8 @@ PAIRS_SHOWN = (
 )
 HISTORY_SHOWN = 200
 MOST_CELLS = 500  # of one answer: more than a screen shows
-MANY = (
-    50_000  # images from which the first page does not wait for learning from answers
-)
+# images from which the first page does not wait for learning from answers
+MANY = 50_000
 FIRST_PAGE = (
     5.0  # seconds; a browser that does not come does not hold up what is prepared
 )
@@ -242,6 +241,7 @@ class Review:
             "total": len(rows),
             "start": start,
             "cells": self.describing.cells(shown, window),
+            "suggestions": self.suspects.offers(rows)[1],
             "lease": self.suspects.ticket(window),
             **self.counts(filters, window),
         }

@@ -193,7 +193,9 @@ class Describing:
         columns, now = self.suspects.columns, self.suspects.now
         sample_id = columns.sample_id(row)
         given = str(columns.name(int(columns.given[row])))
-        offered = columns.name(int(self.suspects.offered[row]))
+        # read once: what is accepted must be what is shown, and learning changes it
+        code = int(self.suspects.offered[row])
+        offered = columns.name(code)
         decision = self.suspects.decisions.current(sample_id)
         return {
             "row": row,
@@ -201,7 +203,8 @@ class Describing:
             "path": columns.path(row),
             "given": given,
             "offered": offered,
-            "offered_prob": self.probability_offered(row),
+            "offer": columns.text(code),
+            "offered_prob": columns.probability(now, row, code),
             "words": wrong_in_full(float(now.p_wrong[row])),
             "p_wrong": float(now.p_wrong[row]),
             "primary": self.primary(row),
@@ -291,11 +294,14 @@ class Describing:
 
     def _cell(self, row: int, held: list[tuple[str, frozenset[int]]]) -> dict[str, Any]:
         columns, now = self.suspects.columns, self.suspects.now
+        # read once, as of a card
+        code = int(self.suspects.offered[row])
         cell: dict[str, Any] = {
             "row": row,
             "path": columns.path(row),
             "given": columns.name(int(columns.given[row])),
-            "offered": columns.name(int(self.suspects.offered[row])),
+            "offered": columns.name(code),
+            "offer": columns.text(code),
             "p": round(float(now.p_wrong[row]), 3),
             "chance": chance(float(now.p_wrong[row])),
             "words": how_wrong(float(now.p_wrong[row])),
@@ -303,9 +309,7 @@ class Describing:
             "primary": self.primary(row),
             "seen": int(self.suspects.seen[row]),
         }
-        added, removed = columns.changes(
-            int(columns.given[row]), int(self.suspects.offered[row])
-        )
+        added, removed = columns.changes(int(columns.given[row]), code)
         if added or removed:
             signed = [f"+ {name}" for name in added] + [f"− {name}" for name in removed]
             cell["change"] = ", ".join(signed)

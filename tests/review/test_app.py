@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -175,7 +176,12 @@ def test_one_answer_for_a_whole_confusion_is_confirmed_and_undone_as_one(
     answer = {"verdict": "accept", "w": "me", **pair}
     late = post(client, "decide-all", count=99, **answer)
     assert late.status_code == 409 and f"These are {n} images now" in late.text
+    old = post(client, "decide-all", count=n, **answer)
+    assert old.status_code == 422 and "Reload the page" in old.text
     assert on_disk(planted) == {}
+    query = urlencode({"w": "me", **pair})
+    screen = client.get(f"/{TOKEN}/cells?{query}&sort=class&count=1").json()
+    answer["suggestions"] = screen["suggestions"]
     assert post(client, "decide-all", count=n, **answer).json()["written"] == n
     assert on_disk(planted) == {
         i: ("accept", suggested)
@@ -197,6 +203,12 @@ def test_a_screen_of_the_grid_is_judged_in_one_write(
     rows = ",".join(str(cell["row"]) for cell in screen["cells"])
     seen = ",".join(str(cell["seen"]) for cell in screen["cells"])
     answer = {"rows": rows, "seen": seen, "verdict": "accept", "w": "me", "name": "Ada"}
+    # a page that does not say what it showed: of an earlier version
+    for offered in ("", "{", "[1]", '"two"'):
+        old = post(client, "decide-many", **answer, offered=offered)
+        assert old.status_code == 422 and "Reload the page" in old.text
+    assert on_disk(planted) == {}
+    answer["offered"] = json.dumps([cell["offer"] for cell in screen["cells"]])
     assert post(client, "decide-many", **answer).json() == {"written": 8, "refused": 0}
     assert len(on_disk(planted)) == 8
     # sent once more: what was seen is no longer what holds
@@ -384,6 +396,8 @@ def test_nonsense_is_refused_and_not_saved(planted: Any, client: TestClient) -> 
         {"verdict": "other", "label": "no such class"},
         {"verdict": "keep", "seen": "x"},
         {"verdict": "undo"},
+        {"verdict": "accept", "offered": "", "label": "two"},
+        {"verdict": "accept", "offered": "no such class"},
     ):
         assert (
             client.post(f"/{TOKEN}/decide", data={**fields, **wrong}).status_code == 422

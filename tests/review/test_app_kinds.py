@@ -130,8 +130,11 @@ def on_the_map(page: Any, wanted: int) -> None:
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#side-buttons:not([hidden])")
     for number in range(wanted):
-        before = page.inner_text("#side-path")
-        page.keyboard.press("kan"[number % 3])
+        before = page.text_content("#side-path")
+        key = "kan"[number % 3]
+        if key == "a" and page.is_hidden("[data-act=accept]"):
+            key = "k"
+        page.keyboard.press(key)
         page.wait_for_function(
             "p => document.querySelector('#side-path').textContent !== p", arg=before
         )

@@ -54,7 +54,8 @@ def test_many_are_answered_at_once_and_undone_at_once(
     planted: Any, review: Review
 ) -> None:
     rows = list(range(6))
-    answer = review.deciding.decide_many(rows, [0] * 6, ("accept", ""), "w", "Ada")
+    shown = [planted.truth[i] for i in planted.wrong[:6]]
+    answer = review.deciding.decide_many(rows, [0] * 6, ("accept", shown), "w", "Ada")
     assert answer == {"written": 6, "refused": 0}
     assert on_disk(planted) == {
         i: ("accept", planted.truth[i], "Ada @w") for i in planted.wrong[:6]
@@ -64,6 +65,45 @@ def test_many_are_answered_at_once_and_undone_at_once(
     assert sorted(undone) == rows and words == "6 decisions undone."
     assert on_disk(planted) == {}
     assert review.deciding.undo("w") == ([], "Nothing to undo in this window.")
+
+
+def test_what_is_accepted_is_what_was_shown_whatever_is_suggested_by_then(
+    planted: Any, review: Review
+) -> None:
+    suspects, deciding = review.suspects, review.deciding
+    shown = [suspects.columns.text(int(code)) for code in suspects.offered[:3]]
+    rows = suspects.rows(DEFAULT)
+    digest = suspects.offers(rows)[1]
+    # as if somebody's answers had been learned from between showing and answering
+    suspects.offered = (suspects.offered + 1) % len(suspects.columns.classes)
+    now = [suspects.columns.text(int(code)) for code in suspects.offered[:3]]
+    assert not set(zip(shown, now, strict=True)) & {(x, x) for x in shown}
+    deciding.decide(planted.wrong[0], "accept", shown[0], "w", 0)
+    deciding.decide_many([1, 2], [0, 0], ("accept", shown[1:]), "w")
+    assert [on_disk(planted)[i][:2] for i in planted.wrong[:3]] == [
+        ("accept", label) for label in shown
+    ]
+    deciding.undo("w")
+    deciding.undo("w")
+    suspects.offered = (suspects.offered + 1) % len(suspects.columns.classes)
+    with pytest.raises(Changed, match="Other labels are suggested now"):
+        deciding.decide_all(DEFAULT, len(rows), ("accept", ""), "w", suggestions=digest)
+    assert on_disk(planted) == {}
+
+
+def test_nothing_is_accepted_that_no_page_showed(planted: Any, review: Review) -> None:
+    deciding = review.deciding
+    with pytest.raises(OptionError, match="Nothing was suggested there"):
+        deciding.decide(planted.wrong[0], "accept", "", "w", 0)
+    with pytest.raises(OptionError, match="'dog' is not a class"):
+        deciding.decide(planted.wrong[0], "accept", "dog", "w", 0)
+    # all or none: one of them was not shown
+    shown = [planted.truth[planted.wrong[0]], ""]
+    with pytest.raises(OptionError, match="Nothing was suggested"):
+        deciding.decide_many([0, 1], [0, 0], ("accept", shown), "w")
+    with pytest.raises(OptionError, match="2 images and 1 labels"):
+        deciding.decide_many([0, 1], [0, 0], ("accept", shown[:1]), "w")
+    assert on_disk(planted) == {}
 
 
 def test_to_name_the_given_label_is_to_keep_it(planted: Any, review: Review) -> None:
@@ -93,8 +133,12 @@ def test_one_answer_for_all_that_pass_asks_for_their_number(
     wanted = [i for i in planted.wrong if planted.given[i] == given]
     with pytest.raises(Changed, match=f"{len(wanted)} images now, not 99"):
         review.deciding.decide_all(filters, 99, ("accept", ""), "w")
+    accept = (filters, len(wanted), ("accept", ""), "w")
+    with pytest.raises(OptionError, match="Reload the page"):
+        review.deciding.decide_all(*accept)
     assert on_disk(planted) == {}
-    answer = review.deciding.decide_all(filters, len(wanted), ("accept", ""), "w")
+    shown = review.suspects.offers(review.suspects.rows(filters))[1]
+    answer = review.deciding.decide_all(*accept, suggestions=shown)
     assert answer["written"] == len(wanted) == len(on_disk(planted))
     review.deciding.undo("w")
     assert on_disk(planted) == {}
@@ -154,7 +198,8 @@ def test_what_follows_an_answer_says_what_the_report_says(planted: Any) -> None:
     review = Review(planted.run, background=True)
     try:
         for number in range(4):
-            review.deciding.decide_many([number], [0], ("accept", ""), "w")
+            shown = planted.truth[planted.wrong[number]]
+            review.deciding.decide_many([number], [0], ("accept", shown), "w")
             shown = review.counts(DEFAULT, "w")["progress"]["headline"]
             assert review.suspects.now.learned_from == number + 1
             assert shown == headline.of_run(planted.run).sentence

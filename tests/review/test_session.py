@@ -78,7 +78,8 @@ def test_the_map_holds_every_image(planted: Any, review: Review) -> None:
     assert np.array_equal(p, np.rint(255 * review.suspects.now.p_wrong))
     flagged = review.suspects.columns.flagged
     assert np.array_equal(state, 128 + flagged)
-    verdicts = {0: ("keep", ""), 1: ("accept", ""), 2: ("none", "")}
+    shown = planted.truth[planted.wrong[1]]
+    verdicts = {0: ("keep", ""), 1: ("accept", shown), 2: ("none", "")}
     for row, answer in verdicts.items():
         review.deciding.decide_many([row], [0], answer, "w")
     given = review.suspects.columns.name(review.suspects.columns.given[0])

@@ -7,7 +7,7 @@ const SIZES = [88, 124, 168, 232, 336]; // sides of cells in pixels
 const WORDS = 40, GAP = 10; // pixels below a picture for its labels, and between cells
 const LEAST = 12; // cells of a screen, also of a telephone that is scrolled then
 const grid = $("#grid"), query = grid.dataset.query, sort = () => $("#sort").value;
-let cells = [], start = 0, total = 0, at = 0, anchor = 0, busy = false, quick = [];
+let cells = [], start = 0, total = 0, at = 0, anchor = 0, busy = false, quick = [], suggestions = "";
 const chosen = new Set(); // positions on this screen
 let size = 2;
 try { size = Number(localStorage.getItem("labelsieve-size") ?? 2); } catch { /* the middle one */ }
@@ -52,7 +52,7 @@ async function ask(from, count) {
   wanted.set("sort", sort()); wanted.set("start", Math.max(0, from)); wanted.set("count", count);
   if (like !== null) wanted.set("like", like);
   const answer = await get(`cells?${wanted}`);
-  cells = answer.cells; start = answer.start; total = answer.total; hold(answer.lease);
+  cells = answer.cells; start = answer.start; total = answer.total; suggestions = answer.suggestions; hold(answer.lease);
   chosen.clear(); at = 0; anchor = 0;
   showState(answer);
   draw();
@@ -148,12 +148,15 @@ function meant(numbers, verdict, label) {
 }
 async function decide(wanted, verdict, label = "") {
   if (busy) return;
+  // what the page shows is what is accepted, and where it shows nothing there is nothing to accept
+  if (verdict === "accept") wanted = wanted.filter((number) => cells[number].offer);
+  if (!wanted.length) { if (cells[at]) notice("Nothing is suggested there: name the class, or press K or N.", true); return; }
   const numbers = meant(wanted, verdict, label), stay = wanted.length - numbers.length;
   if (!numbers.length) return;
   busy = true;
   const many = numbers.map((number) => cells[number]);
   try {
-    const answer = await post("decide-many", { rows: many.map((c) => c.row).join(), seen: many.map((c) => c.seen).join(), verdict, label });
+    const answer = await post("decide-many", { rows: many.map((c) => c.row).join(), seen: many.map((c) => c.seen).join(), verdict, label, offered: JSON.stringify(many.map((c) => c.offer)) });
     const some = answer.written === 1 ? "1 answer saved" : `${answer.written} answers saved`, same = stay ? `; ${stay} decided before ${stay === 1 ? "stays" : "stay"} as ${stay === 1 ? "it is" : "they are"}` : "";
     notice(answer.refused ? `${some}; ${answer.refused} had been decided by somebody else meanwhile: look again.` : `${some}${same}.`, answer.refused > 0);
     await refresh();
@@ -212,7 +215,7 @@ $("#confirm").addEventListener("close", async () => {
   if ($("#confirm").returnValue !== "yes") return;
   const verdict = $("#confirm input:checked").value;
   try {
-    const answer = await post("decide-all", { ...Object.fromEntries(new URLSearchParams(query)), count: total, verdict });
+    const answer = await post("decide-all", { ...Object.fromEntries(new URLSearchParams(query)), count: total, verdict, suggestions });
     notice(`${answer.written.toLocaleString("en")} answers saved.`);
   } catch { /* said */ }
   load(0);

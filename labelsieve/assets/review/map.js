@@ -220,7 +220,7 @@ async function decide(verdict, label = "") {
   if (busy || !cell) return;
   busy = true;
   try {
-    const answer = await post("decide-many", { rows: cell.row, seen: cell.seen, verdict, label });
+    const answer = await post("decide-many", { rows: cell.row, seen: cell.seen, verdict, label, offered: JSON.stringify([cell.offer]) });
     if (answer.refused) { notice(`Somebody else decided about this ${item.noun} meanwhile: look again.`, true); await mark(cell.row); }
     else {
       notice("");
@@ -256,7 +256,8 @@ document.addEventListener("keydown", (event) => {
   if (event.shiftKey && PANS[key]) { event.preventDefault(); return move(...PANS[key]); }
   if (!ACTS[key] && !DOES[key]) return;
   event.preventDefault();
-  if (ACTS[key] && !event.repeat) decide(ACTS[key]); else if (DOES[key]) DOES[key]();
+  // a key is no more than its button: what is hidden does nothing
+  if (ACTS[key] && !event.repeat && !$(`[data-act=${ACTS[key]}]`).closest("[hidden]")) decide(ACTS[key]); else if (DOES[key]) DOES[key]();
 });
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-act], [data-do]");

@@ -52,8 +52,8 @@ class SetColumns(Columns):
         return shown(self._texts[code]) if code >= 0 else None
 
     def text(self, code: int) -> str:
-        """A set as it is written down."""
-        return self._texts[code]
+        """A set as it is written down; "" for none of them."""
+        return self._texts[code] if code >= 0 else ""
 
     def say(self, label: str) -> str:
         """A set that was written down, as a person reads it."""
