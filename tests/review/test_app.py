@@ -222,6 +222,27 @@ def test_a_screen_of_the_grid_is_judged_in_one_write(
     assert short.status_code == 422
 
 
+def test_a_suggestion_that_changes_before_the_answer_is_not_stored(
+    planted: Any, review: Review, client: TestClient
+) -> None:
+    suspects, window = review.suspects, Window(client)
+    one, expected = window.shown, window.form.fields["offered"]
+    screen = client.get(f"/{TOKEN}/cells?w=me&count=3&start=1").json()["cells"]
+    assert expected == planted.truth[one] and expected in window.html
+    suspects.offered = (suspects.offered + 1) % len(suspects.columns.classes)
+    window.say("accept")
+    suspects.offered = (suspects.offered + 1) % len(suspects.columns.classes)
+    fields = {
+        "rows": ",".join(str(cell["row"]) for cell in screen),
+        "seen": ",".join(str(cell["seen"]) for cell in screen),
+    }
+    offered = json.dumps([cell["offer"] for cell in screen])
+    post(client, "decide-many", **fields, verdict="accept", offered=offered, w="me")
+    shown = {suspects.columns.sample_id(c["row"]): c["offered"] for c in screen}
+    wanted = {one: expected, **shown}
+    assert on_disk(planted) == {i: ("accept", label) for i, label in wanted.items()}
+
+
 def test_the_map_is_sent_as_numbers(planted: Any, client: TestClient) -> None:
     assert client.get(f"/{TOKEN}/map?w=me").status_code == 200
     assert len(client.get(f"/{TOKEN}/points").content) == 48 * 6

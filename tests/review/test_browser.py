@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fixtures.browser import LOOKS, Server, Tab
@@ -234,6 +234,28 @@ def test_a_grid_is_filtered_sorted_and_answered_as_a_whole(
     page.wait_for_url("**/grid?*sort=similar*")
     page.wait_for_selector("#cell-0")
     assert marked(page) == path  # the most similar to it is itself
+    tab.close()
+
+
+def test_a_key_of_the_map_whose_button_is_hidden_does_nothing(
+    planted: Any, chromium: Any, server: Server
+) -> None:
+    scores = planted.run.scores.to_pylist()
+    right = next(r for r in scores if r["sample_id"] not in planted.wrong)
+    tab = Tab(chromium)
+    query = urlencode({"show": "all", "text": right["path"]})
+    page = tab.go(f"{server.address}map?{query}")
+    page.wait_for_selector("#atlas[data-ready]")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#side-buttons:not([hidden])")
+    assert page.is_hidden("[data-act=accept]")
+    page.keyboard.press("a")
+    # an answer on its way would keep this one from being sent
+    page.keyboard.press("n")
+    page.wait_for_function(
+        "() => document.querySelector('#side-words').textContent.includes('no class')"
+    )
+    assert on_disk(planted) == {right["sample_id"]: ("none", None)}
     tab.close()
 
 
