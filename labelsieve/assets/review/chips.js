@@ -1,7 +1,8 @@
 // Sets of labels: chips put classes in and out, and the set that they make is one answer.
 import { $, $$ } from "./window.js";
 
-const on = () => $$("#chips [aria-pressed=true]").map((chip) => chip.dataset.chip);
+// chips stand by likelihood; a set is read in one order everywhere, so that two that are the same look the same
+const on = () => $$("#chips [aria-pressed=true]").map((chip) => chip.dataset.chip).sort();
 function told() {
   const place = $("#chosen-set");
   if (place) place.textContent = on().join(", ") || "none of the classes";
