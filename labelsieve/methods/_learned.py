@@ -114,11 +114,18 @@ class Learned:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Learned:
-        """The inverse of `tensors`."""
+        """The inverse of `tensors`.
+
+        Raises:
+            LookupError, ValueError: they are not what `tensors` gives.
+        """
         # what is left after the names of `tensors` are the parameters of the detector
         rest = dict(tensors)
         matrix = rest.pop("transition").cpu().numpy()
         class_weights = rest.pop("class_weights").cpu().numpy()
+        # a single row would count for every class without a word
+        if matrix.shape != 2 * class_weights.shape:
+            raise ValueError(f"a transition of the shape {matrix.shape}")
         temperature = float(rest.pop("temperature"))
         votes_temperature = float(rest.pop("votes_temperature"))
         weights = None

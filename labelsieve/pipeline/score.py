@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from labelsieve import registry, tables
 from labelsieve.data.dataset import prepare
@@ -19,12 +24,19 @@ from labelsieve.errors import DataError, OptionError, RunError
 from labelsieve.features.open_set import outsiders
 from labelsieve.features.task import Task
 from labelsieve.files import read_json
+from labelsieve.methods import Evidence
 from labelsieve.models.device import choose_device, choose_precision
 from labelsieve.models.load import load_encoder
 from labelsieve.pipeline import changes, results
+from labelsieve.progress import plain
 from labelsieve.runs.run import Run
 from labelsieve.settings import resolve
 
+# What numbers of other shapes and kinds end in, in numpy and torch.
+UNFIT = (
+    *(SafetensorError, LookupError, ValueError, TypeError, ArithmeticError),
+    RuntimeError,
+)
 # by suffix of the file
 WRITERS = {".parquet": tables.write_parquet, ".csv": tables.write_csv}
 
@@ -65,7 +77,7 @@ def score(
     given = load(data)
     source = _labelled(given)
     target = None if output is None else _target(Path(output), given.path())
-    config = read_json(run.file("detector/config.json"))
+    config = _config(run)
     method = registry.load("methods", config["method"])
     where = choose_device(device)
     dtype = choose_precision(precision, where)
@@ -81,9 +93,8 @@ def score(
     )
     # through the bounds again: a configuration is a file that may have been edited
     settings = resolve(method.Settings, config["settings"])
-    learned = load_file(run.file("detector/detector.safetensors"))
     task = Task(prepared.dataset, encoder)
-    evidence = method.judge(task, settings, learned)
+    evidence = _judged(run, lambda learned: method.judge(task, settings, learned))
     # the columns of a scan: a table of both is read in one way
     columns = {**outsiders.columns(task), **evidence.columns}
     evidence = replace(evidence, columns=columns)
@@ -91,6 +102,61 @@ def score(
     if target is not None:
         WRITERS[target.suffix](table, target)
     return table
+
+
+def _config(run: Run) -> dict[str, Any]:
+    """What a scan wrote beside the numbers of a detector.
+
+    Raises:
+        RunError: the file holds something else.
+    """
+    config = read_json(run.file("detector/config.json"))
+    told = config if isinstance(config, dict) else {}
+    classes, names = told.get("classes", ()), told.get("names", ())
+    lists = _are_texts(classes) and _are_texts(names) and len(classes) == len(names)
+    texts = _are_texts([told.get(name) for name in ("method", "model", "template")])
+    if not (lists and texts and isinstance(told.get("settings"), dict)):
+        raise RunError(
+            f"'{run.folder}/detector/config.json' is not what a scan writes.",
+            "Scan again, with -o NEW or --force.",
+        )
+    return told
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, str) for v in values)
+
+
+def _judged(run: Run, judge: Callable[[dict[str, Tensor]], Evidence]) -> Evidence:
+    """What a detector says of images, where its numbers are such as a scan writes.
+
+    Raises:
+        RunError: they are not; checksums that are right do not say who wrote a run.
+    """
+    broken = f"The detector of '{run.folder}' cannot judge images"
+    again = "Scan again, with -o NEW or --force."
+    try:
+        learned = load_file(run.file("detector/detector.safetensors"))
+        bad = [name for name, numbers in learned.items() if not _is_finite(numbers)]
+        if bad:
+            raise RunError(
+                f"{broken}: '{plain(bad[0])}' is not of finite numbers.", again
+            )
+        evidence = judge(learned)
+    except torch.OutOfMemoryError:
+        raise
+    except UNFIT as error:
+        raise RunError(f"{broken}: its numbers do not fit.", again) from error
+    # numbers may be finite and yet lead to no probabilities
+    values = np.asarray(evidence.p_clean, float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise RunError(f"{broken}: it gives numbers that are no probabilities.", again)
+    return evidence
+
+
+def _is_finite(numbers: Tensor) -> bool:
+    # complex numbers would lose their second half without a word
+    return not numbers.is_complex() and bool(numbers.isfinite().all())
 
 
 def _labelled(spec: DataSpec) -> Source:

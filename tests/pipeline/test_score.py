@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from labelsieve.data.load import load
 from labelsieve.errors import DataError, OptionError, RunError
+from labelsieve.files import sha256
 from labelsieve.pipeline.score import score
+from labelsieve.runs.digests import DIGESTS, SIZES, read_record, sizes_of, write_record
 from labelsieve.runs.run import Run, run_folder
 
 SPEC = {"id_column": "id", "label_column": "label"}
@@ -111,3 +114,38 @@ def test_pictures_without_labels_are_for_predict(
     with pytest.raises(DataError, match="pictures without labels") as refused:
         score(scanned.folder, tmp_path / "new")
     assert f"labelsieve predict CLASSIFIER {tmp_path / 'new'}" in refused.value.do
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("transition", lambda t: t * np.nan, "'transition' is not of finite numbers"),
+        ("temperature", lambda t: t + np.inf, "'temperature' is not of finite"),
+        ("transition", lambda t: t[:1], "numbers do not fit"),
+        ("contexts", lambda t: t.ravel(), "numbers do not fit"),
+        ("transition", None, "numbers do not fit"),
+    ],
+)
+def test_a_detector_of_a_stranger_with_other_numbers_is_named(
+    name: str,
+    change: Any,
+    said: str,
+    scanned: Any,
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """Its checksums are right, as anybody can write them."""
+    run = tmp_path / "run"
+    shutil.copytree(scanned.folder, run)
+    path = run / "detector" / "detector.safetensors"
+    learned = load_file(path)
+    old = learned.pop(name)
+    if change is not None:
+        learned[name] = np.ascontiguousarray(change(old))
+    save_file(learned, path)
+    record = read_record(run / "run.json")
+    record[DIGESTS]["detector/detector.safetensors"] = sha256(path)
+    record[SIZES] = sizes_of(run, record[DIGESTS])
+    write_record(run / "run.json", record)
+    with pytest.raises(RunError, match=said):
+        score(run, (digits[0][:4], np.array(["zero", "one", "two", "three"])))
