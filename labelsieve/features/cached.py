@@ -305,6 +305,9 @@ def _read(path: Path, n: int) -> np.ndarray | None:
     features = read_array(path)
     if features is None or features.ndim != 2 or len(features) != n:
         return None
+    # towers give floating point; other kinds would be converted, or end in a traceback
+    if features.dtype.kind != "f":
+        return None
     return features
 
 

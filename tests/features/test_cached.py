@@ -159,6 +159,15 @@ class TestImageFeatures:
         write_array(path, np.ones(shape, dtype=np.float32))
         assert np.array_equal(computed(images, encoder), whole)
 
+    @pytest.mark.parametrize("kind", ["i8", "?", "c8", "U1", "V4", "M8[s]"])
+    def test_numbers_of_another_kind_are_not_used(
+        self, cache: Path, images: Dataset, encoder: Any, kind: str
+    ) -> None:
+        whole = computed(images, encoder)
+        (path,) = cache.iterdir()
+        write_array(path, np.zeros(whole.shape, dtype=kind))
+        assert np.array_equal(computed(images, encoder), whole)
+
     def test_cannot_be_changed(
         self, cache: Path, images: Dataset, encoder: Any
     ) -> None:
