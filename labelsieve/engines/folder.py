@@ -27,6 +27,7 @@ from labelsieve import progress
 from labelsieve.cache import cache_folder
 from labelsieve.engines import Options, Outcome, Task
 from labelsieve.engines._parts import Parts, open_parts
+from labelsieve.engines.processes import ProcessPool
 from labelsieve.errors import OptionError
 from labelsieve.progress import plain
 
@@ -34,7 +35,7 @@ BEAT = 10.0  # seconds between signs of life
 LEASE = 60.0  # seconds without one after which a worker passes for dead
 LOOK = 0.5  # seconds between two looks into the folder
 FOLDERS = ("tasks", "claims", "alive", "results")
-STATES = {state: state for state in ("done", "failed")}  # that a worker tells
+STATES = {state: state for state in ("done", "died", "failed")}  # that a worker tells
 TASK = re.compile(r"[0-9]{8,}-[0-9a-f]+")  # name of a task: its number, and the time
 # What a file of another version, or a stranger's, raises.
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
@@ -165,7 +166,11 @@ def serve(where: str, idle: float) -> int:
     parts = open_parts(where)
     me = f"workers/{socket.gethostname()}-{os.getpid()}"
     done, since, begun = 0, time.monotonic(), time.time()
-    with _own_cache(), _beating(parts, me):
+    with (
+        _own_cache(),
+        _beating(parts, me),
+        contextlib.closing(ProcessPool(1, [])) as one,
+    ):
         while time.monotonic() - since < idle:
             ended = parts.age("ended")
             # of an earlier scan, where a new one is only being started
@@ -175,7 +180,7 @@ def serve(where: str, idle: float) -> int:
             if name is None:
                 time.sleep(LOOK)
                 continue
-            done += _work_on(parts, name)
+            done += _work_on(parts, name, one)
             since = time.monotonic()
     parts.remove(me)
     return done
@@ -207,11 +212,11 @@ def _claimed(parts: Parts) -> str | None:
     return None
 
 
-def _work_on(parts: Parts, name: str) -> int:
-    """Work on a claimed task; 0 where it is gone."""
-    # seconds to import, and whoever asks for help needs none of it
-    from labelsieve.engines._work import attempt
+def _work_on(parts: Parts, name: str, one: ProcessPool) -> int:
+    """Work on a claimed task; 0 where it is gone.
 
+    In a process of its own: a picture that kills it leaves somebody to say so, and to go on.
+    """
     data = parts.get(f"tasks/{name}")
     # gone, or damaged: without a sign of life whoever asked gives it out again
     try:
@@ -224,7 +229,11 @@ def _work_on(parts: Parts, name: str) -> int:
         return 0
     progress.note(task.words)
     with _beating(parts, f"alive/{name}"):
-        outcome = attempt(task)
+        one.submit(task)
+        found: list[Outcome] = []
+        while not found:
+            found = one.outcomes(BEAT)
+    (outcome,) = found
     said = {
         "state": outcome.state,
         "reason": outcome.reason,

@@ -184,4 +184,6 @@ def _serve(channel: Connection, gpu: list[str], threads: int) -> None:
             task = channel.recv()
         except (EOFError, OSError):
             return
-        channel.send(attempt(task))
+        # who asked may be gone by now
+        with contextlib.suppress(BrokenPipeError):
+            channel.send(attempt(task))

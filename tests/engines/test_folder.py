@@ -62,6 +62,53 @@ def test_workers_of_a_folder_end_with_the_bytes_of_one(
     assert workers[1].wait(timeout=30) == 0
 
 
+# `labelsieve work`, in which a decoder crashes as soon as it reads one picture
+POISONED = """
+import os, signal, sys
+import pyarrow as pa
+from labelsieve.engines import folder, processes
+
+shared, victim = sys.argv[1:]
+take = processes._Worker.take
+
+def taken(self, task):
+    rows = pa.ipc.open_stream(task.rows).read_all()["path"].to_pylist()
+    kills = "Reading" in task.words and victim in rows
+    if kills:
+        # it must not be done before it is killed
+        os.kill(self.process.pid, signal.SIGSTOP)
+    take(self, task)
+    if kills:
+        os.kill(self.process.pid, signal.SIGKILL)
+
+processes._Worker.take = taken
+if __name__ == "__main__":
+    folder.serve(shared, idle=60)
+"""
+
+
+def test_a_picture_that_kills_the_only_worker_is_listed(
+    together: Together, folder: Path, tmp_path: Path
+) -> None:
+    victim = sorted((folder / "three").glob("*.png"))[5].relative_to(folder).as_posix()
+    program, shared = tmp_path / "poisoned.py", tmp_path / "shared"
+    program.write_text(POISONED)
+    words = [sys.executable, str(program), str(shared), victim]
+    with subprocess.Popen(words) as worker:
+        try:
+            done, workers = together("folder", shared=str(shared), workers=None)
+        except BaseException:
+            worker.kill()
+            raise
+    lost = [row for row in done.manifest.to_pylist() if row["status"] == "corrupt"]
+    reasons = {row["path"]: row["reason"] for row in lost}
+    assert set(reasons) == {victim, "one/broken.png"}
+    assert reasons[victim] == "every process that reads it is killed"
+    assert len(done.scores) == 301 and workers.tally.lost == 1
+    # the same worker, to the end
+    assert worker.returncode == 0
+
+
 def test_a_worker_without_a_sign_of_life_passes_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
