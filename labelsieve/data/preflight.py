@@ -31,6 +31,8 @@ ID_LIKE = re.compile(
     )$""",
     re.IGNORECASE | re.VERBOSE,
 )
+# What tables write where there is no label. "None" may be a class, so it is asked, not assumed.
+MISSING = {"nan", "null", "none", "na", "n/a", "<na>", "#n/a", "nil", "-"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Preflight:
 
     def _of_findings(self) -> Iterator[str]:
         for finding in self.findings:
+            if finding["name"] == "empty" and finding["count"] == self.unreadable:
+                continue  # what is unreadable was told already
             examples: Any = finding["examples"]
             first = examples[0]
             yield (
@@ -128,6 +132,13 @@ class Preflight:
         if self.empty:
             have = _have(len(self.empty), "declared class")
             yield f"{have} no {self.noun}: {_some(self.empty)}."
+        missing = [c for c in self.classes if c.strip().casefold() in MISSING]
+        if missing:
+            count = _number(sum(self.classes[c] for c in missing), self.noun)
+            yield (
+                f"Labels that read as if there were none are taken for classes: {_some(missing)} "
+                f"({count}). Leave these cells empty, unless they are meant so."
+            )
         if self.id_like:
             yield (
                 f"Class names look like ids: {_some(self.id_like)}. "

@@ -49,6 +49,13 @@ def look(labels: list[str], names: dict[str, str] | None = None) -> preflight.Pr
     return preflight.check(manifest(rows), names or {})
 
 
+@pytest.mark.parametrize("label", ["NaN", "None", "n/a", " null "])
+def test_labels_that_read_as_none_are_asked_about(label: str) -> None:
+    (said,) = [w for w in look([label, label, "cat", "cat"]).warnings() if "none" in w]
+    assert f"taken for classes: {label} (2 images). Leave these cells empty" in said
+    assert not any("none" in w for w in look(["nana", "nana", "cat", "cat"]).warnings())
+
+
 statuses = st.sampled_from([OK, CORRUPT, CONFLICT, UNLABELLED])
 
 
@@ -270,10 +277,12 @@ def test_oddities_of_texts_are_named_with_count_and_row(
         "Leftovers of HTML: 1 text (first: 'row 0'",
         "Letters that were read in a wrong encoding: 1 text (first: 'row 1'",
         "The label itself, set off from the text: 1 text (first: 'row 2'",
-        "Nothing but spaces: 1 text (first: 'row 3'",
+        "1 text is unreadable and will not be scored (first: 'row 3', the text is empty)",
         "The same words with another label",
     ):
         assert said in " ".join(done.out.split()), (said, done.out)
+    # it is told of once, though a finding of its own in JSON
+    assert "Nothing but spaces" not in done.out
     found = call("scan", table, *told, "--preflight", "--json").json()["findings"]
     counts = {finding["name"]: finding["count"] for finding in found}
     assert counts == dict.fromkeys(("empty", "damaged", "markup", "leak", "twins"), 1)
