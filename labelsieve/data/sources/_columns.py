@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelsieve.data.sources import check_one_value
-from labelsieve.data.sources._formats import format_of
+from labelsieve.data.sources._convert import word
+from labelsieve.data.sources._formats import format_of, named, open_table
 from labelsieve.data.sources._labels import Labelling, of_column, voted
 from labelsieve.data.sources._layout import is_image
 from labelsieve.data.spec import DataSpec
@@ -64,6 +65,7 @@ def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
         DataError, OptionError: one is missing, has no usual name, or cannot be what it should.
     """
     names = schema.names
+    _refuse_rejected(path, names)
     try:
         modality, image = item_column(spec, names, f"'{path}'")
         labelling = _labelling(spec, path, schema)
@@ -79,6 +81,26 @@ def choose(spec: DataSpec, path: Path, schema: pa.Schema) -> Columns:
         _check_text_type(path, image, schema.field(image).type)
     about = (labelling, spec.truth_column, spec.id_column, split, modality)
     return Columns(image, *about)
+
+
+def _refuse_rejected(path: Path, names: Sequence[str]) -> None:
+    """Raises DataError where Prodigy has rows whose label was rejected, or skipped, by people."""
+    if not {"answer", "_task_hash"} <= set(names):
+        return
+    with named(path):
+        answers = [r["answer"] for p in open_table(path, ["answer"]).parts for r in p]
+    rejected = sum(answer != "accept" for answer in answers)
+    if not rejected:
+        return
+    new = word(path.with_name(f"{path.stem}-accepted{path.suffix}"))
+    pattern = """'"answer": *"accept"'"""
+    raise DataError(
+        f"'{path}' is of Prodigy, and {rejected} of its {len(answers)} answers are not 'accept': "
+        "nobody stands by these labels.",
+        f"Keep the others: grep -e {pattern} -- {word(path)} > {new}"
+        if format_of(path) == "jsonl"
+        else "Keep the others in a table of their own.",
+    )
 
 
 def _with_command(error: DataError, spec: DataSpec, path: Path) -> DataError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,28 @@ def rows(path: Path, **options: Any) -> list[Row]:
 
 def labels(path: Path, **options: Any) -> list[str | None]:
     return [row.label for row in rows(path, **options)]
+
+
+def test_answers_of_prodigy_that_were_rejected_are_no_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $(touch x)"
+    folder.mkdir()
+    file = folder / "news.jsonl"
+    answers = ["accept", "reject", "accept", "ignore"]
+    lines = [
+        {"text": f"text {n}", "label": "AB"[n % 2], "_task_hash": n, "answer": answer}
+        for n, answer in enumerate(answers)
+    ]
+    # written by Prodigy without spaces, by others with them
+    texts = [json.dumps(line, separators=(",", ":")) for line in lines[:2]]
+    texts += [json.dumps(line) for line in lines[2:]]
+    file.write_text("\n".join(texts) + "\n")
+    with pytest.raises(DataError, match="2 of its 4 answers are not 'accept'") as said:
+        rows(file)
+    command = str(said.value).partition("Keep the others: ")[2].rstrip(".")
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    accepted = folder / "news-accepted.jsonl"
+    assert [row.label for row in rows(accepted)] == ["A", "A"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name]
 
 
 @pytest.mark.parametrize("mark", ["|", ";"])
