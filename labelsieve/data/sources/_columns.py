@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelsieve.data.sources import check_one_value
-from labelsieve.data.sources._convert import word
+from labelsieve.data.sources._convert import unused, word
 from labelsieve.data.sources._formats import format_of, named, open_table
 from labelsieve.data.sources._labels import Labelling, of_column, voted
 from labelsieve.data.sources._layout import is_image
@@ -92,7 +92,7 @@ def _refuse_rejected(path: Path, names: Sequence[str]) -> None:
     rejected = sum(answer != "accept" for answer in answers)
     if not rejected:
         return
-    new = word(path.with_name(f"{path.stem}-accepted{path.suffix}"))
+    new = word(unused(path.with_name(f"{path.stem}-accepted{path.suffix}")))
     pattern = """'"answer": *"accept"'"""
     raise DataError(
         f"'{path}' is of Prodigy, and {rejected} of its {len(answers)} answers are not 'accept': "

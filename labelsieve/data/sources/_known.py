@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from labelsieve.data.sources._columns import LABEL_NAMES
-from labelsieve.data.sources._convert import as_table, python, word
+from labelsieve.data.sources._convert import as_table, python, unused, word
 from labelsieve.data.sources._layout import Look
 from labelsieve.files import POINTER, readable, refuse_endless
 
@@ -172,7 +172,7 @@ def _stores(folder: Path, seen: Look) -> tuple[str, str] | None:
     lance = next((n for n in seen.others if n.endswith((".lance", ".manifest"))), "")
     if "data" in lance or "_versions" in lance:
         top = folder / lance.partition("_versions")[0].partition("data/")[0]
-        made = top.with_suffix(".parquet")
+        made = unused(top.with_suffix(".parquet"))
         program = (
             "import lance, pyarrow.parquet as q\n"
             f"q.write_table(lance.dataset({str(top)!r}).to_table(), {str(made)!r})"

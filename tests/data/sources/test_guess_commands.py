@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from PIL import Image
+from fixtures.pictures import put
 
 from labelsieve.data.images import read_bytes
 from labelsieve.data.load import load
@@ -32,15 +32,6 @@ NAMES = (
 )
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
 Made = Callable[[Path], dict[str, str]]
-
-
-def put(path: Path, content: str | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if content is not None:
-        path.write_text(content)
-        return
-    colour = sum(path.name.encode()) % 200
-    Image.new("RGB", (8, 8), (colour, 0, 0)).save(path, "PNG")
 
 
 def persons(top: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fixtures.pictures import put
 from PIL import Image
 
 from labelsieve.data.labels import read_set
@@ -21,16 +22,6 @@ from labelsieve.errors import DataError
 
 LABELS = ("cat", "dog", "fox")
 SPLITS = ("train", "valid", "test")
-
-
-def put(path: Path, content: str | None = None) -> None:
-    """A file; without a text, a picture of one colour that its name decides."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if content is not None:
-        path.write_text(content)
-        return
-    colour = sum(path.name.encode()) % 200
-    Image.new("RGB", (8, 8), (colour, 0, 0)).save(path, "PNG")
 
 
 def listed(data: str, **options: str) -> list[Row]:

@@ -56,6 +56,10 @@ def test_answers_of_prodigy_that_were_rejected_are_no_labels(tmp_path: Path) -> 
     subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
     accepted = folder / "news-accepted.jsonl"
     assert [row.label for row in rows(accepted)] == ["A", "A"]
+    # a second time it writes over nothing
+    with pytest.raises(DataError) as said:
+        rows(file)
+    assert not str(said.value).rstrip(".").endswith(f"{accepted}'")
     assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name]
 
 
